@@ -1,0 +1,93 @@
+"""Every error that a user may meet, in one tree, split by consequence.
+
+DevloopError             what was tried and what came back; `hint` says what to do
++- ConfigError           exit 2: config.yaml or the command line is wrong
++- PlatformError         exit 3: engine, cluster or node not reachable; worth another try later
+|  +- HeldError          exit 3: another devloop holds this service
++- StageError            exit 1: one stage of one trip failed; a new change may mend it
+   +- FingerprintError, BuildError, LoadError, PatchError, RolloutError
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DevloopError(Exception):
+    """Base of all expected errors.
+
+    `reason` is one CamelCase word for machines, `message` one or more lines for people, `evidence`
+    the lines that prove it (log tail, failing instruction), `hint` what to do next.
+    """
+
+    exit_code: ClassVar[int] = 1
+    default_reason: ClassVar[str] = "Error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        evidence: tuple[str, ...] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.default_reason
+        self.evidence = evidence
+        self.hint = hint
+
+
+class ConfigError(DevloopError):
+    exit_code = 2
+    default_reason = "InvalidConfig"
+
+
+class PlatformError(DevloopError):
+    """An engine, an API server or a node does not answer. Nothing is wrong with the tree."""
+
+    exit_code = 3
+    default_reason = "Unreachable"
+
+
+class HeldError(PlatformError):
+    default_reason = "HeldByAnother"
+
+
+class StageError(DevloopError):
+    """A stage said no. `stage` names it; the tree or the cluster has to change for it to pass."""
+
+    stage: ClassVar[str] = "trip"
+    default_reason = "Failed"
+
+
+class FingerprintError(StageError):
+    stage = "fingerprint"
+
+
+class BuildError(StageError):
+    stage = "build"
+
+
+class TreeMovedError(BuildError):
+    """The inputs changed while they were read (S8): not a failure, the trip starts again."""
+
+    default_reason = "TreeMoved"
+
+
+class LoadError(StageError):
+    stage = "load"
+
+
+class PatchError(StageError):
+    stage = "patch"
+
+
+class TargetMissingError(PatchError):
+    """The Deployment or StatefulSet does not exist (S17): `watch` waits for it, `once` fails."""
+
+    default_reason = "TargetMissing"
+
+
+class RolloutError(StageError):
+    stage = "rollout"

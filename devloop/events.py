@@ -1,0 +1,183 @@
+"""What happened, as frozen values handed to one synchronous `emit`. Sinks read them; nobody answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from devloop.model import Change, How, Outcome, Phase, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class TripStarted:
+    service: str
+    trip: int  # counts from 1 per service and process
+    at: float
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    service: str
+    stage: Stage
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnded:
+    """Emitted by the stopwatch for success, failure and cancellation alike."""
+
+    service: str
+    stage: Stage
+    at: float
+    seconds: float
+    outcome: Literal["ok", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One line of a build's, load's or pull's output."""
+
+    service: str
+    stage: Stage
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long pull, build or load is; `total` 0 = unknown. Bytes or steps, as `unit` says."""
+
+    service: str
+    stage: Stage
+    done: int
+    total: int
+    unit: Literal["bytes", "steps"]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBuilt:
+    service: str
+    ref: str
+    how: How
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLoaded:
+    service: str
+    ref: str
+    how: str
+    sent: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPhase:
+    """Seconds since the PATCH was sent; `coarse` = taken from API timestamps (whole seconds)."""
+
+    service: str
+    phase: Phase
+    seconds: float
+    coarse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodExited:
+    """A container of a new pod ended with a non-zero code: shown at once, no outcome yet (S19)."""
+
+    service: str
+    pod: str
+    container: str
+    exit_code: int
+    reason: str
+    log: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PodLog:
+    service: str
+    pod: str
+    container: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class TripEnded:
+    service: str
+    trip: int
+    at: float
+    outcome: Outcome
+    why_long: str = ""  # "rollout 11.2 s: readinessProbe.initialDelaySeconds 10"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveChanged:
+    """Whether the service's ready pods run exactly the tree."""
+
+    service: str
+    live: bool
+    ref: str
+    state: str  # "live", "building", "rolling", "failed", "held", "contested", "waiting", ...
+
+
+@dataclass(frozen=True, slots=True)
+class WatchBatch:
+    """File events that arrived together, before the ignore rules."""
+
+    events: int
+    paths: frozenset[Path]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOverflow:
+    """The watcher may have lost events: everything is looked at again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReloaded:
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Manifests or a release were written to the cluster."""
+
+    what: str
+    changed: tuple[str, ...]  # "deployment/todo-backend created", ...
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence for people that fits no other event. `service` "" = the whole session."""
+
+    service: str
+    level: Literal["info", "warning", "error"]
+    message: str
+    hint: str | None = None
+
+
+Event = (
+    TripStarted
+    | StageStarted
+    | StageEnded
+    | Output
+    | Progress
+    | ImageBuilt
+    | ImageLoaded
+    | RolloutPhase
+    | PodExited
+    | PodLog
+    | TripEnded
+    | LiveChanged
+    | WatchBatch
+    | WatchOverflow
+    | ConfigReloaded
+    | Applied
+    | Notice
+)
+Emit = Callable[[Event], None]

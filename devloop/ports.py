@@ -1,0 +1,110 @@
+"""What the core asks of the world: one verb or two per port, implemented in adapters/."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from devloop.model import (
+    Base,
+    Change,
+    Fingerprint,
+    Image,
+    LoadedImage,
+    Revision,
+    Service,
+    Snapshot,
+    Target,
+)
+
+
+class Bases(Protocol):
+    """The images that Dockerfiles build on."""
+
+    async def resolve(self, service: str, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
+        """Config digest and ONBUILD of each, pulled with progress if absent (S5).
+
+        Raises BuildError (no such image, no access), PlatformError (engine gone).
+        """
+        ...
+
+
+class Fingerprinter(Protocol):
+    async def take(self, service: Service, change: Change) -> Fingerprint:
+        """Digest of the tree as it is now; reads again only what `change` and the stat cache ask for.
+
+        Raises FingerprintError, BuildError (bases), PlatformError.
+        """
+        ...
+
+
+class Builder(Protocol):
+    async def build(self, service: Service, fingerprint: Fingerprint, parent: Image | None) -> Image:
+        """The image of this fingerprint under its tag; `parent` is the service's last image, for deltas.
+
+        Cancelling ends the build on the engine too (S10).
+        Raises BuildError, TreeMovedError (S8), PlatformError.
+        """
+        ...
+
+
+class Loader(Protocol):
+    async def find(self, service: Service, fingerprint: Fingerprint) -> Image | None:
+        """The image if nodes (asked first) or the builder's engine have it (S12): how="reused"."""
+        ...
+
+    async def load(self, image: Image) -> LoadedImage:
+        """Bring the image to every node, in parallel, and verify it there by id (S2).
+
+        Raises LoadError, PlatformError.
+        """
+        ...
+
+
+class Feed(Protocol):
+    """The newest snapshot of one target, kept current by watches (never polled)."""
+
+    @property
+    def latest(self) -> Snapshot: ...
+
+    async def next(self, seen: Snapshot) -> Snapshot:
+        """Wait until there is a snapshot newer than `seen`, then return the newest."""
+        ...
+
+
+class Cluster(Protocol):
+    def feed(self, target: Target) -> AbstractAsyncContextManager[Feed]:
+        """Watch one target; entering returns when the first snapshot is there.
+
+        Watches are shared by all feeds of a namespace and survive API outages. Raises PlatformError.
+        """
+        ...
+
+    async def patch(self, target: Target, service: Service, loaded: LoadedImage) -> Revision:
+        """Write the image into the pod template (S14, S15). A broken answer is resolved by reading (S16).
+
+        Raises PatchError, TargetMissingError, PlatformError.
+        """
+        ...
+
+    async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
+        """The last log lines of the container that died, or of the one that runs."""
+        ...
+
+    def logs(self, target: Target, pod: str, container: str) -> AsyncIterator[str]:
+        """Follow a container's log, line by line, until it ends."""
+        ...
+
+    async def url(self, target: Target) -> str | None:
+        """Where the workload can be reached from this machine, if a Service says so."""
+        ...
+
+    async def apply(self, paths: Sequence[Path], refs: Sequence[str]) -> tuple[str, ...]:
+        """Apply manifests (server-side, manager devloop) with the live image `refs` put in.
+
+        Returns what changed, "deployment/x created". Raises ConfigError (bad YAML, file and line),
+        PatchError (refused), PlatformError.
+        """
+        ...
