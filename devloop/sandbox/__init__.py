@@ -1,0 +1,1 @@
+"""A small Kubernetes-compatible cluster on the local engine: for trying devloop, and for its tests."""

@@ -1,0 +1,301 @@
+"""The cluster's memory: every object, one counter of versions, and the rules of writing.
+
+All of it lives in one asyncio loop, so the methods are plain calls and need no lock. Objects handed
+out are shared: clone one before changing it (or use `mutate`). A write is on disk before it is told.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import secrets
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from devloop.sandbox import errors
+from devloop.sandbox.disk import Disk
+from devloop.sandbox.resources import BY_PLURAL, Obj, Resource, clone
+from devloop.sandbox.stream import Change, Event, Stream, Subscription
+
+__all__ = ["Admission", "Event", "Store", "Subscription", "now"]
+
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # what generateName draws from
+_SERVER_OWNED = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+)
+
+
+class Admission(Protocol):
+    """Defaults, allocates and validates what is written; raises ApiError to refuse."""
+
+    def admit(self, store: Store, resource: Resource, obj: Obj, old: Obj | None, subresource: str) -> None:
+        """Change `obj`, the store's own copy; `old` is None on create."""
+
+
+def now(later: int = 0) -> str:
+    """The API's time: whole seconds, UTC; `later` seconds from now."""
+    return (datetime.now(UTC) + timedelta(seconds=later)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _key(obj: Obj) -> tuple[str, str]:
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
+class Store:
+    """`path` is the database file, or None to keep everything in memory only."""
+
+    def __init__(self, path: Path | None = None, admission: Admission | None = None) -> None:
+        self._admission = admission
+        self._disk = Disk(path)
+        self._objects: dict[str, dict[tuple[str, str], Obj]] = {plural: {} for plural in BY_PLURAL}
+        for resource, namespace, name, obj in self._disk.objects():
+            self._objects[resource][namespace, name] = obj
+        self.resource_version = self._disk.version()
+        self._stream = Stream(self.resource_version)
+
+    def close(self) -> None:
+        self._disk.close()
+
+    def find(self, resource: str, namespace: str, name: str) -> Obj | None:
+        return self._objects[resource].get((namespace, name))
+
+    def get(self, resource: str, namespace: str, name: str) -> Obj:
+        """The object, or ApiError 404; `resource` is the plural, `namespace` "" if cluster-wide."""
+        found = self.find(resource, namespace, name)
+        if found is None:
+            raise errors.not_found(BY_PLURAL[resource], name)
+        return found
+
+    def list(
+        self, resource: str, namespace: str = "", selector: Callable[[Obj], bool] | None = None
+    ) -> builtins.list[Obj]:
+        """Objects of one namespace, or of all for "", sorted by namespace and name."""
+        found = sorted(self._objects[resource].items(), key=lambda item: item[0])
+        return [
+            obj
+            for (home, _), obj in found
+            if (not namespace or home == namespace) and (selector is None or selector(obj))
+        ]
+
+    def subscribe(self) -> Subscription:
+        return self._stream.subscribe()
+
+    def since(self, version: int) -> builtins.list[Event]:
+        """Events after `version`; 410 Expired when the history does not reach back that far."""
+        return self._stream.since(version)
+
+    def create(self, resource: str, obj: Obj, *, dry_run: bool = False) -> Obj:
+        """Store a copy with uid, versions and creation time.
+
+        Errors: 409 AlreadyExists, 404 for the namespace, 403, 422."""
+        kind = BY_PLURAL[resource]
+        obj = clone(obj)
+        meta = obj["metadata"] = obj.get("metadata") or {}
+        if not meta.get("name") and meta.get("generateName"):
+            suffix = "".join(secrets.choice(_SUFFIX) for _ in range(5))
+            meta["name"] = meta["generateName"][:58] + suffix
+        if kind.namespaced:
+            meta.setdefault("namespace", "default")
+        else:
+            meta.pop("namespace", None)
+        for name in (*_SERVER_OWNED, "resourceVersion", "selfLink"):
+            meta.pop(name, None)
+        meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
+        if kind.versioned_spec:
+            meta["generation"] = 1
+        obj |= {"apiVersion": kind.api_version, "kind": kind.kind}
+        self._check_namespace(kind, meta)
+        if (meta.get("namespace", ""), meta.get("name")) in self._objects[resource]:
+            raise errors.already_exists(kind, meta["name"])
+        if self._admission is not None:
+            self._admission.admit(self, kind, obj, None, "")
+        return obj if dry_run else self._commit("ADDED", kind, obj, None)
+
+    def update(self, resource: str, obj: Obj, *, subresource: str = "", dry_run: bool = False) -> Obj:
+        """Replace the object; with "status" only its status.
+
+        409 when its resourceVersion or uid is not the stored one; without them it overwrites. A
+        write that changes nothing keeps the version. An object that is being deleted goes with its
+        last finalizer.
+        """
+        kind = BY_PLURAL[resource]
+        obj = clone(obj)
+        old = self.get(resource, *_key(obj))
+        meta = obj["metadata"]
+        _check_identity(kind, old, meta.get("uid"), meta.get("resourceVersion"))
+        obj = _merged(kind, obj, old, subresource)
+        if self._admission is not None:
+            self._admission.admit(self, kind, obj, old, subresource)
+        meta = obj["metadata"]
+        if kind.versioned_spec and _counted(obj) != _counted(old):
+            meta["generation"] = old["metadata"].get("generation", 0) + 1
+        meta["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if _timeless(obj) == _timeless(old):
+            return old
+        if dry_run:
+            return obj
+        gone = "deletionTimestamp" in meta and not _held(obj)
+        if gone and not meta.get("deletionGracePeriodSeconds"):
+            return self._commit("DELETED", kind, obj, old)
+        return self._commit("MODIFIED", kind, obj, old)
+
+    def mutate(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        change: Callable[[Obj], None],
+        *,
+        subresource: str = "",
+    ) -> Obj:
+        """Read, copy, let `change` edit the copy, update."""
+        obj = clone(self.get(resource, namespace, name))
+        change(obj)
+        return self.update(resource, obj, subresource=subresource)
+
+    def delete(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace: int | None = None,
+        propagation: str = "Background",
+        uid: str | None = None,
+        version: str | None = None,
+        dry_run: bool = False,
+    ) -> Obj:
+        """Delete, or begin to: what is held stays, with a deletionTimestamp.
+
+        Held are pods on a node (the kubelet ends it by calling again with grace=0), objects with
+        finalizers, and namespaces. "Foreground" and "Orphan" put their finalizer on the object; the
+        garbage collector acts on it and takes it off.
+        """
+        kind = BY_PLURAL[resource]
+        old = self.get(resource, namespace, name)
+        _check_identity(kind, old, uid, version, "Precondition failed: ")
+        obj: Obj = clone(old)
+        meta: Obj = obj["metadata"]
+        _set_propagation(meta, propagation)
+        seconds = _grace_seconds(kind, obj, grace)
+        if not seconds and not _held(obj):
+            return obj if dry_run else self._commit("DELETED", kind, obj, old)
+        if seconds < meta.get("deletionGracePeriodSeconds", seconds + 1):
+            meta |= {"deletionTimestamp": now(seconds), "deletionGracePeriodSeconds": seconds}
+            if kind.versioned_spec:
+                meta["generation"] = meta.get("generation", 0) + 1
+        if kind.plural == "namespaces":
+            obj["status"] = obj.get("status", {}) | {"phase": "Terminating"}
+        if obj == old or dry_run:
+            return obj
+        return self._commit("MODIFIED", kind, obj, old)
+
+    def _commit(self, change: Change, kind: Resource, obj: Obj, old: Obj | None) -> Obj:
+        key = _key(obj)
+        version = self.resource_version + 1
+        obj["metadata"]["resourceVersion"] = str(version)
+        raw = json.dumps(obj, separators=(",", ":"), ensure_ascii=False).encode()
+        self._disk.write(kind.plural, key, None if change == "DELETED" else raw, version)
+        self.resource_version = version
+        if change == "DELETED":
+            del self._objects[kind.plural][key]
+        else:
+            self._objects[kind.plural][key] = obj
+        self._stream.publish(Event(change, kind.plural, obj, old, version, raw))
+        return obj
+
+    def _check_namespace(self, kind: Resource, meta: Obj) -> None:
+        if not kind.namespaced:
+            return
+        home = meta["namespace"]
+        found = self.find("namespaces", "", home)
+        if found is None:
+            raise errors.not_found(BY_PLURAL["namespaces"], home)
+        if found["status"]["phase"] == "Terminating" and kind.plural != "events":
+            why = f"unable to create new content in namespace {home} because it is being terminated"
+            raise errors.forbidden(kind, meta.get("name", ""), why)
+
+
+def _check_identity(kind: Resource, old: Obj, uid: str | None, version: str | None, prefix: str = "") -> None:
+    """409 when the writer meant another incarnation or an older version of the object."""
+    meta = old["metadata"]
+    if uid and uid != meta["uid"]:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {meta['uid']}"
+        raise errors.conflict(kind, meta["name"], why)
+    if version and version != meta["resourceVersion"]:
+        why = prefix and (
+            f"{prefix}ResourceVersion in precondition: {version}, "
+            f"ResourceVersion in object meta: {meta['resourceVersion']}"
+        )
+        raise errors.conflict(kind, meta["name"], why)
+
+
+def _merged(kind: Resource, obj: Obj, old: Obj, subresource: str) -> Obj:
+    """What the write may change, on top of what it may not."""
+    fixed: Obj = {"apiVersion": kind.api_version, "kind": kind.kind}
+    if subresource == "status":
+        meta: Obj = clone(old["metadata"])
+        for name in ("labels", "annotations", "managedFields", "finalizers"):
+            if name in obj["metadata"]:
+                meta[name] = obj["metadata"][name]
+        return {**clone(old), **fixed, "metadata": meta, "status": obj.get("status", {})}
+    obj |= fixed
+    if kind.has_status:
+        obj.pop("status", None)
+        if "status" in old:
+            obj["status"] = clone(old["status"])
+    for name in (*_SERVER_OWNED, "selfLink"):
+        obj["metadata"].pop(name, None)
+        if name in old["metadata"]:
+            obj["metadata"][name] = old["metadata"][name]
+    return obj
+
+
+def _counted(obj: Obj) -> Obj:
+    """Everything that counts for metadata.generation."""
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+
+
+def _timeless(obj: Obj) -> Obj:
+    """The object without the times of its field managers, which alone do not make a write."""
+    meta: Obj = obj["metadata"]
+    managers = [
+        {key: value for key, value in entry.items() if key != "time"}
+        for entry in meta.get("managedFields") or []
+    ]
+    return {**obj, "metadata": {**meta, "managedFields": managers}}
+
+
+def _held(obj: Obj) -> bool:
+    """Finalizers keep an object; a namespace's own stand in its spec."""
+    own = obj["kind"] == "Namespace" and obj.get("spec", {}).get("finalizers")
+    return bool(obj["metadata"].get("finalizers") or own)
+
+
+def _set_propagation(meta: Obj, propagation: str) -> None:
+    wanted = {"Foreground": ["foregroundDeletion"], "Orphan": ["orphan"]}.get(propagation, [])
+    if not wanted and "deletionTimestamp" in meta:
+        return  # a second, plain delete does not lift what the first one asked for
+    ours = ("foregroundDeletion", "orphan")
+    finalizers = [name for name in meta.get("finalizers", []) if name not in ours] + wanted
+    if finalizers:
+        meta["finalizers"] = finalizers
+    else:
+        meta.pop("finalizers", None)
+
+
+def _grace_seconds(kind: Resource, obj: Obj, grace: int | None) -> int:
+    """How long a pod on a node may take to stop; 0 for everything else."""
+    if kind.plural != "pods" or not obj["spec"].get("nodeName"):
+        return 0
+    if obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        return 0
+    default: int = obj["spec"].get("terminationGracePeriodSeconds", 30)
+    return default if grace is None else grace
