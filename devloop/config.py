@@ -1,0 +1,133 @@
+"""config.yaml found, read, checked and overridden; its shape is configshape.py's (docs/config.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from devloop import yamlfile
+from devloop.configproblems import error_of, known_keys, problem_of, tree_problems
+from devloop.configshape import ClusterConfig, Config
+from devloop.errors import ConfigError
+from devloop.yamlfile import Document, Problem
+
+__all__ = [
+    "FILE_NAME",
+    "Config",
+    "find",
+    "known_keys",
+    "load",
+    "override",
+    "project_id",
+    "schema",
+    "state_dir",
+]
+
+FILE_NAME = "config.yaml"
+NOWHERE = Document(None, {}, {}, ())
+
+
+def find(start: Path) -> Path:
+    """The nearest config.yaml in `start` or a folder above it. Raises ConfigError."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise ConfigError(
+        f"no {FILE_NAME} in {start} or a folder above it",
+        reason="NoConfig",
+        hint="change into the project's folder, or name the file with -c PATH",
+    )
+
+
+def load(path: Path) -> Config:
+    """Read and check config.yaml. Raises one ConfigError that lists every problem with its place."""
+    path = Path(os.path.normpath(path.absolute()))
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: byte {error.start} is not UTF-8", hint="save the file as UTF-8"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", reason="NoConfig") from error
+    document = yamlfile.parse(text)
+    problems = list(document.problems)
+    if document.value is None and not problems:
+        problems.append(Problem((1, 1), "", "the file is empty; write version: 1 and services:"))
+    elif not isinstance(document.value, dict) and not problems:
+        problems.append(Problem((1, 1), "", "not a mapping; write version: 1 and services:"))
+    config: Config | None = None
+    if isinstance(document.value, dict):
+        try:
+            config = Config.model_validate(_args_as_written(document))
+        except ValidationError as error:
+            trapped = {problem.path for problem in problems}
+            found = (problem_of(document, details) for details in error.errors(include_url=False))
+            problems.extend(problem for problem in found if problem.path not in trapped)
+        else:
+            config.came_from(path)
+            problems.extend(tree_problems(document, config))
+    if problems or config is None:
+        raise error_of(path, problems)
+    return config
+
+
+def override(config: Config, *, context: str | None = None, namespace: str | None = None) -> Config:
+    """The config with --context and --namespace in place; a target's own namespace stays.
+
+    Raises ConfigError where a value cannot be one.
+    """
+    given = {"context": context, "namespace": namespace}
+    changed = {key: value for key, value in given.items() if value is not None}
+    if not changed:
+        return config
+    try:
+        cluster = ClusterConfig.model_validate({**config.cluster.model_dump(), **changed})
+    except ValidationError as error:
+        problems = (problem_of(NOWHERE, details) for details in error.errors(include_url=False))
+        raise ConfigError("\n".join(f"--{problem.path}: {problem.text}" for problem in problems)) from error
+    return config.model_copy(update={"cluster": cluster})
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of config.yaml, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Config.model_json_schema(by_alias=True, mode="validation"),
+        "title": "devloop config.yaml",
+    }
+
+
+def project_id(path: Path) -> str:
+    """12 hex digits that name this project on images (S25) and in the state directory (S27)."""
+    return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]
+
+
+def state_dir(path: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where caches and the journal of the project of this config.yaml live (S27); not made here."""
+    home = Path(environ.get("XDG_STATE_HOME", ""))
+    if not home.is_absolute():  # the XDG rule: a relative or empty value does not count
+        home = Path.home() / ".local" / "state"
+    return home / "devloop" / project_id(path)
+
+
+def _args_as_written(document: Document) -> object:
+    """Build arguments are text: 1.10 stays "1.10", true stays "true"."""
+    value = document.value
+    assert isinstance(value, dict)
+    services = value.get("services")
+    for name, service in services.items() if isinstance(services, dict) else ():
+        build = service.get("build") if isinstance(service, dict) else None
+        args = build.get("args") if isinstance(build, dict) else None
+        if not isinstance(args, dict):
+            continue
+        for key, given in args.items():
+            if isinstance(given, bool | int | float):
+                args[key] = document.texts["services", name, "build", "args", key]
+    return value
