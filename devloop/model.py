@@ -203,6 +203,7 @@ class ContainerView:
     exit_reason: str = ""
     running: bool = False
     init: bool = False
+    memory_limit: str = ""  # resources.limits.memory as written, for the hint on OOMKilled
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,7 @@ class PodView:
     started_at: float | None = None
     ready_at: float | None = None
     coarse: bool = False  # times taken before the watch began: whole seconds of the API's clock
+    since: float | None = None  # arrival of its present trouble (waiting reason, exit, unschedulable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,10 @@ class Snapshot:
     conditions: Mapping[str, tuple[str, str, str]] = field(
         default_factory=dict
     )  # type -> (status, reason, message)
+    since: Mapping[str, float] = field(default_factory=dict)  # condition type -> arrival of its reason
+    progress_deadline: float = 600.0  # seconds, of the spec
+    strategy: str = ""  # RollingUpdate, Recreate, OnDelete
+    partition: int = 0  # a StatefulSet's: pods below this ordinal keep the old template
     pods: tuple[PodView, ...] = ()
     events: tuple[EventView, ...] = ()
     writer: str = ""  # the manager that last wrote the template's images (managedFields)
