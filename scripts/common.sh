@@ -1,0 +1,152 @@
+# Sourced by every script here: progress lines, a log, packages, the virtual environment, the engine.
+# shellcheck shell=bash
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+STATE=${XDG_STATE_HOME:-$HOME/.local/state}/devloop/scripts
+mkdir -p "$STATE"
+LOG=${DEVLOOP_SETUP_LOG:-$STATE/$(basename "$0").log}
+export DEVLOOP_SETUP_LOG=$LOG # one log for a script and those that it calls
+: >>"$LOG"
+
+if [[ -t 2 && -z ${NO_COLOR:-} ]]; then
+  BOLD=$'\e[1m' DIM=$'\e[2m' RED=$'\e[31m' PLAIN=$'\e[0m'
+else
+  BOLD='' DIM='' RED='' PLAIN=''
+fi
+
+say() { printf '%s\n' "$*" >&2; }
+head_line() { say "${BOLD}$*${PLAIN}"; }
+
+# die MESSAGE [HINT]: what did not work, then what to do
+die() {
+  say "${RED}error:${PLAIN} $1"
+  if [[ -n ${2:-} ]]; then say "  $2"; fi
+  exit 1
+}
+
+now() { date +%s.%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f s", b - a }'; }
+
+# step "what is done" COMMAND...: one line with its time; the output goes to the log, its end is shown on failure
+step() {
+  local what=$1 began from status=0
+  shift
+  began=$(now)
+  from=$(($(wc -l <"$LOG") + 1))
+  printf '== %s: %s\n' "$(date -Is)" "$*" >>"$LOG"
+  "$@" >>"$LOG" 2>&1 </dev/null || status=$?
+  if ((status)); then
+    say "  $what ${RED}failed${PLAIN} after $(since "$began")"
+    tail -n "+$from" "$LOG" | tail -n 15 | sed 's/^/    /' >&2
+    die "$what: exit status $status" "the whole output is in $LOG"
+  fi
+  say "  $what ${DIM}$(since "$began")${PLAIN}"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# until SECONDS COMMAND...: waits until the command succeeds
+until_ok() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < end)) || return 1
+    sleep 0.2
+  done
+}
+
+installed() { [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null) == ii* ]]; }
+
+# packages NAME...: installs the Debian packages that are missing, without starting their services
+packages() {
+  local missing=() name
+  for name in "$@"; do installed "$name" || missing+=("$name"); done
+  ((${#missing[@]})) || return 0
+  have apt-get || die "missing: ${missing[*]}" "this is not Debian or Ubuntu: install what these packages hold, then run this again"
+  ((EUID == 0)) || die "missing: ${missing[*]}" "sudo apt-get install --no-install-recommends ${missing[*]}"
+  step "install ${missing[*]}" apt_install "${missing[@]}"
+}
+
+apt_install() {
+  # RUNLEVEL=1 keeps maintainer scripts from starting services that nobody asked for.
+  local apt=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -q -y -o DPkg::Lock::Timeout=120)
+  # The lists may be absent or point at versions that are gone: try, bring them up to date, try again.
+  "${apt[@]}" install --no-install-recommends "$@" || {
+    "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "$@"
+  }
+}
+
+# The engine ---------------------------------------------------------------------------------------------------------
+
+ENGINE_PID=$STATE/dockerd.pid
+ENGINE_LOG=$STATE/dockerd.log
+ENGINE_STARTED='' # set when this very script started it
+
+engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+# engine: a running Docker Engine; what runs is used, only if there is none docker.io is installed and started
+engine() {
+  if engine_answers; then return; fi
+  if [[ -n ${DOCKER_HOST:-} ]]; then
+    die "no Docker Engine answers at DOCKER_HOST=$DOCKER_HOST" "start it, or unset DOCKER_HOST"
+  fi
+  if ! have dockerd; then
+    local wanted=(docker.io)
+    # Newer releases ship the command and BuildKit's plugin on their own.
+    for name in docker-cli docker-buildx; do
+      if apt-cache show "$name" >/dev/null 2>&1; then wanted+=("$name"); fi
+    done
+    packages "${wanted[@]}"
+  fi
+  have docker || packages docker.io
+  if engine_answers; then return; fi
+  ((EUID == 0)) || die "no Docker Engine answers" "start one (sudo systemctl start docker) and join its group (sudo usermod -aG docker $USER)"
+  if [[ -d /run/systemd/system ]]; then
+    step "start the Docker Engine (systemd)" systemctl start docker
+  else
+    step "start the Docker Engine" start_dockerd
+    ENGINE_STARTED=yes
+  fi
+  until_ok 60 engine_answers || die "the Docker Engine does not answer" "its log: $ENGINE_LOG"
+}
+
+start_dockerd() {
+  mount_cgroups
+  rm -f "$ENGINE_PID"
+  setsid dockerd --pidfile "$ENGINE_PID" >"$ENGINE_LOG" 2>&1 </dev/null &
+  local pid=$!
+  local end=$((SECONDS + 60))
+  until engine_answers; do
+    if ! kill -0 "$pid" 2>/dev/null || ((SECONDS > end)); then
+      tail -n 15 "$ENGINE_LOG"
+      return 1
+    fi
+    sleep 0.2
+  done
+}
+
+# Without an init system nobody has mounted the control groups that containers need.
+mount_cgroups() {
+  if grep -q ' /sys/fs/cgroup' /proc/mounts; then return; fi
+  mount -t tmpfs -o mode=755 cgroup_root /sys/fs/cgroup
+  local controller
+  for controller in $(awk '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups); do
+    mkdir -p "/sys/fs/cgroup/$controller"
+    mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller" || rmdir "/sys/fs/cgroup/$controller"
+  done
+}
+
+# engine_down: ends the engine that a script here started, no other
+engine_down() {
+  [[ -f $ENGINE_PID ]] || return 0
+  local pid
+  pid=$(<"$ENGINE_PID")
+  if [[ $(ps -o comm= -p "$pid" 2>/dev/null) == dockerd ]]; then
+    kill "$pid"
+    until_ok 30 gone "$pid" || say "dockerd (process $pid) is still stopping"
+  fi
+  rm -f "$ENGINE_PID"
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
