@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from devloop.events import Emit
 from devloop.model import (
     Base,
     Change,
@@ -18,6 +20,7 @@ from devloop.model import (
     Snapshot,
     Target,
 )
+from devloop.stopwatch import Clock
 
 
 class Bases(Protocol):
@@ -108,3 +111,27 @@ class Cluster(Protocol):
         PatchError (refused), PlatformError.
         """
         ...
+
+
+class Installer(Protocol):
+    """Manifests and releases: what must be in the cluster before there is a target to PATCH."""
+
+    async def install(self, service: Service, loaded: LoadedImage) -> None:
+        """Write what is missing or changed, with the live tags, as far as its images are loaded.
+
+        Raises ConfigError, PatchError, PlatformError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that a trip needs from outside, wired once (wiring.py)."""
+
+    fingerprinter: Fingerprinter
+    builder: Builder
+    loader: Loader
+    cluster: Cluster
+    installer: Installer
+    emit: Emit
+    clock: Clock

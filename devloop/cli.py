@@ -1,0 +1,220 @@
+"""The command line: parse, wire, run, exit code. A command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from devloop import __version__
+from devloop.errors import DevloopError
+
+if TYPE_CHECKING:
+    from devloop.config import Config
+
+INTERRUPTED = 130
+Command = Callable[..., Any]
+
+
+class Commands(click.Group):
+    """Adds `sandbox` without importing it before it is asked for, and one exit for expected errors."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "sandbox"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "sandbox":
+            return super().get_command(ctx, cmd_name)
+        from devloop.sandbox.cli import sandbox
+
+        return sandbox
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DevloopError as error:
+            _fail(error)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+
+def _fail(error: DevloopError) -> NoReturn:
+    click.echo(f"devloop: {error.message}", err=True)
+    for line in error.evidence:
+        click.echo(f"  | {line}", err=True)
+    if error.hint:
+        click.echo(f"  -> {error.hint}", err=True)
+    sys.exit(error.exit_code)
+
+
+def where(command: Command) -> Command:
+    """The options that say which project and which cluster; the environment can say it too."""
+    for option in (
+        click.option(
+            "--kubeconfig",
+            type=click.Path(path_type=Path),
+            help="Kubeconfig file [default: $KUBECONFIG, ~/.kube/config].",
+        ),
+        click.option(
+            "-n",
+            "--namespace",
+            envvar="DEVLOOP_NAMESPACE",
+            help="Instead of cluster.namespace of config.yaml.",
+        ),
+        click.option(
+            "--context", envvar="DEVLOOP_CONTEXT", help="Instead of cluster.context of config.yaml."
+        ),
+        click.option(
+            "-c",
+            "--config",
+            "config_path",
+            type=click.Path(path_type=Path),
+            envvar="DEVLOOP_CONFIG",
+            help="config.yaml [default: found upwards from here].",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="devloop")
+@where
+@click.pass_context
+def main(ctx: click.Context, **given: Any) -> None:
+    """Save a file, and the cluster runs it.
+
+    devloop watches the source trees of your services, rebuilds only the image that changed, brings it into
+    the local cluster, rolls the Deployment, and tells how long each step took.
+
+    \b
+    devloop sandbox up      a small cluster on this machine's Docker engine, for trying devloop
+    devloop once            bring the cluster to the tree, then exit
+    devloop watch           the same, at every save
+    """
+    ctx.obj = given
+
+
+def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Path, Config, Path | None]:
+    """The config file, its content with the overrides in place, and the kubeconfig option."""
+    from devloop import config as configs
+
+    chosen = {key: value if value is not None else ctx.obj.get(key) for key, value in given.items()}
+    path = chosen["config_path"] or configs.find(Path.cwd())
+    config = configs.load(path)
+    return (
+        path,
+        configs.override(config, context=chosen["context"], namespace=chosen["namespace"]),
+        chosen["kubeconfig"],
+    )
+
+
+def _service_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Completion of SERVICE; silent where there is no valid config."""
+    from devloop import config as configs
+
+    try:
+        config = configs.load(ctx.params.get("config_path") or configs.find(Path.cwd()))
+    except DevloopError:
+        return []
+    return [name for name in config.services if name.startswith(incomplete)]
+
+
+services_argument = click.argument(
+    "services", nargs=-1, metavar="[SERVICE]...", shell_complete=_service_names
+)
+log_format_option = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How lines are written without a terminal.",
+)
+
+
+@main.command()
+@services_argument
+@where
+@click.option("--no-logs", is_flag=True, help="Do not show the pods' logs.")
+@log_format_option
+@click.pass_context
+def watch(
+    ctx: click.Context, services: tuple[str, ...], no_logs: bool, log_format: str, **given: Any
+) -> None:
+    """Bring the cluster to the tree at every save; Ctrl-C ends it.
+
+    Metrics are served at metrics.listen of config.yaml [default: 127.0.0.1:9100].
+    """
+    from devloop import wiring
+
+    path, config, kubeconfig = _loaded(ctx, given)
+    sys.exit(wiring.watch(path, config, kubeconfig, services, logs=not no_logs, log_format=log_format))
+
+
+@main.command()
+@services_argument
+@where
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@click.option("--rebuild", is_flag=True, help="Build even where the image is there already, under a new tag.")
+@log_format_option
+@click.pass_context
+def once(
+    ctx: click.Context, services: tuple[str, ...], as_json: bool, rebuild: bool, log_format: str, **given: Any
+) -> None:
+    """Bring the cluster to the tree, then exit.
+
+    Exit code: 0 all live or unchanged, 1 a stage failed, 2 config or usage, 3 platform not reachable or
+    held by another devloop, 130 interrupted.
+    """
+    from devloop import wiring
+
+    path, config, kubeconfig = _loaded(ctx, given)
+    sys.exit(
+        wiring.once(
+            path, config, kubeconfig, services, as_json=as_json, rebuild=rebuild, log_format=log_format
+        )
+    )
+
+
+@main.command()
+@services_argument
+@where
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@click.pass_context
+def status(ctx: click.Context, services: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Does the cluster run the tree? Works with and without a running `devloop watch`.
+
+    Exit code: 0 every service is live, 1 one is not, 2 config or usage, 3 platform not reachable.
+    """
+    from devloop import wiring
+
+    path, config, kubeconfig = _loaded(ctx, given)
+    sys.exit(wiring.status(path, config, kubeconfig, services, as_json=as_json))
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of config.yaml, for editors."""
+    import json
+
+    from devloop import config as configs
+
+    click.echo(json.dumps(configs.schema(), indent=2))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell: eval "$(devloop completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(main, {}, "devloop", "_DEVLOOP_COMPLETE").source())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The rollout stage: watch the targets until every one is ready, or one is stuck.
+
+Judging is rollout.py's; this module waits, tells what it sees on the way (phases, first exits), and
+brings back an image that a node lost (S13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+
+from devloop.errors import RolloutError
+from devloop.events import Notice, PodExited, RolloutPhase
+from devloop.model import LoadedImage, PodView, Progressing, Revision, Service, Snapshot, Stuck
+from devloop.ports import Feed, World
+from devloop.rollout import Expectation, failed_containers, judge, lost_image, phases
+from devloop.stopwatch import Stopwatch
+
+RELOADS = 3  # times an image is brought back to a node within one rollout
+
+
+async def follow(
+    service: Service,
+    feeds: Sequence[Feed],
+    revisions: Sequence[Revision],
+    loaded: LoadedImage,
+    world: World,
+    watch: Stopwatch,
+) -> tuple[PodView, ...]:
+    """The pods that run the image once every target is ready.
+
+    Raises RolloutError with Kubernetes' own reason when a target is stuck (S19).
+    """
+    expected = [
+        Expectation(service.image, revision.ref, loaded.image.id, revision.generation, revision.uid)
+        for revision in revisions
+    ]
+    told: set[tuple[str, str, int]] = set()
+    reloads = 0
+    while True:
+        snapshots = [feed.latest for feed in feeds]
+        now = world.clock.now()
+        _tell_phases(service, snapshots, revisions, world, watch)
+        await _tell_exits(service, snapshots, expected, told, world)
+        if any(lost_image(s, e) for s, e in zip(snapshots, expected, strict=True)) and reloads < RELOADS:
+            reloads += 1
+            world.emit(
+                Notice(service.name, "warning", f"{loaded.image.ref} is gone from a node; loading it again")
+            )
+            with watch.time("load"):
+                await world.loader.load(loaded.image)
+        verdicts = [judge(s, e, now) for s, e in zip(snapshots, expected, strict=True)]
+        for snapshot, verdict in zip(snapshots, verdicts, strict=True):
+            if isinstance(verdict, Stuck):
+                raise await _stuck(snapshot, verdict, world)
+        waiting = [v for v in verdicts if isinstance(v, Progressing)]
+        if not waiting:
+            return tuple(
+                pod for verdict in verdicts if not isinstance(verdict, Progressing) for pod in verdict.pods
+            )
+        deadlines = [v.deadline for v in waiting if v.deadline is not None]
+        await any_newer(feeds, snapshots, min(deadlines) - now if deadlines else None)
+
+
+async def any_newer(feeds: Sequence[Feed], seen: Sequence[Snapshot], seconds: float | None = None) -> None:
+    """Wait until one feed shows something newer than `seen`, or `seconds` have passed."""
+
+    async def wait(feed: Feed, snapshot: Snapshot) -> None:
+        await feed.next(snapshot)
+        group.cancel_scope.cancel()
+
+    with anyio.move_on_after(None if seconds is None else max(0.0, seconds)):
+        async with anyio.create_task_group() as group:
+            for feed, snapshot in zip(feeds, seen, strict=True):
+                group.start_soon(wait, feed, snapshot)
+
+
+def _tell_phases(
+    service: Service,
+    snapshots: Sequence[Snapshot],
+    revisions: Sequence[Revision],
+    world: World,
+    watch: Stopwatch,
+) -> None:
+    for snapshot, revision in zip(snapshots, revisions, strict=True):
+        for phase, seconds, coarse in phases(snapshot, revision.ref, revision.patched_at):
+            if watch.phase(phase, seconds, coarse=coarse):
+                world.emit(RolloutPhase(service.name, phase, seconds, coarse))
+
+
+async def _tell_exits(
+    service: Service,
+    snapshots: Sequence[Snapshot],
+    expected: Sequence[Expectation],
+    told: set[tuple[str, str, int]],
+    world: World,
+) -> None:
+    """Show a first non-zero exit at once with its log, though it is no outcome yet (S19)."""
+    for snapshot, expectation in zip(snapshots, expected, strict=True):
+        for pod, container in failed_containers(snapshot, expectation):
+            key = (pod.uid, container.name, container.restarts)
+            if key in told or container.exit_code is None:
+                continue
+            told.add(key)
+            log = await world.cluster.last_words(snapshot.target, pod.name, container.name)
+            world.emit(
+                PodExited(
+                    service.name, pod.name, container.name, container.exit_code, container.exit_reason, log
+                )
+            )
+
+
+async def _stuck(snapshot: Snapshot, verdict: Stuck, world: World) -> RolloutError:
+    """The verdict as an error, with the log of the container that died and the events that matter."""
+    log: tuple[str, ...] = ()
+    if verdict.pod and verdict.container:
+        log = await world.cluster.last_words(snapshot.target, verdict.pod, verdict.container)
+    return RolloutError(
+        f"{snapshot.target}: {verdict.message}",
+        reason=verdict.reason,
+        evidence=(*verdict.evidence, *log),
+        hint=verdict.hint,
+    )

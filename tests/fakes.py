@@ -1,0 +1,169 @@
+"""Ports that do as they are told, for faults and orders of events that real parts cannot be made to show."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+
+from devloop.errors import DevloopError
+from devloop.events import Event
+from devloop.model import (
+    BuildSpec,
+    Change,
+    ContainerView,
+    Fingerprint,
+    Image,
+    Inputs,
+    LoadedImage,
+    PodView,
+    Revision,
+    Service,
+    Snapshot,
+    Target,
+)
+from devloop.ports import World
+from devloop.stopwatch import Clock
+
+TARGET = Target("deployment", "todo-backend", "default")
+SERVICE = Service("backend", "todo-backend", BuildSpec(Path("/src"), Path("/src/Dockerfile")), (TARGET,))
+NO_INPUTS = Inputs({}, (), "linux/amd64", "", "")
+
+
+def fingerprint(text: str) -> Fingerprint:
+    return Fingerprint(text.encode().hex().ljust(16, "0")[:16], NO_INPUTS)
+
+
+class Gate:
+    """Lets callers through, or holds them until opened, or throws at them, in the order of the script."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.cancelled = 0
+        self.script: list[anyio.Event | DevloopError] = []
+
+    async def pass_through(self) -> None:
+        self.calls += 1
+        if not self.script:
+            await anyio.lowlevel.checkpoint()
+            return
+        step = self.script.pop(0)
+        if isinstance(step, DevloopError):
+            raise step
+        try:
+            await step.wait()
+        except anyio.get_cancelled_exc_class():
+            self.cancelled += 1
+            raise
+
+
+class FakeFeed:
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.latest = snapshot
+        self._newer = anyio.Event()
+
+    def show(self, **changes: object) -> None:
+        self.latest = replace(self.latest, **changes)  # type: ignore[arg-type]
+        self._newer.set()
+        self._newer = anyio.Event()
+
+    async def next(self, seen: Snapshot) -> Snapshot:
+        while self.latest is seen:
+            await self._newer.wait()
+        return self.latest
+
+
+class FakeWorld:
+    """A tree with one text as content, an engine, a node and a cluster with one Deployment."""
+
+    def __init__(self, tree: str = "v1", running: str = "todo-backend:1.0.0") -> None:
+        self.tree = tree
+        self.events: list[Event] = []
+        self.clock = Clock()
+        self.fingerprints, self.builds, self.loads, self.patches = Gate(), Gate(), Gate(), Gate()
+        self.built: set[str] = set()
+        self.patched: list[str] = []
+        self.rolls_by_itself = True
+        self.feed_ = FakeFeed(self._snapshot(running, 1))
+        self.logs: tuple[str, ...] = ("Traceback", "SyntaxError: invalid syntax")
+
+    def world(self) -> World:
+        return World(self, self, self, self, self, self.events.append, self.clock)
+
+    # Fingerprinter
+    async def take(self, service: Service, change: Change) -> Fingerprint:
+        await self.fingerprints.pass_through()
+        return fingerprint(self.tree)
+
+    # Builder, Loader
+    async def build(self, service: Service, fp: Fingerprint, parent: Image | None) -> Image:
+        await self.builds.pass_through()
+        ref = service.ref(fp)
+        self.built.add(ref)
+        return Image(service.name, fp, ref, f"sha256:{fp.digest}", "cli")
+
+    async def find(self, service: Service, fp: Fingerprint) -> Image | None:
+        ref = service.ref(fp)
+        return Image(service.name, fp, ref, f"sha256:{fp.digest}", "reused") if ref in self.built else None
+
+    async def load(self, image: Image) -> LoadedImage:
+        await self.loads.pass_through()
+        return LoadedImage(image, ("node",), "shared")
+
+    # Installer
+    async def install(self, service: Service, loaded: LoadedImage) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    # Cluster
+    @asynccontextmanager
+    async def feed(self, target: Target) -> AsyncIterator[FakeFeed]:
+        yield self.feed_
+
+    async def patch(self, target: Target, service: Service, loaded: LoadedImage) -> Revision:
+        await self.patches.pass_through()
+        self.patched.append(loaded.image.ref)
+        generation = self.feed_.latest.generation + 1
+        self.feed_.show(generation=generation, images={"app": loaded.image.ref})
+        if self.rolls_by_itself:
+            self.roll(loaded.image.ref)
+        return Revision(target, "uid-1", generation, loaded.image.ref, self.clock.now())
+
+    def roll(self, ref: str) -> None:
+        self.feed_.latest = self._snapshot(ref, self.feed_.latest.generation)
+        self.feed_.show()
+
+    async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
+        return self.logs
+
+    async def url(self, target: Target) -> str | None:
+        return "http://127.0.0.1:30080"
+
+    async def apply(self, paths: Sequence[Path], refs: Sequence[str]) -> tuple[str, ...]:
+        return ()
+
+    def _snapshot(self, ref: str, generation: int) -> Snapshot:
+        now = self.clock.now()
+        tag = ref.rpartition(":")[2]
+        container = ContainerView("app", ref, f"sha256:{tag.removeprefix('dl-')}", True, 0, running=True)
+        pod = PodView(
+            name=f"todo-backend-{generation}",
+            namespace="default",
+            uid=f"pod-{generation}",
+            revision=f"hash-{generation}",
+            phase="Running",
+            ready=True,
+            terminating=False,
+            scheduled=True,
+            unschedulable="",
+            containers=(container,),
+            scheduled_at=now,
+            started_at=now,
+            ready_at=now,
+        )
+        return Snapshot(
+            TARGET, now, "uid-1", generation, generation, 1, 1, 1, 1,
+            images={"app": ref}, revision=f"hash-{generation}", pods=(pod,),
+        )  # fmt: skip

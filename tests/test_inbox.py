@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+
+from devloop.inbox import Inbox
+from devloop.model import Change
+
+
+def saved(*names: str, at: float, why: str = "saved") -> Change:
+    return Change(frozenset(Path(name) for name in names), at, at, why)
+
+
+async def test_latest_change_wins_paths_merge_and_the_first_times_stay() -> None:
+    inbox = Inbox()
+    inbox.put(saved("a", at=1.0))
+    inbox.put(saved("b", at=2.0))
+    change = await inbox.take()
+    assert change.paths == {Path("a"), Path("b")}
+    assert (change.seen_at, change.saved_at) == (1.0, 1.0)
+
+
+async def test_a_change_without_paths_means_everything_and_swallows_paths() -> None:
+    inbox = Inbox()
+    inbox.put(saved("a", at=1.0))
+    inbox.put(saved(at=2.0))
+    assert (await inbox.take()).paths == frozenset()
+
+
+async def test_what_is_put_back_keeps_the_newer_changes_times() -> None:
+    inbox = Inbox()
+    inbox.put(saved("new", at=5.0, why="saved"))
+    inbox.put_back(saved("old", at=1.0, why="start"))
+    change = await inbox.take()
+    assert change.paths == {Path("old"), Path("new")}
+    assert change.seen_at == 5.0
+    assert change.why == "saved"
+
+
+async def test_take_waits_and_filled_does_not_empty() -> None:
+    inbox = Inbox()
+    taken: list[Change] = []
+
+    async def take() -> None:
+        taken.append(await inbox.take())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(take)
+        await anyio.wait_all_tasks_blocked()
+        assert taken == []
+        inbox.put(saved("a", at=1.0))
+    assert len(taken) == 1
+    inbox.put(saved("b", at=2.0))
+    await inbox.filled()
+    assert (await inbox.take()).paths == {Path("b")}

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from devloop.errors import PlatformError, TargetMissingError, TreeMovedError
+from devloop.events import LiveChanged, Notice, StageEnded, TripEnded
+from devloop.model import Change, Failed, Live, Superseded
+from devloop.worker import Worker
+from tests.fakes import SERVICE, FakeWorld, fingerprint
+
+
+def ref(tree: str) -> str:
+    return SERVICE.ref(fingerprint(tree))
+
+
+class Bench:
+    """A worker that runs, and the verbs of a test's sentence."""
+
+    def __init__(self, fake: FakeWorld) -> None:
+        self.fake = fake
+        self.worker = Worker(SERVICE, fake.world())
+
+    def save(self, tree: str, *paths: str) -> None:
+        self.fake.tree = tree
+        now = self.fake.clock.now()
+        self.worker.inbox.put(Change(frozenset(Path(p) for p in paths or ("/src/a.py",)), now, now))
+
+    def outcomes(self) -> list[str]:
+        return [type(e.outcome).__name__ for e in self.fake.events if isinstance(e, TripEnded)]
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        with anyio.fail_after(20):
+            while not true():
+                await anyio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(fake: FakeWorld) -> AsyncIterator[Bench]:
+    bench = Bench(fake)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.worker.run)
+        yield bench
+        group.cancel_scope.cancel()
+
+
+async def supersede_at(gate_name: str) -> None:
+    fake = FakeWorld("v1")
+    gate = getattr(fake, gate_name)
+    gate.script = [anyio.Event()]
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: gate.calls == 1)
+        bench.save("v2")
+        await bench.until(lambda: bench.outcomes() == ["Superseded", "Live"])
+    assert gate.cancelled == 1
+    assert fake.patched == [ref("v2")]
+
+
+async def test_newer_change_cancels_running_fingerprint() -> None:
+    await supersede_at("fingerprints")
+
+
+async def test_newer_change_cancels_running_build() -> None:
+    await supersede_at("builds")
+
+
+async def test_newer_change_cancels_running_load() -> None:
+    await supersede_at("loads")
+
+
+async def test_newer_change_cancels_watching_the_rollout() -> None:
+    fake = FakeWorld("v1")
+    fake.rolls_by_itself = False
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: fake.patched == [ref("v1")])
+        fake.rolls_by_itself = True
+        bench.save("v2")
+        await bench.until(lambda: bench.outcomes() == ["Superseded", "Live"])
+    cancelled = [e.stage for e in fake.events if isinstance(e, StageEnded) and e.outcome == "cancelled"]
+    assert cancelled == ["rollout"]
+
+
+async def test_s16_the_patch_is_shielded_from_cancellation() -> None:
+    fake = FakeWorld("v1")
+    held = anyio.Event()
+    fake.patches.script = [held]
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: fake.patches.calls == 1)
+        bench.save("v2")
+        await anyio.wait_all_tasks_blocked()
+        assert fake.patched == []
+        held.set()
+        await bench.until(lambda: fake.patched == [ref("v1"), ref("v2")])
+    assert fake.patches.cancelled == 0
+
+
+async def test_hazard_b_an_edit_and_its_revert_during_the_rollout_end_with_the_first_content() -> None:
+    """Superseded after the PATCH of v2, back to v1: nothing may believe that v1 is still live."""
+    fake = FakeWorld("v1")
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Live"])
+        fake.rolls_by_itself = False
+        bench.save("v2")
+        await bench.until(lambda: fake.patched[-1] == ref("v2"))
+        fake.rolls_by_itself = True
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes()[-1] == "Live" and len(bench.outcomes()) == 3)
+    assert fake.patched == [ref("v1"), ref("v2"), ref("v1")]
+    assert fake.feed_.latest.images == {"app": ref("v1")}
+
+
+async def test_s21_after_three_supersessions_the_running_trip_goes_through_to_its_end() -> None:
+    fake = FakeWorld("v0")
+    slow = [anyio.Event() for _ in range(4)]
+    fake.builds.script = list(slow)
+    async with running(fake) as bench:
+        for number in range(4):
+            bench.save(f"v{number}")
+            await bench.until(lambda: fake.builds.calls == number + 1)  # noqa: B023
+        bench.save("v9")
+        await anyio.wait_all_tasks_blocked()
+        assert bench.outcomes() == ["Superseded"] * 3
+        slow[3].set()
+        await bench.until(lambda: bench.outcomes() == ["Superseded"] * 3 + ["Live", "Live"])
+    assert fake.patched == [ref("v3"), ref("v9")]
+
+
+async def test_paths_of_a_superseded_trip_are_not_lost() -> None:
+    fake = FakeWorld("v1")
+    fake.builds.script = [anyio.Event()]
+    async with running(fake) as bench:
+        bench.save("v1", "/src/one.py")
+        await bench.until(lambda: fake.builds.calls == 1)
+        bench.save("v2", "/src/two.py")
+        await bench.until(lambda: "Live" in bench.outcomes())
+    started = [e.change.paths for e in fake.events if type(e).__name__ == "TripStarted"]
+    assert started[-1] == {Path("/src/one.py"), Path("/src/two.py")}
+
+
+async def test_s8_a_tree_that_moved_is_tried_again() -> None:
+    fake = FakeWorld("v1")
+    fake.builds.script = [TreeMovedError("src/a.py changed while it was read")]
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Failed", "Live"])
+
+
+async def test_a_platform_that_is_gone_is_tried_again_until_it_is_back() -> None:
+    fake = FakeWorld("v1")
+    fake.builds.script = [PlatformError("engine gone"), PlatformError("engine gone")]
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes()[-1:] == ["Live"])
+    states = [e.state for e in fake.events if isinstance(e, LiveChanged)]
+    assert "waiting" in states
+    assert states[-1] == "live"
+
+
+async def test_s17_a_missing_target_is_waited_for() -> None:
+    fake = FakeWorld("v1")
+    there = fake.feed_.latest
+    fake.feed_.latest = type(there)(there.target, there.at)
+    fake.patches.script = [TargetMissingError("deployment/todo-backend does not exist")]
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Failed"])
+        fake.feed_.latest = there
+        fake.feed_.show()
+        await bench.until(lambda: bench.outcomes() == ["Failed", "Live"])
+
+
+async def test_s20_a_template_that_somebody_changed_is_mended() -> None:
+    fake = FakeWorld("v1")
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Live"])
+        fake.feed_.show(images={"app": "todo-backend:other"}, writer="kubectl-set")
+        await bench.until(lambda: fake.patched == [ref("v1"), ref("v1")])
+        await bench.until(lambda: len(bench.outcomes()) == 2)
+
+
+async def test_s20_three_reversals_stop_and_name_the_other_writer() -> None:
+    fake = FakeWorld("v1")
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Live"])
+        for number in range(3):
+            fake.feed_.show(images={"app": f"todo-backend:other-{number}"}, writer="argocd")
+            await bench.until(lambda: len(bench.outcomes()) == number + 2 or number == 2)  # noqa: B023
+        await bench.until(
+            lambda: any(isinstance(e, LiveChanged) and e.state == "contested" for e in fake.events)
+        )
+        assert any(isinstance(e, Notice) and "argocd" in e.message for e in fake.events)
+        patches = len(fake.patched)
+        fake.feed_.show(images={"app": "todo-backend:other-9"}, writer="argocd")
+        await anyio.wait_all_tasks_blocked()
+        assert len(fake.patched) == patches
+        bench.save("v2")
+        await bench.until(lambda: fake.patched[-1] == ref("v2"))
+
+
+async def test_s19_a_failed_rollout_that_becomes_ready_later_turns_live() -> None:
+    fake = FakeWorld("v1")
+    fake.rolls_by_itself = False
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bool(fake.patched))
+        fake.feed_.show(conditions={"Progressing": ("False", "ProgressDeadlineExceeded", "timed out")},
+                        observed_generation=2)  # fmt: skip
+        await bench.until(lambda: bench.outcomes() == ["Failed"])
+        fake.feed_.show(conditions={})
+        fake.roll(ref("v1"))
+        await bench.until(
+            lambda: [e.state for e in fake.events if isinstance(e, LiveChanged)][-1:] == ["live"]
+        )
+
+
+async def test_once_runs_one_trip_without_an_inbox() -> None:
+    fake = FakeWorld("v1")
+    worker = Worker(SERVICE, fake.world())
+    async with worker.connected():
+        now = fake.clock.now()
+        outcome = await worker.settle(Change(frozenset(), now, now, "start"))
+    assert isinstance(outcome, Live)
+    assert not isinstance(outcome, Failed | Superseded)
