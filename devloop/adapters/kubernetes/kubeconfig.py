@@ -1,0 +1,138 @@
+"""Kubeconfig files merged as kubectl does, and the entries of the one context that devloop may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from devloop.errors import ConfigError
+
+Entry = dict[str, Any]
+_SECTIONS = ("clusters", "contexts", "users")
+_PATH_KEYS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a kubeconfig says about one context; every path in `cluster` and `user` is absolute."""
+
+    name: str
+    cluster_name: str
+    cluster: Mapping[str, Any]
+    user: Mapping[str, Any]
+    namespace: str
+    files: tuple[Path, ...]
+
+    @property
+    def server(self) -> str:
+        return str(self.cluster.get("server", "")).rstrip("/")
+
+    def extension(self, name: str) -> Mapping[str, Any]:
+        """The content of one extension of the cluster entry, {} if it has none of that name."""
+        for item in self.cluster.get("extensions") or ():
+            if isinstance(item, dict) and item.get("name") == name:
+                content = item.get("extension")
+                return content if isinstance(content, dict) else {}
+        return {}
+
+
+def find_files(explicit: str | None, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """The files kubectl would read: --kubeconfig, else $KUBECONFIG (several), else ~/.kube/config."""
+    if explicit:
+        return (Path(explicit).expanduser(),)
+    listed = tuple(
+        Path(name).expanduser() for name in environ.get("KUBECONFIG", "").split(os.pathsep) if name
+    )
+    return listed or (Path("~/.kube/config").expanduser(),)
+
+
+def read_context(files: Sequence[Path], name: str) -> Context:
+    """The context `name` of the merged files; current-context is never looked at (S29).
+
+    Raises ConfigError: unreadable file, no such context (lists those that exist), dangling entry.
+    """
+    found = [path for path in files if path.exists()]
+    if not found:
+        raise ConfigError(
+            f"no kubeconfig for context {name!r}: {', '.join(map(str, files))} does not exist",
+            reason="KubeconfigMissing",
+            hint="start the cluster (minikube start, devloop sandbox up), or give --kubeconfig FILE",
+        )
+    sections = _merge(found)
+    where = ", ".join(map(str, found))
+    context = sections["contexts"].get(name)
+    if context is None:
+        known = ", ".join(sorted(sections["contexts"])) or "none"
+        raise ConfigError(
+            f"context {name!r} is not in {where}; contexts there: {known}",
+            reason="ContextMissing",
+            hint="set cluster.context in config.yaml, or give --context; is the cluster created?",
+        )
+    cluster_name = str(context.get("cluster", ""))
+    cluster = sections["clusters"].get(cluster_name)
+    if cluster is None or not cluster.get("server"):
+        raise ConfigError(
+            f"context {name!r} names cluster {cluster_name!r}, which {where} does not describe",
+            reason="InvalidKubeconfig",
+            hint="kubectl config view shows the merged files",
+        )
+    user_name = str(context.get("user", ""))
+    user = sections["users"].get(user_name, {})
+    return Context(
+        name=name,
+        cluster_name=cluster_name,
+        cluster=cluster,
+        user=user,
+        namespace=str(context.get("namespace") or "default"),
+        files=tuple(found),
+    )
+
+
+def _merge(files: Sequence[Path]) -> dict[str, dict[str, Entry]]:
+    """Section -> name -> entry; the first file that names an entry wins, as in kubectl."""
+    sections: dict[str, dict[str, Entry]] = {section: {} for section in _SECTIONS}
+    for path in files:
+        document = _read(path)
+        for section in _SECTIONS:
+            for item in document.get(section) or ():
+                if not isinstance(item, dict) or "name" not in item:
+                    raise ConfigError(
+                        f"{path}: every entry of {section} needs a name", reason="InvalidKubeconfig"
+                    )
+                entry = item.get(section[:-1]) or {}
+                sections[section].setdefault(str(item["name"]), _absolute(entry, path.parent))
+    return sections
+
+
+def _read(path: Path) -> Entry:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"kubeconfig {path}: {error}", reason="KubeconfigUnreadable") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "no YAML"
+        raise ConfigError(f"kubeconfig {path}{line}: {problem}", reason="InvalidKubeconfig") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"kubeconfig {path}: a mapping is expected", reason="InvalidKubeconfig")
+    return document
+
+
+def _absolute(entry: Entry, folder: Path) -> Entry:
+    """Paths in a kubeconfig are relative to the file that holds them."""
+    resolved = dict(entry)
+    for key in _PATH_KEYS:
+        if resolved.get(key):
+            resolved[key] = str(folder.absolute() / Path(str(resolved[key])).expanduser())
+    plugin = resolved.get("exec")
+    if isinstance(plugin, dict) and "/" in str(plugin.get("command", "")):
+        resolved["exec"] = {**plugin, "command": str(folder.absolute() / str(plugin["command"]))}
+    return resolved
