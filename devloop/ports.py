@@ -96,17 +96,20 @@ class Cluster(Protocol):
         """The last log lines of the container that died, or of the one that runs."""
         ...
 
-    def logs(self, target: Target, pod: str, container: str) -> AsyncIterator[str]:
-        """Follow a container's log, line by line, until it ends."""
+    def logs(self, target: Target, pod: str, container: str, *, from_now: bool = False) -> AsyncIterator[str]:
+        """Follow a container's log, line by line, until it ends; `from_now` leaves out what was said before."""
         ...
 
     async def url(self, target: Target) -> str | None:
         """Where the workload can be reached from this machine, if a Service says so."""
         ...
 
-    async def apply(self, paths: Sequence[Path], refs: Sequence[str]) -> tuple[str, ...]:
+    async def apply(
+        self, paths: Sequence[Path], refs: Sequence[str], withheld: Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """Apply manifests (server-side, manager devloop) with the live image `refs` put in.
 
+        Objects that name an image of the `withheld` repositories wait (their image is not loaded yet).
         Returns what changed, "deployment/x created". Raises ConfigError (bad YAML, file and line),
         PatchError (refused), PlatformError.
         """
