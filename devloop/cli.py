@@ -84,7 +84,7 @@ def where(command: Command) -> Command:
 @click.version_option(__version__, prog_name="devloop")
 @where
 @click.pass_context
-def main(ctx: click.Context, **given: Any) -> None:
+def main(ctx: click.Context, /, **given: Any) -> None:
     """Save a file, and the cluster runs it.
 
     devloop watches the source trees of your services, rebuilds only the image that changed, brings it into
@@ -142,7 +142,7 @@ log_format_option = click.option(
 @log_format_option
 @click.pass_context
 def watch(
-    ctx: click.Context, services: tuple[str, ...], no_logs: bool, log_format: str, **given: Any
+    ctx: click.Context, /, services: tuple[str, ...], no_logs: bool, log_format: str, **given: Any
 ) -> None:
     """Bring the cluster to the tree at every save; Ctrl-C ends it.
 
@@ -162,7 +162,13 @@ def watch(
 @log_format_option
 @click.pass_context
 def once(
-    ctx: click.Context, services: tuple[str, ...], as_json: bool, rebuild: bool, log_format: str, **given: Any
+    ctx: click.Context,
+    /,
+    services: tuple[str, ...],
+    as_json: bool,
+    rebuild: bool,
+    log_format: str,
+    **given: Any,
 ) -> None:
     """Bring the cluster to the tree, then exit.
 
@@ -184,7 +190,7 @@ def once(
 @where
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.pass_context
-def status(ctx: click.Context, services: tuple[str, ...], as_json: bool, **given: Any) -> None:
+def status(ctx: click.Context, /, services: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Does the cluster run the tree? Works with and without a running `devloop watch`.
 
     Exit code: 0 every service is live, 1 one is not, 2 config or usage, 3 platform not reachable.

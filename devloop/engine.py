@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+
+from typing import Any
 
 import anyio
 
-from devloop.errors import TreeMovedError
+from devloop.errors import OvertakenError, TreeMovedError
 from devloop.model import Change, Failed, Outcome
 from devloop.stopwatch import Clock
 from devloop.tasks import gather
@@ -30,7 +32,7 @@ async def _settled(worker: Worker, clock: Clock) -> Outcome:
     outcome: Outcome | None = None
     for _ in range(MOST_TRIES):
         outcome = await worker.settle(start_of(clock))
-        if not (isinstance(outcome, Failed) and isinstance(outcome.error, TreeMovedError)):
+        if not (isinstance(outcome, Failed) and isinstance(outcome.error, TreeMovedError | OvertakenError)):
             break
     assert outcome is not None
     return outcome
@@ -45,7 +47,7 @@ def start_of(clock: Clock) -> Change:
 async def watch(
     workers: Sequence[Worker],
     clock: Clock,
-    companions: Sequence[Callable[[], Awaitable[None]]],
+    companions: Sequence[Callable[[], Coroutine[Any, Any, None]]],
 ) -> None:
     """Run the workers and what goes with them (watcher, web, logs, gc) until cancelled."""
     async with anyio.create_task_group() as group:
@@ -56,7 +58,7 @@ async def watch(
             group.start_soon(worker.run)
 
 
-async def until_interrupted(run: Callable[[], Awaitable[None]]) -> bool:
+async def until_interrupted(run: Callable[[], Coroutine[Any, Any, None]]) -> bool:
     """`run`, cancelled at SIGINT or SIGTERM and cleaned up; True if a signal ended it.
 
     A second signal gets the system's default treatment: the process ends at once.

@@ -91,3 +91,9 @@ class TargetMissingError(PatchError):
 
 class RolloutError(StageError):
     stage = "rollout"
+
+
+class OvertakenError(RolloutError):
+    """Somebody wrote another template, or made the target anew: the trip starts over (S18, S20)."""
+
+    default_reason = "TemplateChanged"

@@ -10,11 +10,20 @@ from collections.abc import Sequence
 
 import anyio
 
-from devloop.errors import RolloutError
+from devloop.errors import OvertakenError, RolloutError, StageError, TargetMissingError
 from devloop.events import Notice, PodExited, RolloutPhase
 from devloop.model import LoadedImage, PodView, Progressing, Revision, Service, Snapshot, Stuck
 from devloop.ports import Feed, World
-from devloop.rollout import Expectation, failed_containers, judge, lost_image, phases
+from devloop.rollout import (
+    MISSING,
+    REPLACED,
+    TEMPLATE_CHANGED,
+    Expectation,
+    failed_containers,
+    judge,
+    lost_image,
+    phases,
+)
 from devloop.stopwatch import Stopwatch
 
 RELOADS = 3  # times an image is brought back to a node within one rollout
@@ -32,10 +41,7 @@ async def follow(
 
     Raises RolloutError with Kubernetes' own reason when a target is stuck (S19).
     """
-    expected = [
-        Expectation(service.image, revision.ref, loaded.image.id, revision.generation, revision.uid)
-        for revision in revisions
-    ]
+    expected = [Expectation.of(service.image, revision, loaded.image.id) for revision in revisions]
     told: set[tuple[str, str, int]] = set()
     reloads = 0
     while True:
@@ -111,13 +117,18 @@ async def _tell_exits(
             )
 
 
-async def _stuck(snapshot: Snapshot, verdict: Stuck, world: World) -> RolloutError:
+async def _stuck(snapshot: Snapshot, verdict: Stuck, world: World) -> StageError:
     """The verdict as an error, with the log of the container that died and the events that matter."""
     log: tuple[str, ...] = ()
     if verdict.pod and verdict.container:
         log = await world.cluster.last_words(snapshot.target, verdict.pod, verdict.container)
-    return RolloutError(
-        f"{snapshot.target}: {verdict.message}",
+    kinds: dict[str, type[StageError]] = {
+        REPLACED: OvertakenError,
+        TEMPLATE_CHANGED: OvertakenError,
+        MISSING: TargetMissingError,
+    }
+    return kinds.get(verdict.reason, RolloutError)(
+        verdict.message,
         reason=verdict.reason,
         evidence=(*verdict.evidence, *log),
         hint=verdict.hint,

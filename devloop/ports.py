@@ -97,7 +97,7 @@ class Cluster(Protocol):
         ...
 
     def logs(self, target: Target, pod: str, container: str, *, from_now: bool = False) -> AsyncIterator[str]:
-        """Follow a container's log, line by line, until it ends; `from_now`: leave out what was said before."""
+        """Follow a container's log until it ends; `from_now` leaves out what was said before."""
         ...
 
     async def url(self, target: Target) -> str | None:

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 
 from devloop.cycle import trip
-from devloop.errors import PlatformError, TargetMissingError, TreeMovedError
+from devloop.errors import OvertakenError, PlatformError, TargetMissingError, TreeMovedError
 from devloop.events import LiveChanged, Notice, TripEnded, TripStarted
 from devloop.follow import any_newer
 from devloop.inbox import Inbox
@@ -149,6 +149,8 @@ class Worker:
         error = outcome.error if isinstance(outcome, Failed) else None
         if isinstance(outcome, Superseded) or isinstance(error, TreeMovedError):
             self.inbox.put_back(change)
+        elif isinstance(error, OvertakenError):
+            self._reverse([feed.latest for feed in self._feeds])
         if not isinstance(error, PlatformError):
             self._retries = 0
 
