@@ -150,3 +150,65 @@ engine_down() {
 }
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# The Python environment ---------------------------------------------------------------------------------------------
+
+VENV=$ROOT/.venv
+
+# python_env [dev]: .venv with the pinned versions of constraints.txt; does nothing where it is up to date
+python_env() {
+  local group=${1:-runtime} python stamp
+  stamp=$(cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" | sha256sum | cut -c1-16)
+  # What dev holds contains what runtime needs.
+  if grep -qsxE "$stamp ($group|dev)" "$VENV/.setup"; then return; fi
+  if ! [[ -x $VENV/bin/python ]] || ! "$VENV/bin/python" -c 'import pip' 2>/dev/null; then
+    python=$(newest_python)
+    step "make .venv ($("$python" --version))" "$python" -m venv --clear "$VENV"
+  fi
+  step "install devloop ($group)" pip_install "$group"
+  printf '%s %s\n' "$stamp" "$group" >"$VENV/.setup"
+}
+
+pip_install() {
+  local wanted=(-e "$ROOT")
+  if [[ $1 == dev ]]; then
+    wanted=(-e "$ROOT[helm]")
+    while IFS= read -r name; do wanted+=("$name"); done < <(dev_group)
+  fi
+  "$VENV/bin/python" -m pip install --disable-pip-version-check -c "$ROOT/constraints.txt" "${wanted[@]}"
+}
+
+# Read here, because pip knows dependency groups only from 25.1 on.
+dev_group() {
+  "$VENV/bin/python" -c '
+import sys, tomllib
+with open(sys.argv[1], "rb") as file:
+    print(*tomllib.load(file)["dependency-groups"]["dev"], sep="\n")
+' "$ROOT/pyproject.toml"
+}
+
+# A Python >= 3.11 that can make virtual environments.
+newest_python() {
+  local name
+  usable_python && return
+  packages python3 python3-venv
+  usable_python && return
+  for name in python3.13 python3.12 python3.11; do
+    if apt-cache show "$name-venv" >/dev/null 2>&1; then
+      packages "$name" "$name-venv"
+      usable_python && return
+    fi
+  done
+  die "devloop needs Python 3.11 or newer with venv, and none was found" "install python3.12 and python3.12-venv, or put one on PATH"
+}
+
+usable_python() {
+  local name
+  for name in python3 python3.13 python3.12 python3.11; do
+    if have "$name" && "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s\n' "$name"
+      return
+    fi
+  done
+  return 1
+}
