@@ -120,7 +120,7 @@ def _service_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
         config = configs.load(ctx.params.get("config_path") or configs.find(Path.cwd()))
     except DevloopError:
         return []
-    return [name for name in config.services if name.startswith(incomplete)]
+    return [name for name in config.by_name if name.startswith(incomplete)]
 
 
 services_argument = click.argument(
