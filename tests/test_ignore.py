@@ -1,0 +1,211 @@
+"""Docker's ignore rules, against a table and against the real BuildKit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from devloop.errors import FingerprintError
+from devloop.ignore import NO_RULES, IgnoreRules, candidates, is_editor_temporary
+from tests.buildkit import RefusedError, build
+
+# The fifteen cases in which docker-py was compared with BuildKit; it gets those marked * wrong.
+TABLE = [
+    ("*case counts", "README.MD", {"readme.md": True, "README.MD": False}),
+    (
+        "*taken back at depth",
+        "src\n!**/keep.txt",
+        {"src/a/keep.txt": True, "src/keep.txt": True, "src/x": False},
+    ),
+    (
+        "*one child taken back",
+        "**/node_modules\n!a/b/node_modules/keep.js",
+        {
+            "a/b/node_modules/keep.js": True,
+            "a/b/node_modules/other.js": False,
+            "node_modules/x": False,
+            "a/c/node_modules/keep.js": False,
+        },
+    ),
+    ("*negated class", "[^a].txt", {"a.txt": True, "b.txt": False}),
+    ("*bang in a class", "[!a].txt", {"a.txt": False, "!.txt": False, "b.txt": True}),
+    ("*escaped star", "\\*.txt", {"*.txt": False, "a.txt": True}),
+    ("*indented hash", "  #x", {"#x": False, "y": True}),
+    ("*byte order mark", "\ufeffa.txt", {"a.txt": False, "b.txt": True}),
+    ("*stars glued to a suffix", "**.pyc", {"a.pyc": False, "d/e/b.pyc": False, "a.py": True}),
+    ("comment", "#x\ny", {"#x": True, "y": False}),
+    ("leading slash", "/top", {"top": False, "d/top": True}),
+    ("star stops at a slash", "*.log", {"a.log": False, "d/a.log": True}),
+    ("question mark", "a?c", {"abc": False, "a/c": True, "ac": True}),
+    ("last one wins", "*.md\n!README.md\nREADME*", {"README.md": False, "a.md": False, "b.txt": True}),
+    ("directory with all below", "d/", {"d/x": False, "d/e/f": False, "dd": True}),
+]
+
+
+@pytest.mark.parametrize("text, files", [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_s5_table_of_cases(text: str, files: dict[str, bool]) -> None:
+    rules = IgnoreRules.parse(text)
+    assert {path: not rules.matches(path) for path in files} == files
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("text, files", [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_s5_table_of_cases_is_what_buildkit_does(text: str, files: dict[str, bool], tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    for path in files:
+        (context / path).parent.mkdir(parents=True, exist_ok=True)
+        (context / path).write_text("x")
+    (context / ".dockerignore").write_text(text)
+    built, rules = build(context), IgnoreRules.parse(text)
+    assert not [path for path in files if path in built and rules.leaves_out(path)]
+    settled = {path for path in files if not rules.disputed(path)}
+    assert {path: path in built for path in settled} == {path: files[path] for path in settled}
+
+
+def test_only_20_10s_own_readings_are_disputed() -> None:
+    disputed = {
+        (text, path) for _, text, files in TABLE for path in files if IgnoreRules.parse(text).disputed(path)
+    }
+    assert disputed == {
+        ("src\n!**/keep.txt", "src/a/keep.txt"),
+        ("src\n!**/keep.txt", "src/keep.txt"),
+        ("**/node_modules\n!a/b/node_modules/keep.js", "a/b/node_modules/other.js"),
+        ("**.pyc", "a.pyc"),
+        ("**.pyc", "d/e/b.pyc"),
+    }
+
+
+@pytest.mark.parametrize("line", ["!", "a[", "a[]", "a[x-]", "\\", "[", "a[\\"])
+def test_bad_pattern_names_its_line(line: str) -> None:
+    with pytest.raises(FingerprintError, match=r"\.dockerignore:2: "):
+        IgnoreRules.parse(f"ok\n{line}\n")
+
+
+def test_dockerfiles_own_ignore_file_comes_first() -> None:
+    assert candidates(Path("/c"), Path("/d/api.Dockerfile")) == (
+        Path("/d/api.Dockerfile.dockerignore"),
+        Path("/c/.dockerignore"),
+    )
+
+
+@pytest.mark.parametrize(
+    "text, directory, descend",
+    [
+        ("node_modules", "node_modules", False),
+        ("node_modules\n!src", "node_modules", False),
+        ("node_modules\n!src", "src", True),
+        ("a\n!a/b/keep", "a", True),
+        ("a\n!a/b/keep", "a/c", False),
+        ("a\n!a/b/keep", "a/b", True),
+        ("a\n!**/keep", "a/x/y", True),
+        ("a\n!*/keep", "a", True),
+        ("a\n!*/keep", "a/b", False),
+        ("!ab/keep\na", "a", False),
+        ("*\n!src/**", "src", True),
+        ("*\n!src/**", "other", False),
+        ("*\n!src/*.py", "src/sub", False),
+    ],
+)
+def test_prunes_only_what_cannot_come_back(text: str, directory: str, descend: bool) -> None:
+    assert IgnoreRules.parse(text).may_descend(directory) is descend
+
+
+def test_the_context_itself_is_never_ignored() -> None:
+    rules = IgnoreRules.parse("*\n**\n.")
+    assert not rules.matches("")
+    assert not rules.matches(".")
+    assert not NO_RULES.matches("x")
+
+
+_NAMES = st.sampled_from(["a", "b", "ab", "c.py", "x.md", ".e", "a b", "é", "[a]", "#x", "a*"])
+_PARTS = st.sampled_from(
+    [
+        "a",
+        "b",
+        "ab",
+        "*",
+        "?",
+        "**",
+        "*.py",
+        "[ab]",
+        "[^a]",
+        "a*",
+        "**b",
+        "c.py",
+        ".*",
+        "x.md",
+        "\\[a\\]",
+        "[a-c]*",
+    ]
+)
+_RULE = st.tuples(st.sampled_from(["", "!", "/", "! "]), st.lists(_PARTS, min_size=1, max_size=3)).map(
+    lambda made: made[0] + "/".join(made[1])
+)
+_TREE = st.sets(st.lists(_NAMES, min_size=1, max_size=3).map("/".join), min_size=1, max_size=14)
+
+
+def _plant(context: Path, paths: set[str]) -> set[str]:
+    planted = set()
+    for path in sorted(paths):
+        target = context / path
+        if any(parent.is_file() for parent in target.parents) or target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("x")
+        planted.add(path)
+    return planted
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rules=st.lists(_RULE, min_size=1, max_size=4), paths=_TREE)
+def test_s5_generated_rules_choose_what_buildkit_chooses(rules: list[str], paths: set[str]) -> None:
+    home = Path(tempfile.mkdtemp())
+    try:
+        context = home / "context"
+        context.mkdir()
+        planted = _plant(context, paths)
+        (context / ".dockerignore").write_text("\n".join(rules))
+        built = build(context)
+        compiled = IgnoreRules.parse("\n".join(rules))
+        expected = {path for path in planted if path in built}
+        settled = {path for path in planted if not compiled.disputed(path)}
+        assert {path for path in settled if not compiled.matches(path)} == expected & settled, rules
+        # No file of the image may be missing from the inputs, none lie behind a pruned directory.
+        for path in expected:
+            assert not compiled.leaves_out(path), (rules, path)
+            for parent in list(Path(path).parents)[:-1]:
+                assert compiled.may_descend(str(parent)), (rules, path)
+    except RefusedError as refused:
+        raise AssertionError(f"{rules}: {refused}") from refused
+    finally:
+        shutil.rmtree(home)
+
+
+TEMPORARIES = """
+x~ .x.swp .x.swo .main.py.swx 4913 5036 .#main.py #main.py# main.py.~1~ a.py___jb_tmp___ a.py___jb_old___
+.a.kate-swp .goutputstream-4T8JX2 sedAb12Cd main.py.vsctmp .DS_Store .~lock.a.odt# .nfs0000000000001234
+"""
+ORDINARY = """
+main.py sediments x.swift 4914 8080 a.tmp .env .gitignore sed .swiftlint.yml a.svelte data.sqlite
+"""
+
+
+def test_editors_temporaries_are_known() -> None:
+    assert [name for name in TEMPORARIES.split() if not is_editor_temporary(name)] == []
+    assert [name for name in ORDINARY.split() if is_editor_temporary(name)] == []
+
+
+def test_non_utf8_names_match() -> None:
+    name = os.fsdecode(b"d/\xff\xfe.log")
+    assert IgnoreRules.parse("d/*.log").matches(name)
+    assert IgnoreRules.parse("d/??.log").matches(name)
+    assert not IgnoreRules.parse("d/?.log").matches(name)
