@@ -1,0 +1,287 @@
+"""File events on Linux, read from the kernel itself: it alone says when events were lost (ADR 0003).
+
+Watches folders with all that is below them (but not folders nobody wants to enter), single files, and
+the folders above, so that a root that vanishes is found again when it comes back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskStatus
+
+from devloop.adapters.filesource import Batch, Limit, Roots, in_thread
+
+MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
+MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x40, 0x80, 0x100, 0x200
+DELETE_SELF, MOVE_SELF, UNMOUNT, Q_OVERFLOW, IGNORED = 0x400, 0x800, 0x2000, 0x4000, 0x8000
+ONLYDIR, EXCL_UNLINK, MASK_ADD, ISDIR = 0x1000000, 0x4000000, 0x20000000, 0x40000000
+
+NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF
+CONTENT = NAMES | MODIFY | ATTRIB | CLOSE_WRITE
+HEADER = struct.Struct("iIII")
+READ_SIZE = 64 * 1024
+
+SYSCTL_WATCHES = "sudo sysctl fs.inotify.max_user_watches=1048576"
+SYSCTL_INSTANCES = "sudo sysctl fs.inotify.max_user_instances=1024"
+
+
+class _Kernel:
+    """The three system calls, with OSError for their errors."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def init(self) -> int:
+        return self._checked(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def add(self, fd: int, path: str, mask: int) -> int:
+        return self._checked(self._libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(mask)))
+
+    def remove(self, fd: int, watch: int) -> None:
+        self._libc.inotify_rm_watch(fd, watch)  # a watch that is gone already is fine
+
+    @staticmethod
+    def _checked(result: int) -> int:
+        if result < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return result
+
+
+@dataclass(slots=True)
+class _Found:
+    """What arming a folder found: files and folders below it, or the limit that was hit."""
+
+    paths: list[str] = field(default_factory=list)
+    limit: Limit | None = None
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one read of the queue said."""
+
+    events: int = 0
+    settled: dict[str, bool] = field(default_factory=dict)  # path -> nobody is writing it now
+    grown: dict[str, None] = field(default_factory=dict)  # folders to arm
+    gone: set[str] = field(default_factory=set)  # folders whose content is not where it was
+    roots: set[str] = field(default_factory=set)  # roots to find again
+    lost: bool = False
+
+
+class Inotify:
+    """One inotify instance over all roots. `run` ends only with a Limit, or when it is cancelled."""
+
+    def __init__(self, roots: Roots) -> None:
+        self._kernel = _Kernel()
+        self._roots = {str(root): enters for root, enters in roots.folders.items()}
+        self._files = {str(file) for file in roots.files}
+        self._anchors = _anchors((*self._roots, *self._files))
+        self._file_folders = {os.path.dirname(file) for file in self._files}  # noqa: PTH120 - strings are hot here
+        self._fd = -1
+        self._paths: dict[int, set[str]] = {}  # watch -> the paths that lead to its folder
+        self._watches: dict[str, int] = {}  # path -> watch
+        self._tree: set[str] = set()  # folders whose every name counts
+
+    async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:
+        """Report batches to `seen`; started once every watch is in place."""
+        try:
+            self._fd = self._kernel.init()
+        except OSError as error:
+            return Limit(f"no inotify instance: {error.strerror}", SYSCTL_INSTANCES)
+        try:
+            found = await in_thread(self._arm_everything)
+            if found.limit is None:
+                task_status.started()
+                return await self._read_on(seen)
+            return found.limit
+        finally:
+            os.close(self._fd)
+
+    async def _read_on(self, seen: Callable[[Batch], None]) -> Limit:
+        while True:
+            await anyio.wait_readable(self._fd)
+            try:
+                turn = self._turn(os.read(self._fd, READ_SIZE))
+            except BlockingIOError:
+                continue
+            limit = await self._follow(turn, seen)
+            if limit is not None:
+                return limit
+
+    async def _follow(self, turn: _Turn, seen: Callable[[Batch], None]) -> Limit | None:
+        """Set the watches that the events ask for, then report: what is reported is watched already."""
+        found = _Found()
+        if turn.lost:
+            found = await in_thread(self._arm_everything)
+            lost = "the kernel's event queue overflowed (fs.inotify.max_queued_events)"
+            seen(Batch(turn.events, {}, frozenset(), lost))
+            return found.limit
+        grown = [path for path in turn.grown if path not in turn.roots]
+        if grown or turn.roots:
+            found = await in_thread(lambda stop: self._arm_again(grown, turn.roots, stop))
+        for path in found.paths:
+            turn.settled.setdefault(path, True)
+        fresh = frozenset(Path(path) for path in (*turn.gone, *turn.roots))
+        if turn.settled or fresh:
+            paths = {Path(path): settled for path, settled in turn.settled.items()}
+            seen(Batch(turn.events, paths, fresh, None))
+        return found.limit
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def _turn(self, data: bytes) -> _Turn:
+        turn = _Turn()
+        for watch, mask, name in _events(data):
+            if mask & Q_OVERFLOW:
+                turn.lost = True
+            elif mask & IGNORED:
+                self._forget(watch)
+            else:
+                for folder in tuple(self._paths.get(watch, ())):
+                    self._event(turn, folder, mask, name)
+        return turn
+
+    def _event(self, turn: _Turn, folder: str, mask: int, name: str) -> None:
+        if not name:
+            if mask & (DELETE_SELF | MOVE_SELF | UNMOUNT) and folder in self._roots:
+                turn.roots.add(folder)
+            return
+        path = f"{folder}/{name}" if folder != "/" else f"/{name}"
+        if path in self._anchors and mask & NAMES:
+            turn.roots.update(root for root in self._roots if _within(root, path))
+            turn.settled.update((file, True) for file in self._files if _within(file, path))
+        if folder not in self._tree and path not in self._files:
+            return
+        turn.events += 1
+        if mask & ISDIR:
+            self._folder_event(turn, path, mask)
+        elif mask & (CREATE | MODIFY):
+            turn.settled[path] = False
+        else:
+            turn.settled.setdefault(path, True)
+            if not mask & ATTRIB:
+                turn.settled[path] = True
+
+    def _folder_event(self, turn: _Turn, path: str, mask: int) -> None:
+        if mask & (CREATE | MOVED_TO):
+            turn.grown[path] = None
+            turn.settled[path] = False  # a burst is likely to follow
+        elif mask & (MOVED_FROM | DELETE):
+            turn.grown.pop(path, None)
+            self._disarm(path)
+            turn.gone.add(path)
+        else:
+            turn.settled.setdefault(path, True)
+
+    # --- arming ---------------------------------------------------------------------------------
+
+    def _arm_everything(self, stop: threading.Event) -> _Found:
+        """All watches from the names on: what the maps say may be stale."""
+        for path in tuple(self._tree):
+            if path not in self._roots and not os.path.isdir(path):  # noqa: PTH112
+                self._disarm(path)
+        return self._arm_again((), set(self._roots), stop)
+
+    def _arm_again(self, grown: Iterable[str], roots: Iterable[str], stop: threading.Event) -> _Found:
+        found = _Found()
+        try:
+            for anchor in self._anchors:
+                if anchor not in self._roots:
+                    whole = anchor in self._file_folders
+                    self._watch(anchor, CONTENT if whole else NAMES)
+            for root in roots:
+                self._disarm(root)
+                self._arm(root, self._roots[root], _Found(), stop)  # all of it is reported as fresh
+            for path in grown:
+                for root, enters in self._roots.items():
+                    if _within(path, root):
+                        self._arm(path, enters, found, stop)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            found.limit = Limit("the limit of watched folders is reached", SYSCTL_WATCHES)
+        return found
+
+    def _arm(self, top: str, enters: Callable[[Path], bool], found: _Found, stop: threading.Event) -> None:
+        """Watch first, list second: what appears in between is reported, twice at worst."""
+        waiting = [top]
+        while waiting and not stop.is_set():
+            folder = waiting.pop()
+            if folder != top and not enters(Path(folder)):
+                continue
+            if not self._watch(folder, CONTENT):
+                continue
+            self._tree.add(folder)
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        found.paths.append(entry.path)
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(entry.path)
+            except OSError:
+                continue  # gone again, or not readable: its parent tells of the change
+
+    def _watch(self, folder: str, mask: int) -> bool:
+        try:
+            watch = self._kernel.add(self._fd, folder, mask | ONLYDIR | EXCL_UNLINK | MASK_ADD)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            return False  # gone, no folder, or not readable
+        before = self._watches.get(folder)
+        if before is not None and before != watch:
+            self._leave(folder, before)
+        self._watches[folder] = watch
+        self._paths.setdefault(watch, set()).add(folder)
+        return True
+
+    def _disarm(self, top: str) -> None:
+        below = f"{top}/"
+        for folder in [path for path in self._watches if path == top or path.startswith(below)]:
+            self._tree.discard(folder)
+            if folder not in self._anchors or folder in self._roots:
+                self._leave(folder, self._watches.pop(folder))
+
+    def _leave(self, folder: str, watch: int) -> None:
+        paths = self._paths.get(watch, set())
+        paths.discard(folder)
+        if not paths:
+            self._paths.pop(watch, None)
+            self._kernel.remove(self._fd, watch)
+
+    def _forget(self, watch: int) -> None:
+        for folder in self._paths.pop(watch, ()):
+            if self._watches.get(folder) == watch:
+                del self._watches[folder]
+                self._tree.discard(folder)
+
+
+def _events(data: bytes) -> Iterator[tuple[int, int, str]]:
+    at = 0
+    while at < len(data):
+        watch, mask, _, length = HEADER.unpack_from(data, at)
+        at += HEADER.size
+        yield watch, mask, os.fsdecode(data[at : at + length].rstrip(b"\0"))
+        at += length
+
+
+def _anchors(paths: Iterable[str]) -> dict[str, None]:
+    """Every path and the folders above it, highest first: where the coming and going is told."""
+    found: set[str] = set()
+    for path in paths:
+        found.add(path)
+        found.update(str(parent) for parent in Path(path).parents)
+    return dict.fromkeys(sorted(found))
+
+
+def _within(path: str, top: str) -> bool:
+    return path == top or path.startswith(top if top.endswith("/") else f"{top}/")

@@ -1,0 +1,324 @@
+"""From file events to changes: who is concerned, when it is quiet enough, and that nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from devloop.adapters.filesource import Batch, Roots, Source
+from devloop.adapters.mounts import silent_type
+from devloop.events import Emit, Notice, WatchBatch, WatchOverflow
+from devloop.model import Change
+from devloop.stopwatch import Clock
+
+AT_ONCE = 0.004  # quiet after one save that is complete
+WRITING = 0.02  # quiet after one write that may go on
+PER_PATH, MOST_QUIET = 0.01, 0.3  # quiet after a burst: per path, and at most
+LONGEST_WAIT = 2.0  # from the first event to the delivery, however busy the tree is
+AFTERGLOW = 0.25  # a change so soon after a delivery belongs to the same burst
+GIT_POLL = 0.01  # between two looks at git's index.lock
+MANY = 2000  # paths in one burst, from which on everything is looked at
+FRESH = 2.0  # how old an mtime may be to count as the moment of saving (S32)
+
+Deliver = Callable[[str, Change], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What one service wants to hear about. Paths are absolute.
+
+    `concerns`: does a change of this path, below `folders`, matter? `enters`: can anything below this
+    folder matter? Both may be asked from a thread. `files` matter always, wherever they lie.
+    """
+
+    service: str
+    folders: tuple[Path, ...]
+    files: frozenset[Path]
+    concerns: Callable[[Path], bool]
+    enters: Callable[[Path], bool]
+
+
+@dataclass(slots=True)
+class _Burst:
+    """What has gathered for one service since the last delivery."""
+
+    paths: dict[Path, bool] = field(default_factory=dict)  # path -> nobody is writing it now
+    everything: bool = False
+    first: float = 0.0
+    last: float = 0.0
+    heat: int = 0  # paths of the delivery just before
+    delivered: float = 0.0
+
+    @property
+    def waiting(self) -> bool:
+        return self.everything or bool(self.paths)
+
+    def add(self, path: Path | None, settled: bool, now: float) -> None:
+        """Note a path, or with None everything."""
+        if not self.waiting:
+            self.first = now
+            if now - self.delivered > AFTERGLOW:
+                self.heat = 0
+        self.last = now
+        if path is None or len(self.paths) >= MANY:
+            self.everything = True
+        else:
+            self.paths[path] = settled
+
+    def due(self) -> float:
+        """When it has been quiet for long enough; the more paths, the longer."""
+        count = len(self.paths) + self.heat
+        if count <= 1 and not self.everything:
+            quiet = AT_ONCE if all(self.paths.values()) else WRITING
+        else:
+            quiet = min(MOST_QUIET, PER_PATH * max(2, count))
+        return min(self.last + quiet, self.first + LONGEST_WAIT)
+
+    def take(self, now: float) -> Change:
+        paths = frozenset() if self.everything else frozenset(self.paths)
+        change = Change(paths, self.first, saved_at(paths, self.first))
+        self.heat, self.delivered = len(self.paths), now
+        self.paths, self.everything = {}, False
+        return change
+
+
+def saved_at(paths: frozenset[Path], seen_at: float) -> float:
+    """The newest mtime that is at most 2 s before `seen_at` and not after it, else `seen_at` (S32)."""
+    stamps = [seen_at - FRESH]
+    for path in paths:
+        try:
+            stamps.append(os.lstat(path).st_mtime)
+        except OSError:
+            continue  # deleted
+    newest = max(stamp for stamp in stamps if stamp <= seen_at)
+    return newest if newest > seen_at - FRESH else seen_at
+
+
+class Watcher:
+    """Watches the files of all services at once and delivers changes, each to its service.
+
+    One save is delivered at once, a burst when it is over. A lost event, a root that was made again or
+    a moved tree become a change with no paths: look at everything.
+    """
+
+    def __init__(self, interests: Sequence[Interest], clock: Clock, emit: Emit) -> None:
+        self._clock, self._emit = clock, emit
+        self._interests: dict[str, _Ear] = {}
+        self._take_interests(interests)
+        self._group: TaskGroup | None = None
+        self._sources: anyio.CancelScope | None = None
+        self._wake = anyio.Event()
+
+    async def run(
+        self, deliver: Deliver, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Deliver until cancelled; started once every change from now on will be seen."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            await self._arm()
+            task_status.started()
+            await self._deliver_when_quiet(deliver)
+
+    async def reconfigure(self, interests: Sequence[Interest]) -> None:
+        """Watch for these from now on (S28); nothing is missed in between."""
+        self._take_interests(interests)
+        if self._group is not None:
+            await self._arm()
+
+    def _take_interests(self, interests: Sequence[Interest]) -> None:
+        before = self._interests
+        self._interests = {
+            interest.service: _Ear(
+                interest,
+                before[interest.service].burst if interest.service in before else _Burst(),
+                tuple(folder for root in interest.folders if (folder := git_folder(root)) is not None),
+            )
+            for interest in interests
+        }
+
+    # --- sources --------------------------------------------------------------------------------
+
+    async def _arm(self) -> None:
+        """Start sources for the interests of now, then end the ones before: events overlap, none is lost."""
+        assert self._group is not None
+        before = self._sources
+        self._sources = await self._group.start(self._serve)
+        if before is not None:
+            before.cancel()
+
+    async def _serve(self, *, task_status: TaskStatus[anyio.CancelScope]) -> None:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                for roots, polled in self._roots():
+                    await group.start(self._follow, roots, polled)
+                task_status.started(scope)
+
+    def _roots(self) -> list[tuple[Roots, bool]]:
+        """All that is watched, split by whether it has to be polled."""
+        asked: dict[Path, list[Callable[[Path], bool]]] = {}
+        files: set[Path] = set()
+        for ear in self._interests.values():
+            files |= ear.interest.files
+            for folder in ear.interest.folders:
+                asked.setdefault(folder, []).append(ear.interest.enters)
+        polled = {path for path in (*asked, *files) if self._must_poll(path)}
+        found = []
+        for polling in (False, True):
+            folders = {path: _any(asks) for path, asks in asked.items() if (path in polled) is polling}
+            single = frozenset(path for path in files if (path in polled) is polling)
+            if folders or single:
+                found.append((Roots(folders, single), polling))
+        return found
+
+    def _must_poll(self, path: Path) -> bool:
+        kind = silent_type(path)
+        if kind is not None:
+            message = (
+                f"{path} lies on {kind}, which tells nothing of changes: it is looked at again and again"
+            )
+            self._emit(Notice("", "info", message, "a tree on a local disk is seen at once"))
+        return kind is not None
+
+    async def _follow(self, roots: Roots, polled: bool, *, task_status: TaskStatus[None]) -> None:
+        """The best source for these roots; polling when the kernel has no room for more."""
+        started = _Once(task_status)
+        if not polled:
+            limit = await _native(roots).run(self._seen, task_status=started)
+            message = f"file watching: {limit.reason}; from now on the tree is looked at again and again"
+            self._emit(Notice("", "warning", message, f"raise it, then start devloop again: {limit.remedy}"))
+        from devloop.adapters.polling import Polling
+
+        again = started.done
+        group_status = started if not again else _Once(anyio.TASK_STATUS_IGNORED)
+        async with anyio.create_task_group() as group:
+            await group.start(Polling(roots).run, self._seen)
+            group_status.started()
+            if again:
+                self._seen(Batch(0, {}, frozenset(), "the watcher was replaced by polling"))
+
+    # --- from events to changes -----------------------------------------------------------------
+
+    def _seen(self, batch: Batch) -> None:
+        now = self._clock.now()
+        self._emit(WatchBatch(batch.events, frozenset(batch.paths)))
+        if batch.lost is not None:
+            self._emit(WatchOverflow(batch.lost))
+        for ear in self._interests.values():
+            ear.hear(batch, now)
+        self._wake.set()
+
+    async def _deliver_when_quiet(self, deliver: Deliver) -> None:
+        while True:
+            self._wake = anyio.Event()
+            now = self._clock.now()
+            soonest = float("inf")
+            for service, ear in tuple(self._interests.items()):
+                if not ear.burst.waiting:
+                    continue
+                due = ear.due(now)
+                if due > now:
+                    soonest = min(soonest, due)
+                    continue
+                change = ear.burst.take(now)
+                if any(path.name.endswith(".dockerignore") for path in change.paths):
+                    await self._arm()  # other folders may count now
+                deliver(service, change)
+            with anyio.move_on_after(soonest - self._clock.now()):
+                await self._wake.wait()
+
+
+@dataclass(slots=True)
+class _Ear:
+    """One service's interest, and what it has heard."""
+
+    interest: Interest
+    burst: _Burst
+    git: tuple[Path, ...]
+
+    def hear(self, batch: Batch, now: float) -> None:
+        if batch.lost is not None or any(self._touches(folder) for folder in batch.fresh):
+            self.burst.add(None, True, now)
+        for path, settled in batch.paths.items():
+            if path in self.burst.paths or self._wants(path):
+                self.burst.add(path, settled, now)
+
+    def due(self, now: float) -> float:
+        """As the burst says, but not while git is in the middle of something."""
+        due = self.burst.due()
+        if due <= now < self.burst.first + LONGEST_WAIT and any(map(git_is_busy, self.git)):
+            return now + GIT_POLL
+        return due
+
+    def _wants(self, path: Path) -> bool:
+        if path in self.interest.files:
+            return True
+        inside = any(path.is_relative_to(folder) for folder in self.interest.folders)
+        return inside and self.interest.concerns(path)
+
+    def _touches(self, folder: Path) -> bool:
+        """May the folder's coming or going matter? A root, a folder above one, or one that is entered."""
+        for root in self.interest.folders:
+            if root.is_relative_to(folder):
+                return True
+            if folder.is_relative_to(root) and self.interest.enters(folder):
+                return True
+        return False
+
+
+class _Once(TaskStatus[None]):
+    """A task status that may be told twice."""
+
+    def __init__(self, inner: TaskStatus[None]) -> None:
+        self._inner = inner
+        self.done = False
+
+    def started(self, value: None = None) -> None:
+        if not self.done:
+            self.done = True
+            self._inner.started()
+
+
+def _native(roots: Roots) -> Source:
+    """The source that fits this system. Imported here: each is some other system's."""
+    if platform.system() == "Linux":
+        from devloop.adapters.inotify import Inotify
+
+        return Inotify(roots)
+    from devloop.adapters.fsevents import Watchfiles
+
+    return Watchfiles(roots)
+
+
+def _any(asks: Sequence[Callable[[Path], bool]]) -> Callable[[Path], bool]:
+    return lambda path: any(ask(path) for ask in asks)
+
+
+def git_folder(start: Path) -> Path | None:
+    """The .git folder of the work tree that `start` lies in, a linked one's as well."""
+    for folder in (start, *start.parents):
+        marker = folder / ".git"
+        if marker.is_dir():
+            return marker
+        try:
+            text = marker.read_text("utf-8", "surrogateescape")
+        except OSError:
+            continue
+        if text.startswith("gitdir: "):
+            return folder / text.removeprefix("gitdir: ").strip()
+    return None
+
+
+def git_is_busy(folder: Path) -> bool:
+    """Does git hold the index right now? An old lock is one left over, or an open commit message."""
+    try:
+        since = (folder / "index.lock").stat().st_ctime
+    except OSError:
+        return False
+    return time.time() - since < LONGEST_WAIT
