@@ -1,0 +1,70 @@
+"""The HTTPS front: who may speak, which room a request goes to, and how refusals are told."""
+
+from __future__ import annotations
+
+import secrets
+
+from aiohttp import web
+
+from devloop.sandbox import discovery, errors, negotiation, verbs
+from devloop.sandbox.errors import ApiError
+from devloop.sandbox.kubelet import Kubelet
+from devloop.sandbox.negotiation import as_json
+from devloop.sandbox.store import Store
+
+_OPEN_PATHS = ("/livez", "/readyz", "/healthz")
+_MAX_BODY = 3 * 1024 * 1024
+
+
+class ApiServer:
+    """Answers requests on `store`; `kubelet` is put in when the node has started."""
+
+    def __init__(self, store: Store, token: str) -> None:
+        self._store = store
+        self._authorization = f"Bearer {token}".encode()
+        self.kubelet: Kubelet | None = None
+        self.port = 0
+
+    def application(self) -> web.Application:
+        application = web.Application(client_max_size=_MAX_BODY)
+        application.router.add_route("*", "/{path:.*}", self._answer)
+        return application
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._admit(request)
+            return await self._route(request)
+        except ApiError as error:
+            return as_json(error.status_object(), error.status)
+
+    def _admit(self, request: web.Request) -> None:
+        """No page of a browser (DNS rebinding, foreign origin), no stranger without the token."""
+        own = (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
+        if request.headers.get("Host", "") not in own:
+            raise ApiError(403, "Forbidden", "the Host header is not this server's address")
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.removeprefix("https://") not in own:
+            raise ApiError(403, "Forbidden", "requests from web pages are refused")
+        if request.path in _OPEN_PATHS:
+            return
+        given = request.headers.get("Authorization", "").encode()
+        if not secrets.compare_digest(given, self._authorization):
+            raise errors.unauthorized()
+
+    async def _route(self, request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path in _OPEN_PATHS:
+            if path == "/livez" or self._store.list("nodes"):
+                return web.Response(text="ok")
+            return web.Response(text="the node has not registered yet", status=503)
+        if path == "/openapi/v2":
+            return web.Response(body=b"", content_type=discovery.OPENAPI_V2)
+        document = discovery.answer(path) if request.method == "GET" else None
+        if document is not None:
+            return as_json(document)
+        if request.method == "POST" and discovery.is_review(path):
+            return as_json(discovery.review(await negotiation.body(request) or {}), 201)
+        where = negotiation.target(path)
+        if not where.name:
+            return await verbs.collection(self._store, request, where)
+        return await verbs.item(self._store, request, where)

@@ -1,0 +1,234 @@
+"""The verbs of the API on one target: get, list, watch, create, update, patch, delete."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from devloop.sandbox import decoding, defaults, errors, negotiation, ownership, patches, tables
+from devloop.sandbox.negotiation import Target, as_json
+from devloop.sandbox.resources import Obj, clone
+from devloop.sandbox.schema import root
+from devloop.sandbox.store import Store
+from devloop.sandbox.watch import View, Watch
+
+_PATCH_TYPES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+)
+_RETURNS_OBJECT = ("pods", "services", "serviceaccounts", "resourcequotas", "namespaces")
+
+
+async def collection(store: Store, request: web.Request, where: Target) -> web.StreamResponse:
+    """A request without a name."""
+    match request.method:
+        case "GET" if negotiation.flag(request, "watch"):
+            return await _watch(store, request, where)
+        case "GET":
+            return _list(store, request, where)
+        case "POST" if where.namespace or not where.resource.namespaced:
+            return await _create(store, request, where)
+        case "DELETE" if where.namespace or not where.resource.namespaced:
+            return await _delete_collection(store, request, where)
+    raise errors.method_not_allowed()
+
+
+async def item(store: Store, request: web.Request, where: Target) -> web.StreamResponse:
+    """A request on one named object, or its status."""
+    match request.method:
+        case "GET" if negotiation.flag(request, "watch"):
+            return await _watch(store, request, where)
+        case "GET":
+            found = store.get(where.resource.plural, where.namespace, where.name)
+            return as_json(negotiation.one(request, where, found))
+        case "PUT":
+            return await _update(store, request, where)
+        case "PATCH":
+            return await _patch(store, request, where)
+        case "DELETE" if not where.subresource:
+            return await _delete(store, request, where)
+    raise errors.method_not_allowed()
+
+
+def _list(store: Store, request: web.Request, where: Target) -> web.Response:
+    found = store.list(where.resource.plural, where.namespace, negotiation.test(request, where))
+    meta: Obj = {"resourceVersion": str(store.resource_version)}
+    limit, token = negotiation.number(request, "limit"), request.query.get("continue", "")
+    if token:
+        meta["resourceVersion"], start = _resume(token)
+        found = [obj for obj in found if _place(obj) > start]
+    if limit and len(found) > limit:
+        rest, found = len(found) - limit, found[:limit]
+        mark = [meta["resourceVersion"], *_place(found[-1])]
+        meta["continue"] = base64.urlsafe_b64encode(json.dumps(mark).encode()).decode()
+        if negotiation.test(request, where) is None:
+            meta["remainingItemCount"] = rest
+    return as_json(negotiation.many(request, where, found, meta))
+
+
+def _place(obj: Obj) -> list[str]:
+    return [obj["metadata"].get("namespace", ""), obj["metadata"]["name"]]
+
+
+def _resume(token: str) -> tuple[str, list[str]]:
+    try:
+        version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
+    except ValueError as error:
+        raise errors.bad_request("continue key is not valid") from error
+    return version, [namespace, name]
+
+
+async def _watch(store: Store, request: web.Request, where: Target) -> web.StreamResponse:
+    test = negotiation.test(request, where)
+    if where.name:
+        name, inner = where.name, test
+        test = lambda obj: obj["metadata"]["name"] == name and (inner is None or inner(obj))  # noqa: E731
+    form = negotiation.wants(request)
+    view: View | None = None
+    if form:
+        view = negotiation.RowView(request, where) if form == "Table" else tables.partial
+    initial = negotiation.flag(request, "sendInitialEvents")
+    watch = Watch(
+        resource=where.resource.plural,
+        namespace=where.namespace,
+        test=test,
+        version=None if initial else negotiation.version(request),
+        bookmarks=negotiation.flag(request, "allowWatchBookmarks"),
+        initial_end=initial,
+        timeout=negotiation.number(request, "timeoutSeconds"),
+        view=view,
+    )
+    answer = web.StreamResponse(
+        headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+    )
+    answer.enable_chunked_encoding()
+    await answer.prepare(request)
+    async for line in watch.lines(store):
+        await answer.write(line)
+    await answer.write_eof()
+    return answer
+
+
+def _checked(request: web.Request, where: Target, body: Any) -> tuple[Obj, list[str]]:
+    """The decoded body with its namespace, and the warnings for fields that are not known."""
+    kind = where.resource
+    if body is None:
+        raise errors.bad_request("the request body is empty")
+    obj, unknown = decoding.decode(kind, body)
+    given = (obj.get("apiVersion", kind.api_version), obj.get("kind", kind.kind))
+    if given != (kind.api_version, kind.kind):
+        raise errors.bad_request(
+            f"{given[0]}, Kind={given[1]} in the body does not match {kind.api_version}, Kind={kind.kind}"
+        )
+    meta = obj.setdefault("metadata", {})
+    if kind.namespaced and meta.setdefault("namespace", where.namespace) != where.namespace:
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    mode = request.query.get("fieldValidation", "Warn")
+    if unknown and mode == "Strict":
+        raise decoding.strict(kind, unknown)
+    return obj, [f'unknown field "{path}"' for path in unknown] if mode == "Warn" else []
+
+
+async def _create(store: Store, request: web.Request, where: Target) -> web.Response:
+    obj, warnings = _checked(request, where, await negotiation.body(request))
+    obj["metadata"].pop("managedFields", None)
+    defaults.fill(where.resource, obj)
+    ownership.note_update(where.resource, obj, None, negotiation.manager(request))
+    made = store.create(where.resource.plural, obj, dry_run=negotiation.dry_run(request))
+    return as_json(negotiation.one(request, where, made), 201, warnings)
+
+
+async def _update(store: Store, request: web.Request, where: Target) -> web.Response:
+    obj, warnings = _checked(request, where, await negotiation.body(request))
+    old = store.get(where.resource.plural, where.namespace, where.name)
+    return _write(store, request, where, obj, old, warnings)
+
+
+def _write(
+    store: Store, request: web.Request, where: Target, obj: Obj, old: Obj, warnings: list[str]
+) -> web.Response:
+    if obj["metadata"].get("name") != where.name:
+        name = obj["metadata"].get("name", "")
+        raise errors.bad_request(
+            f"the name of the object ({name}) does not match the name on the URL ({where.name})"
+        )
+    defaults.fill(where.resource, obj)
+    if "managedFields" not in obj["metadata"] or obj["metadata"]["managedFields"]:
+        ownership.note_update(where.resource, obj, old, negotiation.manager(request), where.subresource)
+    made = store.update(
+        where.resource.plural,
+        obj,
+        subresource=where.subresource,
+        dry_run=negotiation.dry_run(request),
+    )
+    return as_json(negotiation.one(request, where, made), 200, warnings)
+
+
+async def _patch(store: Store, request: web.Request, where: Target) -> web.Response:
+    kind, body = where.resource, await negotiation.body(request)
+    recipes: dict[str, Callable[[Obj, Any], Any]] = {
+        "application/json-patch+json": patches.json_patch,
+        "application/merge-patch+json": patches.merge_patch,
+        "application/strategic-merge-patch+json": lambda o, p: patches.strategic_merge(root(kind), o, p),
+    }
+    recipe = recipes.get(request.content_type)
+    if recipe is None:
+        raise errors.unsupported_media_type(request.content_type, ", ".join(_PATCH_TYPES))
+    old = store.get(kind.plural, where.namespace, where.name)
+    if request.content_type != "application/json-patch+json" and not isinstance(body, dict):
+        raise errors.bad_request("the patch is no object")
+    obj, warnings = _checked(request, where, clone(recipe(old, body)))
+    return _write(store, request, where, obj, old, warnings)
+
+
+async def _delete(store: Store, request: web.Request, where: Target) -> web.Response:
+    options = await negotiation.body(request) or {}
+    known = store.get(where.resource.plural, where.namespace, where.name)
+    gone = _delete_one(store, request, where, known, options)
+    kind = where.resource
+    if kind.plural in _RETURNS_OBJECT or store.find(kind.plural, where.namespace, where.name):
+        return as_json(negotiation.one(request, where, gone))
+    details = {"name": where.name, "kind": kind.plural, "uid": known["metadata"]["uid"]}
+    if kind.group:
+        details["group"] = kind.group
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    return as_json(status | {"details": details})
+
+
+def _delete_one(store: Store, request: web.Request, where: Target, obj: Obj, options: Obj) -> Obj:
+    query = request.query
+    policy = options.get("propagationPolicy") or query.get("propagationPolicy", "Background")
+    orphan = options.get("orphanDependents", query.get("orphanDependents"))
+    if orphan is not None and str(orphan).lower() == "true":
+        policy = "Orphan"
+    if policy not in ("Background", "Foreground", "Orphan"):
+        raise errors.bad_request(f'DeleteOptions: invalid propagationPolicy "{policy}"')
+    grace = options.get("gracePeriodSeconds")
+    known = options.get("preconditions") or {}
+    return store.delete(
+        where.resource.plural,
+        where.namespace,
+        obj["metadata"]["name"],
+        grace=negotiation.number(request, "gracePeriodSeconds") if grace is None else int(grace),
+        propagation=policy,
+        uid=known.get("uid"),
+        version=known.get("resourceVersion"),
+        dry_run=bool(options.get("dryRun")) or negotiation.dry_run(request),
+    )
+
+
+async def _delete_collection(store: Store, request: web.Request, where: Target) -> web.Response:
+    options = await negotiation.body(request) or {}
+    found = store.list(where.resource.plural, where.namespace, negotiation.test(request, where))
+    for obj in found:
+        _delete_one(store, request, where, obj, options)
+    meta = {"resourceVersion": str(store.resource_version)}
+    return as_json(negotiation.many(request, where, found, meta))
