@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.project import Project, Sandbox, free_port
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox cluster for one module's tests."""
+    cluster = Sandbox(f"e2e-{os.getpid()}-{next(_numbers)}", tmp_path_factory.mktemp("state"))
+    cluster.up()
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture
+def project(sandbox: Sandbox, tmp_path: Path) -> Iterator[Project]:
+    """The sample in a namespace of its own."""
+    made = new_project(sandbox, tmp_path / "todo")
+    yield made
+    sandbox.kubectl("delete", "namespace", made.namespace, "--wait=false", check=False)
+
+
+def new_project(sandbox: Sandbox, root: Path) -> Project:
+    namespace = f"todo-{os.getpid()}-{next(_numbers)}"
+    sandbox.kubectl("create", "namespace", namespace)
+    return Project(root, sandbox, namespace, node_port=_node_port()).make()
+
+
+def _node_port() -> int:
+    """A free port of the NodePort range."""
+    import socket
+
+    for port in range(30100 + os.getpid() % 1000, 32767):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise AssertionError("no free port in 30000-32767")
+
+
+Maker = Callable[[], Project]
+__all__ = ["Maker", "free_port"]

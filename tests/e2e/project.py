@@ -1,0 +1,264 @@
+"""A copy of the sample as a user's project: edited on disk, run by the real command, read back over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "examples" / "todo"
+BASE = os.environ.get("DEVLOOP_TEST_BASE", "devloop-base:bookworm")
+DEVLOOP = (sys.executable, "-m", "devloop.cli")
+PATIENCE = 60.0  # seconds that a condition may take before the test says what it saw instead
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(what: str, look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """The first true answer of `look`; AssertionError with the last thing seen after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {seconds:.0f} s; last seen: {found!r}")
+        time.sleep(0.05)
+
+
+@dataclass
+class Sandbox:
+    """A sandbox cluster of the test's own, driven by the command line alone."""
+
+    name: str
+    state: Path
+    options: tuple[str, ...] = ()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**os.environ, "XDG_STATE_HOME": str(self.state), "NO_COLOR": "1"}
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.state / "devloop" / "sandbox" / self.name / "kubeconfig"
+
+    @property
+    def context(self) -> str:
+        return "devloop-sandbox" if self.name == "default" else f"devloop-sandbox-{self.name}"
+
+    def up(self) -> None:
+        self._run("up", "--allow-host-path", str(self.state), *self.options)
+
+    def down(self) -> None:
+        self._run("down")
+
+    def kill(self) -> int:
+        """kill -9 of the process; its pid."""
+        pid = int(json.loads(self._run("status", "--json"))["pid"])
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def kubectl(self, *words: str, check: bool = True) -> str:
+        done = subprocess.run(
+            ("kubectl", "--kubeconfig", str(self.kubeconfig), "--context", self.context, *words),
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}")
+        return done.stdout
+
+    def _run(self, *words: str) -> str:
+        done = subprocess.run(
+            (*DEVLOOP, "sandbox", words[0], "--name", self.name, *words[1:]),
+            capture_output=True, text=True, check=False, timeout=120, env=self.environ, cwd=self.state,
+        )  # fmt: skip
+        assert done.returncode == 0, f"devloop sandbox {' '.join(words)}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@dataclass
+class Project:
+    """The sample in a folder of its own, in a namespace of its own."""
+
+    root: Path
+    sandbox: Sandbox
+    namespace: str
+    node_port: int = field(default_factory=lambda: 0)
+    metrics_port: int = field(default_factory=free_port)
+
+    def make(self) -> Project:
+        shutil.copytree(
+            SAMPLE, self.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules", ".next")
+        )
+        frontend = self.root / "k8s" / "frontend.yaml"
+        frontend.write_text(re.sub(r"nodePort: \d+", f"nodePort: {self.node_port}", frontend.read_text()))
+        self.config.write_text(f"""\
+version: 1
+cluster: {{context: {self.sandbox.context}, namespace: {self.namespace}}}
+services:
+  backend:
+    image: todo-backend-{self.namespace}
+    build: {{context: backend, args: {{BASE: "{BASE}"}}}}
+    deploy: {{deployment: todo-backend}}
+  frontend:
+    image: todo-frontend-{self.namespace}
+    build: {{context: frontend, args: {{BASE: "{BASE}", BUILD_BASE: "{BASE}"}}}}
+    deploy: {{deployment: todo-frontend}}
+manifests: [k8s/*.yaml]
+metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
+""")
+        for file in (self.root / "k8s").glob("*.yaml"):
+            text = file.read_text()
+            for name in ("backend", "frontend"):
+                text = text.replace(f"image: todo-{name}:", f"image: todo-{name}-{self.namespace}:")
+            file.write_text(text)
+        return self
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def greeting(self) -> Path:
+        return self.root / "backend" / "src" / "greeting.py"
+
+    def greet(self, text: str) -> None:
+        """Edit the backend's source: what /api/version says."""
+        self.greeting.write_text(f'GREETING = "{text}"\n')
+
+    def command(self, *words: str) -> tuple[str, ...]:
+        return (*DEVLOOP, *words, "--kubeconfig", str(self.sandbox.kubeconfig))
+
+    def devloop(self, *words: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+            cwd=self.root,
+            env=self.sandbox.environ,
+        )
+
+    def once(self, *words: str) -> dict[str, Any]:
+        """`devloop once --json`; its services, each with its outcome."""
+        done = self.devloop("once", "--json", *words)
+        try:
+            services: dict[str, Any] = json.loads(done.stdout)["services"]
+        except json.JSONDecodeError as error:
+            raise AssertionError(
+                f"once --json: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+            ) from error
+        return services
+
+    @contextmanager
+    def watch(self, *words: str) -> Iterator[Watch]:
+        """`devloop watch` in the background; ended by SIGINT."""
+        process = subprocess.Popen(
+            self.command("watch", *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.root,
+            env=self.sandbox.environ,
+        )
+        watch = Watch(process, self.metrics_port)
+        try:
+            yield watch
+        finally:
+            watch.stop()
+
+    def http(self, path: str) -> str | None:
+        """The body that the frontend's NodePort answers, None while it does not."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.node_port}{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return None
+
+    def served_greeting(self) -> str | None:
+        body = self.http("/api/version")
+        try:
+            return str(json.loads(body)["greeting"]) if body else None
+        except (json.JSONDecodeError, KeyError):
+            return None
+
+
+@dataclass
+class Watch:
+    """A running `devloop watch` and what it printed."""
+
+    process: subprocess.Popen[str]
+    port: int
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def status(self) -> dict[str, Any]:
+        """/api/status, {} while it does not answer."""
+        body = self._get("/api/status")
+        return dict(json.loads(body)) if body else {}
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of /metrics by its line's left side."""
+        samples = (
+            line.rpartition(" ") for line in self._get("/metrics").splitlines() if not line.startswith("#")
+        )
+        return {name: float(value) for name, _, value in samples}
+
+    def trips(self, service: str) -> list[dict[str, Any]]:
+        return list(self.status().get("services", {}).get(service, {}).get("trips", []))
+
+    def wait(self, what: str, look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+        """As `until`, and says what was printed where it fails or where devloop ended."""
+        try:
+            return until(what, lambda: self._alive() and look(), seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n--- devloop watch said:\n{self.text()}") from error
+
+    def text(self) -> str:
+        return "".join(self.lines)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(30)
+        self._reader.join(10)
+        return code
+
+    def _alive(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"devloop watch ended with {self.process.returncode}")
+        return True
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(iter(self.process.stdout.readline, ""))
+
+    def _get(self, path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return ""

@@ -1,0 +1,65 @@
+"""Save a file, and the cluster runs it: the whole product on real parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+
+import pytest
+
+from tests.e2e.project import Project
+
+pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(300)]
+
+
+def digest_in_container(project: Project, file: str) -> str:
+    out = project.sandbox.kubectl(
+        "exec", "-n", project.namespace, "deploy/todo-backend", "--", "sha256sum", f"/app/{file}"
+    )
+    return out.split()[0]
+
+
+def test_once_from_nothing_and_again(project: Project) -> None:
+    first = project.once()
+    assert {name: s["outcome"] for name, s in first.items()} == {"backend": "live", "frontend": "live"}
+    assert set(first["backend"]["seconds"]) >= {"fingerprint", "build", "load", "patch", "rollout", "trip"}
+    assert first["frontend"]["url"] == f"http://127.0.0.1:{project.node_port}"
+    assert project.served_greeting()
+    again = project.once()
+    assert {name: s["outcome"] for name, s in again.items()} == {
+        "backend": "unchanged",
+        "frontend": "unchanged",
+    }
+    assert again["backend"]["image"] == first["backend"]["image"]
+    assert project.devloop("status").returncode == 0
+
+
+def test_an_edit_of_the_backend_rolls_only_the_backend(project: Project) -> None:
+    project.once()
+    with project.watch() as watch:
+        watch.wait("both live", lambda: len(watch.trips("backend")) and len(watch.trips("frontend")))
+        before = watch.metrics()
+        pods = project.sandbox.kubectl("get", "pods", "-n", project.namespace, "-l",
+                                       "app.kubernetes.io/name=frontend", "-o", "name")  # fmt: skip
+        for number in range(10):
+            project.greet(f"edit {number}")
+            watch.wait(f"edit {number} served", lambda: project.served_greeting() == f"edit {number}")  # noqa: B023
+            watch.wait("trip ended", lambda: len(watch.trips("backend")) >= number + 2)  # noqa: B023
+        assert (
+            digest_in_container(project, "src/greeting.py")
+            == hashlib.sha256(project.greeting.read_bytes()).hexdigest()
+        )
+        trips = watch.trips("backend")[-10:]
+        assert [trip["outcome"] for trip in trips] == ["live"] * 10
+        print(json.dumps(trips, indent=1))
+        after = watch.metrics()
+        assert pods == project.sandbox.kubectl("get", "pods", "-n", project.namespace, "-l",
+                                               "app.kubernetes.io/name=frontend", "-o", "name")  # fmt: skip
+        frontend = [
+            name for name in after if 'service="frontend"' in name and "trip" in name and "count" in name
+        ]
+        assert frontend
+        assert all(after[name] == before[name] for name in frontend)
+        watch.process.send_signal(signal.SIGINT)
+        assert watch.process.wait(20) == 130
