@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from devloop.sandbox import controllers, network, pki
+from devloop.sandbox import controllers, daemon, network, pki
 from devloop.sandbox.admission import Gate
 from devloop.sandbox.http import ApiServer
 from devloop.sandbox.node import Node
@@ -100,6 +100,7 @@ def _bootstrap(store: Store) -> None:
 def main() -> None:
     os.umask(0o077)
     options = Options.load((Path(sys.argv[1]) / "options.json").read_text())
+    daemon.record_process(options.state_dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     asyncio.run(serve(options))
 
