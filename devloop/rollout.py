@@ -140,7 +140,7 @@ def why_long(snapshots: Sequence[Snapshot], timing: Timing) -> str:
     seconds = timing.seconds().get("rollout", 0.0)
     if seconds < SLOW_PHASE:
         return ""
-    at: dict[str, float] = {"patched": 0.0, **timing.phases}
+    at: dict[str, float] = {"patched": 0.0, **{str(phase): at for phase, at in timing.phases.items()}}
     names = [name for name in ("patched", "scheduled", "started", "serving", "complete") if name in at]
     steps = [(at[end] - at[begin], end) for begin, end in pairwise(names)]
     if not steps:

@@ -1,0 +1,117 @@
+"""The cluster port over the Kubernetes API: feeds, PATCH, logs, manifests. Wires its parts, no more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from devloop.adapters.kubernetes.access import Access, open_access
+from devloop.adapters.kubernetes.client import Client
+from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
+from devloop.adapters.kubernetes.guard import Platform
+from devloop.adapters.kubernetes.informer import Health
+from devloop.adapters.kubernetes.patch import write_image
+from devloop.adapters.lock import Owner
+from devloop.events import Emit, Notice
+from devloop.model import LoadedImage, Revision, Service, Target
+from devloop.ports import Feed
+from devloop.stopwatch import Clock
+
+
+class KubernetesCluster:
+    """`async with KubernetesCluster(…) as cluster`: reads the kubeconfig and lets the guard decide (S29),
+    without a connection; raises ConfigError, PlatformError. Leaving it ends every watch.
+
+    `files` are those of kubeconfig.find_files; `namespace` is where manifests go that name none.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        context: str,
+        *,
+        owner: Owner,
+        clock: Clock,
+        emit: Emit,
+        namespace: str = "default",
+        allow_remote: bool = False,
+    ) -> None:
+        self.namespace = namespace
+        self._owner, self._clock, self._emit = owner, clock, emit
+        self._health = Health(emit)
+        self._views: dict[str, NamespaceView] = {}
+        self._warned: set[tuple[Target, str]] = set()
+
+        async def open_it() -> Access:
+            return await open_access(files, context, allow_remote=allow_remote)
+
+        self.client = Client(open_it)
+        self._tasks: TaskGroup
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.client)
+            self._tasks = await stack.enter_async_context(anyio.create_task_group())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._tasks.cancel_scope.cancel()
+        await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def platform(self) -> Platform:
+        return self.client.access.platform
+
+    def on_reconnect(self, call: Callable[[], None]) -> None:
+        """Have `call` called whenever the API server is back after an outage (S13)."""
+        self._health.on_back.append(call)
+
+    @asynccontextmanager
+    async def feed(self, target: Target) -> AsyncIterator[Feed]:
+        view = self._views.get(target.namespace)
+        if view is None:
+            view = NamespaceView(target.namespace, self.client, self._clock, self._health, self._tasks)
+            self._views[target.namespace] = view
+        async with view.watching(target.kind):
+            yield TargetFeed(view, target)
+
+    async def patch(self, target: Target, service: Service, loaded: LoadedImage) -> Revision:
+        view = self._views.get(target.namespace)
+        self._warn_of_other(target, view)
+        return await write_image(
+            self.client,
+            self._clock,
+            target,
+            service.image,
+            loaded.image.ref,
+            self._owner.dump(),
+            lambda: view.find(target) if view else None,
+        )
+
+    def _warn_of_other(self, target: Target, view: NamespaceView | None) -> None:
+        """A devloop of another host wrote last: said once, not refused (S26)."""
+        text = view.snapshot(target).owner if view else ""
+        other = Owner.parse(text)
+        if other is None or other.host == self._owner.host or (target, other.host) in self._warned:
+            return
+        self._warned.add((target, other.host))
+        self._emit(
+            Notice(
+                "",
+                "warning",
+                f"{target} was last written by a devloop on {other.host} (pid {other.pid}, {other.path})",
+                "two writers of one target undo each other: end one of them",
+            )
+        )

@@ -1,0 +1,188 @@
+"""One resource of one namespace, kept current: list once, watch from there, list again when that is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import anyio
+
+from devloop.adapters.kubernetes.client import Client, Json, Refused
+from devloop.errors import ConfigError, DevloopError, PlatformError
+from devloop.events import Emit, Notice
+from devloop.stopwatch import Clock
+
+WATCH_SECONDS = 55  # the server ends a watch after this; 10 s more without a byte, and it is half-open
+SILENCE_SECONDS = 65.0
+BACKOFF = (0.1, 0.25, 0.5, 1.0, 2.0)
+REFUSED_SECONDS = 30.0
+NEWEST = 300  # events kept
+
+
+class Listener(Protocol):
+    def __call__(self, old: Json | None, new: Json | None, at: float, *, live: bool) -> None:
+        """One object changed; `live` False = found by a list, so the arrival says nothing of when."""
+        ...
+
+
+class Health:
+    """Tells once that the API server is gone, and once that it is back, whoever notices."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self.error: DevloopError | None = None
+        self.on_back: list[Callable[[], None]] = []
+
+    def lost(self, error: DevloopError) -> None:
+        if self.error is None:
+            self._emit(Notice("", "warning", f"API server gone: {error.message}; trying again", error.hint))
+        self.error = error
+
+    def back(self) -> None:
+        if self.error is not None:
+            self.error = None
+            self._emit(Notice("", "info", "API server back"))
+            for call in self.on_back:
+                call()
+
+
+class Expired(Exception):
+    """The server's history no longer reaches back to our version (410)."""
+
+
+class Informer:
+    """`objects` by name. With `newest` only what arrives from now on is kept, and only so many."""
+
+    def __init__(
+        self, client: Client, path: str, clock: Clock, health: Health, listener: Listener, *, newest: int = 0
+    ) -> None:
+        self.path = path
+        self.objects: dict[str, Json] = {}
+        self.synced = anyio.Event()
+        self.failure: DevloopError | None = None
+        self._client = client
+        self._clock = clock
+        self._health = health
+        self._listener = listener
+        self._newest = newest
+        self._version = ""
+        self._attempt = 0
+        self._settled = anyio.Event()  # set after the first list, whether it went well or not
+        self.scope = anyio.CancelScope()
+
+    async def first_list(self) -> None:
+        """Wait for the first list. Raises what it failed with: PlatformError or ConfigError."""
+        await self._settled.wait()
+        if not self.synced.is_set() and self.failure is not None:
+            if isinstance(self.failure, Refused):
+                raise PlatformError(
+                    f"listing {self.path}: {self.failure.message}", reason=self.failure.reason
+                ) from self.failure
+            raise self.failure
+
+    async def run(self) -> None:
+        """Until `scope` is cancelled."""
+        with self.scope:
+            while True:
+                try:
+                    if not self._version:
+                        await self._list()
+                    await self._watch()
+                except Expired:
+                    self._version = ""
+                except Refused as error:
+                    self._fail(error)
+                    await anyio.sleep(REFUSED_SECONDS if self.synced.is_set() else 1.0)
+                except (PlatformError, ConfigError) as error:
+                    self._fail(error)
+                    if self._attempt:  # one cut connection is no outage
+                        self._health.lost(error)
+                    await self._pause()
+
+    def _fail(self, error: DevloopError) -> None:
+        # After an outage the server may be another one (a cluster made anew): never resume, list.
+        self._version = ""
+        self.failure = error
+        self._settled.set()
+
+    async def _pause(self) -> None:
+        """Jittered back-off, then the kubeconfig once more: ports move when a cluster restarts (S13)."""
+        wait = BACKOFF[min(self._attempt, len(BACKOFF) - 1)]
+        self._attempt += 1
+        await anyio.sleep(wait * random.uniform(0.5, 1.0))
+        try:
+            await self._client.renew(self._client.access)
+        except (PlatformError, ConfigError) as error:
+            self._health.lost(error)
+
+    async def _list(self) -> None:
+        params = {"limit": "1"} if self._newest else {}
+        data = await self._client.get(self.path, params)
+        at = self._clock.now()
+        kind = str(data.get("kind", "")).removesuffix("List")
+        if not self._newest:
+            self._take([{"kind": kind, **item} for item in data.get("items") or ()], at)
+        self._version = str(data["metadata"]["resourceVersion"])
+        self._attempt = 0
+        self.failure = None
+        self._health.back()
+        self.synced.set()
+        self._settled.set()
+
+    def _take(self, items: list[Json], at: float) -> None:
+        found = {item["metadata"]["name"]: item for item in items}
+        for name in [name for name in self.objects if name not in found]:
+            self._listener(self.objects.pop(name), None, at, live=False)
+        for name, item in found.items():
+            old = self.objects.get(name)
+            if old is None or _version(old) != _version(item):
+                self.objects[name] = item
+                self._listener(old, item, at, live=False)
+
+    async def _watch(self) -> None:
+        """Changes from our version on, until the server ends the watch in good order."""
+        params = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        async with self._client.lines(self.path, params, silence=SILENCE_SECONDS) as lines:
+            self._health.back()
+            async for line in lines:
+                if line.strip():
+                    self._receive(_decode(line, self.path), self._clock.now())
+                    self._attempt = 0
+
+    def _receive(self, event: dict[str, Any], at: float) -> None:
+        kind, item = event["type"], event["object"]
+        if kind == "ERROR":
+            if item.get("code") == 410:
+                raise Expired
+            raise PlatformError(f"watch {self.path}: {item.get('message')}", reason=str(item.get("reason")))
+        self._version = _version(item)
+        if kind == "BOOKMARK":
+            return
+        name = item["metadata"]["name"]
+        old = self.objects.pop(name, None)
+        if kind == "DELETED":
+            self._listener(old or item, None, at, live=True)
+            return
+        self.objects[name] = item  # at the end: the dict is in order of arrival
+        if self._newest and len(self.objects) > self._newest:
+            del self.objects[next(iter(self.objects))]
+        self._listener(old, item, at, live=True)
+
+
+def _decode(line: bytes, path: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+        return {"type": event["type"], "object": event["object"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise PlatformError(f"watch {path}: a broken line: {error!r}", reason="BrokenAnswer") from error
+
+
+def _version(item: Json) -> str:
+    return str(item["metadata"]["resourceVersion"])

@@ -1,0 +1,193 @@
+"""The PATCH: one JSON Patch that writes our image into a pod template, and nothing else (S14-S16)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+
+from devloop.adapters.kubernetes.client import JSON_PATCH, Client, Json, Refused, Unreachable
+from devloop.adapters.kubernetes.views import OWNER, is_helm_managed
+from devloop.errors import PatchError, TargetMissingError
+from devloop.model import Revision, Target
+from devloop.references import repository, same, same_repository
+from devloop.stopwatch import Clock
+
+PATHS = {
+    "deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",
+    "statefulset": "/apis/apps/v1/namespaces/{}/statefulsets/{}",
+}
+MANAGER = "devloop"
+TRIES = 3  # of a PATCH whose `test` fails because somebody else wrote in between
+SHIELD_SECONDS = 5.0  # how long a PATCH is kept from being cancelled, reading back included (S16)
+ANSWER_SECONDS = 3.0  # for the PATCH itself: the rest of the shield is for reading back
+
+Operation = dict[str, Any]
+
+
+async def write_image(
+    client: Client,
+    clock: Clock,
+    target: Target,
+    image: str,
+    ref: str,
+    owner: str,
+    find: Callable[[], Json | None],
+) -> Revision:
+    """Make the template of `target` say `ref` wherever it names the repository of `image`.
+
+    `find` gives the object from a watch, which saves a read. Raises PatchError, TargetMissingError,
+    PlatformError; cancellation waits until the PATCH is decided, at most SHIELD_SECONDS.
+    """
+    path = PATHS[target.kind].format(target.namespace, target.name)
+    item = find() or await _read(client, path, target)
+    refusal: Refused | None = None
+    for _ in range(TRIES):
+        operations = plan(item, target, image, ref, owner)
+        if not operations:
+            # Said so already, if the watch is not behind: asked once, a wrong "unchanged" loses an edit.
+            item = await _read(client, path, target)
+            operations = plan(item, target, image, ref, owner)
+        if not operations:
+            return _revision(target, item, ref, clock.now(), changed=False)
+        try:
+            return await _send(client, clock, path, target, image, ref, operations)
+        except Refused as error:
+            if error.status not in (409, 422):
+                raise _refused(error, target, client) from error
+            refusal = error
+            item = await _read(client, path, target)
+    assert refusal is not None
+    raise _refused(refusal, target, client) from refusal
+
+
+async def _send(
+    client: Client,
+    clock: Clock,
+    path: str,
+    target: Target,
+    image: str,
+    ref: str,
+    operations: list[Operation],
+) -> Revision:
+    """Send it, and know what came of it: an answer that is broken or late is settled by reading (S16)."""
+    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + SHIELD_SECONDS):
+        patched_at = clock.now()
+        try:
+            item = await client.request(
+                "PATCH",
+                path,
+                params={"fieldManager": MANAGER},
+                body=operations,
+                content_type=JSON_PATCH,
+                seconds=ANSWER_SECONDS,
+            )
+            return _revision(target, item, ref, patched_at, changed=True)
+        except Unreachable as error:
+            if not error.sent:
+                raise
+            item = await _read_back(client, path, target, error)
+        if _carried(item, target, image, ref):
+            return _revision(target, item, ref, patched_at, changed=True)
+        raise Unreachable(
+            f"PATCH of {target} got no answer, and the template does not show it", sent=True, reason="Unknown"
+        )
+    raise Unreachable(
+        f"PATCH of {target}: no answer within {SHIELD_SECONDS:.0f} s", sent=True, reason="Timeout"
+    )
+
+
+async def _read_back(client: Client, path: str, target: Target, unknown: Unreachable) -> Json:
+    for _ in range(3):
+        with contextlib.suppress(Unreachable):
+            return await _read(client, path, target, seconds=1.0)
+        await anyio.sleep(0.1)
+    raise unknown
+
+
+async def _read(client: Client, path: str, target: Target, seconds: float = 10.0) -> Json:
+    try:
+        return await client.request("GET", path, seconds=seconds)
+    except Refused as error:
+        raise _refused(error, target, client) from error
+
+
+def plan(item: Json, target: Target, image: str, ref: str, owner: str) -> list[Operation]:
+    """The operations that make `item` say `ref`; none if it does. Raises PatchError if nothing matches."""
+    found = matching(item, target, image)
+    helm = is_helm_managed(item)
+    changes: list[Operation] = []
+    for kind, index, container in found:
+        at = f"/spec/template/spec/{kind}/{index}"
+        changed: list[Operation] = []
+        if not same(str(container.get("image") or ""), ref):
+            changed.append({"op": "replace", "path": f"{at}/image", "value": ref})
+        if container.get("imagePullPolicy") == "Always" and not helm:
+            changed.append({"op": "replace", "path": f"{at}/imagePullPolicy", "value": "IfNotPresent"})
+        if changed:
+            changes += [{"op": "test", "path": f"{at}/name", "value": container["name"]}, *changed]
+    if not changes:
+        return []
+    meta = item["metadata"]
+    operations: list[Operation] = [{"op": "test", "path": "/metadata/uid", "value": meta["uid"]}]
+    if meta.get("annotations"):
+        key = OWNER.replace("~", "~0").replace("/", "~1")
+        note: Operation = {"op": "add", "path": f"/metadata/annotations/{key}", "value": owner}
+    else:
+        # Without this test an annotation written in the meantime would be wiped out.
+        version = meta["resourceVersion"]
+        operations.append({"op": "test", "path": "/metadata/resourceVersion", "value": version})
+        note = {"op": "add", "path": "/metadata/annotations", "value": {OWNER: owner}}
+    return [*operations, *changes, note]
+
+
+def matching(item: Json, target: Target, image: str) -> list[tuple[str, int, Json]]:
+    """(containers | initContainers, index, container) of all that are ours: by name if the config names
+    one, else by repository. Raises PatchError that lists what is there."""
+    spec = ((item.get("spec") or {}).get("template") or {}).get("spec") or {}
+    there = [
+        (kind, index, container)
+        for kind in ("initContainers", "containers")
+        for index, container in enumerate(spec.get(kind) or ())
+    ]
+    if target.container is not None:
+        found = [one for one in there if one[2]["name"] == target.container]
+        wanted = f"container {target.container!r}"
+    else:
+        found = [one for one in there if same_repository(str(one[2].get("image") or ""), image)]
+        wanted = f"container with an image of {repository(image)}"
+    if found:
+        return found
+    listed = ", ".join(f"{container['name']} ({container.get('image')})" for _, _, container in there)
+    raise PatchError(
+        f"{target} in namespace {target.namespace} has no {wanted}; it has: {listed or 'none'}",
+        reason="NoContainer",
+        hint="set the service's image to that repository, or name the container: deploy: {container: …}",
+    )
+
+
+def _carried(item: Json, target: Target, image: str, ref: str) -> bool:
+    return all(same(str(c.get("image") or ""), ref) for _, _, c in matching(item, target, image))
+
+
+def _revision(target: Target, item: Json, ref: str, at: float, *, changed: bool) -> Revision:
+    meta = item["metadata"]
+    return Revision(target, meta["uid"], int(meta.get("generation") or 0), ref, at, changed)
+
+
+def _refused(error: Refused, target: Target, client: Client) -> PatchError:
+    context = client.access.context.name
+    if error.status == 404:
+        return TargetMissingError(
+            f"{target} does not exist in namespace {target.namespace} of context {context}",
+            hint=f"kubectl --context {context} -n {target.namespace} apply -f FILE, or list its file under"
+            " manifests: in config.yaml",
+        )
+    return PatchError(
+        f"PATCH of {target} in namespace {target.namespace} was refused: {error.message}",
+        reason=error.reason,
+        hint=error.hint
+        or (f"kubectl --context {context} auth can-i patch {target.kind}s" * (error.status == 403)),
+    )
