@@ -1,0 +1,180 @@
+"""Full builds: picks the way (S9), limits how many run, labels, tags, and proves what came out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+import anyio
+
+from devloop.adapters.build_api import ApiBuild
+from devloop.adapters.build_cli import CliBuild, DockerCommand, emulates, find_command, reserved_args
+from devloop.adapters.digest import Digests
+from devloop.adapters.engine import Engine, EngineRefusal
+from devloop.errors import BuildError, TreeMovedError
+from devloop.events import Emit, Notice
+from devloop.model import Fingerprint, How, Image, Service
+
+PROJECT, SERVICE, FINGERPRINT = "dev.devloop.project", "dev.devloop.service", "dev.devloop.fingerprint"
+
+
+class Tree(Protocol):
+    """The files of a service as its fingerprint saw them (S8)."""
+
+    def archive(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[bytes]:
+        """The context as a tar, Dockerfile included, each file compared as it is read: TreeMovedError."""
+        ...
+
+    async def complete(self, service: Service, fingerprint: Fingerprint) -> bool:
+        """Whether that tar is all that the build needs: the Dockerfile lies in it (S9)."""
+        ...
+
+    async def still_matches(self, service: Service, fingerprint: Fingerprint) -> bool:
+        """Whether the inputs on disk are still those of the fingerprint, by stat."""
+        ...
+
+
+class ImageBuilder:
+    """`ports.Builder` by docker's own builders; `parent` is for deltas and not used here."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        digests: Digests,
+        tree: Tree,
+        project: str,
+        emit: Emit,
+        environment: Mapping[str, str],
+        *,
+        parallel: int | None = None,
+    ) -> None:
+        self._engine = engine
+        self._digests = digests
+        self._tree = tree
+        self._project = project
+        self._emit = emit
+        self._environment = environment
+        self._limit = anyio.CapacityLimiter(parallel or max(1, (os.cpu_count() or 2) // 2))
+        self._command: DockerCommand | None = None
+        self._looked = False
+        self._looking = anyio.Lock()
+        self._warned: set[str] = set()
+
+    async def prepare(self) -> None:
+        """Find the docker command now, so that no build has to wait for it."""
+        async with self._looking:
+            if not self._looked:
+                self._command = await find_command(self._environment)
+                self._looked = True
+
+    async def build(self, service: Service, fingerprint: Fingerprint, parent: Image | None) -> Image:
+        """The image of this fingerprint under its tag, built in full.
+
+        Cancelling ends the build on the engine too (S10).
+        Raises BuildError, TreeMovedError (S8), PlatformError.
+        """
+        del parent
+        await self.prepare()
+        async with self._limit:
+            platform = await self._platform(service, fingerprint)
+            how, told = await self._run(service, fingerprint, platform)
+            return await self._proven(service, fingerprint, how, told)
+
+    async def _run(self, service: Service, fingerprint: Fingerprint, platform: str) -> tuple[How, str]:
+        """Build by the first way that is open to this service; how, and the id that the builder told."""
+        ref, labels = service.ref(fingerprint), self.labels(service, fingerprint)
+        reserved = reserved_args(service)
+        command = None if reserved else self._command
+        if command is not None:
+            cli = CliBuild(command, self._environment, self._emit)
+            told = await cli.build(service, ref, platform, labels, await self._engine.endpoint())
+            if not await self._tree.still_matches(service, fingerprint):
+                await self._engine.remove(ref)  # a tag must not name what it was not built from (S3)
+                raise TreeMovedError(f"{service.name}: files changed while docker read them")
+            return "cli", told
+        await self._check_api(service, fingerprint, reserved)
+        legacy = not await self._has_buildkit()
+        if legacy:
+            self._warn(
+                service,
+                "building with the legacy builder: slower, and RUN --mount does not work",
+                "install docker-buildx, or Docker 18.09 or newer",
+            )
+        api = ApiBuild(self._engine, self._environment, self._emit, legacy=legacy)
+        told = await api.build(service, ref, platform, labels, self._tree.archive(service, fingerprint))
+        return ("legacy" if legacy else "buildkit"), told
+
+    async def _check_api(self, service: Service, fingerprint: Fingerprint, reserved: list[str]) -> None:
+        """Refuse by name what only a docker command could build."""
+        why = ""
+        if service.build.secrets:
+            why = "it uses build secrets"
+        elif not await self._tree.complete(service, fingerprint):
+            why = "its Dockerfile lies outside the context, or .dockerignore leaves it out"
+        if not why:
+            return
+        missing = "no docker command with BuildKit was found"
+        if reserved:
+            missing = f"the build arg {reserved[0]} is a variable of the docker command itself"
+        raise BuildError(
+            f"build of {service.name}: {why}, and {missing}",
+            reason="NoBuilder",
+            hint="rename the build arg"
+            if reserved
+            else "install docker-buildx (apt install docker-buildx-plugin)",
+        )
+
+    async def _has_buildkit(self) -> bool:
+        version = (await self._engine.info()).version.split(".")
+        return not version[0].isdigit() or int(version[0]) >= 19
+
+    async def _platform(self, service: Service, fingerprint: Fingerprint) -> str:
+        """The platform to build for; an engine of another architecture is refused by name (S6)."""
+        wanted = service.build.platform or fingerprint.inputs.platform
+        info = await self._engine.info()
+        if wanted and "/".join(wanted.split("/")[:2]) != info.platform and not await self._emulates(wanted):
+            raise BuildError(
+                f"build of {service.name} for {wanted}: engine {info.name} builds {info.platform} only",
+                reason="PlatformMismatch",
+                hint="install emulation (docker run --privileged --rm tonistiigi/binfmt --install all), use "
+                f"an engine of that architecture, or set services.{service.name}.build.platform",
+            )
+        return wanted
+
+    async def _emulates(self, platform: str) -> bool:
+        """Whether the builder says that it builds for a platform that is not the engine's own."""
+        if self._command is None or not self._command.buildx:
+            return False
+        return await emulates(self._command, self._environment, await self._engine.endpoint(), platform)
+
+    async def _proven(self, service: Service, fingerprint: Fingerprint, how: How, told: str) -> Image:
+        """The image as the engine holds it; BuildError if that is not what the builder told."""
+        ref = service.ref(fingerprint)
+        try:
+            facts = await self._engine.inspect(ref)
+        except EngineRefusal as refusal:
+            raise BuildError(f"build of {service.name}: {ref}: {refusal.message}") from refusal
+        if facts is None:
+            raise BuildError(
+                f"build of {service.name}: the builder reported success, but the engine has no {ref}",
+                reason="ImageMissing",
+                hint="does the docker command build on the same engine? docker context ls, echo $DOCKER_HOST",
+            )
+        digest = await self._digests.of(ref, facts)
+        if told.strip() not in ("", digest, facts.id):
+            raise BuildError(
+                f"build of {service.name}: the builder reported {told.strip()}, but {ref} is {digest}",
+                reason="ImageReplaced",
+                hint=f"is something else writing the tag {ref}?",
+            )
+        return Image(service.name, fingerprint, ref, digest, how, facts.size)
+
+    def labels(self, service: Service, fingerprint: Fingerprint) -> dict[str, str]:
+        """What marks an image as this project's (S25)."""
+        return {PROJECT: self._project, SERVICE: service.name, FINGERPRINT: fingerprint.digest}
+
+    def _warn(self, service: Service, message: str, hint: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._emit(Notice(service.name, "warning", message, hint))

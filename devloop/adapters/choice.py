@@ -1,0 +1,173 @@
+"""Which way images reach the nodes of a cluster (S11): by config, else by what nodes and names tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from devloop.adapters.digest import Digests
+from devloop.adapters.endpoint import at
+from devloop.adapters.engine import Engine
+from devloop.adapters.minikube import Minikube
+from devloop.adapters.nodes import NodeFacts
+from devloop.adapters.process import Finished, run
+from devloop.adapters.routes import CommandRoute, EngineRoute, Route, SharedRoute
+from devloop.adapters.stores import EngineStore, ShellStore, Store, engine_shell
+from devloop.errors import LoadError, PlatformError
+from devloop.model import Image
+from devloop.tasks import gather
+
+SHARED_PRODUCTS = frozenset(("docker-desktop", "rancher-desktop", "colima", "orbstack"))
+
+
+class RouteChoice:
+    """Chooses the route. `load` and `engine` are config's, `product` and `profile` the Kubernetes adapter's.
+
+    `profile` is the Minikube profile, or the kind or k3d cluster. Products: minikube, kind, k3d,
+    docker-desktop, rancher-desktop, colima, orbstack, microk8s, or any other.
+    """
+
+    def __init__(
+        self,
+        builder: Engine,
+        digests: Digests,
+        context: str,
+        product: str,
+        profile: str,
+        environment: Mapping[str, str],
+        *,
+        load: str = "auto",
+        engine: str | None = None,
+    ) -> None:
+        self._builder = builder
+        self._digests = digests
+        self._context = context
+        self._product = product
+        self._profile = profile
+        self._environment = environment
+        self._load = load
+        self._engine = engine
+        self._engines: dict[str, tuple[Engine, Digests]] = {}
+
+    async def __call__(self, nodes: tuple[NodeFacts, ...]) -> Route:
+        """The route to these nodes. Raises LoadError (none is open, and what to do), PlatformError."""
+        if not nodes:
+            raise PlatformError("the cluster has no nodes", reason="NoNodes", hint="kubectl get nodes")
+        way = self._load if self._load != "auto" else self._auto(nodes)
+        if way == "engine":
+            return await self._by_address(nodes)
+        if way == "shared":
+            return await self._shared(nodes)
+        if way == "docker-env":
+            return await self._docker_env(nodes)
+        if way == "image-load":
+            return self._image_load(nodes)
+        if way == "kind":
+            return self._in_containers("kind", nodes, ["kind", "load", "docker-image"], "--name")
+        if way == "k3d":
+            return self._in_containers("k3d", nodes, ["k3d", "image", "import"], "-c")
+        raise self._refusal(way, nodes)
+
+    async def aclose(self) -> None:
+        for engine, _ in self._engines.values():
+            await engine.aclose()
+
+    def _auto(self, nodes: tuple[NodeFacts, ...]) -> str:
+        if self._engine or all(node.engine for node in nodes):
+            return "engine"
+        runtime = nodes[0].runtime_name
+        if self._product == "minikube":
+            if runtime == "docker":
+                return "docker-env" if len(nodes) == 1 else "image-load"
+            return "containerd" if runtime == "containerd" else "image-load"
+        if self._product in ("kind", "k3d"):
+            return self._product
+        if self._product in SHARED_PRODUCTS:
+            return "shared"
+        return "containerd" if runtime == "containerd" else "registry"
+
+    def _refusal(self, way: str, nodes: tuple[NodeFacts, ...]) -> LoadError:
+        runtime = nodes[0].runtime or "an unknown runtime"
+        if way == "containerd" and self._product == "minikube":
+            hint = (
+                "set cluster.load: image-load in config.yaml (slow, but it works), or Docker in the node: "
+                f"minikube start -p {self._profile} --container-runtime=docker"
+            )
+        else:
+            hint = (
+                "name the nodes' Docker engine as cluster.engine in config.yaml, or annotate each Node with "
+                "dev.devloop/engine=unix:///path/of/docker.sock"
+            )
+        return LoadError(
+            f"no way to bring images into context {self._context} (load: {way}): node {nodes[0].name} runs "
+            f"{runtime}, and devloop has no transport for it yet",
+            reason="NoTransport",
+            hint=hint,
+        )
+
+    # --- one engine per node --------------------------------------------------------------------
+
+    async def _by_address(self, nodes: tuple[NodeFacts, ...]) -> Route:
+        async def one(node: NodeFacts) -> EngineStore:
+            address = self._engine or node.engine
+            origin = "cluster.engine" if self._engine else f"the annotation of node {node.name}"
+            return await self._store(node, address, origin)
+
+        stores = await gather(one, nodes)
+        if all(store.engine is self._builder for store in stores):
+            return SharedRoute(self._builder, stores)
+        return EngineRoute("engine", self._builder, stores)
+
+    async def _store(self, node: NodeFacts, address: str, origin: str) -> EngineStore:
+        """The node's engine; the builder's own object where they are the same engine, by its ID."""
+        if address not in self._engines:
+            engine = Engine.at(at(address, origin), role=f"engine of node {node.name}")
+            self._engines[address] = (engine, Digests(engine))
+        engine, digests = self._engines[address]
+        if (await engine.info()).id == (await self._builder.info()).id:
+            return EngineStore(node.name, self._builder, self._digests)
+        return EngineStore(node.name, engine, digests)
+
+    async def _shared(self, nodes: tuple[NodeFacts, ...]) -> Route:
+        return SharedRoute(
+            self._builder, tuple(EngineStore(node.name, self._builder, self._digests) for node in nodes)
+        )
+
+    # --- Minikube -------------------------------------------------------------------------------
+
+    async def _docker_env(self, nodes: tuple[NodeFacts, ...]) -> Route:
+        minikube = Minikube(self._profile, self._environment)
+        if "docker-env" not in self._engines:
+            engine = Engine(minikube.docker_env, role=f"engine of node {nodes[0].name}")
+            self._engines["docker-env"] = (engine, Digests(engine))
+        engine, digests = self._engines["docker-env"]
+        await engine.renew()
+        if (await engine.info()).id == (await self._builder.info()).id:
+            return await self._shared(nodes)
+        return EngineRoute("docker-env", self._builder, (EngineStore(nodes[0].name, engine, digests),))
+
+    def _image_load(self, nodes: tuple[NodeFacts, ...]) -> Route:
+        minikube = Minikube(self._profile, self._environment)
+        stores = tuple(
+            ShellStore(node.name, minikube.shell(node.name), node.runtime_name == "docker") for node in nodes
+        )
+
+        async def command(image: Image) -> Finished:
+            return await minikube.image_load(image.ref, await self._builder.endpoint())
+
+        return CommandRoute("image-load", stores, command, f"minikube -p {self._profile} status")
+
+    # --- nodes that are containers --------------------------------------------------------------
+
+    def _in_containers(self, how: str, nodes: tuple[NodeFacts, ...], words: list[str], flag: str) -> Route:
+        stores: tuple[Store, ...] = tuple(
+            ShellStore(node.name, engine_shell(self._builder, node.name), docker=False) for node in nodes
+        )
+
+        async def command(image: Image) -> Finished:
+            endpoint = await self._builder.endpoint()
+            argv = [*words, image.ref, flag, self._profile]
+            return await run(argv, {**self._environment, **endpoint.environment()})
+
+        return CommandRoute(
+            how, stores, command, f"{' '.join(words)} IMAGE {flag} {self._profile} by hand says more"
+        )

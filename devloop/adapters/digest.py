@@ -1,0 +1,79 @@
+"""Config digests (S2): the one name of an image that every engine and every node agrees on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from devloop.adapters.engine import Engine, ImageFacts
+from devloop.adapters.tarstream import TarStream
+from devloop.errors import PlatformError
+
+SMALL = 4 << 20  # manifests, indexes and configs are smaller than this
+
+
+class Digests:
+    """The config digests of one engine's images, remembered by the engine's own Id, which never changes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: dict[tuple[str, str], str] = {}
+
+    def learn(self, facts: ImageFacts, digest: str) -> None:
+        """Remember what a build or a load has told."""
+        self._known[facts.id, facts.platform] = digest
+
+    async def of(self, ref: str, facts: ImageFacts) -> str:
+        """The config digest of an image that `inspect` found.
+
+        On graph drivers that is the Id. On the containerd image store the Id is a manifest's digest and no
+        call tells the config's, so the image's own archive is read until both have passed, once per Id.
+        """
+        if not (await self._engine.info()).containerd_store:
+            return facts.id
+        key = (facts.id, facts.platform)
+        if key not in self._known:
+            self._known[key] = await self._read(ref, facts)
+        return self._known[key]
+
+    async def _read(self, ref: str, facts: ImageFacts) -> str:
+        blobs: dict[str, Any] = {}
+        async with self._engine.save(ref) as archive:
+            stream = TarStream(archive)
+            try:
+                async for entry in stream:
+                    if entry.kind != "file" or entry.size > SMALL:
+                        continue
+                    name = entry.name.removeprefix("blobs/sha256/")
+                    blobs["sha256:" + name if name != entry.name else name] = _json(await stream.read())
+                    found = _config(blobs, facts)
+                    if found:
+                        return found
+            except ValueError as error:
+                raise PlatformError(f"docker save {ref}: {error}", reason="BrokenArchive") from error
+        raise PlatformError(
+            f"image {ref}: the engine's archive holds no config for {facts.platform}",
+            reason="NoConfig",
+            hint=f"docker image rm {ref}, then let devloop fetch or build it again",
+        )
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def _config(blobs: dict[str, Any], facts: ImageFacts) -> str:
+    """The digest of the config whose layers are the image's, once manifest and config have both passed."""
+    for digest, config in blobs.items():
+        if not digest.startswith("sha256:") or not isinstance(config, dict):
+            continue
+        layers = (config.get("rootfs") or {}).get("diff_ids")
+        if not layers or tuple(layers) != facts.diff_ids or config.get("architecture") != facts.architecture:
+            continue
+        for manifest in blobs.values():
+            if isinstance(manifest, dict) and (manifest.get("config") or {}).get("digest") == digest:
+                return digest
+    return ""

@@ -1,0 +1,127 @@
+"""Commands run in a process group of their own, so that cancelling ends them with all their children."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from subprocess import DEVNULL, PIPE
+
+import anyio
+from anyio.abc import ByteReceiveStream, Process
+
+from devloop.errors import PlatformError
+
+GRACE_SECONDS = 0.05  # between SIGTERM and SIGKILL: long enough for a client to hang up politely
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a command ended. `out` is the whole standard output, `err` the last lines of standard error."""
+
+    code: int
+    out: bytes
+    err: tuple[str, ...]
+
+    def tail(self, lines: int = 20) -> tuple[str, ...]:
+        """The last lines that say something, wherever they were written."""
+        text = self.err or tuple(self.out.decode(errors="replace").splitlines())
+        return tuple(line for line in text if line.strip())[-lines:]
+
+
+async def run(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    on_line: Callable[[str], None] | None = None,
+    body: AsyncIterable[bytes] | None = None,
+    cwd: str | None = None,
+) -> Finished:
+    """Run a command to its end; `on_line` gets each line of its standard error, `body` is its input.
+
+    Cancelling ends the whole process group before it returns. Raises PlatformError if there is no such
+    command. A body that fails ends the command and passes on.
+    """
+    try:
+        process = await anyio.open_process(
+            list(argv),
+            stdin=PIPE if body is not None else DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=dict(environment),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise PlatformError(
+            f"{argv[0]}: {error.strerror or error}",
+            reason="NoSuchCommand",
+            hint=f"install {argv[0]}, or put it on PATH",
+        ) from error
+    out: list[bytes] = []
+    err: list[str] = []
+    try:
+        async with anyio.create_task_group() as group:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            group.start_soon(_collect, process.stdout, out)
+            group.start_soon(_lines, process.stderr, err, on_line)
+            if body is not None:
+                await _feed(process, body)
+            await process.wait()
+    except BaseExceptionGroup as failures:
+        if len(failures.exceptions) == 1:  # the task group's wrapping says nothing
+            raise failures.exceptions[0] from None
+        raise
+    finally:
+        await _end(process)
+    assert process.returncode is not None
+    return Finished(process.returncode, b"".join(out), tuple(err))
+
+
+async def _collect(stream: ByteReceiveStream, into: list[bytes]) -> None:
+    into.extend([piece async for piece in stream])
+
+
+async def _lines(stream: ByteReceiveStream, into: list[str], on_line: Callable[[str], None] | None) -> None:
+    rest = b""
+    async for piece in stream:
+        *lines, rest = (rest + piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
+        for line in lines:
+            _take(line, into, on_line)
+    if rest:
+        _take(rest, into, on_line)
+
+
+def _take(line: bytes, into: list[str], on_line: Callable[[str], None] | None) -> None:
+    text = line.decode(errors="replace").rstrip()
+    into.append(text)
+    del into[:-2000]
+    if on_line is not None:
+        on_line(text)
+
+
+async def _feed(process: Process, body: AsyncIterable[bytes]) -> None:
+    assert process.stdin is not None
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # its exit code says why
+        async for piece in body:
+            await process.stdin.send(piece)
+    await process.stdin.aclose()
+
+
+async def _end(process: Process) -> None:
+    """Nothing of the command outlives this, children included."""
+    with anyio.CancelScope(shield=True):
+        if process.returncode is None:  # what a command left behind on purpose (ssh-agent) stays
+            _signal(process, signal.SIGTERM)
+            with anyio.move_on_after(GRACE_SECONDS):
+                await process.wait()
+            _signal(process, signal.SIGKILL)
+        await process.aclose()
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

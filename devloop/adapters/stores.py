@@ -1,0 +1,128 @@
+"""The places where an image must arrive: one store per node, asked on its own (S2)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from devloop.adapters.digest import Digests
+from devloop.adapters.engine import Engine
+from devloop.errors import PlatformError
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_ABSENT = "devloop-absent"
+
+
+class Store(Protocol):
+    """One node's images."""
+
+    @property
+    def node(self) -> str: ...
+
+    async def digest(self, ref: str) -> str | None:
+        """The config digest under a reference, None if the node has none. Raises PlatformError."""
+        ...
+
+    async def remove(self, ref: str) -> bool:
+        """Take a reference away; False if it is gone already or in use. Raises PlatformError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStore:
+    """A node whose Docker engine can be asked over its API."""
+
+    node: str
+    engine: Engine
+    digests: Digests
+
+    async def digest(self, ref: str) -> str | None:
+        facts = await self.engine.inspect(ref)
+        return None if facts is None else await self.digests.of(ref, facts)
+
+    async def remove(self, ref: str) -> bool:
+        return await self.engine.remove(ref)
+
+
+Shell = Callable[[str], Awaitable[tuple[int, str]]]  # a command line -> exit code and output
+
+
+@dataclass(frozen=True, slots=True)
+class ShellStore:
+    """A node that is asked by a command line on it: docker's own, or crictl for containerd and CRI-O."""
+
+    node: str
+    shell: Shell
+    docker: bool
+
+    async def digest(self, ref: str) -> str | None:
+        quoted = shlex.quote(ref)
+        if self.docker:
+            asked = f"docker image inspect --format '{{{{.Id}}}}' {quoted}"
+        else:
+            asked = f"{_CRICTL} inspecti -o json {quoted}"
+        # minikube ssh exits 1 for whatever went wrong: the answer has to be in the output.
+        code, said = await self.shell(f"{asked} 2>&1 || echo {_ABSENT}")
+        if code != 0:
+            raise PlatformError(
+                f"node {self.node}: asking for {ref}: exit code {code}: {_last(said)}",
+                reason="NodeGone",
+                hint="is the node running? for Minikube: minikube status",
+            )
+        if _ABSENT in said:
+            if _missing(said):
+                return None
+            raise PlatformError(f"node {self.node}: asking for {ref}: {_last(said)}", reason="NodeRefused")
+        return _digest(said, self.docker)
+
+    async def remove(self, ref: str) -> bool:
+        quoted = shlex.quote(ref)
+        asked = f"docker image rm {quoted}" if self.docker else f"{_CRICTL} rmi {quoted}"
+        code, said = await self.shell(f"{asked} 2>&1 || echo {_ABSENT}")
+        return code == 0 and _ABSENT not in said
+
+
+_CRICTL = "$(id -u | grep -qx 0 || echo sudo) crictl"  # Minikube's user is none; kind's and k3d's is root
+
+
+def _missing(said: str) -> bool:
+    lowered = said.lower()
+    return any(words in lowered for words in ("no such image", "not found", "does not exist", "not present"))
+
+
+def _digest(said: str, docker: bool) -> str | None:
+    """The config digest in what a node printed: docker's own words, or crictl's JSON."""
+    if not docker:
+        start = said.find("{")
+        try:
+            said = str(json.JSONDecoder().raw_decode(said[max(start, 0) :])[0]["status"]["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlatformError(
+                f"crictl printed what is no image: {_last(said)}", reason="NodeRefused"
+            ) from error
+        said = said if said.startswith("sha256:") else f"sha256:{said}"
+    found = _DIGEST.search(said)
+    return found[0] if found else None
+
+
+def _last(said: str) -> str:
+    lines = [line for line in said.replace(_ABSENT, "").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no output"
+
+
+def engine_shell(engine: Engine, container: str) -> Shell:
+    """Command lines in a node that is a container (kind, k3d), over the engine that runs it."""
+
+    async def shell(line: str) -> tuple[int, str]:
+        code, said = await engine.exec(container, ["sh", "-c", line])
+        return code, said.decode(errors="replace")
+
+    return shell
+
+
+def names(stores: Sequence[Store]) -> tuple[str, ...]:
+    return tuple(store.node for store in stores)

@@ -1,0 +1,121 @@
+"""Image archives without the layers that the other side has: what a Docker engine on graph drivers takes.
+
+Such an engine looks a layer up by its chain ID before it opens the layer's file, so the file may be missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from devloop.adapters.tarstream import END, Entry, TarStream, member
+from devloop.model import Archive
+
+
+def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
+    """The chain ID of each layer, lowest first: what engines and containerd call a layer on its parents."""
+    chain: list[str] = []
+    for diff_id in diff_ids:
+        if not chain:
+            chain.append(diff_id)
+        else:
+            chain.append(f"sha256:{hashlib.sha256(f'{chain[-1]} {diff_id}'.encode()).hexdigest()}")
+    return tuple(chain)
+
+
+def delta(archive: Archive, ref: str) -> bytes:
+    """A delta image as a Docker archive: config, manifest and the one new layer."""
+    config = f"{hashlib.sha256(archive.config).hexdigest()}.json"
+    layers = [f"{diff_id.removeprefix('sha256:')}/layer.tar" for diff_id in archive.diff_ids]
+    manifest = json.dumps([{"Config": config, "RepoTags": [ref], "Layers": layers}]).encode()
+    # Layers must name as many entries as the config has diff_ids; those that are not here may be any string.
+    return (
+        member(config, archive.config)
+        + member(layers[-1], archive.layer)
+        + member("manifest.json", manifest)
+        + END
+    )
+
+
+@dataclass(slots=True)
+class Tally:
+    """Bytes of one transfer, counted while it runs."""
+
+    sent: int = 0
+    skipped: int = 0
+
+
+class ThinSave:
+    """`docker save`'s stream without the layers whose chains are known on the other side.
+
+    Engines up to 24 name a layer's folder by a version 1 ID, which is recomputed from the folder's `json`;
+    later ones name the blob by its digest. A layer that cannot be told is kept.
+    """
+
+    def __init__(self, diff_ids: Sequence[str], known: frozenset[str], tally: Tally) -> None:
+        self._chains = chain_ids(diff_ids)
+        absent = {diff for diff, chain in zip(diff_ids, self._chains, strict=True) if chain not in known}
+        # A layer that occurs twice is stored once, and the second time may stand on an unknown chain.
+        self._known = {
+            diff: chain
+            for diff, chain in zip(diff_ids, self._chains, strict=True)
+            if chain in known and diff not in absent
+        }
+        self._layers = dict(zip(self._chains, diff_ids, strict=True))
+        self._tally = tally
+        self._folders: set[str] = set()  # of known layers
+
+    async def filter(self, archive: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The archive's bytes, filtered. Raises ValueError if it is no tar."""
+        stream = TarStream(archive)
+        async for entry in stream:
+            if entry.kind == "file" and self._droppable(entry):
+                self._tally.skipped += entry.size
+                continue
+            content = b""
+            if entry.kind == "file" and entry.name.endswith("/json"):
+                content = await stream.read()
+                self._recognise(entry.name.removesuffix("/json"), content)
+            yield self._sent(entry.header)
+            if content:
+                yield self._sent(content)
+            async for piece in stream.pieces():
+                yield self._sent(piece)
+            yield bytes(-entry.size % 512)
+        yield END
+
+    def _sent(self, piece: bytes) -> bytes:
+        self._tally.sent += len(piece)
+        return piece
+
+    def _droppable(self, entry: Entry) -> bool:
+        folder, _, last = entry.name.rpartition("/")
+        if last == "layer.tar":
+            return folder in self._folders
+        return folder == "blobs/sha256" and f"sha256:{last}" in self._known
+
+    def _recognise(self, folder: str, described: bytes) -> None:
+        try:
+            fields = json.loads(described)
+        except ValueError:
+            return
+        for chain in self._chains:
+            if self._layers[chain] in self._known and v1_id(fields, chain) == folder:
+                self._folders.add(folder)
+                return
+
+
+def v1_id(described: dict[str, Any], chain: str) -> str:
+    """The version 1 ID (hex) that Docker computes for a layer from its `json` and its chain ID."""
+    fields = {key: value for key, value in described.items() if key not in ("id", "parent")}
+    fields["layer_id"] = chain
+    if described.get("parent"):
+        fields["parent"] = f"sha256:{described['parent']}"
+    # As Go's encoding/json writes a map: sorted keys on top, all below as it was, and no bare <, > and &.
+    text = json.dumps(dict(sorted(fields.items())), separators=(",", ":"), ensure_ascii=False)
+    for bare in "<>&\u2028\u2029":
+        text = text.replace(bare, f"\\u{ord(bare):04x}")
+    return hashlib.sha256(text.encode()).hexdigest()

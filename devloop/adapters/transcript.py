@@ -1,0 +1,155 @@
+"""What a build says as it runs: lines for the screen, steps as progress, and the proof of a failure."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+
+from devloop.errors import BuildError
+from devloop.events import Emit, Output, Progress
+
+TAIL = 20
+_STEP = re.compile(r"^\[(?:(?P<stage>[^\]\s]+)\s+)?(?P<step>\d+)/(?P<steps>\d+)\]\s+(?P<text>.*)$", re.DOTALL)
+_LAYERED = ("FROM", "RUN", "COPY", "ADD", "WORKDIR")  # the instructions that BuildKit counts as steps
+_BAD_LINE = re.compile(r"(?:parse error(?: on)? line |Dockerfile:|line )(?P<line>\d+)", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Step:
+    """One vertex of the build graph."""
+
+    name: str
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
+    done: bool = False
+    error: str = ""
+
+
+class Transcript:
+    """Told what happens, it emits Output and Progress, and says in the end what went wrong."""
+
+    def __init__(self, service: str, emit: Emit) -> None:
+        self._service, self._emit = service, emit
+        self._steps: dict[str, Step] = {}
+        self._total: dict[str, int] = {}  # steps of each stage
+        self._ended: set[tuple[str, str]] = set()
+        self._shown = (0, 0)
+
+    def begin(self, key: str, name: str) -> None:
+        """A vertex was named. Naming it again changes nothing."""
+        if key in self._steps:
+            return
+        self._steps[key] = Step(name)
+        numbered = _STEP.match(name)
+        if numbered:
+            self._total[numbered["stage"] or ""] = int(numbered["steps"])
+            self._say(" ".join(name.split()))
+
+    def say(self, key: str, line: str) -> None:
+        """A vertex printed a line."""
+        step = self._steps.get(key)
+        if step is not None:
+            step.lines.append(line)
+        self._say(line)
+
+    def end(self, key: str, error: str = "") -> None:
+        """A vertex is through, or failed."""
+        step = self._steps.get(key)
+        if step is None or (step.done and not error):
+            return
+        step.done, step.error = True, error or step.error
+        numbered = _STEP.match(step.name)
+        if numbered:
+            self._ended.add((numbered["stage"] or "", numbered["step"]))
+        now = (len(self._ended), sum(self._total.values()))
+        if numbered and not error and now != self._shown:
+            self._shown = now
+            note = " ".join(step.name.split())
+            self._emit(Progress(self._service, "build", now[0], now[1], "steps", note))
+
+    def failure(self, what: str, said: str, dockerfile: str) -> BuildError:
+        """The build's error with its evidence: instruction, its last lines, and its place in the Dockerfile.
+
+        `what` was tried, `said` is the builder's own last word, `dockerfile` the text of the Dockerfile.
+        """
+        failed = next((step for step in self._steps.values() if step.error), None)
+        evidence: list[str] = []
+        if failed is not None:
+            evidence.append(" ".join(failed.name.split()))
+            evidence.extend(failed.lines)
+        place = locate(dockerfile, failed.name if failed else "", said)
+        if place is not None:
+            evidence.append(f"Dockerfile:{place[0]} | {place[1]}")
+        reason = (failed.error if failed else "") or said or "the builder gave no reason"
+        return BuildError(
+            f"{what}: {reason}", reason="BuildFailed", evidence=tuple(evidence), hint=_advice(reason)
+        )
+
+    def _say(self, line: str) -> None:
+        self._emit(Output(self._service, "build", line))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One instruction as it stands in a Dockerfile; `text` has its whitespace collapsed."""
+
+    line: int
+    keyword: str
+    text: str
+    stage: int
+    stage_name: str
+
+
+def locate(dockerfile: str, step: str, said: str) -> tuple[int, str] | None:
+    """Line number and text of what failed: by a step's name, else by a line that the message names."""
+    lines = dockerfile.splitlines()
+    numbered = _STEP.match(step)
+    if numbered:
+        written = _written(lines)
+        stage = numbered["stage"] or ""
+        own = [one for one in written if not stage or stage in (one.stage_name, f"stage-{one.stage}")]
+        text = " ".join(numbered["text"].split())
+        counted = [one for one in own if one.keyword in _LAYERED]
+        if not stage and counted:  # BuildKit leaves the name out where there is one stage to build
+            counted = [one for one in counted if one.stage == counted[-1].stage]
+        index = int(numbered["step"]) - 1
+        by_number = counted[index : index + 1]
+        same = [one for one in own if one.text == text]
+        same += [one for one in by_number if one.keyword == text.partition(" ")[0].upper()]
+        if same:
+            return same[0].line, lines[same[0].line - 1].strip()
+    named = _BAD_LINE.search(said)
+    if named and 0 < int(named["line"]) <= len(lines):
+        return int(named["line"]), lines[int(named["line"]) - 1].strip()
+    return None
+
+
+def _written(lines: list[str]) -> list[Written]:
+    found: list[Written] = []
+    stage, name = -1, ""
+    begun, parts = 0, list[str]()
+    for number, line in enumerate(lines, 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        begun = begun or number
+        parts.append(stripped.removesuffix("\\"))
+        if stripped.endswith("\\"):
+            continue
+        words = " ".join(" ".join(parts).split())
+        keyword = words.partition(" ")[0].upper()
+        if keyword == "FROM":
+            stage += 1
+            named = re.search(r"\sAS\s+(\S+)$", words, re.IGNORECASE)
+            name = named[1].lower() if named else ""
+        found.append(Written(begun, keyword, words, stage, name))
+        begun, parts = 0, []
+    return found
+
+
+def _advice(reason: str) -> str | None:
+    if "not found" in reason and ("cache key" in reason or "failed to compute" in reason or '"/' in reason):
+        return "the file is not in the build context: check its path, and that .dockerignore leaves it in"
+    if "no space left" in reason:
+        return "the engine's disk is full: docker system df shows what takes the space"
+    return None
