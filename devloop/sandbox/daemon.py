@@ -184,7 +184,7 @@ def _tail(state: Path) -> str:
 
 def _answers(state: Path) -> bool:
     """Whether the process that wrote the kubeconfig says on /readyz that it is ready."""
-    if _process(state) is None or not _read(state / "port"):
+    if _process(state) is None or not _read(state / "port") or not (state / "ca.crt").exists():
         return False
     context = ssl.create_default_context(cafile=state / "ca.crt")
     line = http.client.HTTPSConnection("127.0.0.1", int(_read(state / "port")), context=context, timeout=5)

@@ -6,7 +6,7 @@ import secrets
 
 from aiohttp import web
 
-from devloop.sandbox import discovery, errors, negotiation, verbs
+from devloop.sandbox import discovery, errors, negotiation, scale, verbs
 from devloop.sandbox.errors import ApiError
 from devloop.sandbox.kubelet import Kubelet
 from devloop.sandbox.negotiation import as_json
@@ -67,4 +67,6 @@ class ApiServer:
         where = negotiation.target(path)
         if not where.name:
             return await verbs.collection(self._store, request, where)
+        if where.subresource == "scale":
+            return await scale.answer(self._store, request, where)
         return await verbs.item(self._store, request, where)

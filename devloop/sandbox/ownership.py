@@ -38,7 +38,7 @@ def values(resource: Resource, obj: Obj, subresource: str = "") -> dict[Path, An
 
 
 def _walk(field: Field, path: Path, value: Any, found: dict[Path, Any]) -> None:
-    if isinstance(value, dict) and not _is_atomic(field) and value:
+    if isinstance(value, dict) and not is_atomic(field) and value:
         found[(*path, ".")] = None
         for key, item in value.items():
             _walk(child(field, key) or Field(), (*path, f"f:{key}"), item, found)
@@ -56,7 +56,7 @@ def _walk(field: Field, path: Path, value: Any, found: dict[Path, Any]) -> None:
         found[path] = value
 
 
-def _is_atomic(field: Field) -> bool:
+def is_atomic(field: Field) -> bool:
     return field.atomic or (not field.holder and (field.type == "any" or type_of(field).atomic))
 
 
@@ -71,9 +71,9 @@ def element(field: Field, item: Any) -> str:
 _KEY_DEFAULTS = {"protocol": "TCP"}
 
 
-def applied(resource: Resource, obj: Obj) -> Paths:
-    """The fields that a server-side apply of `obj` claims: leaves and list items, not plain maps."""
-    return frozenset(path for path in values(resource, obj) if path[-1] != "." or path[-2].startswith("k:"))
+def claimed(declared: dict[Path, Any]) -> Paths:
+    """What an apply of these values owns: leaves and list items, but no plain maps."""
+    return frozenset(p for p in declared if p[-1] != "." or p[-2].startswith("k:"))
 
 
 def decode(fields: Obj) -> Paths:
@@ -131,7 +131,7 @@ def note_update(resource: Resource, obj: Obj, old: Obj | None, manager: str, par
         if (path not in before or before[path] != value) and _counts(path)
     )
     gone = frozenset(before.keys() - after.keys())
-    rows = managers(old) if old is not None else []
+    rows = managers(obj) or (managers(old) if old is not None else [])
     if not changed and not gone:
         obj["metadata"]["managedFields"] = rows
         return

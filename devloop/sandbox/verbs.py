@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from devloop.sandbox import decoding, defaults, errors, negotiation, ownership, patches, tables
+from devloop.sandbox import apply, decoding, defaults, errors, negotiation, ownership, patches, tables
 from devloop.sandbox.negotiation import Target, as_json
 from devloop.sandbox.resources import Obj, clone
 from devloop.sandbox.schema import root
@@ -161,7 +161,9 @@ def _write(
             f"the name of the object ({name}) does not match the name on the URL ({where.name})"
         )
     defaults.fill(where.resource, obj)
-    if "managedFields" not in obj["metadata"] or obj["metadata"]["managedFields"]:
+    if obj["metadata"].get("managedFields") == [{}]:
+        obj["metadata"]["managedFields"] = []
+    else:
         ownership.note_update(where.resource, obj, old, negotiation.manager(request), where.subresource)
     made = store.update(
         where.resource.plural,
@@ -174,6 +176,8 @@ def _write(
 
 async def _patch(store: Store, request: web.Request, where: Target) -> web.Response:
     kind, body = where.resource, await negotiation.body(request)
+    if request.content_type == "application/apply-patch+yaml":
+        return _apply(store, request, where, body)
     recipes: dict[str, Callable[[Obj, Any], Any]] = {
         "application/json-patch+json": patches.json_patch,
         "application/merge-patch+json": patches.merge_patch,
@@ -187,6 +191,25 @@ async def _patch(store: Store, request: web.Request, where: Target) -> web.Respo
         raise errors.bad_request("the patch is no object")
     obj, warnings = _checked(request, where, clone(recipe(old, body)))
     return _write(store, request, where, obj, old, warnings)
+
+
+def _apply(store: Store, request: web.Request, where: Target, body: Any) -> web.Response:
+    kind, named = where.resource, request.query.get("fieldManager", "")
+    if not named:
+        why = "fieldManager: Required value: is required for apply patch"
+        raise errors.ApiError(422, "Invalid", f'PatchOptions.meta.k8s.io "" is invalid: {why}')
+    config, warnings = _checked(request, where, body)
+    if config["metadata"].pop("managedFields", None):
+        raise errors.bad_request("metadata.managedFields must be nil")
+    config["metadata"].setdefault("name", where.name)
+    live = store.find(kind.plural, where.namespace, where.name)
+    force, dry_run = negotiation.flag(request, "force"), negotiation.dry_run(request)
+    merged = apply.apply(kind, live, config, named, force=force, part=where.subresource)
+    if live is None:
+        made = store.create(kind.plural, merged, dry_run=dry_run)
+        return as_json(negotiation.one(request, where, made), 201, warnings)
+    made = store.update(kind.plural, merged, subresource=where.subresource, dry_run=dry_run)
+    return as_json(negotiation.one(request, where, made), 200, warnings)
 
 
 async def _delete(store: Store, request: web.Request, where: Target) -> web.Response:
