@@ -1,0 +1,210 @@
+"""The terminal: one living line per service, and above it what happened."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+import anyio
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as LiveDisplay
+from rich.table import Table
+from rich.text import Text
+
+from devloop.events import (
+    Event,
+    LiveChanged,
+    Output,
+    PodLog,
+    Progress,
+    RolloutPhase,
+    StageEnded,
+    StageStarted,
+    TripEnded,
+    TripStarted,
+)
+from devloop.model import Live, Unchanged
+from devloop.sinks import wording
+from devloop.sinks.concealing import Conceal
+from devloop.sinks.plain import amount
+from devloop.sinks.wording import Line
+from devloop.stopwatch import Clock
+
+TICK = 0.1  # seconds between two looks of the elapsed time, while something runs
+LONG = 3.0  # a build's output is shown line by line once it takes this long
+COLOURS = ("cyan", "magenta", "yellow", "blue", "green", "bright_cyan", "bright_magenta", "bright_yellow")
+STYLES = {"plain": "", "quiet": "dim", "good": "green", "bad": "red", "warn": "yellow", "log": ""}
+MARKS = {"live": ("●", "green"), "failed": ("●", "red"), "degraded": ("●", "red"), "held": ("●", "yellow")}
+
+
+@dataclass(slots=True)
+class _Row:
+    """The living line of one service."""
+
+    state: str = "starting"
+    trip_since: float | None = None
+    stage: str | None = None
+    stage_since: float = 0.0
+    note: str = ""
+    last: str = ""
+    last_tone: str = "plain"
+    url: str = ""
+    held_back: list[str] | None = None  # output of a stage that is not long yet
+
+
+class Terminal:
+    """A sink, and a context manager that owns the screen. `run` keeps the elapsed times moving."""
+
+    def __init__(
+        self,
+        services: Iterable[str],
+        root: Path,
+        clock: Clock,
+        conceal: Conceal,
+        *,
+        logs: bool = True,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._root, self._clock, self._conceal, self._logs = root, clock, conceal, logs
+        self._console = Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
+        self._rows = {service: _Row() for service in services}
+        self._width = max((len(service) for service in self._rows), default=0)
+        self._colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(self._rows)}
+        self._display = LiveDisplay(
+            console=self._console, auto_refresh=False, transient=False, get_renderable=self._render
+        )
+        self._busy = anyio.Event()
+
+    def __enter__(self) -> Terminal:
+        self._display.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._display.stop()
+
+    async def run(self) -> None:
+        """Redraw while a trip runs; sleep otherwise."""
+        while True:
+            while any(row.trip_since is not None for row in self._rows.values()):
+                self._display.refresh()
+                await anyio.sleep(TICK)
+            self._busy = anyio.Event()
+            self._display.refresh()
+            await self._busy.wait()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PodLog) and not self._logs:
+            return
+        row = self._rows.get(getattr(event, "service", ""))
+        if row is not None:
+            self._move(row, event)
+        lines = wording.lines_of(event, self._root)
+        for line in lines:
+            self._print(line)
+        if lines or isinstance(event, LiveChanged):
+            self._display.refresh()
+
+    # --- the living lines -----------------------------------------------------------------------
+
+    def _move(self, row: _Row, event: Event) -> None:
+        match event:
+            case TripStarted():
+                row.trip_since, row.stage, row.note = event.at, None, ""
+                self._busy.set()
+            case StageStarted():
+                row.stage, row.stage_since, row.note, row.held_back = event.stage, event.at, "", []
+            case StageEnded():
+                row.note, row.held_back = "", None
+            case Output():
+                self._output(row, event)
+            case Progress():
+                row.note = amount(event)
+            case RolloutPhase():
+                row.note = f"{event.phase} {wording.seconds(event.seconds)}"
+            case LiveChanged():
+                row.state = event.state
+            case TripEnded():
+                self._end(row, event)
+            case _:
+                pass
+
+    def _end(self, row: _Row, event: TripEnded) -> None:
+        outcome = event.outcome
+        row.trip_since = row.stage = row.held_back = None
+        row.note = ""
+        row.last = _brief(event)
+        row.last_tone = wording.tone_of(outcome)
+        if isinstance(outcome, Live | Unchanged) and outcome.url:
+            row.url = outcome.url
+
+    def _output(self, row: _Row, event: Output) -> None:
+        """The last line in the living line; all of them above it once the stage is a long one."""
+        row.note = wording.harmless(event.line).strip()
+        if row.held_back is not None:
+            row.held_back.append(event.line)
+            if self._clock.now() - row.stage_since < LONG:
+                return
+            lines, row.held_back = row.held_back, None
+        else:
+            lines = [event.line]
+        for line in lines:
+            self._print(Line(event.service, f"{event.stage} | {line}", "quiet"))
+
+    def _render(self) -> RenderableType:
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=1)
+        table.add_column(min_width=self._width)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        now = self._clock.now()
+        for service, row in self._rows.items():
+            table.add_row(self._mark(row), Text(service, self._colours[service]), self._status(row, now))
+        return Group(table)
+
+    def _mark(self, row: _Row) -> Text:
+        if row.trip_since is not None:
+            frames = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if self._console.encoding.startswith("utf") else "|/-\\"
+            return Text(frames[int(self._clock.now() / TICK) % len(frames)], "cyan")
+        mark, style = MARKS.get(row.state, ("●", "dim"))
+        return Text(mark if self._console.encoding.startswith("utf") else "*", style)
+
+    def _status(self, row: _Row, now: float) -> Text:
+        text = Text()
+        if row.trip_since is not None:
+            stage = row.stage or "starting"
+            since = row.stage_since if row.stage else row.trip_since
+            text.append(f"{stage} {wording.seconds(max(0.0, now - since))}", "bold")
+            text.append(f"  {self._conceal(row.note)}" if row.note else "", "dim")
+        else:
+            text.append(row.state, "bold")
+        if row.last:
+            text.append(f"  {row.last}", STYLES[row.last_tone] or "dim")
+        if row.url:
+            text.append(f"  {row.url}", "underline")
+        return text
+
+    # --- above them -----------------------------------------------------------------------------
+
+    def _print(self, line: Line) -> None:
+        service = line.who.partition("/")[0]
+        text = Text()
+        if line.who:
+            text.append(f"{line.who:<{self._width}} ", self._colours.get(service, ""))
+            text.append("| ", "dim")
+        shown = Text.from_ansi(
+            wording.harmless(self._conceal(line.text), colours=True), style=STYLES[line.tone]
+        )
+        text.append_text(shown)
+        self._console.print(text)
+
+
+def _brief(event: TripEnded) -> str:
+    outcome = event.outcome
+    if isinstance(outcome, Live):
+        return f"live in {wording.seconds(outcome.timing.trip)}"
+    return wording.headline(outcome).partition(":")[0]

@@ -1,0 +1,123 @@
+"""Events as Prometheus metrics, in a registry of their own (docs/metrics.md)."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from devloop.events import (
+    Event,
+    ImageBuilt,
+    ImageLoaded,
+    LiveChanged,
+    RolloutPhase,
+    StageEnded,
+    TripEnded,
+    WatchBatch,
+    WatchOverflow,
+)
+from devloop.model import outcome_word
+
+# 5 ms to 10 min: a warm PATCH at one end, a cold build that pulls its base at the other.
+BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 0.75),
+    *(1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+)
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """A sink. `render` gives the exposition text."""
+
+    def __init__(self, version: str, services: Iterable[str]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry = CollectorRegistry()
+        self._stages = Histogram(
+            "devloop_stage_duration_seconds",
+            "How long one stage of a trip took; detect runs from the save to the start of the trip.",
+            ["service", "stage", "outcome"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._phases = Histogram(
+            "devloop_rollout_phase_seconds",
+            "From the PATCH to the first new pod scheduled, started, serving, and to the rollout complete.",
+            ["service", "phase"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._trips = Histogram(
+            "devloop_trip_duration_seconds",
+            "From the save to the end of the trip.",
+            ["service", "outcome"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._trip_count = _counter(registry, "devloop_trips", "Trips that ended.", "service", "outcome")
+        self._builds = _counter(registry, "devloop_builds", "Images that a trip got.", "service", "how")
+        self._loads = _counter(registry, "devloop_loads", "Images brought to the nodes.", "service", "how")
+        self._load_bytes = _counter(
+            registry, "devloop_load_bytes", "Bytes of images, sent or skipped as there.", "service", "kind"
+        )
+        self._live = Gauge(
+            "devloop_live",
+            "1 while the service's ready pods run exactly the tree.",
+            ["service"],
+            registry=registry,
+        )
+        self._size = Gauge(
+            "devloop_image_size_bytes", "Size of the newest image.", ["service"], registry=registry
+        )
+        self._events = _counter(registry, "devloop_watch_events", "File events, before the ignore rules.")
+        self._overflows = _counter(
+            registry, "devloop_watch_overflows", "Times that file events were lost and all was looked at."
+        )
+        Gauge(
+            "devloop_build_info",
+            "1, labelled with the version of devloop and of Python.",
+            ["version", "python"],
+            registry=registry,
+        ).labels(version, platform.python_version()).set(1)
+        for service in services:
+            self._live.labels(service).set(0)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StageEnded():
+                self._stages.labels(event.service, event.stage, event.outcome).observe(event.seconds)
+            case RolloutPhase():
+                self._phases.labels(event.service, event.phase).observe(event.seconds)
+            case TripEnded():
+                word = outcome_word(event.outcome)
+                self._trips.labels(event.service, word).observe(event.outcome.timing.trip)
+                self._trip_count.labels(event.service, word).inc()
+            case LiveChanged():
+                self._live.labels(event.service).set(int(event.live))
+            case WatchBatch():
+                self._events.inc(event.events)
+            case WatchOverflow():
+                self._overflows.inc()
+            case ImageBuilt() | ImageLoaded():
+                self._image(event)
+            case _:
+                pass  # nothing to count
+
+    def _image(self, event: ImageBuilt | ImageLoaded) -> None:
+        if isinstance(event, ImageBuilt):
+            self._builds.labels(event.service, event.how).inc()
+            if event.size:
+                self._size.labels(event.service).set(event.size)
+        else:
+            self._loads.labels(event.service, event.how).inc()
+            self._load_bytes.labels(event.service, "sent").inc(event.sent)
+            self._load_bytes.labels(event.service, "skipped").inc(event.skipped)
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Counter:
+    return Counter(name, text, labels, registry=registry)

@@ -1,0 +1,81 @@
+"""Lines without a terminal: text, or one JSON object per event (`--log-format json`)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TextIO
+
+from devloop.events import Event, Output, PodLog, Progress, StageEnded, WatchBatch
+from devloop.sinks import wording
+from devloop.sinks.concealing import Conceal, conceal_all
+from devloop.sinks.outcomes import describe_event
+from devloop.stopwatch import Clock
+
+STEP = 0.1  # a long progress is told at every tenth of it
+BLIND_STEP = 50_000_000  # or every 50 MB where the total is not known
+
+
+class Plain:
+    """A sink that writes whole lines, each with the service's name in front."""
+
+    def __init__(self, stream: TextIO, root: Path, conceal: Conceal, *, logs: bool = True) -> None:
+        self._stream, self._root, self._conceal, self._logs = stream, root, conceal, logs
+        self._told: dict[tuple[str, str], float] = {}  # (service, stage) -> progress that was told last
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PodLog) and not self._logs:
+            return
+        for line in wording.lines_of(event, self._root):
+            self._write(line.who, line.text)
+        match event:
+            case Output():
+                self._write(event.service, f"{event.stage} | {event.line}")
+            case Progress():
+                self._progress(event)
+            case StageEnded():
+                self._told.pop((event.service, event.stage), None)
+            case _:
+                pass
+
+    def _progress(self, event: Progress) -> None:
+        key = (event.service, event.stage)
+        reached = event.done / event.total if event.total else event.done / BLIND_STEP * STEP
+        if reached - self._told.get(key, 0.0) < STEP:
+            return
+        self._told[key] = reached
+        self._write(event.service, f"{event.stage} {amount(event)}")
+
+    def _write(self, who: str, text: str) -> None:
+        shown = self._conceal(wording.harmless(f"{who} | {text}" if who else text))
+        try:
+            self._stream.write(f"{shown}\n".encode("utf-8", "replace").decode("utf-8"))
+            self._stream.flush()
+        except BrokenPipeError:
+            pass  # nobody reads any more; the work goes on
+
+
+class JsonLines:
+    """A sink that writes every event as one JSON object on a line of its own."""
+
+    def __init__(self, stream: TextIO, clock: Clock, conceal: Conceal, *, logs: bool = True) -> None:
+        self._stream, self._clock, self._conceal, self._logs = stream, clock, conceal, logs
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, WatchBatch) or (isinstance(event, PodLog) and not self._logs):
+            return
+        told = {"time": self._clock.now(), **conceal_all(describe_event(event), self._conceal)}
+        try:
+            self._stream.write(json.dumps(told) + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            pass
+
+
+def amount(event: Progress) -> str:
+    """ "45 %, 54 of 119 MB, note" or "54 MB"."""
+    show = wording.size if event.unit == "bytes" else str
+    note = f", {event.note}" if event.note else ""
+    if not event.total:
+        return f"{show(event.done)}{note}"
+    return f"{event.done * 100 // event.total} %, {show(event.done)} of {show(event.total)}{note}"

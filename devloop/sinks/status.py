@@ -1,0 +1,113 @@
+"""What /api/status answers: where every service stands, and its last 50 trips with exact spans (S32)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from devloop.events import Event, LiveChanged, StageEnded, StageStarted, TripEnded, TripStarted
+from devloop.model import Change, Live, Unchanged
+from devloop.sinks.concealing import Conceal, conceal_all
+from devloop.sinks.outcomes import describe, describe_paths, describe_span
+
+KEPT = 50
+
+
+@dataclass(slots=True)
+class _Card:
+    """What is known of one service."""
+
+    state: str = "starting"
+    live: bool = False
+    stage: str | None = None
+    stage_started_at: float | None = None
+    image: str | None = None
+    url: str | None = None
+    change: Change | None = None
+    trip_started_at: float | None = None
+    trips: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+
+class StatusBoard:
+    """A sink. `answer` gives the JSON object of /api/status."""
+
+    def __init__(
+        self,
+        version: str,
+        config: Path,
+        project: str,
+        services: Iterable[str],
+        started_at: float,
+        conceal: Conceal,
+    ) -> None:
+        self._head = {
+            "version": version,
+            "config": str(config),
+            "project": project,
+            "started_at": started_at,
+        }
+        self._conceal = conceal
+        self._cards = {service: _Card() for service in services}
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case TripStarted() | TripEnded() | StageStarted() | StageEnded() | LiveChanged():
+                self._note(self._cards.setdefault(event.service, _Card()), event)
+            case _:
+                pass
+
+    def _note(
+        self, card: _Card, event: TripStarted | TripEnded | StageStarted | StageEnded | LiveChanged
+    ) -> None:
+        match event:
+            case TripStarted():
+                card.change, card.trip_started_at = event.change, event.at
+            case StageStarted():
+                card.stage, card.stage_started_at = event.stage, event.at
+            case StageEnded():
+                card.stage = card.stage_started_at = None
+            case LiveChanged():
+                card.live, card.state = event.live, event.state
+                card.image = event.ref or card.image
+            case TripEnded():
+                self._end(card, event)
+
+    def _end(self, card: _Card, event: TripEnded) -> None:
+        outcome, change = event.outcome, card.change
+        described = conceal_all(describe(outcome), self._conceal)
+        timing = outcome.timing
+        card.trips.append(
+            {
+                "trip": event.trip,
+                "started_at": timing.started_at,
+                "ended_at": event.at,
+                "why": change.why if change else None,
+                **(describe_paths(change.paths) if change else {"paths": [], "count": 0}),
+                **described,
+                "spans": [describe_span(span) for span in timing.spans],
+                "phases": dict(timing.phases),
+                "coarse": sorted(timing.coarse),
+                "why_long": event.why_long,
+            }
+        )
+        card.stage = card.stage_started_at = card.trip_started_at = None
+        if isinstance(outcome, Live | Unchanged):
+            card.image, card.url = described["image"], outcome.url or card.url
+
+    def answer(self) -> dict[str, Any]:
+        return {**self._head, "services": {name: _shown(card) for name, card in self._cards.items()}}
+
+
+def _shown(card: _Card) -> dict[str, Any]:
+    return {
+        "state": card.state,
+        "live": card.live,
+        "stage": card.stage,
+        "stage_started_at": card.stage_started_at,
+        "image": card.image,
+        "url": card.url,
+        "trips": list(card.trips),
+    }

@@ -1,0 +1,56 @@
+"""What `once` says at its end: a table for people, or one JSON object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from devloop.errors import DevloopError
+from devloop.model import STAGES, Failed, Live, Outcome, Unchanged, outcome_word
+from devloop.sinks import wording
+from devloop.sinks.concealing import Conceal, conceal_all
+from devloop.sinks.outcomes import describe, error_fields, image_of
+
+
+def as_json(outcomes: Mapping[str, Outcome], conceal: Conceal) -> str:
+    """{"services": {NAME: …}}, each as outcomes.describe gives it."""
+    told = {name: conceal_all(describe(outcome), conceal) for name, outcome in outcomes.items()}
+    return json.dumps({"services": told}, indent=2)
+
+
+def error_as_json(error: DevloopError, services: Mapping[str, object], conceal: Conceal) -> str:
+    """The same object where a platform or config error ended `once` before any trip."""
+    nothing: dict[str, Any] = dict.fromkeys(("fingerprint", "image", "built", "loaded"))
+    times = dict.fromkeys((*STAGES, "trip"))
+    told = {"stage": None, **error_fields(error)}
+    entry = {"outcome": "failed", **nothing, "seconds": times, "url": None, "error": told}
+    return json.dumps(conceal_all({"services": dict.fromkeys(services, entry)}, conceal), indent=2)
+
+
+def as_table(outcomes: Mapping[str, Outcome]) -> str:
+    """One row per service: outcome, trip, the stage that took longest, image or error, URL."""
+    rows = [("SERVICE", "OUTCOME", "TRIP", "LONGEST", "IMAGE", "URL")]
+    for name, outcome in outcomes.items():
+        ran = {stage: took for stage, took in outcome.timing.seconds().items() if stage != "trip"}
+        longest = max(ran, key=lambda stage: ran[stage], default="")
+        rows.append(
+            (
+                name,
+                outcome_word(outcome),
+                wording.seconds(outcome.timing.trip),
+                f"{longest} {wording.seconds(ran[longest])}" if longest else "",
+                _said(outcome),
+                (outcome.url or "") if isinstance(outcome, Live | Unchanged) else "",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _said(outcome: Outcome) -> str:
+    return (
+        f"{outcome.stage}: {outcome.error.reason}" if isinstance(outcome, Failed) else image_of(outcome) or ""
+    )

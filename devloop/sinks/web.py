@@ -1,0 +1,164 @@
+"""/metrics, /healthz and /api/status on metrics.listen: starlette on uvicorn, inside our own loop."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import uvicorn
+from anyio.abc import TaskStatus
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from devloop.errors import PlatformError
+
+# Names that containers on this machine know it by; nobody can register them.
+OWN_NAMES = frozenset({"localhost", "host.docker.internal", "host.minikube.internal"})
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises PlatformError that names who holds the port already."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(64)
+    except OSError as error:
+        listener.close()
+        raise _refused(host, port, error) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _refused(host: str, port: int, error: OSError) -> PlatformError:
+    if error.errno == errno.EADDRINUSE:
+        return PlatformError(
+            f"port {port} on {host} is in use by {_holder(port)}, so the metrics cannot be served there",
+            reason="PortInUse",
+            hint=f'end it, or write another port in config.yaml: metrics: {{listen: "{host}:{port + 1}"}}',
+        )
+    return PlatformError(
+        f"cannot listen on {host}:{port}: {error.strerror or error}",
+        reason="CannotListen",
+        hint='write an address of this machine in config.yaml: metrics: {listen: "127.0.0.1:9100"}',
+    )
+
+
+def _holder(port: int) -> str:
+    import psutil
+
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr[1:2] == (port,)
+                and connection.pid
+            ):
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.Error, OSError):
+        pass  # other users' processes may not be looked at
+    return "another process"
+
+
+class Web:
+    """Serves until cancelled, then closes at once, requests in flight included."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        host: str,
+        metrics: Callable[[], bytes],
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._listener = listener
+        self._metrics, self._status = metrics, status
+        routes = [
+            Route("/metrics", self._serve_metrics),
+            Route("/healthz", self._serve_health),
+            Route("/api/status", self._serve_status),
+        ]
+        self._app = HostCheck(Starlette(routes=routes), host)
+
+    @property
+    def url(self) -> str:
+        host, port = self._listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        config = uvicorn.Config(
+            self._app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            ws="none",
+            server_header=False,
+            date_header=False,
+        )
+        config.load()
+        # Not `serve()`: that takes the signals, wakes ten times a second, and is slow to close.
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[self._listener])
+        task_status.started()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            for listening in server.servers:
+                listening.close()
+            for connection in tuple(server.server_state.connections):
+                if connection.transport is not None:
+                    connection.transport.abort()
+            for task in tuple(server.server_state.tasks):
+                task.cancel()
+            self._listener.close()
+
+    async def _serve_metrics(self, _: Request) -> Response:
+        from devloop.sinks.metrics import CONTENT_TYPE
+
+        return Response(self._metrics(), headers={"content-type": CONTENT_TYPE})
+
+    async def _serve_health(self, _: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _serve_status(self, _: Request) -> Response:
+        return JSONResponse(self._status())
+
+
+class HostCheck:
+    """Refuses requests whose Host is a name that somebody else could own: DNS rebinding (S30)."""
+
+    def __init__(self, app: ASGIApp, own_name: str) -> None:
+        self._app = app
+        self._names = OWN_NAMES | {own_name.lower(), socket.gethostname().lower()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hosts = [value for name, value in scope.get("headers", ()) if name == b"host"]
+        if scope["type"] == "http" and (len(hosts) != 1 or not self._is_own(hosts[0].decode("latin-1"))):
+            text = "devloop answers under its address, not under this Host\n"
+            await PlainTextResponse(text, 421)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_own(self, host: str) -> bool:
+        name = _without_port(host).lower().rstrip(".")
+        if name in self._names or name.endswith(".localhost"):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0] if host.count(":") == 1 else host

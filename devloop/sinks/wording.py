@@ -1,0 +1,178 @@
+"""Events as lines for people: the words that the console and the plain output share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, assert_never
+
+from devloop.events import (
+    Applied,
+    ConfigReloaded,
+    Event,
+    LiveChanged,
+    Notice,
+    PodExited,
+    PodLog,
+    TripEnded,
+    TripStarted,
+    WatchOverflow,
+)
+from devloop.model import STAGES, Failed, Held, Live, Outcome, Superseded, Timing, Unchanged
+
+Tone = Literal["plain", "quiet", "good", "bad", "warn", "log"]
+SHOWN_PATHS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: whose it is ("" = the session's), its text without that, and how to colour it."""
+
+    who: str
+    text: str
+    tone: Tone = "plain"
+
+
+def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
+    """What an event says; nothing for events that only move the living lines. Paths relative to `root`."""
+    match event:
+        case TripStarted():
+            return _started(event, root)
+        case TripEnded():
+            return tuple(_ended(event, root))
+        case PodExited():
+            return _exited(event)
+        case PodLog():
+            return (Line(f"{event.service}/{_short_pod(event.pod)}", event.line, "log"),)
+        case Notice():
+            tone: Tone = {"info": "plain", "warning": "warn", "error": "bad"}[event.level]  # type: ignore[assignment]
+            hint = (Line(event.service, f"-> {event.hint}", tone),) if event.hint else ()
+            return (Line(event.service, event.message, tone), *hint)
+        case WatchOverflow():
+            return (Line("", f"file events were lost: {event.reason}; looking at everything", "warn"),)
+        case ConfigReloaded():
+            return (Line("", f"config.yaml taken: {', '.join(event.services) or 'no service changed'}"),)
+        case Applied():
+            return tuple(Line("", f"{event.what}: {text}") for text in event.changed)
+        case LiveChanged() if event.state == "degraded":
+            return (Line(event.service, "degraded: its pods are no longer ready", "bad"),)
+        case _:
+            return ()
+
+
+def _started(event: TripStarted, root: Path) -> tuple[Line, ...]:
+    if event.change.paths:
+        return (Line(event.service, f"{event.change.why}: {files(event.change.paths, root)}"),)
+    text = "looking at the tree" if event.change.why == "start" else event.change.why
+    return (Line(event.service, text, "quiet"),)
+
+
+def _ended(event: TripEnded, root: Path) -> Iterable[Line]:
+    service, outcome = event.service, event.outcome
+    yield Line(service, headline(outcome), tone_of(outcome))
+    if isinstance(outcome, Failed):
+        yield from _failure(service, outcome, root)
+    if event.why_long:
+        yield Line(service, event.why_long, "quiet")
+
+
+def headline(outcome: Outcome) -> str:
+    """An outcome in one line."""
+    trip = seconds(outcome.timing.trip)
+    match outcome:
+        case Live():
+            url = f"  {outcome.url}" if outcome.url else ""
+            pods = "" if outcome.rollout.pods else "; replicas 0, so no pod runs"
+            return f"live in {trip}{pods}  {outcome.image.ref}  ({stages(outcome.timing)}){url}"
+        case Unchanged():
+            url = f"  {outcome.url}" if outcome.url else ""
+            return f"unchanged: the cluster runs the tree  {outcome.ref}{url}"
+        case Failed():
+            return f"FAILED in {outcome.stage} after {trip}: {outcome.error.reason}"
+        case Superseded():
+            return f"superseded in {outcome.stage} after {trip} by a newer change"
+        case Held():
+            return "held back after a rollback; another edit, or `devloop resume`, lifts it"
+        case _:
+            assert_never(outcome)
+
+
+def tone_of(outcome: Outcome) -> Tone:
+    if isinstance(outcome, Live | Unchanged):
+        return "good"
+    return "bad" if isinstance(outcome, Failed) else "warn" if isinstance(outcome, Held) else "quiet"
+
+
+def _failure(service: str, failed: Failed, root: Path) -> Iterable[Line]:
+    """The block below a failure: what, the proof, the files that led there, what to do."""
+    error = failed.error
+    for text in error.message.splitlines():
+        yield Line(service, f"  {text}", "bad")
+    for text in error.evidence:
+        yield Line(service, f"  | {text}", "plain")
+    if failed.paths:
+        yield Line(service, f"  changed: {files(failed.paths, root)}", "plain")
+    if error.hint:
+        yield Line(service, f"  -> {error.hint}", "warn")
+
+
+def _exited(event: PodExited) -> tuple[Line, ...]:
+    reason = f" ({event.reason})" if event.reason and event.reason != "Error" else ""
+    code = f"exit code {event.exit_code}{reason}"
+    text = f"container {event.container} of the new pod {event.pod} ended with {code}"
+    return (
+        Line(event.service, text, "warn"),
+        *(Line(event.service, f"  | {line}", "plain") for line in event.log),
+    )
+
+
+def files(paths: frozenset[Path], root: Path) -> str:
+    """ "a.py, b.py, c.py and 4 more", relative to `root` where below it."""
+    names = sorted(str(path.relative_to(root)) if path.is_relative_to(root) else str(path) for path in paths)
+    more = f" and {len(names) - SHOWN_PATHS} more" if len(names) > SHOWN_PATHS else ""
+    return ", ".join(names[:SHOWN_PATHS]) + more
+
+
+def stages(timing: Timing) -> str:
+    """ "detect 12 ms, build 0.21 s, …" of the stages that ran, in the corridor's order."""
+    ran = timing.seconds()
+    return ", ".join(f"{stage} {seconds(ran[stage])}" for stage in STAGES if stage in ran)
+
+
+def seconds(value: float) -> str:
+    """12 ms, 0.21 s, 1.3 s, 75 s, 3:20 min."""
+    if value < 0.0995:
+        return f"{value * 1000:.0f} ms"
+    if value < 0.995:
+        return f"{value:.2f} s"
+    if value < 99.5:
+        return f"{value:.1f} s"
+    return f"{int(value // 60)}:{int(value % 60):02d} min"
+
+
+def size(value: float) -> str:
+    """640 B, 12 KB, 3.4 MB, 1.2 GB."""
+    for unit in ("B", "KB", "MB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def harmless(text: str, *, colours: bool = False) -> str:
+    """A line of a pod or a build may hold anything: what would move the cursor is taken out."""
+    kept = ESCAPES.sub(lambda found: found[0] if colours and COLOUR.fullmatch(found[0]) else "", text)
+    return "".join(
+        char for char in kept if char.isprintable() or char == "\t" or (colours and char == "\x1b")
+    )
+
+
+def _short_pod(pod: str) -> str:
+    """The last part of a pod's name tells it from its siblings."""
+    return pod.rpartition("-")[2] or pod
