@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -12,12 +12,17 @@ import anyio
 from anyio.abc import TaskGroup
 
 from devloop.adapters.kubernetes.access import Access, open_access
-from devloop.adapters.kubernetes.client import Client
+from devloop.adapters.kubernetes.client import MERGE_PATCH, Client, Refused
+from devloop.adapters.kubernetes.evidence import follow_log, read_last_words
 from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
 from devloop.adapters.kubernetes.guard import Platform
 from devloop.adapters.kubernetes.informer import Health
-from devloop.adapters.kubernetes.patch import write_image
+from devloop.adapters.kubernetes.inventory import find_url, read_images, read_nodes
+from devloop.adapters.kubernetes.manifests import Applier
+from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
 from devloop.adapters.lock import Owner
+from devloop.adapters.nodes import NodeFacts
+from devloop.errors import TargetMissingError
 from devloop.events import Emit, Notice
 from devloop.model import LoadedImage, Revision, Service, Target
 from devloop.ports import Feed
@@ -47,11 +52,14 @@ class KubernetesCluster:
         self._health = Health(emit)
         self._views: dict[str, NamespaceView] = {}
         self._warned: set[tuple[Target, str]] = set()
+        self._nodes: tuple[NodeFacts, ...] = ()
 
         async def open_it() -> Access:
             return await open_access(files, context, allow_remote=allow_remote)
 
         self.client = Client(open_it)
+        self._applier = Applier(self.client, namespace)
+        self._health.on_back.append(self._forget)
         self._tasks: TaskGroup
 
     async def __aenter__(self) -> Self:
@@ -99,6 +107,56 @@ class KubernetesCluster:
             self._owner.dump(),
             lambda: view.find(target) if view else None,
         )
+
+    async def annotate(self, target: Target, notes: Mapping[str, str | None]) -> None:
+        """Write annotations of the workload itself, None removes one. Rolls nothing (S24).
+
+        Raises PatchError, TargetMissingError, PlatformError.
+        """
+        path = PATHS[target.kind].format(target.namespace, target.name)
+        body = {"metadata": {"annotations": dict(notes)}}
+        try:
+            await self.client.request(
+                "PATCH", path, params={"fieldManager": MANAGER}, body=body, content_type=MERGE_PATCH
+            )
+        except Refused as error:
+            raise refuse(error, target, self.client) from error
+
+    async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
+        return await read_last_words(self.client, target.namespace, pod, container, lines)
+
+    def logs(self, target: Target, pod: str, container: str) -> AsyncIterator[str]:
+        return follow_log(self.client, target.namespace, pod, container)
+
+    async def url(self, target: Target) -> str | None:
+        view = self._views.get(target.namespace)
+        try:
+            item = (view.find(target) if view else None) or await read_workload(self.client, target)
+        except TargetMissingError:
+            return None
+        labels = (((item.get("spec") or {}).get("template") or {}).get("metadata") or {}).get("labels") or {}
+        node_ip = next((node.internal_ip for node in await self.nodes() if node.internal_ip), "")
+        return await find_url(self.client, self.platform, target.namespace, labels, node_ip)
+
+    async def apply(self, paths: Sequence[Path], refs: Sequence[str]) -> tuple[str, ...]:
+        return await self._applier.apply(paths, refs)
+
+    async def nodes(self) -> tuple[NodeFacts, ...]:
+        """Every node, read once and again after an outage. Raises PlatformError."""
+        if not self._nodes:
+            self._nodes = await read_nodes(self.client)
+        return self._nodes
+
+    async def images_in_use(self, namespaces: Iterable[str] = ()) -> frozenset[str]:
+        """Every image that a ReplicaSet, another workload or a pod of the context names (S25).
+
+        `namespaces` are looked at where the user may not list all. Raises PlatformError.
+        """
+        return await read_images(self.client, namespaces)
+
+    def _forget(self) -> None:
+        self._nodes = ()
+        self._applier.forget()
 
     def _warn_of_other(self, target: Target, view: NamespaceView | None) -> None:
         """A devloop of another host wrote last: said once, not refused (S26)."""

@@ -56,11 +56,11 @@ async def write_image(
             return await _send(client, clock, path, target, image, ref, operations)
         except Refused as error:
             if error.status not in (409, 422):
-                raise _refused(error, target, client) from error
+                raise refuse(error, target, client) from error
             refusal = error
             item = await _read(client, path, target)
     assert refusal is not None
-    raise _refused(refusal, target, client) from refusal
+    raise refuse(refusal, target, client) from refusal
 
 
 async def _send(
@@ -107,11 +107,16 @@ async def _read_back(client: Client, path: str, target: Target, unknown: Unreach
     raise unknown
 
 
+async def read_workload(client: Client, target: Target) -> Json:
+    """The Deployment or StatefulSet. Raises PatchError, TargetMissingError, PlatformError."""
+    return await _read(client, PATHS[target.kind].format(target.namespace, target.name), target)
+
+
 async def _read(client: Client, path: str, target: Target, seconds: float = 10.0) -> Json:
     try:
         return await client.request("GET", path, seconds=seconds)
     except Refused as error:
-        raise _refused(error, target, client) from error
+        raise refuse(error, target, client) from error
 
 
 def plan(item: Json, target: Target, image: str, ref: str, owner: str) -> list[Operation]:
@@ -177,7 +182,8 @@ def _revision(target: Target, item: Json, ref: str, at: float, *, changed: bool)
     return Revision(target, meta["uid"], int(meta.get("generation") or 0), ref, at, changed)
 
 
-def _refused(error: Refused, target: Target, client: Client) -> PatchError:
+def refuse(error: Refused, target: Target, client: Client) -> PatchError:
+    """The server's no as an error for people; 404 is TargetMissingError (S17)."""
     context = client.access.context.name
     if error.status == 404:
         return TargetMissingError(

@@ -1,0 +1,72 @@
+"""What a container said: its last words, and its log followed line by line across cut connections."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import anyio
+
+from devloop.adapters.kubernetes.client import Client, Refused, Unreachable
+
+LONGEST = 64 * 1024  # bytes of a log taken as evidence
+RETRY_SECONDS = 0.5
+
+
+def _path(namespace: str, pod: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+
+
+async def read_last_words(
+    client: Client, namespace: str, pod: str, container: str, lines: int
+) -> tuple[str, ...]:
+    """The last log lines of the instance that died before the present one, else of the present one.
+
+    Evidence only: no log is an empty tuple, never an error.
+    """
+    for previous in ("true", "false"):
+        params = {
+            "container": container,
+            "tailLines": str(lines),
+            "limitBytes": str(LONGEST),
+            "previous": previous,
+        }
+        try:
+            async with client.lines(_path(namespace, pod), params, silence=3.0) as answer:
+                found = [line.decode(errors="replace").rstrip("\r") async for line in answer]
+        except (Refused, Unreachable):
+            continue
+        if found:
+            return tuple(found[-lines:])
+    return ()
+
+
+async def follow_log(client: Client, namespace: str, pod: str, container: str) -> AsyncIterator[str]:
+    """Every line from the container's start, until it ends or its pod is gone.
+
+    A cut connection is taken up where it was cut. Raises nothing but what cancels it.
+    """
+    last = ""  # timestamp of the newest line that was given out
+    while True:
+        params = {"container": container, "follow": "true", "timestamps": "true"}
+        if last:
+            params["sinceTime"] = _whole_seconds(last)
+        try:
+            async with client.lines(_path(namespace, pod), params, silence=None) as answer:
+                async for raw in answer:
+                    stamp, _, line = raw.decode(errors="replace").partition(" ")
+                    if stamp > last:
+                        last = stamp
+                        yield line.rstrip("\r")
+            return
+        except Refused as error:
+            if error.status != 400:  # 400: the container has not started yet
+                return
+        except Unreachable:
+            pass
+        await anyio.sleep(RETRY_SECONDS)
+
+
+def _whole_seconds(stamp: str) -> str:
+    """sinceTime keeps whole seconds on some servers: ask from the second's start, drop what is known."""
+    return datetime.fromisoformat(stamp[:19] + "+00:00").strftime("%Y-%m-%dT%H:%M:%SZ")

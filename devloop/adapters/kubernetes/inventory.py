@@ -1,0 +1,134 @@
+"""What the API tells about the cluster around the targets: nodes, addresses, images in use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from devloop.adapters.kubernetes.client import Client, Json, Refused
+from devloop.adapters.kubernetes.guard import Platform
+from devloop.adapters.nodes import NodeFacts
+from devloop.errors import PlatformError
+
+# Products that publish a NodePort on this machine's own loopback.
+_ON_LOOPBACK = frozenset({"sandbox", "docker-desktop", "rancher-desktop", "orbstack", "colima", "microk8s"})
+_TEMPLATES = (
+    "/apis/apps/v1{}/replicasets",
+    "/apis/apps/v1{}/statefulsets",
+    "/apis/apps/v1{}/deployments",
+    "/apis/apps/v1{}/daemonsets",
+    "/api/v1{}/pods",
+)
+
+
+async def read_nodes(client: Client) -> tuple[NodeFacts, ...]:
+    """Every node of the cluster, by name. Raises PlatformError."""
+    try:
+        data = await client.get("/api/v1/nodes")
+    except Refused as error:
+        raise PlatformError(
+            f"listing the nodes of context {client.access.context.name}: {error.message}",
+            reason=error.reason,
+            hint="devloop asks the nodes for their platform and runtime: the user needs `list nodes`",
+        ) from error
+    return tuple(sorted((_node(item) for item in data.get("items") or ()), key=lambda node: node.name))
+
+
+def _node(item: Json) -> NodeFacts:
+    meta, status = item["metadata"], item.get("status") or {}
+    info = status.get("nodeInfo") or {}
+    addresses = {one.get("type"): str(one.get("address")) for one in status.get("addresses") or ()}
+    return NodeFacts(
+        name=meta["name"],
+        architecture=str(info.get("architecture") or ""),
+        runtime=str(info.get("containerRuntimeVersion") or ""),
+        annotations=meta.get("annotations") or {},
+        labels=meta.get("labels") or {},
+        internal_ip=addresses.get("InternalIP", ""),
+        os=str(info.get("operatingSystem") or "linux"),
+    )
+
+
+async def find_url(
+    client: Client, platform: Platform, namespace: str, labels: Json, node_ip: str
+) -> str | None:
+    """Where a Service that selects pods of `labels` is reached from this machine, None if nowhere.
+
+    Raises PlatformError.
+    """
+    try:
+        data = await client.get(f"/api/v1/namespaces/{namespace}/services")
+    except Refused:
+        return None  # a role that may not list services: no address is no failure
+    for service in sorted(data.get("items") or (), key=lambda item: str(item["metadata"]["name"])):
+        spec = service.get("spec") or {}
+        selector = spec.get("selector") or {}
+        if selector and selector.items() <= labels.items():
+            url = _load_balancer(service) or _node_port(spec, platform, node_ip)
+            if url:
+                return url
+    return None
+
+
+def _load_balancer(service: Json) -> str | None:
+    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    ports = (service.get("spec") or {}).get("ports") or ()
+    for one in ingress:
+        host = one.get("ip") or one.get("hostname")
+        if host and ports:
+            return _url(str(host), int(ports[0]["port"]))
+    return None
+
+
+def _node_port(spec: Json, platform: Platform, node_ip: str) -> str | None:
+    if platform.product in _ON_LOOPBACK:
+        host = "127.0.0.1"
+    elif sys.platform == "linux":
+        host = node_ip  # what `minikube ip` says; kind's and k3d's nodes are containers on a bridge
+    else:
+        return None  # elsewhere the nodes live in a VM that this machine has no route to
+    for port in spec.get("ports") or ():
+        if host and port.get("nodePort"):
+            return _url(host, int(port["nodePort"]))
+    return None
+
+
+def _url(host: str, port: int) -> str:
+    host = f"[{host}]" if ":" in host else host
+    if port == 443:
+        return f"https://{host}"
+    return f"http://{host}" if port == 80 else f"http://{host}:{port}"
+
+
+async def read_images(client: Client, namespaces: Iterable[str]) -> frozenset[str]:
+    """Every image that a workload's template or a pod names, in all namespaces, or where the user may
+    not list those, in `namespaces` (S25). Raises PlatformError: no list must never look like no use."""
+    found: set[str] = set()
+    for path in _TEMPLATES:
+        try:
+            lists = [await client.get(path.format(""))]
+        except Refused as error:
+            if error.status == 404:
+                continue  # a kind that this cluster does not serve runs nothing
+            try:
+                lists = [await client.get(path.format(f"/namespaces/{name}")) for name in namespaces]
+            except Refused as second:
+                raise PlatformError(
+                    f"listing {path.format('')}: {second.message}", reason=second.reason
+                ) from second
+        for data in lists:
+            for item in data.get("items") or ():
+                found.update(images_of(item))
+    return frozenset(found)
+
+
+def images_of(item: Json) -> Iterable[str]:
+    """The images of a pod's spec, or of a workload's template."""
+    spec = item.get("spec") or {}
+    template = spec.get("template")
+    if isinstance(template, dict):
+        spec = template.get("spec") or {}
+    for kind in ("containers", "initContainers", "ephemeralContainers"):
+        for container in spec.get(kind) or ():
+            if container.get("image"):
+                yield str(container["image"])
