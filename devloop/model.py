@@ -113,11 +113,18 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """One image that the Dockerfile builds on: reference as written, config digest, ONBUILD lines."""
+    """One image that the Dockerfile builds on: reference as written, config digest, ONBUILD lines.
+
+    `env` ("NAME=value"), `workdir` ("" = none) and `user` of its config; None = nobody looked, and what
+    hangs on them then counts as the whole context.
+    """
 
     ref: str
     id: str
     onbuild: tuple[str, ...] = ()
+    env: tuple[str, ...] | None = None
+    workdir: str | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,147 @@
+"""What was hashed once and has not been touched since is not read again, across restarts too (S7)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+from devloop.errors import FingerprintError
+
+CHUNK = 1 << 20
+# A file system stamps with the kernel's coarse clock, up to a tick behind; FAT and old ones with 1 or 2 s.
+_TICK = 20_000_000
+_COARSE = 2_000_000_000
+_VERSION = 1
+_SAVE_AT = 1000  # digests not yet on disk
+
+Identity = tuple[int, int, int, int]  # mtime_ns, ctime_ns, size, inode
+Warn = Callable[[str], None]
+
+
+def identity(status: os.stat_result) -> Identity:
+    # SQLite's integers are signed, inodes of some file systems use all 64 bits.
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino & 0x7FFF_FFFF_FFFF_FFFF
+
+
+def is_settled(seen: Identity, read_at: int) -> bool:
+    """Git's racy-clean rule: a file changed in the same tick in which it was read may change again
+    without its stat showing it, so only a file that was older when it was read can be trusted."""
+    newest = max(seen[0], seen[1])
+    slack = _COARSE if newest % 1_000_000_000 == 0 else _TICK
+    return newest + slack < read_at
+
+
+class StatCache:
+    """Digests by path and stat. Used by several threads. The file is private to one devloop."""
+
+    def __init__(
+        self, file: Path, *, warn: Warn = lambda _: None, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        """`file`: kept in the state directory; `warn` is told once if it had to be started anew."""
+        self._file, self._warn, self._now_ns = file, warn, now_ns
+        self._known: dict[str, tuple[Identity, str]] = {}
+        self._unsaved: dict[str, tuple[Identity, str]] = {}
+        self._lock = threading.Lock()
+        self.reads = 0  # files whose bytes were read by this process
+        self._load()
+
+    def digest(self, path: str, status: os.stat_result, *, fresh: bool, check: Callable[[], None]) -> str:
+        """sha256 hex of a regular file. `fresh`: read it whatever its stat says. `check` is called
+        between chunks and may raise. Raises FileNotFoundError if it vanished, FingerprintError."""
+        seen = identity(status)
+        if not fresh:
+            known = self._known.get(path)
+            if known is not None and known[0] == seen:
+                return known[1]
+        return self._read(path, check)
+
+    def _read(self, path: str, check: Callable[[], None]) -> str:
+        for _ in range(5):
+            read_at = self._now_ns()
+            try:
+                before, digest, after = hash_file(path, check)
+            except PermissionError as problem:
+                raise FingerprintError(
+                    f"cannot read {path}: {problem.strerror}",
+                    reason="Unreadable",
+                    hint="docker build reads it too: make it readable, or name it in .dockerignore",
+                ) from problem
+            self.reads += 1
+            if before == after:
+                break
+        # Written to all the time: what was read last counts, and is not remembered.
+        if before == after and is_settled(after, read_at):
+            with self._lock:
+                self._known[path] = self._unsaved[path] = (after, digest)
+        return digest
+
+    # --- on disk
+
+    def save_if_many(self) -> None:
+        if len(self._unsaved) >= _SAVE_AT:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is new. Trouble costs the next start some reading and is no error."""
+        with self._lock:
+            unsaved, self._unsaved = self._unsaved, {}
+        if not unsaved:
+            return
+        rows = [(os.fsencode(path), *seen, bytes.fromhex(digest)) for path, (seen, digest) in unsaved.items()]
+        try:
+            with closing(self._open()) as database, database:
+                database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
+        except sqlite3.Error as problem:
+            self._warn(f"could not write {self._file}: {problem}; the next start reads all inputs again")
+
+    def _load(self) -> None:
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self._open()) as database:
+                rows = database.execute("SELECT path, mtime, ctime, size, inode, digest FROM files")
+                self._known = {os.fsdecode(row[0]): (row[1:5], row[5].hex()) for row in rows}
+        except (sqlite3.Error, OSError, AttributeError, TypeError) as problem:
+            self._known = {}
+            self._warn(f"{self._file} is unreadable ({problem}); starting it anew")
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                with suppress(OSError):
+                    self._file.with_name(self._file.name + suffix).unlink()
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._file)
+        try:
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, _VERSION):
+                database.execute("DROP TABLE IF EXISTS files")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, mtime INTEGER, ctime INTEGER, "
+                "size INTEGER, inode INTEGER, digest BLOB) WITHOUT ROWID"
+            )
+            database.execute(f"PRAGMA user_version = {_VERSION}")
+            self._file.chmod(0o600)
+        except (sqlite3.Error, OSError):
+            database.close()
+            raise
+        return database
+
+
+def hash_file(path: str, check: Callable[[], None]) -> tuple[Identity, str, Identity]:
+    """Identity before, sha256 hex, identity after. Never waits at a fifo that took the file's place."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(path)
+        digest = hashlib.sha256()
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            check()
+        return identity(status), digest.hexdigest(), identity(os.fstat(file.fileno()))

@@ -1,0 +1,234 @@
+"""The inputs of one service as they lie on disk, and their digest, both kept current by single paths."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from devloop.inputs import Found, Pattern, Selection, Walk, look
+from devloop.model import FileEntry
+from devloop.statcache import Identity, StatCache, identity
+
+Check = Callable[[], None]
+Kind = Literal["file", "dir", "link"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What a build reads from its context, at one moment. Made by `read` and `updated`, never changed.
+
+    `digest` counts path, type, mode, content and link target, and no times (S5).
+    """
+
+    context: Path
+    selection: Selection
+    files: Mapping[str, FileEntry]
+    seen: Mapping[str, Identity]
+    listed: Mapping[str, Identity]  # directories whose names count
+    links: frozenset[str]  # that a source goes through
+    records: Mapping[str, Mapping[str, bytes]]  # directory -> name -> what counts of it
+    sums: Mapping[str, bytes]  # directory -> digest of its records
+
+    @property
+    def digest(self) -> bytes:
+        total = hashlib.sha256()
+        for directory in sorted(self.sums):
+            total.update(os.fsencode(directory) + b"\0" + self.sums[directory])
+        return total.digest()
+
+    def updated(self, paths: Iterable[str], cache: StatCache, check: Check) -> Tree | None:
+        """The tree now, given that only these context-relative paths may differ; they are read again
+        whatever their stat says (S7). None: it takes a look at everything.
+
+        Raises FingerprintError, and whatever `check` raises.
+        """
+        stale: set[str] = set()
+        for path in paths:
+            affected = self._affected(path)
+            if affected is None:
+                return None
+            stale.add(affected)
+        walk = Walk(self.context, self.selection, check)
+        found = {f.path: f for path in sorted(stale) for f in walk.below(path)}
+        if walk.links:
+            return None
+        gone = {known for path in stale for known in self._at_or_below(path)} - found.keys()
+        gone |= self._emptied(gone)
+        return self._with(found, gone, set(paths), walk, cache, check)
+
+    def unchanged(self, check: Check) -> bool:
+        """Does everything look the same now, by stat (S8)?"""
+        root = os.fspath(self.context)
+        for directory, seen in self.listed.items():
+            check()
+            try:
+                if identity(os.stat(os.path.join(root, directory))) != seen:  # noqa: PTH116, PTH118
+                    return self._unchanged_by_walk(check)
+            except OSError:
+                return False
+        for path, seen in self.seen.items():
+            found = look(root, path)
+            if found is None or (found.kind != "dir" and identity(found.stat) != seen):
+                return False
+        return True
+
+    def _unchanged_by_walk(self, check: Check) -> bool:
+        """A name came or went in a directory: it may be one that does not count."""
+        walk = Walk(self.context, _original(self.selection), check)
+        now = {f.path: f for f in walk.everything()}
+        return now.keys() == self.files.keys() and all(
+            _kind_and_mode(found) == (self.files[path].kind, self.files[path].mode)
+            and (found.kind == "dir" or identity(found.stat) == self.seen[path])
+            for path, found in now.items()
+        )
+
+    def _affected(self, path: str) -> str | None:
+        """The path, or the directory above it from which on the tree is to be read again: a directory
+        that is new, or that is none any more. None: a link is in the way of a source."""
+        parts = tuple(path.split("/"))
+        for depth in range(1, len(parts) + 1):
+            here = "/".join(parts[:depth])
+            found = look(os.fspath(self.context), here)
+            is_link = found is not None and found.kind == "link"
+            if (is_link or here in self.links) and self.selection.leads_to(parts[:depth]):
+                return None
+            if found is None or found.kind != "dir":
+                return here
+            if here not in self.files and depth < len(parts) and self.selection.takes(here):
+                return here
+        return path
+
+    def _at_or_below(self, path: str) -> Iterable[str]:
+        known = self.files.get(path)
+        if known is not None and known.kind != "dir":
+            return (path,)
+        inside = path + "/"
+        return [known for known in self.files if known == path or known.startswith(inside)]
+
+    def _emptied(self, gone: set[str]) -> set[str]:
+        """Directories that were there only because of a file that is gone (they are left out themselves)."""
+        emptied: set[str] = set()
+        for path in sorted(gone, reverse=True):
+            above = path.rpartition("/")[0]
+            while above in self.files and self.selection.rules.leaves_out(above):
+                inside = above + "/"
+                left = gone | emptied
+                if any(other.startswith(inside) and other not in left for other in self.files):
+                    break
+                emptied.add(above)
+                above = above.rpartition("/")[0]
+        return emptied
+
+    def _with(
+        self,
+        found: Mapping[str, Found],
+        gone: Iterable[str],
+        fresh: set[str],
+        walk: Walk,
+        cache: StatCache,
+        check: Check,
+    ) -> Tree:
+        files, seen, records, sums = dict(self.files), dict(self.seen), dict(self.records), dict(self.sums)
+        listed = {**self.listed, **{path: identity(status) for path, status in walk.listed.items()}}
+        touched: dict[str, dict[str, bytes]] = {}
+
+        def records_of(path: str) -> tuple[dict[str, bytes], str]:
+            directory, _, name = path.rpartition("/")
+            if directory not in touched:
+                touched[directory] = dict(records.get(directory, {}))
+            return touched[directory], name
+
+        for path in gone:
+            inside, name = records_of(path)
+            inside.pop(name, None)
+            files.pop(path, None)
+            seen.pop(path, None)
+            listed.pop(path, None)
+        for path, now in found.items():
+            entry = read_entry(self.context, now, cache, fresh=path in fresh, check=check)
+            inside, name = records_of(path)
+            if entry is None:
+                inside.pop(name, None)
+                files.pop(path, None)
+                seen.pop(path, None)
+                continue
+            inside[name] = _record(entry)
+            files[path], seen[path] = entry, identity(now.stat)
+        # The names of a directory on the way are read again only by a full walk; its time has changed.
+        for path in {known.rpartition("/")[0] for known in (*gone, *found)} & listed.keys():
+            status = look(os.fspath(self.context), path)
+            if status is not None:
+                listed[path] = identity(status.stat)
+        for directory, inside in touched.items():
+            if inside:
+                records[directory], sums[directory] = inside, _sum(inside)
+            else:
+                records.pop(directory, None)
+                sums.pop(directory, None)
+        return Tree(self.context, self.selection, files, seen, listed, self.links, records, sums)
+
+
+def read(context: Path, selection: Selection, fresh: set[str], cache: StatCache, check: Check) -> Tree:
+    """Look at everything; bytes are read only where the stat cache does not know them, or for `fresh`.
+
+    Raises FingerprintError, and whatever `check` raises.
+    """
+    walk = Walk(context, selection, check)
+    found = {f.path: f for f in walk.everything()}
+    selection = _Followed(walk.patterns, selection)
+    empty = Tree(context, selection, {}, {}, {}, frozenset(walk.links), {}, {})
+    return empty._with(found, (), fresh, walk, cache, check)
+
+
+class _Followed(Selection):
+    """A selection with the targets of the links that its sources went through."""
+
+    def __init__(self, patterns: Iterable[Pattern], original: Selection) -> None:
+        super().__init__(patterns, original.rules)
+        self.original = original
+
+
+def _original(selection: Selection) -> Selection:
+    return selection.original if isinstance(selection, _Followed) else selection
+
+
+def read_entry(
+    context: Path, found: Found, cache: StatCache, *, fresh: bool, check: Check
+) -> FileEntry | None:
+    """What counts of one file; None if it vanished just now."""
+    status = found.stat
+    kind, mode = _kind_and_mode(found)
+    digest = ""
+    if found.kind == "file":
+        try:
+            full = os.path.join(context, found.path)  # noqa: PTH118
+            digest = cache.digest(full, status, fresh=fresh, check=check)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    elif found.kind == "link":
+        digest = hashlib.sha256(os.fsencode(found.target)).hexdigest()
+    size = status.st_size if found.kind in ("file", "link") else 0
+    return FileEntry(found.path, kind, mode, size, status.st_mtime_ns, digest)
+
+
+def _kind_and_mode(found: Found) -> tuple[Kind, int]:
+    """A fifo or a device is a "file" without a digest whose mode says what it is; a link's mode is
+    whatever the system makes it."""
+    if found.kind == "link":
+        return "link", 0o777
+    if found.kind == "other":
+        return "file", found.stat.st_mode
+    return found.kind, found.stat.st_mode & 0o7777
+
+
+def _record(entry: FileEntry) -> bytes:
+    return f"{entry.kind} {entry.mode:o} {entry.digest}".encode()
+
+
+def _sum(records: Mapping[str, bytes]) -> bytes:
+    joined = b"\0".join(os.fsencode(name) + b"\0" + records[name] for name in sorted(records))
+    return hashlib.sha256(joined).digest()
