@@ -1,0 +1,31 @@
+"""The control loops that turn what is wanted into pods; `run_all` is their one task group."""
+
+from __future__ import annotations
+
+import asyncio
+
+from devloop.sandbox.controllers.base import Controller
+from devloop.sandbox.controllers.deployment import Deployments
+from devloop.sandbox.controllers.endpoints import Endpoints
+from devloop.sandbox.controllers.replicaset import ReplicaSets
+from devloop.sandbox.controllers.scheduler import Scheduler
+from devloop.sandbox.options import Options
+from devloop.sandbox.store import Store
+
+__all__ = ["run_all"]
+
+
+async def run_all(store: Store, options: Options) -> None:
+    """Until cancelled. State is in the store alone, so a restart goes on where it was."""
+    kinds: tuple[type[Controller], ...] = (Deployments, ReplicaSets, Scheduler, Endpoints)
+    controllers = [kind(store, options) for kind in kinds]
+    async with asyncio.TaskGroup() as group:
+        with store.subscribe() as events:
+            for controller in controllers:
+                group.create_task(controller.run())
+                for key in controller.initial():
+                    controller.add(key)
+            async for event in events:
+                for controller in controllers:
+                    for key in controller.keys(event):
+                        controller.add(key)

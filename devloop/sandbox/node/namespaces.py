@@ -1,0 +1,70 @@
+"""Doing one thing inside a container's namespace, from a thread that is there only for that."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+_KINDS = {"uts": 0x04000000, "net": 0x40000000}
+_RUNC_ROOTS = ("/run/docker/runtime-runc/moby", "/var/run/docker/runtime-runc/moby")
+_libc = ctypes.CDLL(None, use_errno=True)
+_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="namespace")
+
+
+def _enter(path: str, kind: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if _libc.setns(handle, _KINDS[kind]) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(handle)
+
+
+def _within(pid: int, kind: str, work: Callable[[], Result]) -> Result:
+    _enter(f"/proc/{pid}/ns/{kind}", kind)
+    try:
+        return work()
+    finally:
+        _enter(f"/proc/{os.getpid()}/ns/{kind}", kind)
+
+
+async def within(pid: int, kind: str, work: Callable[[], Result]) -> Result:
+    """Run the blocking `work` in namespace `kind` ("uts", "net") of the process; OSError if refused."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, _within, pid, kind, work)
+
+
+async def set_hostname(pid: int, name: str) -> None:
+    await within(pid, "uts", lambda: socket.sethostname(name))
+
+
+def _created_pid(container: str) -> int | None:
+    """The init process of a container that runc has created, seen before its program runs."""
+    for root in _RUNC_ROOTS:
+        try:
+            state = json.loads(Path(root, container, "state.json").read_bytes())
+        except (OSError, ValueError):
+            continue
+        return int(state["init_process_pid"]) or None
+    return None
+
+
+async def name_at_birth(container: str, name: str) -> None:
+    """Give the pod's name to a container while it starts. Cancel it when the start has returned.
+
+    A container that joins another's network takes the other's host name, and a warm holder has none
+    of the pod's. runc creates the process, waits, and only then runs the program: in that gap, about
+    20 ms, the name is set, so the program never sees another.
+    """
+    while (pid := _created_pid(container)) is None:
+        await asyncio.sleep(0.002)
+    await set_hostname(pid, name)

@@ -1,0 +1,325 @@
+"""One pod on the node, from the day it is bound to the day it is gone: a level-triggered loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+
+from devloop.sandbox.errors import ApiError
+from devloop.sandbox.node import infra, status
+from devloop.sandbox.node.backoff import Backoff, go_duration
+from devloop.sandbox.node.container import ATTEMPT, CONTAINER, POD_UID
+from devloop.sandbox.node.engine import EngineError
+from devloop.sandbox.node.problem import Problem
+from devloop.sandbox.node.runner import Parts, Runner
+from devloop.sandbox.node.status import Record
+from devloop.sandbox.node.volumes import Volumes
+from devloop.sandbox.resources import Obj
+from devloop.sandbox.store import now
+
+RETRY = 10.0  # seconds until a pod that could not be set up is tried again, scaled as the back-off is
+ENGINE_AWAY = 2.0
+
+
+class Worker:
+    """`pod` is always the newest that the API has; `wake` makes the loop look again."""
+
+    def __init__(self, parts: Parts, pod: Obj) -> None:
+        self.pod = pod
+        self.holder: infra.Holder | None = None
+        self.inits = [Record(spec, init=True) for spec in pod["spec"].get("initContainers") or []]
+        self.containers = [Record(spec) for spec in pod["spec"]["containers"]]
+        self._parts = parts
+        self._scale = parts.options.backoff_scale
+        self._folder = parts.options.state_dir / "pods" / pod["metadata"]["uid"]
+        self._volumes = Volumes(self._folder, parts.store.find, parts.capacity)
+        self._wake = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._deleted = asyncio.Event()
+        self._runner = Runner(parts, self._volumes, self.publish)
+        self._restarts: dict[str, Backoff] = {}
+        self._pulls: dict[str, Backoff] = {}
+        self._stale: set[str] = set()
+        self._tasks: asyncio.TaskGroup
+
+    @property
+    def records(self) -> list[Record]:
+        return [*self.inits, *self.containers]
+
+    @property
+    def finished(self) -> bool:
+        return self.pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+    def update(self, pod: Obj, *, gone: bool = False) -> None:
+        """The API's object has changed, or (gone) is there no more."""
+        self.pod = pod
+        if "deletionTimestamp" in pod["metadata"] or gone:
+            self._deleted.set()
+        if gone:
+            self._gone.set()
+        self.wake()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def container_changed(self, container: str) -> None:
+        """The engine says that a container, or the holder, has changed."""
+        self._stale.add(container)
+        self.wake()
+
+    async def adopt(self, containers: list[Obj], holder: infra.Holder | None) -> None:
+        """Take over what an earlier process left; `containers` are entries of the engine's list."""
+        self.holder = holder
+        attempts = sorted(containers, key=lambda entry: int(entry["Labels"][ATTEMPT]))
+        reported = {
+            entry.get("containerID"): entry
+            for entry in self.pod.get("status", {}).get("containerStatuses") or []
+        }
+        for record in self.records:
+            for entry in attempts:
+                if entry["Labels"][CONTAINER] == record.name:
+                    found = await self._parts.engine.inspect(entry["Id"])
+                    if found["State"]["Status"] == "created" and not found["State"]["Error"]:
+                        await self._parts.engine.remove(entry["Id"])  # its start was cut short
+                        continue
+                    record.previous, record.current = record.current, found
+            if record.current is not None:
+                known = reported.get(f"docker://{record.current['Id']}", {})
+                record.ready, record.started = bool(known.get("ready")), bool(known.get("started"))
+
+    async def run(self) -> None:
+        """Until the pod is gone from the API and from the engine."""
+        async with asyncio.TaskGroup() as group:
+            self._tasks = group
+            for record in self.containers:
+                if record.running and self.holder is not None:
+                    self._watch(record)
+            loop = group.create_task(self._loop())
+            await self._deleted.wait()
+            loop.cancel()
+            await asyncio.wait([loop])
+            stop = group.create_task(self._stop())
+            gone = group.create_task(self._gone.wait())
+            await asyncio.wait([stop, gone], return_when=asyncio.FIRST_COMPLETED)
+            await self._remove()
+            for task in (stop, gone, *self._watches()):
+                task.cancel()
+
+    def publish(self) -> None:
+        """Write the status if it has changed."""
+        facts: Obj = {"hostIP": self._parts.network.gateway, "hostIPs": [{"ip": self._parts.network.gateway}]}
+        facts["startTime"] = self.pod.get("status", {}).get("startTime") or now()
+        if self.holder is not None:
+            facts |= {"podIP": self.holder.address, "podIPs": [{"ip": self.holder.address}]}
+        fresh = status.build(self.pod, self.inits, self.containers, facts, now())
+        if self._gone.is_set() or fresh == self.pod.get("status"):
+            return
+        meta = self.pod["metadata"]
+
+        def change(pod: Obj) -> None:
+            if pod["metadata"]["uid"] == meta["uid"]:
+                pod["status"] = fresh
+
+        with suppress(ApiError):  # 404: the pod has just gone; the DELETED event is on its way
+            written = self._parts.store.mutate(
+                "pods", meta["namespace"], meta["name"], change, subresource="status"
+            )
+            if written["metadata"]["uid"] == meta["uid"]:
+                self.pod = written
+
+    async def _loop(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                delay = await self._sync()
+            except EngineError as error:
+                self._parts.record(self.pod, "Warning", "FailedSync", f"error determining status: {error}")
+                delay = ENGINE_AWAY
+            self.publish()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
+
+    async def _sync(self) -> float | None:
+        """Bring the engine one step nearer to the spec; the seconds after which to look again."""
+        await self._refresh()
+        if self.finished:
+            await self._release()
+            return None
+        if self.holder is None:
+            self.holder = await self._parts.pool.take(self.pod)
+        try:
+            self._volumes.mount(self.pod)
+        except Problem as problem:
+            self._parts.record(self.pod, "Warning", problem.reason, problem.message)
+            return RETRY * self._scale
+        for record in self.inits:
+            if not record.succeeded:
+                return await self._keep(record)
+            record.ready = True
+        delays = [await self._keep(record) for record in self.containers]
+        return min((delay for delay in delays if delay is not None), default=None)
+
+    async def _refresh(self) -> None:
+        """Look at what the engine said has changed."""
+        stale, self._stale = self._stale, set()
+        for record in self.records:
+            if record.current is not None and record.current["Id"] in stale:
+                try:
+                    record.current = await self._parts.engine.inspect(record.current["Id"])
+                except EngineError as error:
+                    if error.status != 404:
+                        raise
+                    record.current["State"] |= {"Running": False, "ExitCode": 137}  # removed by hand
+                if record.exited:
+                    record.ready = record.started = False
+                    await self._runner.last_words(record)
+        if self.holder is not None and self.holder.container in stale:
+            await self._check_holder(self.holder)
+
+    async def _check_holder(self, holder: infra.Holder) -> None:
+        """A dead holder takes the network along: everything in the pod starts again."""
+        if await infra.inspect_holder(self._parts.engine, holder.container, self._parts.network):
+            return
+        if not self.finished:
+            text = "Pod sandbox changed, it will be killed and re-created."
+            self._parts.record(self.pod, "Normal", "SandboxChanged", text)
+        for record in self.records:
+            if record.running and record.current is not None:
+                await self._parts.engine.stop(record.current["Id"], 0)
+                self._stale.add(record.current["Id"])
+        await self._parts.engine.remove(holder.container)
+        self.holder = None
+        await self._refresh()
+
+    async def _keep(self, record: Record) -> float | None:
+        """Have the container running if it should; the seconds to wait before it may be tried again."""
+        if record.running or not self._should_run(record):
+            return None
+        moment = time.time()
+        restarts = self._restarts.setdefault(record.name, Backoff(self._scale))
+        if record.current is not None:
+            finished = status.parse(status.terminated(record.current)["finishedAt"]).timestamp()
+            left = restarts.remaining(finished, moment)
+            if left:
+                self._say_backoff(record, restarts)
+                return left
+            restarts.advance(finished, moment)
+        try:
+            await self._start(record)
+        except Problem as problem:
+            record.waiting = (problem.reason, problem.message)
+            return self._retry_after(problem.reason)
+        return None
+
+    def _say_backoff(self, record: Record, backoff: Backoff) -> None:
+        if record.waiting is not None and record.waiting[0] == "CrashLoopBackOff":
+            return
+        meta = self.pod["metadata"]
+        where = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
+        wait = go_duration(backoff.seconds)
+        text = f"back-off {wait} restarting failed container={record.name} pod={where}"
+        record.waiting = ("CrashLoopBackOff", text)
+        event = f"Back-off restarting failed container {record.name} in pod {where}"
+        self._runner.tell(self.pod, record, "Warning", "BackOff", event)
+
+    async def _start(self, record: Record) -> None:
+        assert self.holder is not None
+        pulls = self._pulls.setdefault(record.name, Backoff(self._scale))
+        moment = time.time()
+        may_pull = not pulls.remaining(pulls.updated, moment)
+        record.ready = record.started = False
+        try:
+            await self._runner.start(self._addressed(), record, self.holder, may_pull)
+        except Problem as problem:
+            if problem.reason == "ErrImagePull":
+                pulls.advance(moment, moment)
+            raise
+        self.publish()
+        if not record.init:
+            await self._runner.post_start(self.pod, record, self.holder.address)
+            self._watch(record)
+
+    def _addressed(self) -> Obj:
+        """The pod with its address, which the downward API and /etc/hosts show."""
+        assert self.holder is not None
+        known = self.pod.get("status", {})
+        host = self._parts.network.gateway
+        return {**self.pod, "status": {**known, "podIP": self.holder.address, "hostIP": host}}
+
+    def _retry_after(self, reason: str) -> float:
+        if reason in ("ErrImagePull", "RunContainerError", "PostStartHookError"):
+            return 2.0 * self._scale  # then the next pass shows the back-off
+        return RETRY * self._scale
+
+    def _should_run(self, record: Record) -> bool:
+        if record.current is None:
+            return True
+        policy = self.pod["spec"].get("restartPolicy", "Always")
+        if policy == "Always" and not record.init:
+            return True
+        return policy != "Never" and not record.succeeded
+
+    def _watch(self, record: Record) -> None:
+        assert self.holder is not None
+
+        def kill(why: str, grace: int) -> None:
+            self._task(self._runner.kill(self.pod, record, address, why, grace), "kill")
+
+        address = self.holder.address
+        if not any(kind in record.spec for kind in ("startupProbe", "readinessProbe", "livenessProbe")):
+            record.ready = record.started = record.running
+            return
+        self._task(self._runner.watch(self.pod, record, address, kill), "watch")
+
+    def _task(self, work: Awaitable[None], name: str) -> None:
+        async def guarded() -> None:
+            with suppress(EngineError):  # the loop meets it too, and tells
+                await work
+
+        self._background = [task for task in self._watches() if not task.done()]
+        self._background.append(self._tasks.create_task(guarded(), name=name))
+
+    def _watches(self) -> list[asyncio.Task[None]]:
+        return getattr(self, "_background", [])
+
+    async def _stop(self) -> None:
+        """The graceful end: hooks and SIGTERM for all at once, the last status, then the API's object."""
+        meta = self.pod["metadata"]
+        grace = int(meta.get("deletionGracePeriodSeconds", 30))
+        address = self.holder.address if self.holder is not None else ""
+        for record in self.records:
+            if record.running:
+                self._task(
+                    self._runner.kill(self.pod, record, address, f"Stopping container {record.name}", grace),
+                    f"stop {record.name}",
+                )
+        await asyncio.gather(
+            *(task for task in self._watches() if (task.get_name() or "").startswith("stop "))
+        )
+        self._stale |= {record.current["Id"] for record in self.records if record.current is not None}
+        with suppress(EngineError):
+            await self._refresh()
+        self.publish()
+
+    async def _remove(self) -> None:
+        """Take everything off the engine and the disk, and the object out of the API."""
+        meta = self.pod["metadata"]
+        while True:
+            try:
+                for entry in await self._parts.engine.containers(f"{POD_UID}={meta['uid']}"):
+                    await self._parts.engine.remove(entry["Id"])
+                await self._release()
+                break
+            except EngineError:
+                await asyncio.sleep(ENGINE_AWAY)
+        self._volumes.remove()
+        with suppress(ApiError):
+            self._parts.store.delete("pods", meta["namespace"], meta["name"], grace=0, uid=meta["uid"])
+
+    async def _release(self) -> None:
+        if self.holder is not None:
+            holder, self.holder = self.holder, None
+            await self._parts.engine.remove(holder.container)
