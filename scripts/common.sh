@@ -129,12 +129,16 @@ start_dockerd() {
 # Without an init system nobody has mounted the control groups that containers need.
 mount_cgroups() {
   if grep -q ' /sys/fs/cgroup' /proc/mounts; then return; fi
+  local controller mounted=''
   mount -t tmpfs -o mode=755 cgroup_root /sys/fs/cgroup
-  local controller
   for controller in $(awk '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups); do
     mkdir -p "/sys/fs/cgroup/$controller"
-    mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller" || rmdir "/sys/fs/cgroup/$controller"
+    if mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller"; then mounted=yes; else rmdir "/sys/fs/cgroup/$controller"; fi
   done
+  if [[ ! $mounted ]]; then # a kernel with version 2 alone
+    umount /sys/fs/cgroup
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+  fi
 }
 
 # engine_down: ends the engine that a script here started, no other
@@ -175,7 +179,9 @@ pip_install() {
     wanted=(-e "$ROOT[helm]")
     while IFS= read -r name; do wanted+=("$name"); done < <(dev_group)
   fi
-  "$VENV/bin/python" -m pip install --disable-pip-version-check -c "$ROOT/constraints.txt" "${wanted[@]}"
+  # Byte code on all cores afterwards: it is most of the time that pip would take.
+  "$VENV/bin/python" -m pip install --disable-pip-version-check --no-compile -c "$ROOT/constraints.txt" "${wanted[@]}"
+  "$VENV/bin/python" -m compileall -q -j 0 "$VENV"/lib/python3.*/site-packages || true # some packages carry templates
 }
 
 # Read here, because pip knows dependency groups only from 25.1 on.
