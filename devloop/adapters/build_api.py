@@ -17,7 +17,7 @@ from contextlib import aclosing
 import anyio
 import anyio.to_thread
 
-from devloop.adapters import trace
+from devloop.adapters import redaction, trace
 from devloop.adapters.bases import registry_config
 from devloop.adapters.engine import Engine, EngineRefusal, Json
 from devloop.adapters.transcript import Transcript
@@ -51,7 +51,8 @@ class ApiBuild:
         Cancelling closes the connection and tells the engine to end the build (S10).
         """
         build = uuid.uuid4().hex
-        transcript = Transcript(service.name, self._emit)
+        redact = await anyio.to_thread.run_sync(redaction.of, service, self._environment)
+        transcript = Transcript(service.name, self._emit, redact)
         reader = _LegacyReader(transcript) if self._legacy else _TraceReader(transcript)
         auth = ""
         if self._legacy:
@@ -62,6 +63,7 @@ class ApiBuild:
                 async for message in answers:
                     reader.take(message)
         except EngineRefusal as refusal:
+            reader.fail(refusal.message)
             dockerfile = await anyio.Path(service.build.dockerfile).read_text(errors="replace")
             raise transcript.failure(f"build of {service.name}", refusal.message, dockerfile) from refusal
         except BaseException:
@@ -114,6 +116,9 @@ class _TraceReader:
             except (ValueError, binascii.Error) as error:
                 raise EngineRefusal(f"the engine sent a trace that cannot be read: {error}") from error
 
+    def fail(self, message: str) -> None:
+        """The trace has told already which vertex failed."""
+
 
 class _LegacyReader:
     """Reads the messages of the legacy builder: "Step 2/3 : RUN x", then the lines of that step."""
@@ -135,3 +140,6 @@ class _LegacyReader:
                 self._transcript.begin(self._step, f"[{step['step']}/{step['steps']}] {step['text']}")
             elif line.strip():
                 self._transcript.say(self._step, line.rstrip())
+
+    def fail(self, message: str) -> None:
+        self._transcript.end(self._step, message)

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from devloop.adapters import redaction
 from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.process import Finished, run
 from devloop.adapters.transcript import Transcript
@@ -109,7 +110,8 @@ class CliBuild:
         Cancelling ends the command's process group, and with its connection the build on the engine (S10).
         """
         await anyio.to_thread.run_sync(_check_secrets, service, self._environment)
-        transcript = Transcript(service.name, self._emit)
+        redact = await anyio.to_thread.run_sync(redaction.of, service, self._environment)
+        transcript = Transcript(service.name, self._emit, redact)
         reader = PlainReader(transcript)
         with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
             written = Path(folder, "iid")

@@ -118,12 +118,12 @@ class RouteChoice:
         return EngineRoute("engine", self._builder, stores)
 
     async def _store(self, node: NodeFacts, address: str, origin: str) -> EngineStore:
-        """The node's engine; the builder's own object where they are the same engine, by its ID."""
+        """The node's engine; the builder's own object where it is the same engine."""
         if address not in self._engines:
             engine = Engine.at(at(address, origin), role=f"engine of node {node.name}")
             self._engines[address] = (engine, Digests(engine))
         engine, digests = self._engines[address]
-        if (await engine.info()).id == (await self._builder.info()).id:
+        if (await engine.info()).identity == (await self._builder.info()).identity:
             return EngineStore(node.name, self._builder, self._digests)
         return EngineStore(node.name, engine, digests)
 
@@ -141,7 +141,7 @@ class RouteChoice:
             self._engines["docker-env"] = (engine, Digests(engine))
         engine, digests = self._engines["docker-env"]
         await engine.renew()
-        if (await engine.info()).id == (await self._builder.info()).id:
+        if (await engine.info()).identity == (await self._builder.info()).identity:
             return await self._shared(nodes)
         return EngineRoute("docker-env", self._builder, (EngineStore(nodes[0].name, engine, digests),))
 

@@ -47,6 +47,12 @@ class EngineInfo:
     os: str
     architecture: str
     containerd_store: bool
+    root: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What tells engines apart: the ID alone may be shared where a machine was cloned with its key."""
+        return self.id, self.name, self.root
 
     @property
     def platform(self) -> str:
@@ -155,6 +161,7 @@ class Engine:
                 str(answer.get("OSType", "linux")),
                 str(answer.get("Architecture", "")),
                 status.get("driver-type", "").startswith("io.containerd.snapshotter"),
+                str(answer.get("DockerRootDir", "")),
             )
         return self._info
 

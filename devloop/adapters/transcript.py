@@ -6,12 +6,14 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 
+from devloop.adapters.redaction import NOTHING, Redaction
+from devloop.dockerfile import Dockerfile
 from devloop.errors import BuildError
 from devloop.events import Emit, Output, Progress
 
 TAIL = 20
 _STEP = re.compile(r"^\[(?:(?P<stage>[^\]\s]+)\s+)?(?P<step>\d+)/(?P<steps>\d+)\]\s+(?P<text>.*)$", re.DOTALL)
-_LAYERED = ("FROM", "RUN", "COPY", "ADD", "WORKDIR")  # the instructions that BuildKit counts as steps
+_LAYERED = ("RUN", "COPY", "ADD", "WORKDIR")  # the instructions that BuildKit counts as steps
 _BAD_LINE = re.compile(r"(?:parse error(?: on)? line |Dockerfile:|line )(?P<line>\d+)", re.IGNORECASE)
 
 
@@ -28,8 +30,8 @@ class Step:
 class Transcript:
     """Told what happens, it emits Output and Progress, and says in the end what went wrong."""
 
-    def __init__(self, service: str, emit: Emit) -> None:
-        self._service, self._emit = service, emit
+    def __init__(self, service: str, emit: Emit, redact: Redaction = NOTHING) -> None:
+        self._service, self._emit, self._redact = service, emit, redact
         self._steps: dict[str, Step] = {}
         self._total: dict[str, int] = {}  # steps of each stage
         self._ended: set[tuple[str, str]] = set()
@@ -43,10 +45,11 @@ class Transcript:
         numbered = _STEP.match(name)
         if numbered:
             self._total[numbered["stage"] or ""] = int(numbered["steps"])
-            self._say(" ".join(name.split()))
+            self._say(self._redact(" ".join(name.split())))
 
     def say(self, key: str, line: str) -> None:
         """A vertex printed a line."""
+        line = self._redact(line)
         step = self._steps.get(key)
         if step is not None:
             step.lines.append(line)
@@ -64,7 +67,7 @@ class Transcript:
         now = (len(self._ended), sum(self._total.values()))
         if numbered and not error and now != self._shown:
             self._shown = now
-            note = " ".join(step.name.split())
+            note = self._redact(" ".join(step.name.split()))
             self._emit(Progress(self._service, "build", now[0], now[1], "steps", note))
 
     def failure(self, what: str, said: str, dockerfile: str) -> BuildError:
@@ -75,12 +78,12 @@ class Transcript:
         failed = next((step for step in self._steps.values() if step.error), None)
         evidence: list[str] = []
         if failed is not None:
-            evidence.append(" ".join(failed.name.split()))
+            evidence.append(self._redact(" ".join(failed.name.split())))
             evidence.extend(failed.lines)
         place = locate(dockerfile, failed.name if failed else "", said)
         if place is not None:
             evidence.append(f"Dockerfile:{place[0]} | {place[1]}")
-        reason = (failed.error if failed else "") or said or "the builder gave no reason"
+        reason = self._redact((failed.error if failed else "") or said or "the builder gave no reason")
         return BuildError(
             f"{what}: {reason}", reason="BuildFailed", evidence=tuple(evidence), hint=_advice(reason)
         )
@@ -89,62 +92,38 @@ class Transcript:
         self._emit(Output(self._service, "build", line))
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One instruction as it stands in a Dockerfile; `text` has its whitespace collapsed."""
-
-    line: int
-    keyword: str
-    text: str
-    stage: int
-    stage_name: str
-
-
 def locate(dockerfile: str, step: str, said: str) -> tuple[int, str] | None:
     """Line number and text of what failed: by a step's name, else by a line that the message names."""
     lines = dockerfile.splitlines()
     numbered = _STEP.match(step)
-    if numbered:
-        written = _written(lines)
-        stage = numbered["stage"] or ""
-        own = [one for one in written if not stage or stage in (one.stage_name, f"stage-{one.stage}")]
-        text = " ".join(numbered["text"].split())
-        counted = [one for one in own if one.keyword in _LAYERED]
-        if not stage and counted:  # BuildKit leaves the name out where there is one stage to build
-            counted = [one for one in counted if one.stage == counted[-1].stage]
-        index = int(numbered["step"]) - 1
-        by_number = counted[index : index + 1]
-        same = [one for one in own if one.text == text]
-        same += [one for one in by_number if one.keyword == text.partition(" ")[0].upper()]
+    line = _line_of(dockerfile, numbered) if numbered else 0
+    if not line:
+        named = _BAD_LINE.search(said)
+        line = int(named["line"]) if named else 0
+    return (line, lines[line - 1].strip()) if 0 < line <= len(lines) else None
+
+
+def _line_of(dockerfile: str, numbered: re.Match[str]) -> int:
+    """The line of the step `[stage 2/3] RUN x`: by its text, else by its number; 0 if neither tells."""
+    try:
+        stages = Dockerfile.parse(dockerfile).stages
+    except BuildError:
+        return 0
+    name = numbered["stage"] or ""
+    # BuildKit leaves the name out where there is one stage to build: nearly always the last.
+    own = [one for one in stages if name in (one.name, f"stage-{one.index}")] if name else [stages[-1]]
+    text = " ".join(numbered["text"].split())
+    keyword = text.partition(" ")[0].upper()
+    for stage in own:
+        steps = [one for one in stage.instructions if one.keyword in _LAYERED]
+        same = [one for one in steps if " ".join(one.text.split()) == text]
+        number = int(numbered["step"]) - 2  # the first step is FROM
+        same += [one for one in steps[max(number, 0) : number + 1] if one.keyword == keyword]
         if same:
-            return same[0].line, lines[same[0].line - 1].strip()
-    named = _BAD_LINE.search(said)
-    if named and 0 < int(named["line"]) <= len(lines):
-        return int(named["line"]), lines[int(named["line"]) - 1].strip()
-    return None
-
-
-def _written(lines: list[str]) -> list[Written]:
-    found: list[Written] = []
-    stage, name = -1, ""
-    begun, parts = 0, list[str]()
-    for number, line in enumerate(lines, 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        begun = begun or number
-        parts.append(stripped.removesuffix("\\"))
-        if stripped.endswith("\\"):
-            continue
-        words = " ".join(" ".join(parts).split())
-        keyword = words.partition(" ")[0].upper()
+            return same[0].line
         if keyword == "FROM":
-            stage += 1
-            named = re.search(r"\sAS\s+(\S+)$", words, re.IGNORECASE)
-            name = named[1].lower() if named else ""
-        found.append(Written(begun, keyword, words, stage, name))
-        begun, parts = 0, []
-    return found
+            return stage.line
+    return 0
 
 
 def _advice(reason: str) -> str | None:

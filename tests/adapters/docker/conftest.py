@@ -1,0 +1,145 @@
+"""Real engines for the adapters' tests: this machine's, and a second one that may be broken at will."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from devloop.adapters.builder import ImageBuilder
+from devloop.adapters.digest import Digests
+from devloop.adapters.endpoint import current
+from devloop.adapters.engine import Engine
+from devloop.events import Event, Output
+from devloop.model import BuildSpec, Fingerprint, Inputs, Secret, Service
+from tests.adapters.docker.dockerd import Dockerd
+
+TINY = "devloop-dockertest-tiny:1"
+PREFIX = "devloop-dockertest-"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Iterator[str]:
+    """A base image of one static busybox, made from this machine's own."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        busybox = shutil.which("busybox")
+        assert busybox, "apt install busybox-static"
+        tar.add(os.path.realpath(busybox), "bin/busybox")
+        for name in ("sh", "sleep", "echo", "cat", "ls", "true", "false", "dd", "seq", "mkdir", "touch"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    subprocess.run(["docker", "import", "-", TINY], input=archive.getvalue(), check=True, capture_output=True)
+    yield TINY
+    subprocess.run(["docker", "image", "rm", TINY], check=False, capture_output=True)
+
+
+@dataclass
+class Folder:
+    """`Tree` over a folder of a test, without the real one's ignore rules."""
+
+    moved: bool = False
+
+    async def archive(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[bytes]:
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
+            for path in sorted(service.build.context.iterdir()):
+                tar.add(path, path.name)
+        yield out.getvalue()
+
+    async def complete(self, service: Service, fingerprint: Fingerprint) -> bool:
+        return service.build.dockerfile.is_relative_to(service.build.context)
+
+    async def still_matches(self, service: Service, fingerprint: Fingerprint) -> bool:
+        return not self.moved
+
+
+@dataclass
+class Bench:
+    """What a test of builds needs: an engine, a way to make services, and all that was emitted."""
+
+    engine: Engine
+    digests: Digests
+    folder: Path
+    events: list[Event] = field(default_factory=list)
+    tree: Folder = field(default_factory=Folder)
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    made: set[str] = field(default_factory=set)
+
+    def service(
+        self, dockerfile: str, *, args: dict[str, str] | None = None, secrets: tuple[Secret, ...] = ()
+    ) -> Service:
+        """A service whose context holds the Dockerfile and a file of its own content."""
+        context = self.folder / uuid.uuid4().hex[:8]
+        context.mkdir()
+        (context / "Dockerfile").write_text(dockerfile)
+        (context / "file").write_text(context.name)
+        image = f"{PREFIX}{context.name}"
+        self.made.add(image)
+        return Service(
+            context.name,
+            image,
+            BuildSpec(context, context / "Dockerfile", args=args or {}, secrets=secrets),
+            (),
+        )
+
+    def builder(self, **wiring: object) -> ImageBuilder:
+        return ImageBuilder(
+            self.engine,
+            self.digests,
+            self.tree,
+            "test-project",
+            self.events.append,
+            self.environment,
+            **wiring,  # type: ignore[arg-type]
+        )
+
+    def lines(self) -> list[str]:
+        return [event.line for event in self.events if isinstance(event, Output)]
+
+
+def fingerprint(platform: str = "linux/amd64") -> Fingerprint:
+    return Fingerprint(uuid.uuid4().hex[:16], Inputs({}, (), platform, "", ""))
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, tiny: str) -> AsyncIterator[Bench]:
+    """The builder's engine of this machine; whatever is built on it goes at the end."""
+    engine = Engine.at(current(os.environ), role="builder's engine")
+    bench = Bench(engine, Digests(engine), tmp_path)
+    yield bench
+    for image in await engine.images():
+        for ref in image.refs:
+            if ref.partition(":")[0] in bench.made:
+                await engine.remove(ref)
+    await engine.aclose()
+
+
+@pytest.fixture(scope="session")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+    """A second engine that stands for a node's: on a unix socket, and on TCP with TLS."""
+    with Dockerd(tmp_path_factory.mktemp("node")) as dockerd:
+        yield dockerd
+
+
+@pytest.fixture
+async def node(second: Dockerd) -> AsyncIterator[Engine]:
+    """The second engine, empty."""
+    engine = Engine.at(second.endpoint(), role="node's engine")
+    for image in await engine.images():
+        for ref in image.refs or (image.id,):
+            await engine.remove(ref)
+    yield engine
+    await engine.aclose()
+
+
+Standin = Callable[..., Path]

@@ -1,0 +1,299 @@
+"""Builds on the real engine: each way, what a failure proves, and what a cancellation leaves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from devloop.adapters.build_cli import CliBuild, DockerCommand, find_command
+from devloop.errors import BuildError, TreeMovedError
+from devloop.events import Notice, Progress
+from devloop.model import Secret
+from tests.adapters.docker.conftest import Bench, fingerprint
+
+pytestmark = pytest.mark.engine
+
+WAYS = ["cli", "buildkit", "legacy"]
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each way to build; the first is what a machine with a docker command takes."""
+    if request.param != "cli":
+        without_command(bench, monkeypatch)
+    if request.param == "legacy":
+        monkeypatch.setattr("devloop.adapters.builder.ImageBuilder._has_buildkit", no_buildkit)
+    return str(request.param)
+
+
+def without_command(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has no docker command at all."""
+    bench.environment = {"PATH": "/nonexistent", "HOME": str(bench.folder)}
+    monkeypatch.setattr("devloop.adapters.build_cli._USUAL", ())
+
+
+async def no_buildkit(_: object) -> bool:
+    return False
+
+
+async def test_s9_each_way_builds_the_same_files(bench: Bench, way: str, tiny: str) -> None:
+    service = bench.service(
+        f"FROM {tiny}\nARG WORD\nRUN echo $WORD > /word\nCOPY file /app/file\n", args={"WORD": "x"}
+    )
+    image = await bench.builder().build(service, print_ := fingerprint(), None)
+    assert image.how == way
+    assert image.ref == f"{service.image}:dl-{print_.digest}"
+    facts = await bench.engine.inspect(image.ref)
+    assert facts is not None
+    assert image.id == facts.id
+    assert image.size == facts.size > 0
+    container = await run_in(bench, image.ref, "cat /word /app/file")
+    assert container == f"x\n{service.name}"
+
+
+async def run_in(bench: Bench, ref: str, line: str) -> str:
+    process = await anyio.run_process(["/usr/bin/docker", "run", "--rm", ref, "sh", "-c", line])
+    return process.stdout.decode()
+
+
+async def test_s25_images_carry_their_project_service_and_fingerprint(
+    bench: Bench, way: str, tiny: str
+) -> None:
+    service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
+    image = await bench.builder().build(service, print_ := fingerprint(), None)
+    facts = await bench.engine.inspect(image.ref)
+    assert facts is not None
+    assert dict(facts.labels) == {
+        "dev.devloop.project": "test-project",
+        "dev.devloop.service": service.name,
+        "dev.devloop.fingerprint": print_.digest,
+    }
+
+
+async def test_output_comes_line_by_line_with_steps(bench: Bench, way: str, tiny: str) -> None:
+    service = bench.service(f"FROM {tiny}\nRUN echo one-{time.time_ns()}; echo two\nCOPY file /file\n")
+    await bench.builder().build(service, fingerprint(), None)
+    lines = bench.lines()
+    assert any(line.startswith("one-") for line in lines)
+    assert "two" in lines
+    steps = [event for event in bench.events if isinstance(event, Progress)]
+    assert steps
+    assert all((step.unit == "steps" and step.done <= step.total == 3) or way == "legacy" for step in steps)
+
+
+async def test_failure_shows_instruction_last_lines_and_dockerfile_line(
+    bench: Bench, way: str, tiny: str
+) -> None:
+    service = bench.service(f"FROM {tiny}\n# why\nCOPY file /file\nRUN seq 30 && \\\n    echo no && exit 7\n")
+    with pytest.raises(BuildError) as caught:
+        await bench.builder().build(service, fingerprint(), None)
+    evidence = caught.value.evidence
+    assert "RUN seq 30 && echo no && exit 7" in evidence[0].replace("\\ ", "")
+    assert {"no", "30"} <= set(evidence)
+    assert "5" not in evidence  # only the last lines
+    assert evidence[-1] == "Dockerfile:4 | RUN seq 30 && \\"
+    assert "7" in caught.value.message
+    assert await bench.engine.inspect(service.image) is None
+
+
+async def test_missing_file_names_the_copy_and_says_what_to_do(bench: Bench, tiny: str) -> None:
+    service = bench.service(f"FROM {tiny}\nCOPY nowhere.txt /\n")
+    with pytest.raises(BuildError) as caught:
+        await bench.builder().build(service, fingerprint(), None)
+    assert caught.value.evidence[-1] == "Dockerfile:2 | COPY nowhere.txt /"
+    assert ".dockerignore" in (caught.value.hint or "")
+
+
+async def test_unknown_instruction_names_its_line(bench: Bench, tiny: str) -> None:
+    service = bench.service(f"FROM {tiny}\n\nCOPPY file /\n")
+    with pytest.raises(BuildError) as caught:
+        await bench.builder().build(service, fingerprint(), None)
+    assert caught.value.evidence[-1] == "Dockerfile:3 | COPPY file /"
+
+
+async def test_s10_cancelled_sleep_is_gone_from_the_engine(bench: Bench, way: str, tiny: str) -> None:
+    """A condition is waited for: the sleeping process appears, the build is cancelled, it disappears."""
+    seconds = str(1_000_000 + time.time_ns() % 1_000_000)
+    service = bench.service(f"FROM {tiny}\nRUN sleep {seconds}\n")
+    with anyio.fail_after(40):
+        async with anyio.create_task_group() as group:
+            group.start_soon(bench.builder().build, service, fingerprint(), None)
+            while not sleeping(seconds):
+                await anyio.sleep(0.02)
+            group.cancel_scope.cancel()
+        while sleeping(seconds):
+            await anyio.sleep(0.02)
+    assert not commands_of(str(service.build.context))
+
+
+def sleeping(seconds: str) -> bool:
+    return any(line[-2:] == ["sleep", seconds] for line in command_lines())
+
+
+def commands_of(context: str) -> list[list[str]]:
+    return [line for line in command_lines() if context in line]
+
+
+def command_lines() -> list[list[str]]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            found.append(process.cmdline())
+        except psutil.Error:
+            continue
+    return found
+
+
+async def test_s30_no_value_of_an_arg_or_secret_is_in_an_argv(bench: Bench, tiny: str) -> None:
+    bench.environment["TOKEN_IN_ENV"] = "hunter-three"
+    kept = bench.folder / "secret.txt"
+    kept.write_text("hunter-two")
+    service = bench.service(
+        f"FROM {tiny}\nARG PASS\n"
+        "RUN --mount=type=secret,id=a --mount=type=secret,id=b "
+        'test "$PASS-$(cat /run/secrets/a)-$(cat /run/secrets/b)" = hunter-one-hunter-two-hunter-three '
+        "&& sleep 1\n",
+        args={"PASS": "hunter-one"},
+        secrets=(Secret("a", file=kept), Secret("b", env="TOKEN_IN_ENV")),
+    )
+    seen: list[list[str]] = []
+
+    async def look() -> None:
+        while True:
+            seen.extend(commands_of(str(service.build.context)))
+            await anyio.sleep(0.02)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(look)
+        await bench.builder().build(service, fingerprint(), None)
+        group.cancel_scope.cancel()
+    assert seen
+    assert not [line for line in seen if any("hunter" in word for word in line)]
+    assert not [line for line in bench.lines() if "hunter-one" in line]
+
+
+async def test_s30_output_and_evidence_show_names_in_place_of_values(
+    bench: Bench, way: str, tiny: str
+) -> None:
+    service = bench.service(
+        f"FROM {tiny}\nARG PASS\nRUN echo got $PASS && false\n", args={"PASS": "hunter-one"}
+    )
+    with pytest.raises(BuildError) as caught:
+        await bench.builder().build(service, fingerprint(), None)
+    said = [*bench.lines(), *caught.value.evidence, caught.value.message]
+    assert "got [PASS]" in said
+    assert not [line for line in said if "hunter" in line]
+    assert caught.value.evidence[-1] == "Dockerfile:3 | RUN echo got $PASS && false"
+
+
+async def test_s30_a_secret_that_the_build_prints_is_not_shown(bench: Bench, tiny: str) -> None:
+    kept = bench.folder / "secret.txt"
+    kept.write_text("hunter-two\n")
+    service = bench.service(
+        f"FROM {tiny}\nRUN --mount=type=secret,id=a cat /run/secrets/a\n", secrets=(Secret("a", file=kept),)
+    )
+    await bench.builder().build(service, fingerprint(), None)
+    assert "[a]" in bench.lines()
+    assert not [line for line in bench.lines() if "hunter" in line]
+
+
+async def test_missing_secret_is_named_before_the_build(bench: Bench, tiny: str) -> None:
+    service = bench.service(f"FROM {tiny}\n", secrets=(Secret("npm", env="NO_SUCH_VARIABLE"),))
+    with pytest.raises(BuildError, match="environment variable NO_SUCH_VARIABLE"):
+        await bench.builder().build(service, fingerprint(), None)
+
+
+async def test_s8_tree_that_moved_under_the_command_leaves_no_tag(bench: Bench, tiny: str) -> None:
+    service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
+    bench.tree.moved = True
+    with pytest.raises(TreeMovedError):
+        await bench.builder().build(service, print_ := fingerprint(), None)
+    assert await bench.engine.inspect(service.ref(print_)) is None
+
+
+async def test_s6_engine_of_another_architecture_is_refused_by_name(bench: Bench, tiny: str) -> None:
+    service = bench.service(f"FROM {tiny}\n")
+    info = await bench.engine.info()
+    with pytest.raises(BuildError) as caught:
+        await bench.builder().build(service, fingerprint("linux/s390x"), None)
+    assert info.name in caught.value.message
+    assert "linux/s390x" in caught.value.message
+
+
+async def test_s9_a_client_without_buildx_is_passed_over(bench: Bench, tmp_path: Path) -> None:
+    """A newer docker command without the plugin falls back to the legacy builder without an error."""
+    first = tmp_path / "first"
+    first.mkdir()
+    fake = first / "docker"
+    fake.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo "Docker version 28.2.2, build e6534b4" || exit 1\n'
+    )
+    fake.chmod(0o755)
+    bench.environment["PATH"] = f"{first}{os.pathsep}{bench.environment['PATH']}"
+    found = await find_command(bench.environment)
+    assert found is not None
+    assert found.path != str(fake)
+
+
+async def test_s9_reserved_build_arg_takes_the_api(bench: Bench, tiny: str) -> None:
+    """An arg named PATH cannot travel in the docker command's environment."""
+    service = bench.service(
+        f"FROM {tiny}\nARG DOCKER_HOST\nRUN echo $DOCKER_HOST > /arg\n", args={"DOCKER_HOST": "tcp://x"}
+    )
+    image = await bench.builder().build(service, fingerprint(), None)
+    assert image.how == "buildkit"
+    assert await run_in(bench, image.ref, "cat /arg") == "tcp://x\n"
+
+
+async def test_s9_secrets_without_a_command_are_refused_with_a_hint(
+    bench: Bench, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_command(bench, monkeypatch)
+    bench.environment["TOKEN"] = "x"
+    service = bench.service(f"FROM {tiny}\n", secrets=(Secret("a", env="TOKEN"),))
+    with pytest.raises(BuildError) as caught:
+        await bench.builder().build(service, fingerprint(), None)
+    assert "secrets" in caught.value.message
+    assert "buildx" in (caught.value.hint or "")
+
+
+async def test_s9_the_legacy_builder_warns_once(
+    bench: Bench, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_command(bench, monkeypatch)
+    monkeypatch.setattr("devloop.adapters.builder.ImageBuilder._has_buildkit", no_buildkit)
+    builder = bench.builder()
+    for _ in range(2):
+        await builder.build(bench.service(f"FROM {tiny}\n"), fingerprint(), None)
+    assert len([event for event in bench.events if isinstance(event, Notice)]) == 1
+
+
+async def test_builds_run_side_by_side_up_to_the_limit(bench: Bench, tiny: str) -> None:
+    mark = str(2_000_000 + time.time_ns() % 1_000_000)
+    services = [bench.service(f"FROM {tiny}\nRUN echo {index}; sleep {mark}\n") for index in range(3)]
+    builder = bench.builder(parallel=2)
+    with anyio.fail_after(40):
+        async with anyio.create_task_group() as group:
+            for service in services:
+                group.start_soon(builder.build, service, fingerprint(), None)
+            while builder._limit.borrowed_tokens < 2:
+                await anyio.sleep(0.02)
+            assert builder._limit.statistics().tasks_waiting == 1
+            group.cancel_scope.cancel()
+
+
+async def test_the_command_line_names_everything(bench: Bench) -> None:
+    service = bench.service("FROM scratch\n", args={"A": "1"})
+    command = CliBuild(DockerCommand("docker", buildx=True), {}, bench.events.append)
+    argv = command.argv(service, "x:1", "linux/amd64", {"k": "v"}, Path("/tmp/iid"))
+    assert argv[:6] == ["docker", "buildx", "build", "--builder", "default", "--load"]
+    assert argv[-1] == str(service.build.context)
+    assert "A" in argv
+    assert "1" not in argv
+    assert shutil.which("docker")
