@@ -1,8 +1,9 @@
-"""What every write passes, from a client or a controller: defaults, addresses, validation, quota."""
+"""What every write passes, from a client or a controller: defaults, security, validation, quota."""
 
 from __future__ import annotations
 
-from devloop.sandbox import defaults
+from devloop.sandbox import defaults, errors, podspec, quotas, security, validation
+from devloop.sandbox.addressing import Addressing
 from devloop.sandbox.options import Options
 from devloop.sandbox.resources import Obj, Resource
 from devloop.sandbox.store import Store
@@ -13,8 +14,32 @@ class Gate:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._addressing = Addressing(options)
 
     def admit(self, store: Store, resource: Resource, obj: Obj, old: Obj | None, subresource: str) -> None:
         if subresource == "status":
             return
         defaults.fill(resource, obj)
+        if resource.plural == "services":
+            self._addressing.assign(store, resource, obj, old)
+        validation.check(resource, obj, old)
+        if resource.plural == "pods" and old is None:
+            found = security.violations(obj["spec"], self._options)
+            if found:
+                why = 'violates PodSecurity "devloop-sandbox:latest": ' + ", ".join(found)
+                raise errors.forbidden(resource, obj["metadata"]["name"], why)
+        if old is None:
+            quotas.check(store, resource, obj)
+
+    def warnings(self, obj: Obj) -> list[str]:
+        """What a writer should know of a pod or template that is stored all the same."""
+        template = (obj.get("spec") or {}).get("template")
+        if obj["kind"] == "Pod":
+            return podspec.warnings(obj["spec"], "spec")
+        if not isinstance(template, dict):
+            return []
+        spec = template.get("spec") or {}
+        found = podspec.warnings(spec, "spec.template.spec")
+        if refused := security.violations(spec, self._options):
+            found.append('would violate PodSecurity "devloop-sandbox:latest": ' + ", ".join(refused))
+        return found

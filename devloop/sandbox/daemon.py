@@ -198,13 +198,15 @@ def _answers(state: Path) -> bool:
 
 
 def _clean_engine(options: Options) -> None:
+    from devloop.sandbox.network.addresses import remove_all
     from devloop.sandbox.node import Node
     from devloop.sandbox.store import Store
 
     try:
+        remove_all(options.state_dir / "addresses")
         asyncio.run(Node(Store(), options).cleanup())
     except OSError as error:
         raise DaemonError(
-            f"the engine at {options.engine} could not be cleaned: {error}",
+            f"what the sandbox left on {options.engine} could not be removed: {error}",
             "start it and run `devloop sandbox down` again",
         ) from error

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from aiohttp import web
 
-from devloop.sandbox import discovery, errors, negotiation, scale, verbs
+from devloop.sandbox import discovery, errors, negotiation, scale, streams, verbs
 from devloop.sandbox.errors import ApiError
 from devloop.sandbox.kubelet import Kubelet
-from devloop.sandbox.negotiation import as_json
+from devloop.sandbox.negotiation import Target, as_json
+from devloop.sandbox.resources import Obj
 from devloop.sandbox.store import Store
+from devloop.sandbox.verbs import Cluster
 
 _OPEN_PATHS = ("/livez", "/readyz", "/healthz")
+_STREAMS = {"log": streams.log, "exec": streams.execute, "portforward": streams.forward}
 _MAX_BODY = 3 * 1024 * 1024
 
 
 class ApiServer:
     """Answers requests on `store`; `kubelet` is put in when the node has started."""
 
-    def __init__(self, store: Store, token: str) -> None:
+    def __init__(self, store: Store, token: str, warn: Callable[[Obj], list[str]]) -> None:
         self._store = store
+        self._cluster = Cluster(store, warn)
         self._authorization = f"Bearer {token}".encode()
         self.kubelet: Kubelet | None = None
         self.port = 0
@@ -66,7 +71,14 @@ class ApiServer:
             return as_json(discovery.review(await negotiation.body(request) or {}), 201)
         where = negotiation.target(path)
         if not where.name:
-            return await verbs.collection(self._store, request, where)
+            return await verbs.collection(self._cluster, request, where)
         if where.subresource == "scale":
             return await scale.answer(self._store, request, where)
-        return await verbs.item(self._store, request, where)
+        if where.subresource in _STREAMS:
+            return await self._stream(request, where)
+        return await verbs.item(self._cluster, request, where)
+
+    async def _stream(self, request: web.Request, where: Target) -> web.StreamResponse:
+        if self.kubelet is None:
+            raise ApiError(503, "ServiceUnavailable", "the node is not running")
+        return await _STREAMS[where.subresource](self._store, self.kubelet, request, where)

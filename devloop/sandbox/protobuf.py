@@ -14,7 +14,7 @@ _MAGIC = b"k8s\x00"
 # message -> {field number: (name, kind)}; a kind is str, int, bool, bytes, a message, or one of these
 # in [] (a list) or {} (a map by string). Any other field must be empty, or the body is refused.
 _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
-    "Unknown": {1: ("typeMeta", "TypeMeta"), 2: ("raw", "raw"), 4: ("", "skip")},
+    "Unknown": {1: ("typeMeta", "TypeMeta"), 2: ("raw", "raw")},
     "TypeMeta": {1: ("apiVersion", "str"), 2: ("kind", "str")},
     "ObjectMeta": {
         1: ("name", "str"), 2: ("generateName", "str"), 3: ("namespace", "str"),
@@ -39,10 +39,10 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         1: ("metadata", "ObjectMeta"), 2: ("data", "{str}"), 3: ("binaryData", "{bytes}"),
         4: ("immutable", "bool"),
     },
-    "Namespace": {1: ("metadata", "ObjectMeta"), 2: ("spec", "NamespaceSpec"), 3: ("", "skip")},
+    "Namespace": {1: ("metadata", "ObjectMeta"), 2: ("spec", "NamespaceSpec")},
     "NamespaceSpec": {1: ("finalizers", "[str]")},
     "ServiceAccount": {1: ("metadata", "ObjectMeta")},
-    "Service": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ServiceSpec"), 3: ("", "skip")},
+    "Service": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ServiceSpec")},
     "ServiceSpec": {
         1: ("ports", "[ServicePort]"), 2: ("selector", "{str}"), 3: ("clusterIP", "str"),
         4: ("type", "str"), 10: ("externalName", "str"),
@@ -52,7 +52,7 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         4: ("targetPort", "IntOrString"), 5: ("nodePort", "int"),
     },
     "IntOrString": {1: ("type", "int"), 2: ("int", "int"), 3: ("str", "str")},
-    "Deployment": {1: ("metadata", "ObjectMeta"), 2: ("spec", "DeploymentSpec"), 3: ("", "skip")},
+    "Deployment": {1: ("metadata", "ObjectMeta"), 2: ("spec", "DeploymentSpec")},
     "DeploymentSpec": {
         1: ("replicas", "int"), 2: ("selector", "LabelSelector"), 3: ("template", "PodTemplateSpec"),
     },
@@ -65,7 +65,8 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         2: ("containers", "[Container]"), 3: ("restartPolicy", "str"),
     },
     "Container": {
-        1: ("name", "str"), 2: ("image", "str"), 3: ("command", "[str]"), 4: ("args", "[str]"), 6: ("ports", "[ContainerPort]"),
+        1: ("name", "str"), 2: ("image", "str"), 3: ("command", "[str]"), 4: ("args", "[str]"),
+        6: ("ports", "[ContainerPort]"),
         14: ("imagePullPolicy", "str"),
     },
     "ContainerPort": {
@@ -90,6 +91,8 @@ def decode(body: bytes) -> Obj:
         raise ValueError("no Kubernetes protobuf envelope")
     envelope = _message("Unknown", body[len(_MAGIC) :])
     kind = envelope.get("typeMeta", {})
+    if str(kind.get("kind")).endswith("Review"):  # answered alike, whatever it asks
+        return dict(kind)
     if kind.get("kind") not in _KINDS:
         raise ValueError(f"{kind.get('kind')} is not taken as protobuf; send JSON")
     return {**kind, **_message(kind["kind"], envelope.get("raw", b""))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -25,40 +26,48 @@ _PATCH_TYPES = (
 _RETURNS_OBJECT = ("pods", "services", "serviceaccounts", "resourcequotas", "namespaces")
 
 
-async def collection(store: Store, request: web.Request, where: Target) -> web.StreamResponse:
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What the verbs work on; `warn` names what of an object will have no effect."""
+
+    store: Store
+    warn: Callable[[Obj], list[str]]
+
+
+async def collection(cluster: Cluster, request: web.Request, where: Target) -> web.StreamResponse:
     """A request without a name."""
     match request.method:
         case "GET" if negotiation.flag(request, "watch"):
-            return await _watch(store, request, where)
+            return await _watch(cluster, request, where)
         case "GET":
-            return _list(store, request, where)
+            return _list(cluster, request, where)
         case "POST" if where.namespace or not where.resource.namespaced:
-            return await _create(store, request, where)
+            return await _create(cluster, request, where)
         case "DELETE" if where.namespace or not where.resource.namespaced:
-            return await _delete_collection(store, request, where)
+            return await _delete_collection(cluster, request, where)
     raise errors.method_not_allowed()
 
 
-async def item(store: Store, request: web.Request, where: Target) -> web.StreamResponse:
+async def item(cluster: Cluster, request: web.Request, where: Target) -> web.StreamResponse:
     """A request on one named object, or its status."""
     match request.method:
         case "GET" if negotiation.flag(request, "watch"):
-            return await _watch(store, request, where)
+            return await _watch(cluster, request, where)
         case "GET":
-            found = store.get(where.resource.plural, where.namespace, where.name)
+            found = cluster.store.get(where.resource.plural, where.namespace, where.name)
             return as_json(negotiation.one(request, where, found))
         case "PUT":
-            return await _update(store, request, where)
+            return await _update(cluster, request, where)
         case "PATCH":
-            return await _patch(store, request, where)
+            return await _patch(cluster, request, where)
         case "DELETE" if not where.subresource:
-            return await _delete(store, request, where)
+            return await _delete(cluster, request, where)
     raise errors.method_not_allowed()
 
 
-def _list(store: Store, request: web.Request, where: Target) -> web.Response:
-    found = store.list(where.resource.plural, where.namespace, negotiation.test(request, where))
-    meta: Obj = {"resourceVersion": str(store.resource_version)}
+def _list(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
+    found = cluster.store.list(where.resource.plural, where.namespace, negotiation.test(request, where))
+    meta: Obj = {"resourceVersion": str(cluster.store.resource_version)}
     limit, token = negotiation.number(request, "limit"), request.query.get("continue", "")
     if token:
         meta["resourceVersion"], start = _resume(token)
@@ -84,7 +93,7 @@ def _resume(token: str) -> tuple[str, list[str]]:
     return version, [namespace, name]
 
 
-async def _watch(store: Store, request: web.Request, where: Target) -> web.StreamResponse:
+async def _watch(cluster: Cluster, request: web.Request, where: Target) -> web.StreamResponse:
     test = negotiation.test(request, where)
     if where.name:
         name, inner = where.name, test
@@ -109,7 +118,7 @@ async def _watch(store: Store, request: web.Request, where: Target) -> web.Strea
     )
     answer.enable_chunked_encoding()
     await answer.prepare(request)
-    async for line in watch.lines(store):
+    async for line in watch.lines(cluster.store):
         await answer.write(line)
     await answer.write_eof()
     return answer
@@ -137,23 +146,23 @@ def _checked(request: web.Request, where: Target, body: Any) -> tuple[Obj, list[
     return obj, [f'unknown field "{path}"' for path in unknown] if mode == "Warn" else []
 
 
-async def _create(store: Store, request: web.Request, where: Target) -> web.Response:
+async def _create(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
     obj, warnings = _checked(request, where, await negotiation.body(request))
     obj["metadata"].pop("managedFields", None)
     defaults.fill(where.resource, obj)
     ownership.note_update(where.resource, obj, None, negotiation.manager(request))
-    made = store.create(where.resource.plural, obj, dry_run=negotiation.dry_run(request))
-    return as_json(negotiation.one(request, where, made), 201, warnings)
+    made = cluster.store.create(where.resource.plural, obj, dry_run=negotiation.dry_run(request))
+    return as_json(negotiation.one(request, where, made), 201, warnings + cluster.warn(made))
 
 
-async def _update(store: Store, request: web.Request, where: Target) -> web.Response:
+async def _update(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
     obj, warnings = _checked(request, where, await negotiation.body(request))
-    old = store.get(where.resource.plural, where.namespace, where.name)
-    return _write(store, request, where, obj, old, warnings)
+    old = cluster.store.get(where.resource.plural, where.namespace, where.name)
+    return _write(cluster, request, where, obj, old, warnings)
 
 
 def _write(
-    store: Store, request: web.Request, where: Target, obj: Obj, old: Obj, warnings: list[str]
+    cluster: Cluster, request: web.Request, where: Target, obj: Obj, old: Obj, warnings: list[str]
 ) -> web.Response:
     if obj["metadata"].get("name") != where.name:
         name = obj["metadata"].get("name", "")
@@ -165,19 +174,19 @@ def _write(
         obj["metadata"]["managedFields"] = []
     else:
         ownership.note_update(where.resource, obj, old, negotiation.manager(request), where.subresource)
-    made = store.update(
+    made = cluster.store.update(
         where.resource.plural,
         obj,
         subresource=where.subresource,
         dry_run=negotiation.dry_run(request),
     )
-    return as_json(negotiation.one(request, where, made), 200, warnings)
+    return as_json(negotiation.one(request, where, made), 200, warnings + cluster.warn(made))
 
 
-async def _patch(store: Store, request: web.Request, where: Target) -> web.Response:
+async def _patch(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
     kind, body = where.resource, await negotiation.body(request)
     if request.content_type == "application/apply-patch+yaml":
-        return _apply(store, request, where, body)
+        return _apply(cluster, request, where, body)
     recipes: dict[str, Callable[[Obj, Any], Any]] = {
         "application/json-patch+json": patches.json_patch,
         "application/merge-patch+json": patches.merge_patch,
@@ -186,14 +195,14 @@ async def _patch(store: Store, request: web.Request, where: Target) -> web.Respo
     recipe = recipes.get(request.content_type)
     if recipe is None:
         raise errors.unsupported_media_type(request.content_type, ", ".join(_PATCH_TYPES))
-    old = store.get(kind.plural, where.namespace, where.name)
+    old = cluster.store.get(kind.plural, where.namespace, where.name)
     if request.content_type != "application/json-patch+json" and not isinstance(body, dict):
         raise errors.bad_request("the patch is no object")
     obj, warnings = _checked(request, where, clone(recipe(old, body)))
-    return _write(store, request, where, obj, old, warnings)
+    return _write(cluster, request, where, obj, old, warnings)
 
 
-def _apply(store: Store, request: web.Request, where: Target, body: Any) -> web.Response:
+def _apply(cluster: Cluster, request: web.Request, where: Target, body: Any) -> web.Response:
     kind, named = where.resource, request.query.get("fieldManager", "")
     if not named:
         why = "fieldManager: Required value: is required for apply patch"
@@ -202,22 +211,22 @@ def _apply(store: Store, request: web.Request, where: Target, body: Any) -> web.
     if config["metadata"].pop("managedFields", None):
         raise errors.bad_request("metadata.managedFields must be nil")
     config["metadata"].setdefault("name", where.name)
-    live = store.find(kind.plural, where.namespace, where.name)
+    live = cluster.store.find(kind.plural, where.namespace, where.name)
     force, dry_run = negotiation.flag(request, "force"), negotiation.dry_run(request)
     merged = apply.apply(kind, live, config, named, force=force, part=where.subresource)
     if live is None:
-        made = store.create(kind.plural, merged, dry_run=dry_run)
-        return as_json(negotiation.one(request, where, made), 201, warnings)
-    made = store.update(kind.plural, merged, subresource=where.subresource, dry_run=dry_run)
-    return as_json(negotiation.one(request, where, made), 200, warnings)
+        made = cluster.store.create(kind.plural, merged, dry_run=dry_run)
+        return as_json(negotiation.one(request, where, made), 201, warnings + cluster.warn(made))
+    made = cluster.store.update(kind.plural, merged, subresource=where.subresource, dry_run=dry_run)
+    return as_json(negotiation.one(request, where, made), 200, warnings + cluster.warn(made))
 
 
-async def _delete(store: Store, request: web.Request, where: Target) -> web.Response:
+async def _delete(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
     options = await negotiation.body(request) or {}
-    known = store.get(where.resource.plural, where.namespace, where.name)
-    gone = _delete_one(store, request, where, known, options)
+    known = cluster.store.get(where.resource.plural, where.namespace, where.name)
+    gone = _delete_one(cluster, request, where, known, options)
     kind = where.resource
-    if kind.plural in _RETURNS_OBJECT or store.find(kind.plural, where.namespace, where.name):
+    if kind.plural in _RETURNS_OBJECT or cluster.store.find(kind.plural, where.namespace, where.name):
         return as_json(negotiation.one(request, where, gone))
     details = {"name": where.name, "kind": kind.plural, "uid": known["metadata"]["uid"]}
     if kind.group:
@@ -226,7 +235,7 @@ async def _delete(store: Store, request: web.Request, where: Target) -> web.Resp
     return as_json(status | {"details": details})
 
 
-def _delete_one(store: Store, request: web.Request, where: Target, obj: Obj, options: Obj) -> Obj:
+def _delete_one(cluster: Cluster, request: web.Request, where: Target, obj: Obj, options: Obj) -> Obj:
     query = request.query
     policy = options.get("propagationPolicy") or query.get("propagationPolicy", "Background")
     orphan = options.get("orphanDependents", query.get("orphanDependents"))
@@ -236,7 +245,7 @@ def _delete_one(store: Store, request: web.Request, where: Target, obj: Obj, opt
         raise errors.bad_request(f'DeleteOptions: invalid propagationPolicy "{policy}"')
     grace = options.get("gracePeriodSeconds")
     known = options.get("preconditions") or {}
-    return store.delete(
+    return cluster.store.delete(
         where.resource.plural,
         where.namespace,
         obj["metadata"]["name"],
@@ -248,10 +257,10 @@ def _delete_one(store: Store, request: web.Request, where: Target, obj: Obj, opt
     )
 
 
-async def _delete_collection(store: Store, request: web.Request, where: Target) -> web.Response:
+async def _delete_collection(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
     options = await negotiation.body(request) or {}
-    found = store.list(where.resource.plural, where.namespace, negotiation.test(request, where))
+    found = cluster.store.list(where.resource.plural, where.namespace, negotiation.test(request, where))
     for obj in found:
-        _delete_one(store, request, where, obj, options)
-    meta = {"resourceVersion": str(store.resource_version)}
+        _delete_one(cluster, request, where, obj, options)
+    meta = {"resourceVersion": str(cluster.store.resource_version)}
     return as_json(negotiation.many(request, where, found, meta))
