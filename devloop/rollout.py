@@ -22,7 +22,7 @@ from devloop.model import (
     Verdict,
 )
 from devloop.references import digest, same, same_repository
-from devloop.symptoms import GRACE, MISSING_IMAGE, exits, find_symptom, refusal
+from devloop.symptoms import GRACE, MISSING_IMAGE, exits, find_symptom, probe_failure, refusal
 
 # Reasons of `Stuck` after which watching on is useless: the trip starts over from the tree.
 REPLACED = "Replaced"
@@ -222,13 +222,7 @@ def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Ver
     if due:
         return due[0]
     if _deadline_exceeded(snapshot, expected, now):
-        _, reason, message = snapshot.conditions.get("Progressing", ("", "", ""))
-        return Stuck(
-            "ProgressDeadlineExceeded",
-            message if reason == "ProgressDeadlineExceeded" and message else _note(snapshot, expected),
-            evidence=tuple(f"{e.reason}: {e.message}" for e in snapshot.events if e.type == "Warning")[-5:],
-            hint="the new pods run but do not become ready in time: see their log and readinessProbe",
-        )
+        return _late(snapshot, expected)
     waits = [(deadline, stuck) for deadline, stuck in found if deadline is not None]
     if waits:
         deadline, stuck = min(waits, key=lambda wait: wait[0])
@@ -248,6 +242,27 @@ def _deadline_exceeded(snapshot: Snapshot, expected: Expectation, now: float) ->
         return False
     stale = expected.changed and snapshot.since.get("Progressing", expected.patched_at) < expected.patched_at
     return not stale
+
+
+def _late(snapshot: Snapshot, expected: Expectation) -> Stuck:
+    """The progress deadline has passed: told by the probe that keeps failing, if one does."""
+    _, reason, message = snapshot.conditions.get("Progressing", ("", "", ""))
+    pods = own_pods(snapshot, expected.image, expected.ref)
+    waiting = next((pod for pod in pods if not pod.ready), None)
+    probe = probe_failure(snapshot, waiting) if waiting else ""
+    running = [c.name for c in waiting.containers if not c.ready and not c.init] if waiting else []
+    return Stuck(
+        "ProgressDeadlineExceeded",
+        message if reason == "ProgressDeadlineExceeded" and message else _note(snapshot, expected),
+        evidence=tuple(
+            dict.fromkeys(f"{e.reason}: {e.message}" for e in snapshot.events if e.type == "Warning")
+        )[-5:],
+        hint=f"the new pod runs, but its probe keeps failing: {probe}"
+        if probe
+        else "the new pods do not become ready in time: see their log and readinessProbe",
+        pod=waiting.name if waiting else "",
+        container=running[0] if running else "",
+    )
 
 
 def _deadline(snapshot: Snapshot, expected: Expectation) -> float | None:
@@ -335,6 +350,9 @@ def _note(snapshot: Snapshot, expected: Expectation) -> str:
             if container.exit_code and not container.running:
                 count = exits(container)
                 return f"{pod.name}/{container.name} exited with {container.exit_code} ({count} of 3 times)"
+    failing = next((said for pod in pods if not pod.ready and (said := probe_failure(snapshot, pod))), "")
+    if failing:
+        return failing
     if snapshot.updated < snapshot.replicas - snapshot.partition:
         return f"{snapshot.updated} of {snapshot.replicas} pods have the new template"
     if snapshot.current > snapshot.updated:
