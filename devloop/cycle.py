@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from devloop.errors import DevloopError, PlatformError
+from devloop.errors import DevloopError, PlatformError, StageError
 from devloop.events import ImageBuilt, ImageLoaded
 from devloop.follow import follow
 from devloop.model import (
@@ -57,18 +57,21 @@ async def trip(
         if any(feed.latest.hold == fingerprint.digest for feed in feeds):
             return Held(fingerprint, watch.timing())
         carried = bool(feeds) and all(carries(feed.latest, service.image, ref) for feed in feeds)
-        if carried and _ready(service, ref, found, feeds, world):
+        touched = carried and await world.installer.install(service, ref)
+        if carried and not touched and _ready(service, ref, found, feeds, world):
             return Unchanged(fingerprint, ref, watch.timing(), await _url(feeds, world))
 
         image = found or await _build(service, fingerprint, parent, world, watch)
         with watch.time("load"):
             loaded = await world.loader.load(image)
-            world.emit(ImageLoaded(service.name, ref, loaded.how, loaded.sent, loaded.skipped))
-        if carried:
+        world.emit(ImageLoaded(service.name, ref, loaded.how, loaded.sent, loaded.skipped))
+        if carried and not touched:
             revisions = tuple(_standing(feed, ref) for feed in feeds)
         else:
             with watch.time("patch"):
-                await world.installer.install(service, loaded)
+                if not touched:
+                    missing = any(not feed.latest.exists for feed in feeds)
+                    await world.installer.install(service, ref, missing=missing)
                 revisions = await _patch(service, loaded, feeds, world)
         if patched is not None:
             patched.set()
@@ -81,7 +84,8 @@ async def trip(
             return Unchanged(fingerprint, ref, watch.timing(), url)
         return Live(fingerprint, Rollout(loaded, revisions, pods), watch.timing(), image, loaded, url)
     except DevloopError as error:
-        return Failed(watch.stage, error, watch.timing(), fingerprint, change.paths)
+        stage = error.stage if isinstance(error, StageError) else watch.stage
+        return Failed(stage, error, watch.timing(), fingerprint, change.paths)
 
 
 def _ready(service: Service, ref: str, found: Image | None, feeds: Sequence[Feed], world: World) -> bool:

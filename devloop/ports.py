@@ -119,8 +119,9 @@ class Cluster(Protocol):
 class Installer(Protocol):
     """Manifests and releases: what must be in the cluster before there is a target to PATCH."""
 
-    async def install(self, service: Service, loaded: LoadedImage) -> None:
-        """Write what is missing or changed, with the live tags, as far as its images are loaded.
+    async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
+        """Write what changed since the last time, or is `missing`, with the live tags, as far as its
+        images are loaded; `ref` is loaded from now on. True if anything in the cluster changed.
 
         Raises ConfigError, PatchError, PlatformError.
         """

@@ -114,8 +114,9 @@ class FakeWorld:
         return LoadedImage(image, ("node",), "shared")
 
     # Installer
-    async def install(self, service: Service, loaded: LoadedImage) -> None:
+    async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
         await anyio.lowlevel.checkpoint()
+        return False
 
     # Cluster
     @asynccontextmanager

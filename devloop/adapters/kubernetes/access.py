@@ -175,5 +175,5 @@ def _pem(entry: Mapping[str, Any], key: str) -> str | None:
     """The PEM text behind `<key>-data` (base64) or the file that `<key>` names; data wins, as in kubectl."""
     data, path = entry.get(f"{key}-data"), entry.get(key)
     if data:
-        return base64.b64decode(data, validate=False).decode()
+        return base64.b64decode("".join(str(data).split()), validate=True).decode()
     return Path(path).read_text() if path else None

@@ -125,8 +125,8 @@ class KubernetesCluster:
     async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
         return await read_last_words(self.client, target.namespace, pod, container, lines)
 
-    def logs(self, target: Target, pod: str, container: str) -> AsyncIterator[str]:
-        return follow_log(self.client, target.namespace, pod, container)
+    def logs(self, target: Target, pod: str, container: str, *, from_now: bool = False) -> AsyncIterator[str]:
+        return follow_log(self.client, target.namespace, pod, container, from_now=from_now)
 
     async def url(self, target: Target) -> str | None:
         view = self._views.get(target.namespace)
@@ -138,8 +138,10 @@ class KubernetesCluster:
         node_ip = next((node.internal_ip for node in await self.nodes() if node.internal_ip), "")
         return await find_url(self.client, self.platform, target.namespace, labels, node_ip)
 
-    async def apply(self, paths: Sequence[Path], refs: Sequence[str]) -> tuple[str, ...]:
-        return await self._applier.apply(paths, refs)
+    async def apply(
+        self, paths: Sequence[Path], refs: Sequence[str], withheld: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        return await self._applier.apply(paths, refs, withheld)
 
     async def nodes(self) -> tuple[NodeFacts, ...]:
         """Every node, read once and again after an outage. Raises PlatformError."""

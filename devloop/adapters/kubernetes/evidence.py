@@ -41,8 +41,10 @@ async def read_last_words(
     return ()
 
 
-async def follow_log(client: Client, namespace: str, pod: str, container: str) -> AsyncIterator[str]:
-    """Every line from the container's start, until it ends or its pod is gone.
+async def follow_log(
+    client: Client, namespace: str, pod: str, container: str, *, from_now: bool = False
+) -> AsyncIterator[str]:
+    """Every line from the container's start, or from now, until it ends or its pod is gone.
 
     A cut connection is taken up where it was cut. Raises nothing but what cancels it.
     """
@@ -51,6 +53,8 @@ async def follow_log(client: Client, namespace: str, pod: str, container: str) -
         params = {"container": container, "follow": "true", "timestamps": "true"}
         if last:
             params["sinceTime"] = _whole_seconds(last)
+        elif from_now:
+            params["tailLines"] = "0"
         try:
             async with client.lines(_path(namespace, pod), params, silence=None) as answer:
                 async for raw in answer:

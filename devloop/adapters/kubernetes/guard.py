@@ -94,8 +94,10 @@ _PRIVATE = tuple(
 
 
 def _is_near_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Python's is_private also takes documentation and benchmark networks: too much for a guard."""
-    return address.is_loopback or any(address in network for network in _PRIVATE)
+    """Python's is_private also takes documentation and benchmark networks: too much for a guard.
+
+    The unspecified address (0.0.0.0, which k3d writes) connects to this machine."""
+    return address.is_loopback or address.is_unspecified or any(address in network for network in _PRIVATE)
 
 
 def _product(context: Context) -> tuple[str, str]:

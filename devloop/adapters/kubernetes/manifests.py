@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from devloop.adapters.kubernetes.client import APPLY_PATCH, Client, Json, Refused
+from devloop.adapters.kubernetes.inventory import images_of
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.errors import ConfigError, PatchError
 from devloop.references import repository
@@ -113,14 +114,19 @@ class Applier:
         self._namespace = namespace
         self._served: dict[str, dict[str, Resource]] = {}
 
-    async def apply(self, paths: Sequence[Path], refs: Sequence[str]) -> tuple[str, ...]:
-        """ "deployment/web created" or "… configured" for each object that changed.
+    async def apply(
+        self, paths: Sequence[Path], refs: Sequence[str], withheld: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """ "deployment/web created" or "… configured" for each object that changed. Objects that name an
+        image of the `withheld` repositories are left for a later call.
 
         Raises ConfigError, PatchError, PlatformError.
         """
         manifests = read_manifests(paths)
         table = {repository(ref): ref for ref in refs}
-        results = [await self._apply(manifest, table) for manifest in manifests]
+        waiting = {repository(name) for name in withheld}
+        due = [m for m in manifests if waiting.isdisjoint(map(repository, images_of(m.item)))]
+        results = [await self._apply(manifest, table) for manifest in due]
         return tuple(result for result in results if result)
 
     def forget(self) -> None:
