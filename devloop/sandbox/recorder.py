@@ -22,7 +22,7 @@ class Recorder:
         self._known: OrderedDict[tuple[str, ...], tuple[str, str]] = OrderedDict()
 
     def __call__(self, obj: Obj, kind: str, reason: str, message: str, field: str = "") -> None:
-        """`kind` is Normal or Warning, `field` e.g. spec.containers{web}. Never fails: events are a courtesy."""
+        """`kind` is Normal or Warning, `field` e.g. spec.containers{web}. It never fails: a courtesy."""
         key = (obj["metadata"].get("uid", ""), kind, reason, message, field)
         try:
             known = self._known.get(key)

@@ -7,18 +7,31 @@ import asyncio
 from devloop.sandbox.controllers.base import Controller
 from devloop.sandbox.controllers.deployment import Deployments
 from devloop.sandbox.controllers.endpoints import Endpoints
+from devloop.sandbox.controllers.garbage import EventExpiry, GarbageCollector, Namespaces, Quotas
 from devloop.sandbox.controllers.replicaset import ReplicaSets
 from devloop.sandbox.controllers.scheduler import Scheduler
+from devloop.sandbox.controllers.statefulset import StatefulSets
 from devloop.sandbox.options import Options
 from devloop.sandbox.store import Store
 
 __all__ = ["run_all"]
 
+KINDS: tuple[type[Controller], ...] = (
+    Deployments,
+    ReplicaSets,
+    StatefulSets,
+    Scheduler,
+    Endpoints,
+    Namespaces,
+    GarbageCollector,
+    Quotas,
+    EventExpiry,
+)
+
 
 async def run_all(store: Store, options: Options) -> None:
     """Until cancelled. State is in the store alone, so a restart goes on where it was."""
-    kinds: tuple[type[Controller], ...] = (Deployments, ReplicaSets, Scheduler, Endpoints)
-    controllers = [kind(store, options) for kind in kinds]
+    controllers = [kind(store, options) for kind in KINDS]
     async with asyncio.TaskGroup() as group:
         with store.subscribe() as events:
             for controller in controllers:

@@ -67,8 +67,7 @@ class ReplicaSets(Controller):
 
     def _scale(self, owner: Obj, pods: list[Obj]) -> list[Obj]:
         missing = owner["spec"]["replicas"] - len(pods)
-        for _ in range(missing):
-            pods.append(self._create(owner))
+        pods += [self._create(owner) for _ in range(missing)]
         for pod in sorted(pods, key=usefulness)[: max(0, -missing)]:
             delete_quietly(self.store, "pods", pod)
             name = pod["metadata"]["name"]

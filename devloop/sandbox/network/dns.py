@@ -121,8 +121,12 @@ def is_ours(name: str) -> bool:
     return name == ZONE or name.endswith(f".{ZONE}")
 
 
-def host_resolver(text: str) -> str | None:
-    """The first nameserver of a resolv.conf."""
+def host_resolver(config: Path) -> str | None:
+    """The first nameserver of a resolv.conf; None if there is none."""
+    try:
+        text = config.read_text()
+    except OSError:
+        return None
     for line in text.splitlines():
         words = line.split()
         if len(words) > 1 and words[0] == "nameserver":
@@ -209,10 +213,7 @@ def ipaddress_of(name: str) -> ipaddress.IPv4Address:
 
 async def forward(query: bytes) -> bytes | None:
     """Ask the host's resolver; None if it has none or that does not answer."""
-    try:
-        server = host_resolver(Path("/etc/resolv.conf").read_text())
-    except OSError:
-        return None
+    server = host_resolver(Path("/etc/resolv.conf"))
     if server is None:
         return None
     loop = asyncio.get_running_loop()

@@ -112,8 +112,8 @@ def _check_user(pod: Obj, container: Obj, security: Obj, image: Obj) -> None:
         text = f"container has runAsNonRoot and image will run as root {where}"
         raise Problem("CreateContainerConfigError", text)
     if not own.isdigit():
-        text = f"container has runAsNonRoot and image has non-numeric user ({own}), cannot verify user is non-root"
-        raise Problem("CreateContainerConfigError", f"{text} {where}")
+        text = f"container has runAsNonRoot and image has non-numeric user ({own})"
+        raise Problem("CreateContainerConfigError", f"{text}, cannot verify user is non-root {where}")
 
 
 def _host_config(pod: Obj, container: Obj, infra: str, mounts: list[Mount], security: Obj) -> Obj:

@@ -139,7 +139,10 @@ class Pool:
 
     def drop(self, container: str) -> None:
         """A warm one has died."""
-        self._spare = [holder for holder in self._spare if holder.container != container]
+        left = [holder for holder in self._spare if holder.container != container]
+        if len(left) < len(self._spare):
+            self._spare = left
+            self._taken.set()
 
     async def take(self, pod: Obj) -> Holder:
         """A running holder, named for the pod. EngineError if none can be made."""
@@ -157,7 +160,7 @@ class Pool:
     async def run(self) -> None:
         while True:
             self._taken.clear()
-            while len(self._spare) < SPARE:
+            for _ in range(SPARE - len(self._spare)):  # a count: ones that die at once make no storm
                 try:
                     self._spare.append(await self._make())
                 except EngineError:

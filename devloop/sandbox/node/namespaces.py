@@ -65,6 +65,6 @@ async def name_at_birth(container: str, name: str) -> None:
     of the pod's. runc creates the process, waits, and only then runs the program: in that gap, about
     20 ms, the name is set, so the program never sees another.
     """
-    while (pid := _created_pid(container)) is None:
+    while (pid := _created_pid(container)) is None:  # noqa: ASYNC110  nothing tells of it
         await asyncio.sleep(0.002)
     await set_hostname(pid, name)

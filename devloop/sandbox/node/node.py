@@ -257,7 +257,7 @@ class Node(Access):
             except EngineError as error:
                 logger.warning("engine events: %s", error)
             self._report({}, ready=False)
-            while not await self._engine_answers():
+            while not await self._engine_answers():  # noqa: ASYNC110  a dead engine tells nothing
                 await asyncio.sleep(RECONNECT)
             self._report({})
 

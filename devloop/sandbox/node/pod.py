@@ -33,12 +33,14 @@ class Worker:
         self.containers = [Record(spec) for spec in pod["spec"]["containers"]]
         self._parts = parts
         self._scale = parts.options.backoff_scale
-        self._folder = parts.options.state_dir / "pods" / pod["metadata"]["uid"]
-        self._volumes = Volumes(self._folder, parts.store.find, parts.capacity)
+        folder = parts.options.state_dir / "pods" / pod["metadata"]["uid"]
+        claims = parts.options.state_dir / "claims" / pod["metadata"]["namespace"]
+        self._volumes = Volumes(folder, claims, parts.store.find, parts.capacity)
         self._wake = asyncio.Event()
         self._gone = asyncio.Event()
         self._deleted = asyncio.Event()
         self._runner = Runner(parts, self._volumes, self.publish)
+        self._background: list[asyncio.Task[None]] = []
         self._restarts: dict[str, Backoff] = {}
         self._pulls: dict[str, Backoff] = {}
         self._stale: set[str] = set()
@@ -104,7 +106,7 @@ class Worker:
             gone = group.create_task(self._gone.wait())
             await asyncio.wait([stop, gone], return_when=asyncio.FIRST_COMPLETED)
             await self._remove()
-            for task in (stop, gone, *self._watches()):
+            for task in (stop, gone, *self._background):
                 task.cancel()
 
     def publish(self) -> None:
@@ -130,6 +132,7 @@ class Worker:
                 self.pod = written
 
     async def _loop(self) -> None:
+        self.publish()
         while True:
             self._wake.clear()
             try:
@@ -279,26 +282,24 @@ class Worker:
             with suppress(EngineError):  # the loop meets it too, and tells
                 await work
 
-        self._background = [task for task in self._watches() if not task.done()]
+        self._background = [task for task in self._background if not task.done()]
         self._background.append(self._tasks.create_task(guarded(), name=name))
-
-    def _watches(self) -> list[asyncio.Task[None]]:
-        return getattr(self, "_background", [])
 
     async def _stop(self) -> None:
         """The graceful end: hooks and SIGTERM for all at once, the last status, then the API's object."""
         meta = self.pod["metadata"]
         grace = int(meta.get("deletionGracePeriodSeconds", 30))
         address = self.holder.address if self.holder is not None else ""
+        for task in self._background:
+            if task.get_name() == "watch":
+                task.cancel()
         for record in self.records:
             if record.running:
                 self._task(
                     self._runner.kill(self.pod, record, address, f"Stopping container {record.name}", grace),
-                    f"stop {record.name}",
+                    "stop",
                 )
-        await asyncio.gather(
-            *(task for task in self._watches() if (task.get_name() or "").startswith("stop "))
-        )
+        await asyncio.gather(*(task for task in self._background if task.get_name() == "stop"))
         self._stale |= {record.current["Id"] for record in self.records if record.current is not None}
         with suppress(EngineError):
             await self._refresh()

@@ -17,10 +17,11 @@ Payload = dict[str, tuple[bytes, int]]  # relative path -> content, mode
 
 
 class Volumes:
-    """One pod's; everything lies under `folder` and goes with it."""
+    """One pod's: under `folder`, which goes with it, and under `claims`, which stays."""
 
-    def __init__(self, folder: Path, find: Find, capacity: Obj) -> None:
+    def __init__(self, folder: Path, claims: Path, find: Find, capacity: Obj) -> None:
         self._folder = folder
+        self._claims = claims
         self._find = find
         self._capacity = capacity
 
@@ -72,6 +73,8 @@ class Volumes:
     def _path(self, volume: Obj) -> Path:
         if "hostPath" in volume:
             return Path(str(volume["hostPath"]["path"]))
+        if "persistentVolumeClaim" in volume:  # a folder that outlives the pod
+            return self._claims / str(volume["persistentVolumeClaim"]["claimName"])
         return self._folder / "volumes" / str(volume["name"])
 
     def _bind(self, volume: Obj, mount: Obj) -> Mount:
@@ -83,7 +86,7 @@ class Volumes:
                 source.mkdir(parents=True)
                 source.chmod(0o777)
             source = source.resolve()  # a key is a symlink; its file is what gets mounted
-        fixed = not ("hostPath" in volume or "emptyDir" in volume)
+        fixed = not volume.keys() & {"hostPath", "emptyDir", "persistentVolumeClaim"}
         return Mount(source, mount["mountPath"], fixed or bool(mount.get("readOnly")))
 
     def _mount(self, pod: Obj, volume: Obj) -> None:
@@ -151,32 +154,35 @@ def write_atomically(path: Path, payload: Payload, group: int | None = None) -> 
     link = path / "..data"
     if link.exists() and _current(link) == payload:
         return False
-    stamp = f"..{secrets.token_hex(6)}"
+    stamp = path / f"..{secrets.token_hex(6)}"
+    stamp.mkdir()
     for name, (content, mode) in payload.items():
-        target = path / stamp / name
+        target = stamp / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        for folder in target.relative_to(path).parents:
-            (path / folder).chmod(0o755)  # whatever the umask says
         target.write_bytes(content)
-        if group is not None:
-            os.chown(target, -1, group)
+        os.chown(target, -1, -1 if group is None else group)
         target.chmod(mode)
-    (path / stamp).mkdir(mode=0o755, exist_ok=True)
+    for folder in (stamp, *(entry for entry in stamp.rglob("*") if entry.is_dir())):
+        folder.chmod(0o755)  # whatever the umask says
     old = link.resolve() if link.exists() else None
     fresh = path / "..data_tmp"
     fresh.unlink(missing_ok=True)
-    fresh.symlink_to(stamp)
+    fresh.symlink_to(stamp.name)
     fresh.rename(link)
-    wanted = {Path(name).parts[0] for name in payload}
-    for name in wanted:
-        if not (path / name).is_symlink():
-            (path / name).symlink_to(Path("..data", name))
-    for entry in path.iterdir():
-        if entry.name not in wanted and not entry.name.startswith(".."):
-            entry.unlink()
+    _show(path, {Path(name).parts[0] for name in payload})
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
     return True
+
+
+def _show(path: Path, names: set[str]) -> None:
+    """One link per top-level name into ..data, and no others."""
+    for name in names:
+        if not (path / name).is_symlink():
+            (path / name).symlink_to(Path("..data", name))
+    for entry in path.iterdir():
+        if entry.name not in names and not entry.name.startswith(".."):
+            entry.unlink()
 
 
 def _current(link: Path) -> Payload:
