@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from devloop.adapters.filesource import Batch, Roots, Source
 from devloop.adapters.mounts import silent_type
 from devloop.events import Emit, Notice, WatchBatch, WatchOverflow
+from devloop.ignore import is_editor_temporary
 from devloop.model import Change
 from devloop.stopwatch import Clock
 
@@ -115,6 +116,8 @@ class Watcher:
         self._group: TaskGroup | None = None
         self._sources: anyio.CancelScope | None = None
         self._wake = anyio.Event()
+        self._arming = anyio.Lock()
+        self._told: set[Path] = set()
 
     async def run(
         self, deliver: Deliver, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -148,10 +151,11 @@ class Watcher:
     async def _arm(self) -> None:
         """Start sources for the interests of now, then end the ones before: events overlap, none is lost."""
         assert self._group is not None
-        before = self._sources
-        self._sources = await self._group.start(self._serve)
-        if before is not None:
-            before.cancel()
+        async with self._arming:
+            before = self._sources
+            self._sources = await self._group.start(self._serve)
+            if before is not None:
+                before.cancel()
 
     async def _serve(self, *, task_status: TaskStatus[anyio.CancelScope]) -> None:
         with anyio.CancelScope() as scope:
@@ -179,7 +183,8 @@ class Watcher:
 
     def _must_poll(self, path: Path) -> bool:
         kind = silent_type(path)
-        if kind is not None:
+        if kind is not None and path not in self._told:
+            self._told.add(path)
             message = (
                 f"{path} lies on {kind}, which tells nothing of changes: it is looked at again and again"
             )
@@ -260,7 +265,7 @@ class _Ear:
         if path in self.interest.files:
             return True
         inside = any(path.is_relative_to(folder) for folder in self.interest.folders)
-        return inside and self.interest.concerns(path)
+        return inside and not is_editor_temporary(path.name) and self.interest.concerns(path)
 
     def _touches(self, folder: Path) -> bool:
         """May the folder's coming or going matter? A root, a folder above one, or one that is entered."""

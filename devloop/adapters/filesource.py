@@ -60,6 +60,7 @@ async def in_thread(work: Callable[[threading.Event], T]) -> T:
 
     async with anyio.create_task_group() as group:
         group.start_soon(tell)
-        result = await anyio.to_thread.run_sync(work, stop)
+        # A limiter of its own: nobody else's slow threads hold up the watcher.
+        result = await anyio.to_thread.run_sync(work, stop, limiter=anyio.CapacityLimiter(1))
         group.cancel_scope.cancel()
     return result

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskStatus
 from watchfiles import Change, awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
@@ -22,27 +23,27 @@ class Watchfiles:
 
     async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:
         """Report batches; a broken watcher (a name that is not UTF-8 is enough) is made again."""
-        started = False
+        status = task_status
         while True:
             stop = anyio.Event()
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(_set_when_cancelled, stop)
-                    changes = awatch(
-                        *self._watched(), watch_filter=None, step=STEP, rust_timeout=0, stop_event=stop
-                    )
-                    if not started:
-                        task_status.started()
-                        started = True
-                    async for batch in changes:
-                        if gone := self._report(batch, seen):
-                            stop.set()
-                            _ = gone
-                    group.cancel_scope.cancel()
+                    group.start_soon(self._pump, seen, stop, group.cancel_scope)
+                    # The pump has run up to its first wait now, and its watches are in place.
+                    await anyio.lowlevel.checkpoint()
+                    status.started()
+                    status = anyio.TASK_STATUS_IGNORED
             except* (WatchfilesRustInternalError, OSError):
-                pass
-            await anyio.sleep(RETRY)
+                await anyio.sleep(RETRY)
             seen(Batch(0, {}, frozenset(), "the watcher had to be made again"))
+
+    async def _pump(self, seen: Callable[[Batch], None], stop: anyio.Event, scope: anyio.CancelScope) -> None:
+        watched = self._watched()
+        async for batch in awatch(*watched, watch_filter=None, step=STEP, rust_timeout=0, stop_event=stop):
+            if self._report(batch, seen):
+                break
+        scope.cancel()
 
     def _watched(self) -> list[Path]:
         """Existing folders only: the parent of a single file or of a root that is not there."""

@@ -11,7 +11,7 @@ import errno
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF
 CONTENT = NAMES | MODIFY | ATTRIB | CLOSE_WRITE
 HEADER = struct.Struct("iIII")
 READ_SIZE = 64 * 1024
+STORM = 0.05  # seconds that a flood of events gets to pass before all watches are set again
 
 SYSCTL_WATCHES = "sudo sysctl fs.inotify.max_user_watches=1048576"
 SYSCTL_INSTANCES = "sudo sysctl fs.inotify.max_user_instances=1024"
@@ -121,6 +122,7 @@ class Inotify:
         """Set the watches that the events ask for, then report: what is reported is watched already."""
         found = _Found()
         if turn.lost:
+            await anyio.sleep(STORM)
             found = await in_thread(self._arm_everything)
             lost = "the kernel's event queue overflowed (fs.inotify.max_queued_events)"
             seen(Batch(turn.events, {}, frozenset(), lost))
@@ -152,8 +154,10 @@ class Inotify:
 
     def _event(self, turn: _Turn, folder: str, mask: int, name: str) -> None:
         if not name:
-            if mask & (DELETE_SELF | MOVE_SELF | UNMOUNT) and folder in self._roots:
+            if folder in self._roots and mask & (DELETE_SELF | MOVE_SELF | UNMOUNT):
                 turn.roots.add(folder)
+            elif folder in self._tree and mask & UNMOUNT:
+                turn.gone.add(folder)
             return
         path = f"{folder}/{name}" if folder != "/" else f"/{name}"
         if path in self._anchors and mask & NAMES:
@@ -185,25 +189,21 @@ class Inotify:
     # --- arming ---------------------------------------------------------------------------------
 
     def _arm_everything(self, stop: threading.Event) -> _Found:
-        """All watches from the names on: what the maps say may be stale."""
-        for path in tuple(self._tree):
-            if path not in self._roots and not os.path.isdir(path):  # noqa: PTH112
-                self._disarm(path)
         return self._arm_again((), set(self._roots), stop)
 
-    def _arm_again(self, grown: Iterable[str], roots: Iterable[str], stop: threading.Event) -> _Found:
+    def _arm_again(self, grown: Iterable[str], roots: Collection[str], stop: threading.Event) -> _Found:
         found = _Found()
         try:
             for anchor in self._anchors:
                 if anchor not in self._roots:
-                    whole = anchor in self._file_folders
-                    self._watch(anchor, CONTENT if whole else NAMES)
+                    self._watch(anchor, CONTENT if anchor in self._file_folders else NAMES)
             for root in roots:
                 self._disarm(root)
-                self._arm(root, self._roots[root], _Found(), stop)  # all of it is reported as fresh
+            for top, enters in self._overlapping(roots):
+                self._arm(top, enters, _Found(), stop)  # all of it is reported as fresh
             for path in grown:
                 for root, enters in self._roots.items():
-                    if _within(path, root):
+                    if _within(path, root) and enters(Path(path)):
                         self._arm(path, enters, found, stop)
         except OSError as error:
             if error.errno != errno.ENOSPC:
@@ -211,21 +211,31 @@ class Inotify:
             found.limit = Limit("the limit of watched folders is reached", SYSCTL_WATCHES)
         return found
 
+    def _overlapping(self, tops: Collection[str]) -> Iterator[tuple[str, Callable[[Path], bool]]]:
+        """Where to arm for each root that reaches into one of `tops`: roots may lie within roots."""
+        for root, enters in self._roots.items():
+            if any(_within(root, top) for top in tops):
+                yield root, enters
+            else:
+                for top in tops:
+                    if _within(top, root) and enters(Path(top)):
+                        yield top, enters
+
     def _arm(self, top: str, enters: Callable[[Path], bool], found: _Found, stop: threading.Event) -> None:
         """Watch first, list second: what appears in between is reported, twice at worst."""
         waiting = [top]
         while waiting and not stop.is_set():
             folder = waiting.pop()
-            if folder != top and not enters(Path(folder)):
-                continue
             if not self._watch(folder, CONTENT):
                 continue
             self._tree.add(folder)
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
+                        if stop.is_set():
+                            return
                         found.paths.append(entry.path)
-                        if entry.is_dir(follow_symlinks=False):
+                        if entry.is_dir(follow_symlinks=False) and enters(Path(entry.path)):
                             waiting.append(entry.path)
             except OSError:
                 continue  # gone again, or not readable: its parent tells of the change

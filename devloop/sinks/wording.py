@@ -90,7 +90,9 @@ def headline(outcome: Outcome) -> str:
             url = f"  {outcome.url}" if outcome.url else ""
             return f"unchanged: the cluster runs the tree  {outcome.ref}{url}"
         case Failed():
-            return f"FAILED in {outcome.stage} after {trip}: {outcome.error.reason}"
+            reason = outcome.error.reason
+            said = f": {reason}" if reason not in ("Failed", "Error") else ""
+            return f"FAILED in {outcome.stage} after {trip}{said}"
         case Superseded():
             return f"superseded in {outcome.stage} after {trip} by a newer change"
         case Held():
