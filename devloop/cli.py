@@ -98,18 +98,15 @@ def main(ctx: click.Context, /, **given: Any) -> None:
     ctx.obj = given
 
 
-def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Path, Config, Path | None]:
-    """The config file, its content with the overrides in place, and the kubeconfig option."""
+def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Path | None]:
+    """The config with the overrides in place, and the kubeconfig option."""
     from devloop import config as configs
 
     chosen = {key: value if value is not None else ctx.obj.get(key) for key, value in given.items()}
     path = chosen["config_path"] or configs.find(Path.cwd())
     config = configs.load(path)
-    return (
-        path,
-        configs.override(config, context=chosen["context"], namespace=chosen["namespace"]),
-        chosen["kubeconfig"],
-    )
+    config = configs.override(config, context=chosen["context"], namespace=chosen["namespace"])
+    return config, chosen["kubeconfig"]
 
 
 def _service_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -148,10 +145,10 @@ def watch(
 
     Metrics are served at metrics.listen of config.yaml [default: 127.0.0.1:9100].
     """
-    from devloop import wiring
+    from devloop import run
 
-    path, config, kubeconfig = _loaded(ctx, given)
-    sys.exit(wiring.watch(path, config, kubeconfig, services, logs=not no_logs, log_format=log_format))
+    config, kubeconfig = _loaded(ctx, given)
+    sys.exit(run.watch(config, kubeconfig, services, logs=not no_logs, log_format=log_format))
 
 
 @main.command()
@@ -175,14 +172,10 @@ def once(
     Exit code: 0 all live or unchanged, 1 a stage failed, 2 config or usage, 3 platform not reachable or
     held by another devloop, 130 interrupted.
     """
-    from devloop import wiring
+    from devloop import run
 
-    path, config, kubeconfig = _loaded(ctx, given)
-    sys.exit(
-        wiring.once(
-            path, config, kubeconfig, services, as_json=as_json, rebuild=rebuild, log_format=log_format
-        )
-    )
+    config, kubeconfig = _loaded(ctx, given)
+    sys.exit(run.once(config, kubeconfig, services, as_json=as_json, rebuild=rebuild, log_format=log_format))
 
 
 @main.command()
@@ -195,10 +188,10 @@ def status(ctx: click.Context, /, services: tuple[str, ...], as_json: bool, **gi
 
     Exit code: 0 every service is live, 1 one is not, 2 config or usage, 3 platform not reachable.
     """
-    from devloop import wiring
+    from devloop import run
 
-    path, config, kubeconfig = _loaded(ctx, given)
-    sys.exit(wiring.status(path, config, kubeconfig, services, as_json=as_json))
+    config, kubeconfig = _loaded(ctx, given)
+    sys.exit(run.status(config, kubeconfig, services, as_json=as_json))
 
 
 @main.command()

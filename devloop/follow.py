@@ -12,7 +12,7 @@ import anyio
 
 from devloop.errors import OvertakenError, RolloutError, StageError, TargetMissingError
 from devloop.events import Notice, PodExited, RolloutPhase
-from devloop.model import LoadedImage, PodView, Progressing, Revision, Service, Snapshot, Stuck
+from devloop.model import LoadedImage, PodView, Progressing, Ready, Revision, Service, Snapshot, Stuck
 from devloop.ports import Feed, World
 from devloop.rollout import (
     MISSING,
@@ -60,11 +60,9 @@ async def follow(
         for snapshot, verdict in zip(snapshots, verdicts, strict=True):
             if isinstance(verdict, Stuck):
                 raise await _stuck(snapshot, verdict, world)
-        waiting = [v for v in verdicts if isinstance(v, Progressing)]
+        waiting = [verdict for verdict in verdicts if isinstance(verdict, Progressing)]
         if not waiting:
-            return tuple(
-                pod for verdict in verdicts if not isinstance(verdict, Progressing) for pod in verdict.pods
-            )
+            return tuple(pod for verdict in verdicts if isinstance(verdict, Ready) for pod in verdict.pods)
         deadlines = [v.deadline for v in waiting if v.deadline is not None]
         await any_newer(feeds, snapshots, min(deadlines) - now if deadlines else None)
 

@@ -49,6 +49,7 @@ class Worker:
         self.outcome: Outcome | None = None  # of the last trip
         self._world = world
         self._feeds: Sequence[Feed] = ()
+        self._connected = anyio.Event()
         self._parent: Image | None = None
         self._pace = Pace()
         self._reversals = Reversals()
@@ -66,7 +67,13 @@ class Worker:
                 await stack.enter_async_context(self._world.cluster.feed(target))
                 for target in self.service.targets
             ]
+            self._connected.set()
             yield
+
+    async def feeds(self) -> Sequence[Feed]:
+        """What shows the targets, as soon as the worker is connected."""
+        await self._connected.wait()
+        return self._feeds
 
     async def run(self) -> None:
         """Trips for ever, from the inbox. Raises PlatformError if the cluster cannot be reached at first."""

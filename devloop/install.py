@@ -1,0 +1,90 @@
+"""Plain manifests as the `Installer` port: applied when they changed, or when a target is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from devloop.events import Applied, Emit
+from devloop.model import Service
+from devloop.ports import Cluster
+
+Files = Callable[[], Sequence[Path]]
+
+
+class Manifests:
+    """Knows which images are loaded, and holds back every object whose image is not.
+
+    `memory` is a file in the state directory that says what was applied last to `where` (server and
+    namespace): what did not change is not applied again, so that hand-made changes stay.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        services: Sequence[Service],
+        cluster: Cluster,
+        emit: Emit,
+        memory: Path,
+        where: str,
+    ) -> None:
+        self._files, self._cluster, self._emit = files, cluster, emit
+        self._memory, self._where = memory, where
+        self._images = {service.image for service in services}
+        self._refs: dict[str, str] = {}
+        self._lock = anyio.Lock()
+
+    async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
+        """As the port says; also applies what another service's image held back."""
+        self._refs[service.image] = ref
+        return await self.settle(missing=missing)
+
+    async def settle(self, *, missing: bool = False) -> bool:
+        """Apply if the files changed since the last time, or if told that something is `missing`.
+
+        Raises ConfigError, PatchError, PlatformError.
+        """
+        async with self._lock:
+            files = tuple(self._files())
+            if not files:
+                return False
+            digest = await anyio.to_thread.run_sync(_digest, files)
+            if not missing and self._applied() == digest:
+                return False
+            withheld = tuple(self._images - self._refs.keys())
+            changed = await self._cluster.apply(files, tuple(self._refs.values()), withheld)
+            if not withheld:
+                self._remember(digest)
+            if changed:
+                self._emit(Applied("manifests", changed))
+            return bool(changed)
+
+    def _applied(self) -> str:
+        return self._read().get(self._where, "")
+
+    def _read(self) -> dict[str, str]:
+        try:
+            known = json.loads(self._memory.read_text())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def _remember(self, digest: str) -> None:
+        known = {**self._read(), self._where: digest}
+        self._memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = self._memory.with_suffix(".new")
+        beside.write_text(json.dumps(known))
+        beside.replace(self._memory)
+
+
+def _digest(files: Sequence[Path]) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        total.update(str(file).encode(errors="surrogateescape") + b"\0")
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()

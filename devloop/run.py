@@ -1,0 +1,177 @@
+"""`watch`, `once` and `status` as the command line calls them: sinks chosen, session opened, exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from devloop import __version__, engine
+from devloop import config as configs
+from devloop.config import Config
+from devloop.errors import DevloopError, PlatformError
+from devloop.events import Emit, Notice
+from devloop.model import Failed, Held, Outcome, Superseded
+from devloop.podlogs import follow_logs
+from devloop.sinks.concealing import Conceal, concealer, known_values
+from devloop.stopwatch import Clock
+from devloop.watching import Interest, Watcher
+from devloop.wiring import Fan, Session, chosen, opened
+from devloop.worker import Worker
+
+INTERRUPTED = 130
+Companion = Callable[[], Coroutine[Any, Any, None]]
+
+
+def once(
+    config: Config,
+    kubeconfig: Path | None,
+    names: Sequence[str],
+    *,
+    as_json: bool,
+    rebuild: bool,
+    log_format: str,
+) -> int:
+    """Bring the cluster to the tree; the exit code."""
+    from devloop.sinks import summary
+
+    clock, fan, conceal = Clock(), Fan(), _conceal(config, names)
+    outcomes: dict[str, Outcome] = {}
+
+    async def work() -> None:
+        salt = str(clock.now()) if rebuild else ""
+        async with opened(config, kubeconfig, names, fan, clock, salt=salt) as session:
+            outcomes.update(await engine.once(session.workers, clock))
+            await session.manifests.settle()
+
+    with ExitStack() as stack:
+        _show(stack, fan, config, names, clock, conceal, log_format=log_format, machine=as_json, logs=False)
+        try:
+            interrupted = anyio.run(engine.until_interrupted, work)
+        except DevloopError as error:
+            if as_json:
+                print(summary.error_as_json(error, dict.fromkeys(_names(config, names)), conceal))
+            raise
+    if interrupted:
+        return INTERRUPTED
+    print(summary.as_json(outcomes, conceal) if as_json else summary.as_table(outcomes))
+    return exit_code(outcomes.values())
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """0 all live or unchanged, 3 where only platforms were in the way, else 1."""
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed | Superseded | Held)]
+    errors = [outcome.error for outcome in failed if isinstance(outcome, Failed)]
+    if not failed or all(isinstance(outcome, Held) for outcome in failed):
+        return 0
+    return 3 if errors and all(isinstance(error, PlatformError) for error in errors) else 1
+
+
+def watch(
+    config: Config, kubeconfig: Path | None, names: Sequence[str], *, logs: bool, log_format: str
+) -> int:
+    """Until a signal ends it; the exit code."""
+    from devloop.sinks.journal import Journal
+    from devloop.sinks.metrics import Metrics
+    from devloop.sinks.status import StatusBoard
+    from devloop.sinks.web import Web, open_listener
+
+    clock, fan, conceal = Clock(), Fan(), _conceal(config, names)
+    host, port = config.metrics.address
+    with ExitStack() as stack:
+        listener = open_listener(host, port)
+        stack.callback(listener.close)
+        served = _names(config, names)
+        metrics = Metrics(__version__, served)
+        board = StatusBoard(
+            __version__, config.path, configs.project_id(config.path), served, clock.now(), conceal
+        )
+        journal = stack.enter_context(Journal(configs.state_dir(config.path), clock, conceal))
+        fan.sinks += [metrics, board, journal]
+        web = Web(listener, host, metrics.render, board.answer)
+        redraw = _show(
+            stack, fan, config, names, clock, conceal, log_format=log_format, machine=False, logs=logs
+        )
+
+        async def work() -> None:
+            async with opened(config, kubeconfig, names, fan, clock) as session:
+                fan(Notice("", "info", f"metrics on {web.url}/metrics"))
+                companions: list[Companion] = [web.run, *redraw, partial(_watch_files, session, clock, fan)]
+                if logs:
+                    companions += [partial(_pod_logs, session, worker) for worker in session.workers]
+                await engine.watch(session.workers, clock, companions)
+
+        anyio.run(engine.until_interrupted, work)
+    return INTERRUPTED
+
+
+async def _pod_logs(session: Session, worker: Worker) -> None:
+    feeds = await worker.feeds()
+    await follow_logs(worker.service.name, feeds, session.cluster, session.world.emit)
+
+
+async def _watch_files(session: Session, clock: Clock, emit: Emit) -> None:
+    """File events to the inboxes of the services they concern."""
+    inboxes = {worker.service.name: worker.inbox for worker in session.workers}
+    watcher = Watcher(_interests(session), clock, emit)
+    await watcher.run(lambda name, change: inboxes[name].put(change))
+
+
+def _interests(session: Session) -> list[Interest]:
+    trees = session.fingerprinter
+    return [
+        Interest(
+            service.name,
+            tuple(sorted(trees.paths_of_interest(service))),
+            frozenset({service.build.dockerfile}),
+            partial(trees.concerns, service),
+            lambda folder: True,
+        )
+        for service in session.services
+    ]
+
+
+def _names(config: Config, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(service.name for service in chosen(config, names))
+
+
+def _conceal(config: Config, names: Sequence[str]) -> Conceal:
+    return concealer(known_values(chosen(config, names), os.environ))
+
+
+def _show(
+    stack: ExitStack,
+    fan: Fan,
+    config: Config,
+    names: Sequence[str],
+    clock: Clock,
+    conceal: Conceal,
+    *,
+    log_format: str,
+    machine: bool,
+    logs: bool,
+) -> list[Companion]:
+    """The sink that people read: living lines on a terminal, else plain or JSON lines."""
+    stream = sys.stderr if machine else sys.stdout
+    if log_format == "json":
+        from devloop.sinks.plain import JsonLines
+
+        fan.sinks.append(JsonLines(stream, clock, conceal, logs=logs))
+        return []
+    if stream.isatty():
+        from devloop.sinks.console import Terminal
+
+        terminal = Terminal(_names(config, names), config.root, clock, conceal, logs=logs, stream=stream)
+        stack.enter_context(terminal)
+        fan.sinks.append(terminal)
+        return [terminal.run]
+    from devloop.sinks.plain import Plain
+
+    fan.sinks.append(Plain(stream, config.root, conceal, logs=logs))
+    return []

@@ -1,0 +1,157 @@
+"""Config to adapters and sinks: the only place that names concrete ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from devloop import config as configs
+from devloop.adapters.bases import EngineBases
+from devloop.adapters.builder import ImageBuilder
+from devloop.adapters.choice import RouteChoice
+from devloop.adapters.digest import Digests
+from devloop.adapters.endpoint import Endpoint, current
+from devloop.adapters.engine import Engine
+from devloop.adapters.kubernetes.cluster import KubernetesCluster
+from devloop.adapters.kubernetes.kubeconfig import find_files
+from devloop.adapters.loader import ClusterLoader
+from devloop.adapters.lock import Owner, hold
+from devloop.adapters.nodes import platform_of
+from devloop.config import Config
+from devloop.errors import ConfigError
+from devloop.events import Emit, Event
+from devloop.fingerprint import TreeFingerprinter
+from devloop.install import Manifests
+from devloop.model import Service
+from devloop.ports import World
+from devloop.statcache import StatCache
+from devloop.stopwatch import Clock
+from devloop.worker import Worker
+
+
+class Fan:
+    """Hands every event to every sink, in order."""
+
+    def __init__(self) -> None:
+        self.sinks: list[Emit] = []
+
+    def __call__(self, event: Event) -> None:
+        for sink in self.sinks:
+            sink(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One project on one cluster, wired: what `watch`, `once` and `status` run on."""
+
+    config: Config
+    services: tuple[Service, ...]
+    world: World
+    fingerprinter: TreeFingerprinter
+    cluster: KubernetesCluster
+    manifests: Manifests
+    workers: tuple[Worker, ...]
+
+
+@asynccontextmanager
+async def opened(
+    config: Config,
+    kubeconfig: Path | None,
+    names: Sequence[str],
+    emit: Emit,
+    clock: Clock,
+    *,
+    salt: str = "",
+    locked: bool = True,
+) -> AsyncIterator[Session]:
+    """Connect everything; leaving the block closes it. Raises ConfigError, PlatformError, HeldError."""
+    services = chosen(config, names)
+    state = configs.state_dir(config.path)
+    owner = Owner.here(config.path)
+    environ = dict(os.environ)
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(
+            KubernetesCluster(
+                find_files(str(kubeconfig) if kubeconfig else None, environ),
+                config.cluster.context,
+                owner=owner,
+                clock=clock,
+                emit=emit,
+                namespace=config.cluster.namespace,
+                allow_remote=config.cluster.allow_remote,
+            )
+        )
+        if locked:
+            for service in services:
+                for target in service.targets:
+                    stack.enter_context(hold(runtime_dir(), cluster.platform.server, target, owner))
+
+        async def builder_endpoint() -> Endpoint:
+            return current(environ)
+
+        docker = Engine(builder_endpoint, role="build engine")
+        stack.push_async_callback(docker.aclose)
+        digests = Digests(docker)
+        route = RouteChoice(
+            docker,
+            digests,
+            config.cluster.context,
+            cluster.platform.product,
+            cluster.platform.profile,
+            environ,
+            load=config.cluster.load,
+            engine=config.cluster.engine,
+        )
+        stack.push_async_callback(route.aclose)
+
+        async def platform() -> str:
+            return platform_of(await cluster.nodes())
+
+        fingerprinter = TreeFingerprinter(
+            EngineBases(docker, digests, emit, environ),
+            StatCache(state / "stat.sqlite"),
+            platform,
+            salts={service.name: salt for service in services if salt},
+        )
+        stack.push_async_callback(fingerprinter.close)
+        manifests = Manifests(
+            config.manifest_files,
+            services,
+            cluster,
+            emit,
+            state / "manifests.json",
+            f"{cluster.platform.server} {config.cluster.namespace}",
+        )
+        world = World(
+            fingerprinter,
+            ImageBuilder(docker, digests, fingerprinter, configs.project_id(config.path), emit, environ),
+            ClusterLoader(docker, digests, cluster.nodes, route, emit),
+            cluster,
+            manifests,
+            emit,
+            clock,
+        )
+        workers = tuple(Worker(service, world) for service in services)
+        yield Session(config, services, world, fingerprinter, cluster, manifests, workers)
+
+
+def chosen(config: Config, names: Sequence[str]) -> tuple[Service, ...]:
+    """The services named on the command line, all if none. Raises ConfigError."""
+    services = config.services()
+    unknown = [name for name in names if name not in config.by_name]
+    if unknown:
+        raise ConfigError(
+            f"no service {', '.join(unknown)} in {config.path}",
+            reason="UnknownService",
+            hint=f"there are: {', '.join(config.by_name)}",
+        )
+    return tuple(service for service in services if not names or service.name in names)
+
+
+def runtime_dir() -> Path:
+    """Where lock files live: gone with the login or the reboot, like what they speak of."""
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(given) / "devloop" if given else Path(f"/tmp/devloop-{os.getuid()}")
