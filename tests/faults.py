@@ -200,7 +200,7 @@ class Proxy:
                     up_reader, up_writer = await self._connect()
                     self._writers.add(up_writer)
                     pumps.append(asyncio.create_task(self._pump(up_reader, writer, hold)))
-                up_writer.write(head)
+                up_writer.write(self._readdress(head))
                 if b"upgrade:" in head.lower():
                     await self._pump(reader, up_writer, _Hold())
                     return
@@ -211,6 +211,13 @@ class Proxy:
             if up_writer is not None:
                 self._writers.discard(up_writer)
                 up_writer.transport.abort()
+
+    def _readdress(self, head: bytes) -> bytes:
+        """The request with the Host that the upstream expects."""
+        host = urlsplit(self.upstream).netloc or "localhost"
+        first, *fields = head.split(b"\r\n")
+        kept = [line for line in fields if not line.lower().startswith(b"host:")]
+        return b"\r\n".join([first, b"Host: " + host.encode(), *kept])
 
     def _strike(self, method: str, target: str) -> Fault | None:
         for rule in self._rules:

@@ -144,15 +144,12 @@ def _tls(context: Context, certificate: tuple[str, str] | None) -> ssl.SSLContex
     if not context.server.startswith("https"):
         return None
     try:
-        tls = ssl.create_default_context()
+        tls = ssl.create_default_context(cadata=_pem(context.cluster, "certificate-authority"))
         # kubectl is not this strict, and the CAs that local products make do not always pass.
         tls.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
         if context.cluster.get("insecure-skip-tls-verify"):
             tls.check_hostname = False
             tls.verify_mode = ssl.CERT_NONE
-        elif (authority := _pem(context.cluster, "certificate-authority")) is not None:
-            tls = ssl.create_default_context(cadata=authority)
-            tls.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
         if certificate is None:
             public, private = _pem(context.user, "client-certificate"), _pem(context.user, "client-key")
             certificate = (public, private) if public and private else None

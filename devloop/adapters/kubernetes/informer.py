@@ -93,6 +93,9 @@ class Informer:
                 except Expired:
                     self._version = ""
                 except Refused as error:
+                    if error.status == 410:
+                        self._version = ""
+                        continue
                     self._fail(error)
                     await anyio.sleep(REFUSED_SECONDS if self.synced.is_set() else 1.0)
                 except (PlatformError, ConfigError) as error:

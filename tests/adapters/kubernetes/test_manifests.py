@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from devloop.adapters.kubernetes.cluster import KubernetesCluster
+from devloop.adapters.kubernetes.manifests import put_refs, read_manifests
+from devloop.errors import ConfigError, PatchError
+from tests.adapters.kubernetes.objects import (
+    DEPLOYMENTS,
+    SERVICE,
+    TARGET,
+    Api,
+    deployment,
+    loaded,
+    ref,
+)
+
+WEB = f"{DEPLOYMENTS}/web"
+CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "1"}}
+
+
+def write(path: Path, *documents: object) -> Path:
+    path.write_text(yaml.safe_dump_all(documents, explicit_start=True))
+    return path
+
+
+def web_image(item: dict[str, Any]) -> str:
+    return str(item["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+async def test_objects_are_created_then_left_then_configured(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.yaml", deployment(), CONFIG_MAP, None)
+    assert await cluster.apply([path], []) == ("configmap/settings created", "deployment/web created")
+    assert await cluster.apply([path], []) == ()
+    write(path, deployment(), {**CONFIG_MAP, "data": {"a": "2"}})
+    assert await cluster.apply([path], []) == ("configmap/settings configured",)
+
+
+async def test_our_images_get_the_live_reference(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    spec = {
+        "initContainers": [{"name": "migrate", "image": "docker.io/library/todo:1.0"}],
+        "containers": [
+            {"name": "web", "image": "todo:1.0", "imagePullPolicy": "Always"},
+            {"name": "db", "image": "postgres:17", "imagePullPolicy": "Always"},
+        ],
+    }
+    await cluster.apply([write(tmp_path / "a.yaml", deployment(pod_spec=spec))], [ref("1")])
+    found = (await api.get(WEB))["spec"]["template"]["spec"]
+    assert found["initContainers"][0]["image"] == ref("1")
+    assert [(c["image"], c["imagePullPolicy"]) for c in found["containers"]] == [
+        (ref("1"), "IfNotPresent"),
+        ("postgres:17", "Always"),
+    ]
+
+
+async def test_applying_again_after_a_patch_of_ours_is_no_conflict(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.yaml", deployment())
+    await cluster.apply([path], [ref("1")])
+    await cluster.patch(TARGET, SERVICE, loaded("2"))
+    assert await cluster.apply([path], [ref("2")]) in ((), ("deployment/web configured",))
+    assert web_image(await api.get(WEB)) == ref("2")
+    await cluster.patch(TARGET, SERVICE, loaded("3"))
+    assert await cluster.apply([path], [ref("4")]) == ("deployment/web configured",)
+    assert web_image(await api.get(WEB)) == ref("4")
+
+
+async def test_what_kubectl_applied_before_is_taken_over(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    await api.create(DEPLOYMENTS + "?fieldManager=kubectl-client-side-apply", deployment(replicas=2))
+    path = write(tmp_path / "a.yaml", deployment(replicas=1))
+    assert await cluster.apply([path], [ref("1")]) == ("deployment/web configured",)
+    assert (await api.get(WEB))["spec"]["replicas"] == 1
+
+
+async def test_a_field_of_another_manager_is_a_patch_error_that_names_both(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.yaml", deployment(replicas=1))
+    await cluster.apply([path], [])
+    await api.merge(WEB, {"spec": {"replicas": 5}}, "autoscaler")
+    with pytest.raises(PatchError) as caught:
+        await cluster.apply([path], [])
+    assert "autoscaler" in caught.value.message
+    assert ".spec.replicas" in caught.value.message
+    assert f"{path}:1" in caught.value.message
+    assert (await api.get(WEB))["spec"]["replicas"] == 5
+
+
+async def test_namespaces_come_first_and_a_named_namespace_is_kept(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    elsewhere = {**CONFIG_MAP, "metadata": {"name": "settings", "namespace": "other"}}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}
+    path = write(tmp_path / "a.yaml", elsewhere, namespace)
+    assert await cluster.apply([path], []) == ("namespace/other created", "configmap/settings created")
+    assert (await api.get("/api/v1/namespaces/other/configmaps/settings"))["data"] == {"a": "1"}
+
+
+async def test_a_missing_namespace_is_told(api: Api, cluster: KubernetesCluster, tmp_path: Path) -> None:
+    elsewhere = {**CONFIG_MAP, "metadata": {"name": "settings", "namespace": "nowhere"}}
+    with pytest.raises(PatchError) as caught:
+        await cluster.apply([write(tmp_path / "a.yaml", elsewhere)], [])
+    assert "nowhere" in caught.value.message
+    assert "add it to the manifests" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "version, kind", [("v1", "Depoyment"), ("apps/v1", "Depoyment"), ("acme.io/v1", "Rocket")]
+)
+async def test_a_kind_that_is_not_served_is_told_with_its_place(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path, version: str, kind: str
+) -> None:
+    path = write(tmp_path / "a.yaml", {"apiVersion": version, "kind": kind, "metadata": {"name": "x"}})
+    with pytest.raises(PatchError) as caught:
+        await cluster.apply([path], [])
+    assert caught.value.reason == "UnknownKind"
+    assert f"{path}:1" in caught.value.message
+
+
+async def test_what_the_server_refuses_is_told_in_its_words(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    bad = deployment()
+    bad["spec"]["selector"] = {"matchLabels": {"app": "other"}}
+    with pytest.raises(PatchError) as caught:
+        await cluster.apply([write(tmp_path / "a.yaml", bad)], [])
+    assert "selector" in caught.value.message
+    assert f"{tmp_path}/a.yaml:1" in caught.value.message
+
+
+# --- reading, no server -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, place, said",
+    [
+        ("a: 1\nb: [1\n", ":3: ", "expected"),
+        ("kind: X\napiVersion: v1\n---\nfoo: bar\n", ":1: ", "metadata.name is missing"),
+        ("{kind: X, apiVersion: v1, metadata: {name: a}}\n---\nfoo: bar\n", ":3: ", "apiVersion is missing"),
+        ("- 1\n", ":1: ", "apiVersion is missing"),
+        ("just text\n", ":1: ", "apiVersion is missing"),
+        ("a: *nowhere\n", ":1: ", "undefined alias"),
+        ("a: 2026-99-99\nkind: X\n", ":1: ", ""),
+    ],
+)
+def test_bad_yaml_is_a_config_error_with_file_and_line(
+    tmp_path: Path, text: str, place: str, said: str
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_manifests([path])
+    assert f"{path}{place}" in caught.value.message
+    assert said in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def test_a_file_that_is_not_there_or_not_text_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "gone", tmp_path / "binary"):
+        with pytest.raises(ConfigError, match=str(path)):
+            read_manifests([path])
+
+
+def test_lists_are_opened_and_the_order_is_helms(tmp_path: Path) -> None:
+    def thing(kind: str, version: str = "v1") -> dict[str, object]:
+        return {"apiVersion": version, "kind": kind, "metadata": {"name": "x"}}
+
+    listed = {"apiVersion": "v1", "kind": "List", "items": [thing("Deployment", "apps/v1"), thing("Secret")]}
+    one = write(tmp_path / "1.yaml", thing("Rocket", "acme.io/v1"), listed)
+    two = write(tmp_path / "2.yaml", thing("Service"), thing("Namespace"), None)
+    assert [m.name for m in read_manifests([one, two])] == [
+        "namespace/x",
+        "secret/x",
+        "service/x",
+        "deployment/x",
+        "rocket/x",
+    ]
+
+
+def test_images_are_found_in_every_kind_of_workload() -> None:
+    pod_spec = {"containers": [{"name": "a", "image": "todo"}]}
+    cron = {"spec": {"jobTemplate": {"spec": {"template": {"spec": pod_spec}}}}}
+    for item in ({"spec": pod_spec}, {"spec": {"template": {"spec": pod_spec}}}, cron):
+        assert ref("1") in str(put_refs(item, {"docker.io/library/todo": ref("1")}))
+    assert put_refs({"data": {"image": "todo"}}, {"docker.io/library/todo": "x"}) == {
+        "data": {"image": "todo"}
+    }
