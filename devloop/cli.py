@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 Command = Callable[..., Any]
+Override = Callable[["Config"], "Config"]
 
 
 class Commands(click.Group):
@@ -98,15 +99,17 @@ def main(ctx: click.Context, /, **given: Any) -> None:
     ctx.obj = given
 
 
-def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Path | None]:
-    """The config with the overrides in place, and the kubeconfig option."""
+def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Override, Path | None]:
+    """The config with the overrides in place, how to put them into another, and the kubeconfig option."""
     from devloop import config as configs
 
     chosen = {key: value if value is not None else ctx.obj.get(key) for key, value in given.items()}
     path = chosen["config_path"] or configs.find(Path.cwd())
-    config = configs.load(path)
-    config = configs.override(config, context=chosen["context"], namespace=chosen["namespace"])
-    return config, chosen["kubeconfig"]
+
+    def override(config: Config) -> Config:
+        return configs.override(config, context=chosen["context"], namespace=chosen["namespace"])
+
+    return override(configs.load(path)), override, chosen["kubeconfig"]
 
 
 def _service_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -147,8 +150,8 @@ def watch(
     """
     from devloop import run
 
-    config, kubeconfig = _loaded(ctx, given)
-    sys.exit(run.watch(config, kubeconfig, services, logs=not no_logs, log_format=log_format))
+    config, override, kubeconfig = _loaded(ctx, given)
+    sys.exit(run.watch(config, override, kubeconfig, services, logs=not no_logs, log_format=log_format))
 
 
 @main.command()
@@ -174,7 +177,7 @@ def once(
     """
     from devloop import run
 
-    config, kubeconfig = _loaded(ctx, given)
+    config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(run.once(config, kubeconfig, services, as_json=as_json, rebuild=rebuild, log_format=log_format))
 
 
@@ -190,7 +193,7 @@ def status(ctx: click.Context, /, services: tuple[str, ...], as_json: bool, **gi
     """
     from devloop import run
 
-    config, kubeconfig = _loaded(ctx, given)
+    config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(run.status(config, kubeconfig, services, as_json=as_json))
 
 

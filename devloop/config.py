@@ -12,13 +12,14 @@ from pydantic import ValidationError
 
 from devloop import yamlfile
 from devloop.configproblems import error_of, known_keys, problem_of, tree_problems
-from devloop.configshape import ClusterConfig, Config
+from devloop.configshape import ClusterConfig, Config, absolute
 from devloop.errors import ConfigError
 from devloop.yamlfile import Document, Problem
 
 __all__ = [
     "FILE_NAME",
     "Config",
+    "absolute",
     "find",
     "known_keys",
     "load",

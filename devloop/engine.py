@@ -1,4 +1,4 @@
-"""`watch()` and `once()`: the one task-group root of the program."""
+"""`once()`, and the root of every run: signals, and the error that ends it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from devloop.errors import OvertakenError, TreeMovedError
+from devloop.errors import DevloopError, OvertakenError, TreeMovedError
 from devloop.model import Change, Failed, Outcome
 from devloop.stopwatch import Clock
 from devloop.tasks import gather
@@ -43,24 +43,11 @@ def start_of(clock: Clock) -> Change:
     return Change(frozenset(), now, now, "start")
 
 
-async def watch(
-    workers: Sequence[Worker],
-    clock: Clock,
-    companions: Sequence[Callable[[], Coroutine[Any, Any, None]]],
-) -> None:
-    """Run the workers and what goes with them (watcher, web, logs, gc) until cancelled."""
-    async with anyio.create_task_group() as group:
-        for companion in companions:
-            group.start_soon(companion)
-        for worker in workers:
-            worker.inbox.put(start_of(clock))
-            group.start_soon(worker.run)
-
-
 async def until_interrupted(run: Callable[[], Coroutine[Any, Any, None]]) -> bool:
     """`run`, cancelled at SIGINT or SIGTERM and cleaned up; True if a signal ended it.
 
     A second signal gets the system's default treatment: the process ends at once.
+    Raises the first DevloopError itself, not in an ExceptionGroup.
     """
     interrupted = False
 
@@ -72,8 +59,23 @@ async def until_interrupted(run: Callable[[], Coroutine[Any, Any, None]]) -> boo
                 group.cancel_scope.cancel()
                 return
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(listen)
-        await run()
-        group.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen)
+            await run()
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as errors:
+        expected, others = errors.split(DevloopError)
+        if others is not None or expected is None:
+            raise
+        raise _first(expected) from errors
     return interrupted
+
+
+def _first(errors: BaseExceptionGroup[DevloopError]) -> DevloopError:
+    """The first expected error itself: task groups wrap whatever passes through them."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, DevloopError)
+    return error

@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from devloop import __version__, engine
 from devloop import config as configs
 from devloop.config import Config
+from devloop.crew import Crew
 from devloop.errors import DevloopError, PlatformError
-from devloop.events import Emit, Notice
-from devloop.model import Failed, Held, Outcome, Superseded
+from devloop.events import Notice
+from devloop.model import Change, Failed, Held, Outcome, Superseded
 from devloop.podlogs import follow_logs
+from devloop.reload import Override, ProjectFiles, interest_of
 from devloop.sinks.concealing import Conceal, concealer, known_values
+from devloop.status import Standing, standings
 from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
 from devloop.wiring import Fan, Session, chosen, opened
@@ -47,8 +51,10 @@ def once(
     async def work() -> None:
         salt = str(clock.now()) if rebuild else ""
         async with opened(config, kubeconfig, names, fan, clock, salt=salt) as session:
-            outcomes.update(await engine.once(session.workers, clock))
-            await session.manifests.settle()
+            with session.held():
+                workers = [Worker(service, session.world) for service in session.services]
+                outcomes.update(await engine.once(workers, clock))
+                await session.manifests.settle()
 
     with ExitStack() as stack:
         _show(stack, fan, config, names, clock, conceal, log_format=log_format, machine=as_json, logs=False)
@@ -74,9 +80,15 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
 
 
 def watch(
-    config: Config, kubeconfig: Path | None, names: Sequence[str], *, logs: bool, log_format: str
+    config: Config,
+    override: Override,
+    kubeconfig: Path | None,
+    names: Sequence[str],
+    *,
+    logs: bool,
+    log_format: str,
 ) -> int:
-    """Until a signal ends it; the exit code."""
+    """Until a signal ends it; the exit code. `override` is applied again to a config.yaml that changed."""
     from devloop.sinks.journal import Journal
     from devloop.sinks.metrics import Metrics
     from devloop.sinks.status import StatusBoard
@@ -102,39 +114,51 @@ def watch(
         async def work() -> None:
             async with opened(config, kubeconfig, names, fan, clock) as session:
                 fan(Notice("", "info", f"metrics on {web.url}/metrics"))
-                companions: list[Companion] = [web.run, *redraw, partial(_watch_files, session, clock, fan)]
-                if logs:
-                    companions += [partial(_pod_logs, session, worker) for worker in session.workers]
-                await engine.watch(session.workers, clock, companions)
+                crew = Crew(session.world, session.hold, [partial(_pod_logs, session)] if logs else [])
+                async with anyio.create_task_group() as group:
+                    for companion in (web.run, *redraw):
+                        group.start_soon(companion)
+                    group.start_soon(_watch_files, session, crew, names, override)
+                    await crew.run(session.services)
 
         anyio.run(engine.until_interrupted, work)
     return INTERRUPTED
 
 
 async def _pod_logs(session: Session, worker: Worker) -> None:
-    feeds = await worker.feeds()
-    await follow_logs(worker.service.name, feeds, session.cluster, session.world.emit)
+    await follow_logs(worker.service.name, await worker.feeds(), session.cluster, session.world.emit)
 
 
-async def _watch_files(session: Session, clock: Clock, emit: Emit) -> None:
-    """File events to the inboxes of the services they concern."""
-    inboxes = {worker.service.name: worker.inbox for worker in session.workers}
-    watcher = Watcher(_interests(session), clock, emit)
-    await watcher.run(lambda name, change: inboxes[name].put(change))
+async def _watch_files(session: Session, crew: Crew, names: Sequence[str], override: Override) -> None:
+    """File events to the inboxes of the services they concern; config.yaml and manifests to their own."""
+    world, trees = session.world, session.fingerprinter
+    watcher: Watcher
 
+    def employ(config: Config) -> Sequence[str]:
+        touched = crew.employ(chosen(config, names))
+        group.start_soon(rearm)
+        return touched
 
-def _interests(session: Session) -> list[Interest]:
-    trees = session.fingerprinter
-    return [
-        Interest(
-            service.name,
-            tuple(sorted(trees.paths_of_interest(service))),
-            frozenset({service.build.dockerfile}),
-            partial(trees.concerns, service),
-            lambda folder: True,
-        )
-        for service in session.services
-    ]
+    async def rearm() -> None:
+        await watcher.reconfigure(interests())
+
+    def interests() -> list[Interest]:
+        services = chosen(files.config, names)
+        return [interest_of(service, trees) for service in services] + files.interests()
+
+    def deliver(name: str, change: Change) -> None:
+        if name.startswith("/"):
+            files.deliver(name, change)
+            return
+        crew.deliver(name, change)
+        if any(path.name.endswith(".dockerignore") for path in change.paths):
+            group.start_soon(rearm)
+
+    async with anyio.create_task_group() as group:
+        files = ProjectFiles(session.config, override, session.manifests, employ, world.emit)
+        group.start_soon(files.run)
+        watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit)
+        await watcher.run(deliver)
 
 
 def _names(config: Config, names: Sequence[str]) -> tuple[str, ...]:
@@ -175,3 +199,38 @@ def _show(
 
     fan.sinks.append(Plain(stream, config.root, conceal, logs=logs))
     return []
+
+
+def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_json: bool) -> int:
+    """Print how every service stands; 0 if each is live."""
+    from devloop.sinks.standing import as_json as to_json
+    from devloop.sinks.standing import as_table as to_table
+
+    found: dict[str, Standing] = {}
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, names, lambda _: None, Clock()) as session:
+            found.update(await standings(session.services, session.world))
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    stages = _stages(config)
+    print(to_json(found, stages) if as_json else to_table(found, stages))
+    return 0 if all(standing.well for standing in found.values()) else 1
+
+
+def _stages(config: Config) -> dict[str, str]:
+    """What a running `devloop watch` of this config says: service -> stage or state; {} without one."""
+    import json
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    host, port = config.metrics.address
+    try:
+        with urlopen(f"http://{host}:{port}/api/status", timeout=1) as answer:
+            told = json.load(answer)
+    except (URLError, OSError, ValueError):
+        return {}
+    if told.get("config") != str(config.path):
+        return {}
+    return {name: card.get("stage") or card.get("state") or "" for name, card in told["services"].items()}

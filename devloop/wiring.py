@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,10 @@ from devloop.errors import ConfigError
 from devloop.events import Emit, Event
 from devloop.fingerprint import TreeFingerprinter
 from devloop.install import Manifests
-from devloop.model import Service
+from devloop.model import Service, Target
 from devloop.ports import World
 from devloop.statcache import StatCache
 from devloop.stopwatch import Clock
-from devloop.worker import Worker
 
 
 class Fan:
@@ -53,7 +52,20 @@ class Session:
     fingerprinter: TreeFingerprinter
     cluster: KubernetesCluster
     manifests: Manifests
-    workers: tuple[Worker, ...]
+    owner: Owner
+
+    def hold(self, target: Target) -> AbstractContextManager[None]:
+        """Keep every other devloop of this host away from the target (S26). Raises HeldError."""
+        return hold(runtime_dir(), self.cluster.platform.server, target, self.owner)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the targets of all services."""
+        with ExitStack() as stack:
+            for service in self.services:
+                for target in service.targets:
+                    stack.enter_context(self.hold(target))
+            yield
 
 
 @asynccontextmanager
@@ -65,9 +77,8 @@ async def opened(
     clock: Clock,
     *,
     salt: str = "",
-    locked: bool = True,
 ) -> AsyncIterator[Session]:
-    """Connect everything; leaving the block closes it. Raises ConfigError, PlatformError, HeldError."""
+    """Connect everything; leaving the block closes it. Raises ConfigError, PlatformError."""
     services = chosen(config, names)
     state = configs.state_dir(config.path)
     owner = Owner.here(config.path)
@@ -84,10 +95,6 @@ async def opened(
                 allow_remote=config.cluster.allow_remote,
             )
         )
-        if locked:
-            for service in services:
-                for target in service.targets:
-                    stack.enter_context(hold(runtime_dir(), cluster.platform.server, target, owner))
 
         async def builder_endpoint() -> Endpoint:
             return current(environ)
@@ -134,8 +141,7 @@ async def opened(
             emit,
             clock,
         )
-        workers = tuple(Worker(service, world) for service in services)
-        yield Session(config, services, world, fingerprinter, cluster, manifests, workers)
+        yield Session(config, services, world, fingerprinter, cluster, manifests, owner)
 
 
 def chosen(config: Config, names: Sequence[str]) -> tuple[Service, ...]:

@@ -1,0 +1,42 @@
+"""What `devloop status` prints: a table for people, or one JSON object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from devloop.status import Standing
+
+COLUMNS = ("SERVICE", "STATE", "READY", "TREE", "CLUSTER", "WATCH", "URL")
+
+
+def as_json(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> str:
+    """{"services": {NAME: the fields of Standing, and `stage`: what a running watch does, or null}}"""
+    told = {name: {**asdict(one), "stage": stages.get(name)} for name, one in standings.items()}
+    return json.dumps({"services": told}, indent=2)
+
+
+def as_table(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> str:
+    """One row per service, and below it what is wrong and what to do."""
+    rows = [COLUMNS]
+    for name, one in standings.items():
+        running = ", ".join(sorted({_tag(ref) for ref in one.running})) or "-"
+        ready = f"{one.ready}/{one.replicas}"
+        rows.append(
+            (name, one.state, ready, _tag(one.image) or "-", running, stages.get(name, "-"), one.url or "")
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    for name, one in standings.items():
+        if one.message:
+            lines.append(f"{name}: {one.message}")
+        if one.hint:
+            lines.append(f"  -> {one.hint}")
+    return "\n".join(lines)
+
+
+def _tag(ref: str) -> str:
+    return ref.rpartition(":")[2]

@@ -1,0 +1,90 @@
+"""Does the cluster run the tree? From tree and cluster alone; a running daemon adds its stage (S27)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from devloop.engine import start_of
+from devloop.errors import StageError
+from devloop.model import Progressing, Ready, Service, Snapshot, Stuck
+from devloop.ports import World
+from devloop.references import same_repository
+from devloop.rollout import Expectation, carries, judge
+from devloop.tasks import gather
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one service stands.
+
+    `state`: live, rolling, stuck, stale (the cluster runs another content), held, missing (no target),
+    built-only (no targets), or unknown (the tree has no fingerprint; `message` says why).
+    """
+
+    state: str
+    fingerprint: str = ""
+    image: str = ""  # what the tree asks for
+    running: tuple[str, ...] = ()  # what the templates say
+    ready: int = 0
+    replicas: int = 0
+    url: str | None = None
+    message: str = ""
+    hint: str | None = None
+
+    @property
+    def well(self) -> bool:
+        return self.state in ("live", "held", "built-only")
+
+
+async def standings(services: Sequence[Service], world: World) -> Mapping[str, Standing]:
+    """Every service's standing, side by side. Raises PlatformError."""
+
+    async def stand(service: Service) -> tuple[str, Standing]:
+        return service.name, await _stand(service, world)
+
+    return dict(await gather(stand, services))
+
+
+async def _stand(service: Service, world: World) -> Standing:
+    async with AsyncExitStack() as stack:
+        feeds = [await stack.enter_async_context(world.cluster.feed(target)) for target in service.targets]
+        snapshots = [feed.latest for feed in feeds]
+    running = tuple(
+        text for s in snapshots for text in s.images.values() if same_repository(text, service.image)
+    )
+    ready = sum(pod.ready and not pod.terminating for s in snapshots for pod in s.pods)
+    replicas = sum(s.replicas for s in snapshots)
+    try:
+        fingerprint = await world.fingerprinter.take(service, start_of(world.clock))
+    except StageError as error:
+        return Standing("unknown", "", "", running, ready, replicas, None, error.message, error.hint)
+    ref = service.ref(fingerprint)
+    state, message, hint = _judged(service, ref, fingerprint.digest, snapshots, world.clock.now())
+    url = await world.cluster.url(service.targets[0]) if service.targets and running else None
+    return Standing(state, fingerprint.digest, ref, running, ready, replicas, url, message, hint)
+
+
+def _judged(
+    service: Service, ref: str, digest: str, snapshots: Sequence[Snapshot], now: float
+) -> tuple[str, str, str | None]:
+    """(state, message, hint), the worst of all targets."""
+    if not snapshots:
+        return "built-only", "it has no deploy: in config.yaml", None
+    for snapshot in snapshots:
+        if not snapshot.exists:
+            target = snapshot.target
+            return "missing", f"{target} is not in namespace {target.namespace}", "devloop once"
+    if any(snapshot.hold == digest for snapshot in snapshots):
+        return "held", "held at another image by devloop rollback", "devloop resume"
+    if not all(carries(snapshot, service.image, ref) for snapshot in snapshots):
+        return "stale", "the cluster runs another content than the tree has", "devloop once"
+    for snapshot in snapshots:
+        verdict = judge(snapshot, Expectation(service.image, ref), now)
+        if isinstance(verdict, Stuck):
+            return "stuck", f"{verdict.reason}: {verdict.message}", verdict.hint
+        if isinstance(verdict, Progressing):
+            return "rolling", verdict.note, None
+        assert isinstance(verdict, Ready)
+    return "live", "", None
