@@ -1,0 +1,123 @@
+"""What each service, config.yaml and the manifests want to hear of: the watcher's input."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from fnmatch import translate
+from pathlib import Path
+
+from devloop.config import Config
+from devloop.errors import FingerprintError
+from devloop.ignore import NO_RULES, IgnoreRules, candidates
+from devloop.model import Service
+from devloop.watching import Interest
+
+# Interests of no service; no service can have such a name.
+CONFIG = ":config"
+MANIFESTS = ":manifests"
+
+Stamp = tuple[int, int, int] | None
+
+
+def service_interest(service: Service, concerns: Callable[[Path], bool]) -> Interest:
+    """The context without what its ignore file shuts out, the Dockerfile, and the ignore file itself.
+
+    `concerns` says whether a path below the context can change the image.
+    """
+    build = service.build
+    ignore_files = candidates(build.context, build.dockerfile)
+    files = frozenset({build.dockerfile, *ignore_files})
+    return Interest(service.name, (build.context,), files, concerns, _Enters(build.context, ignore_files))
+
+
+def config_interest(config: Config) -> Interest:
+    """config.yaml itself, under the name CONFIG (S28)."""
+    return Interest(CONFIG, (), frozenset({config.path}), _no, _no)
+
+
+def manifest_interest(config: Config) -> Interest:
+    """What the `manifests` globs match, also files that are yet to come, under the name MANIFESTS."""
+    patterns = [os.path.normpath(config.root / pattern) for pattern in config.manifests]
+    matches = [_expression(pattern) for pattern in patterns]
+    folders = {_fixed_part(pattern): "**" in pattern for pattern in patterns if _is_glob(pattern)}
+
+    def concerns(path: Path) -> bool:
+        return any(match.fullmatch(str(path)) for match in matches)
+
+    def enters(folder: Path) -> bool:
+        """Folders that a glob names, or any below a `**`."""
+        depth = len(folder.parts)
+        return any(
+            folder.is_relative_to(fixed) and ("**" in pattern or depth < len(Path(pattern).parts))
+            for fixed, pattern in ((_fixed_part(pattern), pattern) for pattern in patterns)
+        )
+
+    files = frozenset(Path(pattern) for pattern in patterns if not _is_glob(pattern))
+    return Interest(MANIFESTS, tuple(folders), files, concerns, enters)
+
+
+class _Enters:
+    """Can anything below a folder be in the context? Reads the ignore file again when it changed."""
+
+    def __init__(self, context: Path, ignore_files: tuple[Path, ...]) -> None:
+        self._context, self._files = context, ignore_files
+        self._known: tuple[tuple[Stamp, ...], IgnoreRules] = ((), NO_RULES)
+
+    def __call__(self, folder: Path) -> bool:
+        if folder == self._context or not folder.is_relative_to(self._context):
+            return True
+        return self._rules().may_descend(folder.relative_to(self._context).as_posix())
+
+    def _rules(self) -> IgnoreRules:
+        stamps = tuple(_stamp(file) for file in self._files)
+        if stamps != self._known[0]:
+            self._known = (stamps, self._read())
+        return self._known[1]
+
+    def _read(self) -> IgnoreRules:
+        for file in self._files:
+            try:
+                return IgnoreRules.parse(file.read_text("utf-8", "surrogateescape"), file.name)
+            except FileNotFoundError:
+                continue
+            except (FingerprintError, OSError):
+                return NO_RULES  # the trip says what is wrong with it; until then everything counts
+        return NO_RULES
+
+
+def _stamp(file: Path) -> Stamp:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+def _no(path: Path) -> bool:
+    return False
+
+
+def _is_glob(pattern: str) -> bool:
+    return re.search(r"[*?\[]", pattern) is not None
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder above the first part with a wildcard."""
+    path = Path(pattern)
+    while _is_glob(str(path)):
+        path = path.parent
+    return path
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    """A glob as pathlib means it: `*` stays within one name, `**` is any number of folders."""
+    parts = []
+    for part in Path(pattern).parts[1:]:
+        if part == "**":
+            parts.append("(?:/[^/]+)*")
+        else:
+            expression = re.sub(r"\\[Zz]$", "", translate(part))
+            parts.append("/" + expression.replace(".*", "[^/]*"))
+    return re.compile("".join(parts), re.DOTALL)
