@@ -167,7 +167,8 @@ class Client:
             if error.sent or not await self.renew(access):
                 raise
             response = await self._send(self.access, method, path, params, data, headers, timeout)
-        if response.status == 401 and await self._relogin(access, response):
+        if response.status == 401 and await self._relogin(access):
+            response.close()
             response = await self._send(self.access, method, path, params, data, headers, timeout)
         async with response:
             if response.status >= 400:
@@ -176,8 +177,8 @@ class Client:
                 raise self._problem(method, path, response.status, text)
             yield response
 
-    async def _relogin(self, access: Access, response: aiohttp.ClientResponse) -> bool:
-        response.release()
+    async def _relogin(self, access: Access) -> bool:
+        """Whether another try may go better: other credentials in the kubeconfig, or a plugin's new ones."""
         renewed = await self.renew(access)
         return renewed or self.access.expires_at is not None
 

@@ -93,7 +93,7 @@ async def test_a_field_of_another_manager_is_a_patch_error_that_names_both(
         await cluster.apply([path], [])
     assert "autoscaler" in caught.value.message
     assert ".spec.replicas" in caught.value.message
-    assert f"{path}:1" in caught.value.message
+    assert f"{path}:2" in caught.value.message
     assert (await api.get(WEB))["spec"]["replicas"] == 5
 
 
@@ -125,7 +125,7 @@ async def test_a_kind_that_is_not_served_is_told_with_its_place(
     with pytest.raises(PatchError) as caught:
         await cluster.apply([path], [])
     assert caught.value.reason == "UnknownKind"
-    assert f"{path}:1" in caught.value.message
+    assert f"{path}:2" in caught.value.message
 
 
 async def test_what_the_server_refuses_is_told_in_its_words(
@@ -136,7 +136,7 @@ async def test_what_the_server_refuses_is_told_in_its_words(
     with pytest.raises(PatchError) as caught:
         await cluster.apply([write(tmp_path / "a.yaml", bad)], [])
     assert "selector" in caught.value.message
-    assert f"{tmp_path}/a.yaml:1" in caught.value.message
+    assert f"{tmp_path}/a.yaml:2" in caught.value.message
 
 
 # --- reading, no server -------------------------------------------------------------------------
