@@ -183,7 +183,6 @@ def _service(obj: Obj) -> None:
 
 
 def _namespace(obj: Obj) -> None:
-    obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
     name = obj["metadata"].get("name", "")
     obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
     obj.setdefault("status", {}).setdefault("phase", "Active")

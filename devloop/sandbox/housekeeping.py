@@ -58,7 +58,7 @@ def _keep(store: Store, namespace: Obj) -> None:
             left += store.find(resource.plural, name, obj["metadata"]["name"]) is not None
     found = store.find("namespaces", "", name)
     if not left and found is not None:
-        store.mutate("namespaces", "", name, lambda obj: obj["spec"].pop("finalizers", None))
+        store.update("namespaces", found | {"spec": {}}, subresource="finalize")
 
 
 def _count(store: Store, home: str) -> None:

@@ -103,12 +103,11 @@ def _variable(problems: Problems, variable: Obj, path: str) -> None:
         problems.invalid(f"{path}.valueFrom", "", "may not be specified when `value` is not empty")
     count = sum(name in source for name in _SOURCES)
     if count != 1:
+        choice = ", ".join(f"`{name}`" for name in _SOURCES)
         why = (
             "may not have more than one field specified at a time"
             if count
-            else (
-                "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
-            )
+            else f"must specify one of: {choice}"
         )
         problems.invalid(f"{path}.valueFrom", "", why)
     for name in ("configMapKeyRef", "secretKeyRef"):

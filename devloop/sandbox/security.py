@@ -34,7 +34,8 @@ def violations(spec: Obj, options: Options) -> list[str]:
                 "securityContext.capabilities.add)"
             )
     for volume in spec.get("volumes") or []:
-        if "hostPath" in volume and (why := host_path_refusal(volume["hostPath"].get("path", ""), options)):
+        path = (volume.get("hostPath") or {}).get("path")
+        if path and (why := host_path_refusal(path, options)):
             found.append(f'hostPath volumes (volume "{volume.get("name")}": {why})')
     return found
 
@@ -46,7 +47,7 @@ def _contexts(spec: Obj) -> Iterator[tuple[str, Obj]]:
 
 
 def host_path_refusal(path: str, options: Options) -> str:
-    """Why this path of the machine may not be mounted, or "". Links are followed, so ask again at the mount."""
+    """Why this path of the machine may not be mounted, or ""; follows links, so ask again at the mount."""
     place = Path(os.path.realpath(path))
     for secret in _secrets(options):
         if place == secret or place in secret.parents or secret in place.parents:
