@@ -19,9 +19,10 @@ from devloop.config import Config
 from devloop.crew import Crew
 from devloop.errors import DevloopError, PlatformError
 from devloop.events import Notice
+from devloop.interests import CONFIG, MANIFESTS, service_interest
 from devloop.model import Change, Failed, Held, Outcome, Superseded
 from devloop.podlogs import follow_logs
-from devloop.reload import Override, ProjectFiles, interest_of
+from devloop.reload import Override, ProjectFiles
 from devloop.sinks.concealing import Conceal, concealer, known_values
 from devloop.status import Standing, standings
 from devloop.stopwatch import Clock
@@ -144,15 +145,15 @@ async def _watch_files(session: Session, crew: Crew, names: Sequence[str], overr
 
     def interests() -> list[Interest]:
         services = chosen(files.config, names)
-        return [interest_of(service, trees) for service in services] + files.interests()
+        return [
+            service_interest(service, partial(trees.concerns, service)) for service in services
+        ] + files.interests()
 
     def deliver(name: str, change: Change) -> None:
-        if name.startswith("/"):
+        if name in (CONFIG, MANIFESTS):
             files.deliver(name, change)
-            return
-        crew.deliver(name, change)
-        if any(path.name.endswith(".dockerignore") for path in change.paths):
-            group.start_soon(rearm)
+        else:
+            crew.deliver(name, change)
 
     async with anyio.create_task_group() as group:
         files = ProjectFiles(session.config, override, session.manifests, employ, world.emit)

@@ -49,7 +49,8 @@ def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
         case Notice():
             tone: Tone = {"info": "plain", "warning": "warn", "error": "bad"}[event.level]  # type: ignore[assignment]
             hint = (Line(event.service, f"-> {event.hint}", tone),) if event.hint else ()
-            return (Line(event.service, event.message, tone), *hint)
+            said = (Line(event.service, text, tone) for text in event.message.splitlines())
+            return (*said, *hint)
         case WatchOverflow():
             return (Line("", f"file events were lost: {event.reason}; looking at everything", "warn"),)
         case ConfigReloaded():
