@@ -20,9 +20,8 @@ class Gate:
         if subresource == "status":
             return
         defaults.fill(resource, obj)
-        if resource.plural == "namespaces" and subresource != "finalize":
-            kept = old.get("spec", {}).get("finalizers", []) if old else ["kubernetes"]
-            obj["spec"] = {"finalizers": kept} if kept else {}
+        if resource.plural == "namespaces" and old is None:
+            obj["spec"] = {"finalizers": ["kubernetes"]}
         if resource.plural == "services":
             self._addressing.assign(store, resource, obj, old)
         validation.check(resource, obj, old)

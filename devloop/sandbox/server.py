@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from devloop.sandbox import controllers, daemon, housekeeping, network, pki
+from devloop.sandbox import controllers, daemon, network, pki
 from devloop.sandbox.admission import Gate
 from devloop.sandbox.http import ApiServer
 from devloop.sandbox.node import Node
@@ -32,7 +32,7 @@ async def api_server(options: Options) -> AsyncIterator[tuple[Store, ApiServer]]
     pki.ensure_certificates(state)
     gate = Gate(options)
     store = Store(state / "store.db", gate)
-    housekeeping.bootstrap(store)
+    _bootstrap(store)
     api = ApiServer(store, token, gate.warnings)
     runner = web.AppRunner(
         api.application(), handler_cancellation=True, shutdown_timeout=1.0, access_log=None
@@ -58,7 +58,6 @@ async def serve(options: Options) -> None:
         api.kubelet = node
         parts = [
             asyncio.create_task(node.run(), name="node"),
-            asyncio.create_task(housekeeping.run(store), name="housekeeping"),
             asyncio.create_task(controllers.run_all(store, options), name="controllers"),
             asyncio.create_task(network.run(store, options), name="network"),
         ]
@@ -90,6 +89,13 @@ async def _listen(runner: web.AppRunner, options: Options) -> int:
     bound: int = runner.addresses[-1][1]
     pki.write_private(memory, str(bound).encode())
     return bound
+
+
+def _bootstrap(store: Store) -> None:
+    """The namespaces that every cluster has."""
+    for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
+        if store.find("namespaces", "", name) is None:
+            store.create("namespaces", {"metadata": {"name": name}})
 
 
 def main() -> None:

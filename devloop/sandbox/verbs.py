@@ -169,6 +169,8 @@ def _write(
         raise errors.bad_request(
             f"the name of the object ({name}) does not match the name on the URL ({where.name})"
         )
+    if where.resource.plural == "namespaces" and where.subresource != "finalize":
+        obj["spec"] = old.get("spec", {})  # its finalizers go by the subresource alone
     defaults.fill(where.resource, obj)
     if obj["metadata"].get("managedFields") == [{}]:
         obj["metadata"]["managedFields"] = []
