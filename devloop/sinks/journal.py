@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from devloop.events import Event, Output, PodLog, Progress, StageStarted, WatchBatch
 from devloop.sinks.concealing import Conceal, conceal_all
@@ -44,7 +44,7 @@ class Journal:
     def __call__(self, event: Event) -> None:
         if self._file is None or isinstance(event, Output | PodLog | Progress | StageStarted | WatchBatch):
             return
-        told = conceal_all(describe_event(event), self._conceal)
+        told = conceal_all(_without_prints(describe_event(event)), self._conceal)
         self._write({"time": self._clock.now(), **told})
 
     def _write(self, told: dict[str, object]) -> None:
@@ -71,3 +71,10 @@ class Journal:
         self._file.close()
         self._path.replace(self._path.with_name(f"{FILE_NAME}.1"))
         self._open()
+
+
+def _without_prints(told: dict[str, Any]) -> dict[str, Any]:
+    """Without log lines: devloop cannot know what secrets of the cluster a container prints."""
+    if isinstance(error := told.get("error"), dict):
+        told = {**told, "error": {**error, "evidence": []}}
+    return {key: value for key, value in told.items() if key != "log"}

@@ -79,6 +79,8 @@ class Web:
         status: Callable[[], dict[str, Any]],
     ) -> None:
         self._listener = listener
+        own, port = listener.getsockname()[:2]
+        self.url = f"http://[{own}]:{port}" if ":" in own else f"http://{own}:{port}"
         self._metrics, self._status = metrics, status
         routes = [
             Route("/metrics", self._serve_metrics),
@@ -86,11 +88,6 @@ class Web:
             Route("/api/status", self._serve_status),
         ]
         self._app = HostCheck(Starlette(routes=routes), host)
-
-    @property
-    def url(self) -> str:
-        host, port = self._listener.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         config = uvicorn.Config(

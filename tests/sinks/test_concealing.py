@@ -1,0 +1,38 @@
+"""Which values are known secrets, and that they are masked wherever they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from devloop.model import BuildSpec, Secret, Service
+from devloop.sinks.concealing import conceal_all, concealer, known_values
+
+
+def test_s30_values_come_from_files_environment_and_arguments(tmp_path: Path) -> None:
+    (tmp_path / "netrc").write_text("machine x\n  password hunter22\n\nab\n")
+    spec = BuildSpec(
+        tmp_path,
+        tmp_path / "Dockerfile",
+        args={"TOKEN": "argument-value", "DEBUG": "1"},
+        secrets=(
+            Secret("a", tmp_path / "netrc"),
+            Secret("b", None, "TOKEN"),
+            Secret("c", None, "UNSET"),
+            Secret("d", tmp_path / "missing"),
+        ),
+    )
+    found = known_values([Service("s", "s", spec, ())], {"TOKEN": "from-environment"})
+    assert found == {"machine x", "password hunter22", "from-environment", "argument-value"}
+
+
+def test_s30_every_text_in_a_value_is_masked() -> None:
+    value = {"a": ["x hunter22", {"b": "hunter22", "n": 1}], "c": None}
+    assert conceal_all(value, concealer(["hunter22"])) == {"a": ["x ***", {"b": "***", "n": 1}], "c": None}
+
+
+def test_the_longest_value_goes_first() -> None:
+    assert concealer(["abcd", "abcdefgh"])("abcdefgh abcd") == "*** ***"
+
+
+def test_without_secrets_nothing_changes() -> None:
+    assert concealer([""])("text") == "text"

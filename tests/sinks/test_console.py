@@ -1,0 +1,207 @@
+"""The terminal: living lines below, what happened above, read back from a real pseudo-terminal's bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import select
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from devloop.events import (
+    LiveChanged,
+    Output,
+    PodLog,
+    Progress,
+    RolloutPhase,
+    StageEnded,
+    StageStarted,
+    TripStarted,
+)
+from devloop.model import Change
+from devloop.sinks.concealing import concealer
+from devloop.sinks.console import Terminal
+from devloop.stopwatch import Clock
+from tests.sinks.trips import REF, ROOT, URL, failed_trip, live_trip
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class At(Clock):
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+
+class Screen:
+    """A pseudo-terminal: what was written, with and without its escape sequences."""
+
+    def __init__(self) -> None:
+        self._controller, terminal = pty.openpty()
+        self.stream = io.TextIOWrapper(os.fdopen(terminal, "wb", buffering=0), "utf-8", write_through=True)
+        self.raw = ""
+
+    def read(self) -> str:
+        while select.select([self._controller], [], [], 0.05)[0]:
+            self.raw += os.read(self._controller, 65536).decode("utf-8", "replace")
+        return ESCAPE.sub("", self.raw)
+
+    def close(self) -> None:
+        self.stream.close()
+        os.close(self._controller)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
+    for name, value in (("TERM", "xterm-256color"), ("COLUMNS", "160"), ("LINES", "40")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    screen = Screen()
+    yield screen
+    screen.close()
+
+
+def terminal(screen: Screen, clock: Clock | None = None, *secrets: str, logs: bool = True) -> Terminal:
+    services = ["backend", "web"]
+    return Terminal(services, ROOT, clock or Clock(), concealer(secrets), logs=logs, stream=screen.stream)
+
+
+def begin(sink: Terminal, clock: Clock) -> None:
+    change = Change(frozenset({ROOT / "a.py"}), clock.now(), clock.now())
+    sink(TripStarted("backend", 1, clock.now(), change))
+    sink(StageStarted("backend", "build", clock.now()))
+
+
+def test_a_live_trip_shows_what_happened_and_a_living_line_per_service(screen: Screen) -> None:
+    with terminal(screen) as sink:
+        live_trip(sink, Clock())
+        text = screen.read()
+    assert "backend | saved: backend/main.py" in text
+    assert REF in text
+    last = [line.strip() for line in screen.read().replace("\r", "\n").splitlines() if line.strip()][-2:]
+    assert last[0].startswith("● backend live  live in ")
+    assert last[0].endswith(URL)
+    assert last[1] == "● web     starting"
+
+
+def test_a_failure_is_red_with_its_block(screen: Screen) -> None:
+    with terminal(screen) as sink:
+        failed_trip(sink, Clock())
+        text = screen.read()
+    for line in (
+        "| ERROR: no such package",
+        "changed: backend/Dockerfile",
+        "-> mend line 4 of the Dockerfile",
+    ):
+        assert line in text
+    assert "\x1b[31mFAILED in build" in screen.raw
+
+
+def test_the_living_line_shows_stage_elapsed_and_progress(screen: Screen) -> None:
+    clock = At()
+    with terminal(screen, clock) as sink:
+        begin(sink, clock)
+        clock.ahead = 12.34
+        sink(Progress("backend", "build", 54_000_000, 119_000_000, "bytes", "python:3.12"))
+        sink(LiveChanged("backend", False, "", "working"))
+        assert "build 12.3 s  45 %, 54 MB of 119 MB, python:3.12" in screen.read()
+        sink(StageEnded("backend", "build", clock.now(), 12.4, "ok"))
+        sink(StageStarted("backend", "rollout", clock.now()))
+        sink(RolloutPhase("backend", "started", 0.31))
+        sink(LiveChanged("backend", False, "", "working"))
+        assert re.search(r"rollout \d+ ms  started 0\.31 s", screen.read())
+
+
+def test_output_of_a_short_build_stays_in_the_living_line_and_of_a_long_one_is_shown(screen: Screen) -> None:
+    clock = At()
+    with terminal(screen, clock) as sink:
+        begin(sink, clock)
+        sink(Output("backend", "build", "#5 first"))
+        assert "build | #5 first" not in screen.read()
+        clock.ahead = 4.0
+        sink(Output("backend", "build", "#6 second"))
+        sink(Output("backend", "build", "#7 third"))
+        text = screen.read()
+    for line in ("build | #5 first", "build | #6 second", "build | #7 third"):
+        assert text.count(line) == 1
+
+
+def test_pod_logs_keep_their_colours_and_lose_what_moves_the_cursor(screen: Screen) -> None:
+    with terminal(screen) as sink:
+        sink(PodLog("backend", "todo-7d9f-abcde", "app", "\x1b[32mINFO\x1b[0m up\x1b[2J\x1b[10A"))
+        text = screen.read()
+    assert "backend/abcde | INFO up" in text
+    assert "\x1b[32mINFO" in screen.raw
+    assert "\x1b[10A" not in screen.raw
+
+
+def test_markup_in_a_log_is_text(screen: Screen) -> None:
+    with terminal(screen) as sink:
+        sink(PodLog("backend", "todo-7d9f-abcde", "app", "[red]x[/red] [link=http://x]"))
+        assert "[red]x[/red] [link=http://x]" in screen.read()
+
+
+def test_no_logs(screen: Screen) -> None:
+    with terminal(screen, logs=False) as sink:
+        sink(PodLog("backend", "todo-7d9f-abcde", "app", "hello"))
+        assert "hello" not in screen.read()
+
+
+def test_no_color(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    with terminal(screen) as sink:
+        failed_trip(sink, Clock())
+        assert "FAILED in build" in screen.read()
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", screen.raw)
+
+
+def test_s30_secrets_are_masked_on_the_terminal_too(screen: Screen) -> None:
+    with terminal(screen, Clock(), "hunter22") as sink:
+        clock = Clock()
+        begin(sink, clock)
+        sink(Output("backend", "build", "using hunter22"))
+        sink(PodLog("backend", "a-b", "app", "hunter22"))
+        text = screen.read()
+    assert "hunter22" not in text
+    assert "using ***" in text
+
+
+async def test_elapsed_time_moves_only_while_something_runs(screen: Screen) -> None:
+    clock = Clock()
+    with terminal(screen, clock) as sink:
+        async with anyio.create_task_group() as group:
+            group.start_soon(sink.run)
+            begin(sink, clock)
+            with anyio.fail_after(20):
+                while len(set(re.findall(r"build (\d+ ms|\d\.\d+ s)", screen.read()))) < 4:
+                    await anyio.sleep(0.02)
+            live_trip(sink, clock)
+            with anyio.fail_after(20):
+                while await grows(screen):
+                    pass
+            group.cancel_scope.cancel()
+
+
+async def grows(screen: Screen) -> bool:
+    """Is anything drawn within five ticks?"""
+    screen.read()
+    before = len(screen.raw)
+    await anyio.sleep(0.5)
+    screen.read()
+    return len(screen.raw) > before
+
+
+def test_the_cursor_is_given_back(screen: Screen) -> None:
+    with terminal(screen):
+        pass
+    screen.read()
+    assert screen.raw.rstrip().endswith("\x1b[?25h")

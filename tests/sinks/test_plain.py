@@ -1,0 +1,197 @@
+"""Output without a terminal: whole lines, or JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from devloop.events import (
+    Applied,
+    ConfigReloaded,
+    Event,
+    LiveChanged,
+    Notice,
+    Output,
+    PodExited,
+    PodLog,
+    Progress,
+    StageEnded,
+    TripEnded,
+    TripStarted,
+    WatchOverflow,
+)
+from devloop.model import Change, Held, Superseded, Timing, Unchanged
+from devloop.sinks import wording
+from devloop.sinks.concealing import concealer
+from devloop.sinks.plain import JsonLines, Plain
+from devloop.stopwatch import Clock
+from tests.sinks.trips import FINGERPRINT, REF, ROOT, URL, failed_trip, live_trip
+
+NOTHING = Timing(0.0, 0.25, ())
+
+
+def shown(*events: Event, logs: bool = True, secrets: tuple[str, ...] = ()) -> list[str]:
+    stream = io.StringIO()
+    sink = Plain(stream, ROOT, concealer(secrets), logs=logs)
+    for event in events:
+        sink(event)
+    return stream.getvalue().splitlines()
+
+
+def test_a_live_trip_is_two_lines() -> None:
+    stream = io.StringIO()
+    live_trip(Plain(stream, ROOT, concealer(())), Clock())
+    saved, live = stream.getvalue().splitlines()
+    assert saved == "backend | saved: backend/main.py"
+    assert live.startswith("backend | live in 1")
+    assert REF in live
+    assert "detect 10 ms, fingerprint " in live
+    assert live.endswith(URL)
+
+
+def test_a_failure_is_a_block_with_evidence_files_and_hint() -> None:
+    stream = io.StringIO()
+    failed_trip(Plain(stream, ROOT, concealer(())), Clock())
+    block = stream.getvalue().splitlines()[1:]
+    assert block[0].startswith("backend | FAILED in build after ")
+    assert block[0].endswith(": InstructionFailed")
+    assert block[1:] == [
+        "backend |   RUN pip install nothing: exit code 1",
+        "backend |   | ERROR: no such package",
+        "backend |   | Dockerfile:4: RUN pip install nothing",
+        "backend |   changed: backend/Dockerfile",
+        "backend |   -> mend line 4 of the Dockerfile",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (TripStarted("a", 1, 0, Change(frozenset(), 0, 0, "start")), "a | looking at the tree"),
+        (TripStarted("a", 1, 0, Change(frozenset(), 0, 0, "helm changed it")), "a | helm changed it"),
+        (
+            TripEnded("a", 1, 0, Unchanged(FINGERPRINT, REF, NOTHING)),
+            "a | unchanged: the cluster runs the tree",
+        ),
+        (
+            TripEnded("a", 1, 0, Superseded("build", NOTHING)),
+            "a | superseded in build after 0.25 s by a newer",
+        ),
+        (
+            TripEnded("a", 1, 0, Held(FINGERPRINT, NOTHING)),
+            "a | held back after a rollback; another edit, or",
+        ),
+        (Output("a", "build", "#5 RUN make"), "a | build | #5 RUN make"),
+        (PodLog("a", "todo-7d9f-abcde", "app", "hello"), "a/abcde | hello"),
+        (Notice("", "warning", "mind the gap"), "mind the gap"),
+        (WatchOverflow("queue full"), "file events were lost: queue full; looking at everything"),
+        (ConfigReloaded(("a", "b")), "config.yaml taken: a, b"),
+        (Applied("manifests", ("deployment/x created",)), "manifests: deployment/x created"),
+        (LiveChanged("a", False, REF, "degraded"), "a | degraded: its pods are no longer ready"),
+    ],
+)
+def test_each_event_has_its_words(event: Event, line: str) -> None:
+    assert len(shown(event)) == 1
+    assert shown(event)[0].startswith(line)
+
+
+def test_a_container_that_exits_is_shown_with_its_log() -> None:
+    event = PodExited("a", "pod-1", "app", 137, "OOMKilled", ("last", "words"))
+    assert shown(event) == [
+        "a | container app of the new pod pod-1 ended with exit code 137 (OOMKilled)",
+        "a |   | last",
+        "a |   | words",
+    ]
+
+
+def test_the_stage_that_dominates_has_its_reason() -> None:
+    why = "rollout 11.2 s: readinessProbe.initialDelaySeconds 10"
+    lines = shown(TripEnded("a", 1, 0, Unchanged(FINGERPRINT, REF, NOTHING), why))
+    assert lines[-1] == f"a | {why}"
+
+
+def test_progress_is_told_at_every_tenth_and_starts_anew() -> None:
+    events: list[Event] = [Progress("a", "load", done, 1000, "bytes") for done in range(0, 1001, 10)]
+    lines = shown(*events)
+    assert 9 <= len(lines) <= 11
+    assert lines[0] == "a | load 10 %, 100 B of 1.0 KB"
+    ended = StageEnded("a", "load", 0.0, 1.0, "ok")
+    assert len(shown(*events, ended, *events)) == 2 * len(lines)
+    assert shown(Progress("a", "build", 60_000_000, 0, "bytes", "python:3.12")) == [
+        "a | build 60 MB, python:3.12"
+    ]
+    assert shown(Progress("a", "build", 3, 4, "steps")) == ["a | build 75 %, 3 of 4"]
+
+
+def test_without_logs_pods_are_silent() -> None:
+    assert shown(PodLog("a", "pod", "app", "hello"), logs=False) == []
+
+
+def test_what_would_move_the_cursor_is_taken_out() -> None:
+    line = "\x1b[31mred\x1b[0m \x1b[2J\x1b]0;title\x07gone\r\x08!"
+    assert shown(PodLog("a", "p-x", "app", line)) == ["a/x | red gone!"]
+    assert wording.harmless(line, colours=True) == "\x1b[31mred\x1b[0m gone!"
+
+
+def test_s30_secrets_are_masked() -> None:
+    assert shown(Output("a", "build", "using hunter22"), secrets=("hunter22",)) == ["a | build | using ***"]
+
+
+def test_many_files_are_counted() -> None:
+    paths = frozenset(ROOT / f"{number}.py" for number in range(7))
+    assert wording.files(paths, ROOT) == "0.py, 1.py, 2.py and 4 more"
+    assert wording.files(frozenset({Path("/elsewhere/x")}), ROOT) == "/elsewhere/x"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0004, "0 ms"),
+        (0.0123, "12 ms"),
+        (0.214, "0.21 s"),
+        (1.3, "1.3 s"),
+        (75, "75.0 s"),
+        (200.4, "3:20 min"),
+    ],
+)
+def test_times_are_short(value: float, text: str) -> None:
+    assert wording.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (119e6, "119 MB"), (1.24e9, "1.2 GB")]
+)
+def test_sizes_are_short(value: float, text: str) -> None:
+    assert wording.size(value) == text
+
+
+def test_json_is_one_object_per_event() -> None:
+    stream = io.StringIO()
+    sink = JsonLines(stream, Clock(), concealer(["hunter22"]))
+    live_trip(sink, Clock())
+    sink(Output("backend", "build", "hunter22"))
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in told[:2]] == ["trip_started", "stage_ended"]
+    assert told[-1] == {
+        "time": told[-1]["time"],
+        "event": "output",
+        "service": "backend",
+        "stage": "build",
+        "line": "***",
+    }
+    ended = next(line for line in told if line["event"] == "trip_ended")
+    assert ended["phases"] == {"serving": 0.68}
+    assert ended["spans"][0]["stage"] == "detect"
+
+
+class Closed(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_closed_pipe_ends_the_output_and_not_the_work() -> None:
+    live_trip(Plain(Closed(), ROOT, concealer(())), Clock())
+    live_trip(JsonLines(Closed(), Clock(), concealer(())), Clock())

@@ -1,0 +1,79 @@
+"""/api/status: the last 50 trips with exact spans."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from devloop.errors import BuildError
+from devloop.events import LiveChanged, StageStarted
+from devloop.sinks.concealing import concealer
+from devloop.sinks.outcomes import describe
+from devloop.sinks.status import StatusBoard
+from devloop.stopwatch import Clock
+from tests.sinks.trips import REF, ROOT, URL, failed_trip, live_trip
+
+
+def board(*secrets: str) -> StatusBoard:
+    return StatusBoard("1.2.3", ROOT / "config.yaml", "abc", ["backend", "web"], 5.0, concealer(secrets))
+
+
+def test_s32_the_last_50_trips_are_kept_with_their_spans() -> None:
+    status, clock = board(), Clock()
+    outcomes = [live_trip(status, clock, trip=number) for number in range(1, 61)]
+    trips = status.answer()["services"]["backend"]["trips"]
+    assert [trip["trip"] for trip in trips] == list(range(11, 61))
+    for trip, outcome in zip(trips, outcomes[10:], strict=True):
+        assert [(span["stage"], span["seconds"]) for span in trip["spans"]] == [
+            (span.stage, span.seconds) for span in outcome.timing.spans
+        ]
+        assert trip["seconds"]["trip"] == outcome.timing.trip
+        assert trip["phases"] == {"serving": 0.68}
+
+
+def test_the_answer_has_the_documented_shape() -> None:
+    status, clock = board(), Clock()
+    live_trip(status, clock)
+    answer: dict[str, Any] = json.loads(json.dumps(status.answer()))
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    documented = json.loads(text.split("```json\n")[1].partition("```")[0])
+    assert answer.keys() == documented.keys()
+    service, example = answer["services"]["backend"], documented["services"]["backend"]
+    assert service.keys() == example.keys()
+    assert service["trips"][0].keys() == example["trips"][0].keys()
+    assert service["trips"][0]["spans"][0].keys() == example["trips"][0]["spans"][0].keys()
+    assert service["trips"][0]["seconds"].keys() == example["trips"][0]["seconds"].keys()
+    assert (service["live"], service["state"], service["image"], service["url"]) == (True, "live", REF, URL)
+    assert answer["services"]["web"] == {
+        "state": "starting", "live": False, "stage": None, "stage_started_at": None,
+        "image": None, "url": None, "trips": [],
+    }  # fmt: skip
+
+
+def test_a_running_stage_and_a_lost_service_are_shown() -> None:
+    status, clock = board(), Clock()
+    live_trip(status, clock)
+    status(StageStarted("backend", "build", 7.0))
+    status(LiveChanged("backend", False, REF, "degraded"))
+    service = status.answer()["services"]["backend"]
+    assert (service["stage"], service["stage_started_at"], service["state"]) == ("build", 7.0, "degraded")
+    live_trip(status, clock, trip=2)
+    assert status.answer()["services"]["backend"]["stage"] is None
+
+
+def test_a_failure_has_its_evidence_and_changed_files() -> None:
+    status, clock = board(), Clock()
+    failed = failed_trip(status, clock)
+    trip = status.answer()["services"]["backend"]["trips"][-1]
+    assert trip["paths"] == [str(ROOT / "backend" / "Dockerfile")]
+    assert {key: trip[key] for key in describe(failed)} == describe(failed)
+
+
+def test_s30_secrets_are_concealed() -> None:
+    status, clock = board("hunter22"), Clock()
+    failed_trip(
+        status, clock, error=BuildError("curl -u x:hunter22", evidence=("hunter22",), hint="hunter22")
+    )
+    assert "hunter22" not in json.dumps(status.answer())
+    assert "***" in json.dumps(status.answer())

@@ -1,0 +1,74 @@
+"""`once`: the table and the JSON object, in exactly the shape of the issue."""
+
+from __future__ import annotations
+
+import json
+
+from devloop.errors import ConfigError, PlatformError
+from devloop.events import Event
+from devloop.model import Held, Superseded, Timing, Unchanged
+from devloop.sinks import summary
+from devloop.sinks.concealing import concealer
+from devloop.stopwatch import Clock
+from tests.sinks.trips import FINGERPRINT, REF, URL, failed_trip, live_trip
+
+KEYS = ["outcome", "fingerprint", "image", "built", "loaded", "seconds", "url", "error"]
+SECONDS = ["detect", "fingerprint", "build", "load", "patch", "rollout", "trip"]
+NOTHING = Timing(0.0, 0.25, ())
+
+
+def drop(event: Event) -> None:
+    pass
+
+
+def test_the_json_has_the_shape_of_the_issue() -> None:
+    clock = Clock()
+    live = live_trip(drop, clock)
+    outcomes = {
+        "backend": live,
+        "web": failed_trip(drop, clock),
+        "same": Unchanged(FINGERPRINT, REF, NOTHING, URL),
+        "gone": Superseded("build", NOTHING),
+        "kept": Held(FINGERPRINT, NOTHING),
+    }
+    told = json.loads(summary.as_json(outcomes, concealer(())))
+    assert list(told) == ["services"]
+    services = told["services"]
+    assert [service["outcome"] for service in services.values()] == [
+        "live", "failed", "unchanged", "superseded", "held",
+    ]  # fmt: skip
+    for service in services.values():
+        assert list(service) == KEYS
+        assert list(service["seconds"]) == SECONDS
+    assert services["backend"] | {"seconds": None} == {
+        "outcome": "live", "fingerprint": "0123456789abcdef", "image": REF, "built": "cli",
+        "loaded": "shared", "seconds": None, "url": URL, "error": None,
+    }  # fmt: skip
+    assert services["backend"]["seconds"] == live.timing.seconds()
+    assert list(services["web"]["error"]) == ["stage", "reason", "message", "evidence", "hint"]
+    assert services["web"]["seconds"]["rollout"] is None
+
+
+def test_an_error_before_any_trip_has_the_same_shape() -> None:
+    error = PlatformError("no engine at /var/run/docker.sock", hint="start it: systemctl start docker")
+    told = json.loads(summary.error_as_json(error, {"backend": None, "web": None}, concealer(())))
+    for service in told["services"].values():
+        assert list(service) == KEYS
+        assert service["error"]["reason"] == "Unreachable"
+    assert json.loads(summary.error_as_json(ConfigError("x"), {}, concealer(()))) == {"services": {}}
+
+
+def test_s30_no_secret_in_the_json() -> None:
+    outcomes = {"web": failed_trip(drop, Clock(), error=PlatformError("token abcdefgh refused"))}
+    assert "abcdefgh" not in summary.as_json(outcomes, concealer(["abcdefgh"]))
+
+
+def test_the_table_has_a_row_per_service() -> None:
+    clock = Clock()
+    table = summary.as_table({"backend": live_trip(drop, clock), "web": failed_trip(drop, clock)})
+    head, *rows = table.splitlines()
+    assert head.split() == ["SERVICE", "OUTCOME", "TRIP", "LONGEST", "IMAGE", "URL"]
+    assert rows[0].startswith("backend  live ")
+    assert rows[0].endswith(URL)
+    assert rows[1].startswith("web      failed ")
+    assert "build: InstructionFailed" in rows[1]
