@@ -39,16 +39,23 @@ def live_trips(metrics: str) -> float:
     )
 
 
+def settled(metrics: str) -> bool:
+    """Whether every service was found to run the tree, so that the edit's trip is the only one."""
+    states = re.findall(r"^devloop_live\{[^}]*\} (\S+)$", metrics, re.MULTILINE)
+    return bool(states) and all(float(state) == 1 for state in states)
+
+
 def wait(what: str, began: float, done: Callable[[], bool]) -> float:
     """Seconds from `began` until `done()` is true."""
     while not done():
         if time.monotonic() - began > PATIENCE_S:
             sys.exit(f"error: {what}: not within {PATIENCE_S} s")
-        time.sleep(0.01)
+        time.sleep(0.02)
     return time.monotonic() - began
 
 
 def main(file: Path, version_url: str, devloop_url: str) -> None:
+    wait("the services' start", time.monotonic(), lambda: settled(fetch(f"{devloop_url}/metrics")))
     before = json.loads(fetch(version_url) or "{}").get("greeting")
     trips = live_trips(fetch(f"{devloop_url}/metrics"))
     greeting = f"Hello, edited at {datetime.datetime.now().astimezone():%H:%M:%S.%f}"[:-3]

@@ -240,6 +240,17 @@ def test_frontend_answers_its_probe_while_the_backend_is_down(sample: Running, b
 
 
 @pytest.mark.engine
+def test_a_probe_of_the_frontend_does_not_reach_the_backend(sample: Running) -> None:
+    """Two replicas and two probes, every second: the backend's log is for people."""
+    run("docker", "pause", sample.containers["backend"])
+    try:
+        answer = httpx.get(sample.frontend, headers={"User-Agent": "kube-probe/1.36"}, timeout=10)
+    finally:
+        run("docker", "unpause", sample.containers["backend"])
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+@pytest.mark.engine
 def test_both_end_by_themselves_at_sigterm(sample: Running) -> None:
     """Exit code 0 and not 137 (killed after the grace period): no rollout waits for one to pass."""
     for container in sample.containers.values():
