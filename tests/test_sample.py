@@ -25,6 +25,8 @@ from tests.buildkit import docker_cli
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples" / "todo"
 PATIENCE_S = 30
+# The images are built within the first test's time.
+pytestmark = pytest.mark.timeout(300)
 T = TypeVar("T")
 
 
@@ -115,7 +117,6 @@ def sample(base: str) -> Iterator[Running]:
 
 
 @pytest.mark.engine
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("service", "user", "port", "command"),
     [
