@@ -253,6 +253,8 @@ class _Ear:
         for path, settled in batch.paths.items():
             if path in self.burst.paths or self._wants(path):
                 self.burst.add(path, settled, now)
+                if self.burst.everything:
+                    break  # one more path adds nothing
 
     def due(self, now: float) -> float:
         """As the burst says, but not while git is in the middle of something."""

@@ -28,7 +28,7 @@ ONLYDIR, EXCL_UNLINK, MASK_ADD, ISDIR = 0x1000000, 0x4000000, 0x20000000, 0x4000
 NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF
 CONTENT = NAMES | MODIFY | ATTRIB | CLOSE_WRITE
 HEADER = struct.Struct("iIII")
-READ_SIZE = 64 * 1024
+READ_SIZE = 16 * 1024  # some 400 events: what is made of them must not hold up the loop
 STORM = 0.05  # seconds that a flood of events gets to pass before all watches are set again
 
 SYSCTL_WATCHES = "sudo sysctl fs.inotify.max_user_watches=1048576"

@@ -31,13 +31,26 @@ def known_values(services: Iterable[Service], environ: Mapping[str, str]) -> fro
     return frozenset(value.strip() for value in found)
 
 
-def concealer(values: Iterable[str]) -> Conceal:
-    """A function that puts *** in the place of every one of `values`, longest first."""
-    known = sorted(filter(None, values), key=len, reverse=True)
-    if not known:
-        return lambda text: text
-    pattern = re.compile("|".join(map(re.escape, known)))
-    return lambda text: pattern.sub(MASK, text)
+class Concealer:
+    """Puts *** in the place of every known value, longest first; `learn` adds values at any time."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._known: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+        self.learn(values)
+
+    def learn(self, values: Iterable[str]) -> None:
+        self._known.update(filter(None, values))
+        if self._known:
+            longest_first = sorted(self._known, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+    def __call__(self, text: str) -> str:
+        return text if self._pattern is None else self._pattern.sub(MASK, text)
+
+
+def concealer(values: Iterable[str]) -> Concealer:
+    return Concealer(values)
 
 
 def conceal_all(value: Any, conceal: Conceal) -> Any:

@@ -72,8 +72,8 @@ class Terminal:
         self._root, self._clock, self._conceal, self._logs = root, clock, conceal, logs
         self._console = Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
         self._rows = {service: _Row() for service in services}
-        self._width = max((len(service) for service in self._rows), default=0)
-        self._colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(self._rows)}
+        self._queue: list[Text] = []  # lines that wait for the next drawing
+        self._drawn = 0.0
         self._display = LiveDisplay(
             console=self._console, auto_refresh=False, transient=False, get_renderable=self._render
         )
@@ -86,28 +86,42 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._draw()
         self._display.stop()
 
     async def run(self) -> None:
-        """Redraw while a trip runs; sleep otherwise."""
+        """Redraw while a trip runs or lines wait; sleep otherwise."""
         while True:
-            while any(row.trip_since is not None for row in self._rows.values()):
-                self._display.refresh()
-                await anyio.sleep(TICK)
             self._busy = anyio.Event()
-            self._display.refresh()
-            await self._busy.wait()
+            self._draw()
+            if not any(row.trip_since is not None for row in self._rows.values()):
+                await self._busy.wait()
+            await anyio.sleep(TICK)
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, PodLog) and not self._logs:
             return
-        row = self._rows.get(getattr(event, "service", ""))
-        if row is not None:
-            self._move(row, event)
-        lines = wording.lines_of(event, self._root)
-        for line in lines:
+        service = getattr(event, "service", "")
+        if service:
+            self._move(self._rows.setdefault(service, _Row()), event)
+        for line in wording.lines_of(event, self._root):
             self._print(line)
-        if lines or isinstance(event, LiveChanged):
+        if self._queue or isinstance(event, LiveChanged):
+            self._draw_soon()
+
+    def _draw_soon(self) -> None:
+        """At once after a pause; in a flood of lines with the next tick, or drawing would take all time."""
+        if self._clock.now() - self._drawn >= TICK:
+            self._draw()
+        else:
+            self._busy.set()
+
+    def _draw(self) -> None:
+        self._drawn = self._clock.now()
+        lines, self._queue = self._queue, []
+        if lines:
+            self._console.print(Text("\n").join(lines))  # draws the living lines as well
+        else:
             self._display.refresh()
 
     # --- the living lines -----------------------------------------------------------------------
@@ -159,11 +173,11 @@ class Terminal:
     def _render(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
         table.add_column(width=1)
-        table.add_column(min_width=self._width)
+        table.add_column()
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         now = self._clock.now()
         for service, row in self._rows.items():
-            table.add_row(self._mark(row), Text(service, self._colours[service]), self._status(row, now))
+            table.add_row(self._mark(row), Text(service, self._colour(service)), self._status(row, now))
         return Group(table)
 
     def _mark(self, row: _Row) -> Text:
@@ -191,16 +205,20 @@ class Terminal:
     # --- above them -----------------------------------------------------------------------------
 
     def _print(self, line: Line) -> None:
-        service = line.who.partition("/")[0]
+        width = max(map(len, self._rows), default=0)
         text = Text()
         if line.who:
-            text.append(f"{line.who:<{self._width}} ", self._colours.get(service, ""))
+            text.append(f"{line.who:<{width}} ", self._colour(line.who.partition("/")[0]))
             text.append("| ", "dim")
         shown = Text.from_ansi(
             wording.harmless(self._conceal(line.text), colours=True), style=STYLES[line.tone]
         )
         text.append_text(shown)
-        self._console.print(text)
+        self._queue.append(text)
+
+    def _colour(self, service: str) -> str:
+        names = list(self._rows)
+        return COLOURS[names.index(service) % len(COLOURS)] if service in names else ""
 
 
 def _brief(event: TripEnded) -> str:

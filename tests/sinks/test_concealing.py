@@ -36,3 +36,9 @@ def test_the_longest_value_goes_first() -> None:
 
 def test_without_secrets_nothing_changes() -> None:
     assert concealer([""])("text") == "text"
+
+
+def test_values_learned_later_are_masked_too() -> None:
+    conceal = concealer(["first-value"])
+    conceal.learn(["second-value", ""])
+    assert conceal("first-value second-value") == "*** ***"

@@ -84,7 +84,7 @@ def begin(sink: Terminal, clock: Clock) -> None:
 def test_a_live_trip_shows_what_happened_and_a_living_line_per_service(screen: Screen) -> None:
     with terminal(screen) as sink:
         live_trip(sink, Clock())
-        text = screen.read()
+    text = screen.read()
     assert "backend | saved: backend/main.py" in text
     assert REF in text
     last = [line.strip() for line in screen.read().replace("\r", "\n").splitlines() if line.strip()][-2:]
@@ -96,7 +96,7 @@ def test_a_live_trip_shows_what_happened_and_a_living_line_per_service(screen: S
 def test_a_failure_is_red_with_its_block(screen: Screen) -> None:
     with terminal(screen) as sink:
         failed_trip(sink, Clock())
-        text = screen.read()
+    text = screen.read()
     for line in (
         "| ERROR: no such package",
         "changed: backend/Dockerfile",
@@ -112,13 +112,15 @@ def test_the_living_line_shows_stage_elapsed_and_progress(screen: Screen) -> Non
         begin(sink, clock)
         clock.ahead = 12.34
         sink(Progress("backend", "build", 54_000_000, 119_000_000, "bytes", "python:3.12"))
+        clock.ahead += 1
         sink(LiveChanged("backend", False, "", "working"))
-        assert "build 12.3 s  45 %, 54 MB of 119 MB, python:3.12" in screen.read()
+        assert "build 13.3 s  45 %, 54 MB of 119 MB, python:3.12" in screen.read()
         sink(StageEnded("backend", "build", clock.now(), 12.4, "ok"))
         sink(StageStarted("backend", "rollout", clock.now()))
         sink(RolloutPhase("backend", "started", 0.31))
+        clock.ahead += 1
         sink(LiveChanged("backend", False, "", "working"))
-        assert re.search(r"rollout \d+ ms  started 0\.31 s", screen.read())
+        assert re.search(r"rollout 1\.\d s  started 0\.31 s", screen.read())
 
 
 def test_output_of_a_short_build_stays_in_the_living_line_and_of_a_long_one_is_shown(screen: Screen) -> None:
@@ -130,7 +132,7 @@ def test_output_of_a_short_build_stays_in_the_living_line_and_of_a_long_one_is_s
         clock.ahead = 4.0
         sink(Output("backend", "build", "#6 second"))
         sink(Output("backend", "build", "#7 third"))
-        text = screen.read()
+    text = screen.read()
     for line in ("build | #5 first", "build | #6 second", "build | #7 third"):
         assert text.count(line) == 1
 
@@ -150,6 +152,34 @@ def test_markup_in_a_log_is_text(screen: Screen) -> None:
         assert "[red]x[/red] [link=http://x]" in screen.read()
 
 
+def test_a_service_that_config_yaml_gained_gets_a_line(screen: Screen) -> None:
+    with terminal(screen) as sink:
+        live_trip(sink, Clock(), service="added")
+    text = screen.read()
+    assert "added   | saved: backend/main.py" in text
+    assert "● added" in text
+
+
+def test_a_flood_of_lines_is_drawn_in_few_drawings_and_none_is_lost(screen: Screen) -> None:
+    drawings = 0
+    with terminal(screen) as sink:
+        draw = sink._console.print
+
+        def counted(*things: object) -> None:
+            nonlocal drawings
+            drawings += 1
+            draw(*things)
+
+        sink._console.print = counted  # type: ignore[method-assign, assignment]
+        for number in range(300):
+            sink(PodLog("backend", "a-b", "app", f"line <{number}>"))
+            if number % 50 == 0:
+                screen.read()  # a pseudo-terminal holds 4 KB
+    text = screen.read()
+    assert all(f"line <{number}>" in text for number in range(300))
+    assert drawings < 100
+
+
 def test_no_logs(screen: Screen) -> None:
     with terminal(screen, logs=False) as sink:
         sink(PodLog("backend", "todo-7d9f-abcde", "app", "hello"))
@@ -160,7 +190,7 @@ def test_no_color(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     with terminal(screen) as sink:
         failed_trip(sink, Clock())
-        assert "FAILED in build" in screen.read()
+    assert "FAILED in build" in screen.read()
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", screen.raw)
 
 
@@ -170,7 +200,7 @@ def test_s30_secrets_are_masked_on_the_terminal_too(screen: Screen) -> None:
         begin(sink, clock)
         sink(Output("backend", "build", "using hunter22"))
         sink(PodLog("backend", "a-b", "app", "hunter22"))
-        text = screen.read()
+    text = screen.read()
     assert "hunter22" not in text
     assert "using ***" in text
 

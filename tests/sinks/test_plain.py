@@ -126,6 +126,11 @@ def test_progress_is_told_at_every_tenth_and_starts_anew() -> None:
     assert shown(Progress("a", "build", 3, 4, "steps")) == ["a | build 75 %, 3 of 4"]
 
 
+def test_a_notice_may_have_several_lines_and_a_hint() -> None:
+    lines = shown(Notice("a", "error", "config.yaml:3:1: x\nthe old one stays", "mend it"))
+    assert lines == ["a | config.yaml:3:1: x", "a | the old one stays", "a | -> mend it"]
+
+
 def test_without_logs_pods_are_silent() -> None:
     assert shown(PodLog("a", "pod", "app", "hello"), logs=False) == []
 
