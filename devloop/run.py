@@ -51,14 +51,20 @@ def once(
 
     async def work() -> None:
         salt = str(clock.now()) if rebuild else ""
-        async with opened(config, kubeconfig, names, fan, clock, salt=salt) as session:
-            with session.held():
-                workers = [Worker(service, session.world) for service in session.services]
-                outcomes.update(await engine.once(workers, clock))
-                await session.manifests.settle()
+        async with anyio.create_task_group() as group:
+            for companion in redraw:
+                group.start_soon(companion)
+            async with opened(config, kubeconfig, names, fan, clock, salt=salt) as session:
+                with session.held():
+                    workers = [Worker(service, session.world) for service in session.services]
+                    outcomes.update(await engine.once(workers, clock))
+                    await session.manifests.settle()
+            group.cancel_scope.cancel()
 
     with ExitStack() as stack:
-        _show(stack, fan, config, names, clock, conceal, log_format=log_format, machine=as_json, logs=False)
+        redraw = _show(
+            stack, fan, config, names, clock, conceal, log_format=log_format, machine=as_json, logs=False
+        )
         try:
             interrupted = anyio.run(engine.until_interrupted, work)
         except DevloopError as error:
