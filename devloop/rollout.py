@@ -30,6 +30,7 @@ TEMPLATE_CHANGED = "TemplateChanged"
 MISSING = "TargetMissing"
 START_OVER = frozenset({REPLACED, TEMPLATE_CHANGED, MISSING})
 
+TELLING = 3  # failures from which a probe is worth a word: every process refuses the first one
 SLOW_PHASE = 2.0  # seconds from which a phase of a rollout deserves a reason
 
 
@@ -350,7 +351,7 @@ def _note(snapshot: Snapshot, expected: Expectation) -> str:
             if container.exit_code and not container.running:
                 count = exits(container)
                 return f"{pod.name}/{container.name} exited with {container.exit_code} ({count} of 3 times)"
-    failing = next((said for pod in pods if not pod.ready and (said := probe_failure(snapshot, pod))), "")
+    failing = next((said for p in pods if not p.ready and (said := probe_failure(snapshot, p, TELLING))), "")
     if failing:
         return failing
     if snapshot.updated < snapshot.replicas - snapshot.partition:

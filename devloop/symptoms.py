@@ -142,10 +142,10 @@ def _crash(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Stuck:
     return _stuck(reason, pod, container, snapshot, message, hint)
 
 
-def probe_failure(snapshot: Snapshot, pod: PodView) -> str:
-    """The kubelet's last word on a failing readiness probe of this pod, "" if there is none."""
+def probe_failure(snapshot: Snapshot, pod: PodView, times: int = 1) -> str:
+    """The kubelet's last word on a probe of this pod that failed `times` times or more, "" if none did."""
     event = _probe_failure(snapshot, pod, ("Readiness", "Startup"))
-    return event.message if event else ""
+    return event.message if event and event.count >= times else ""
 
 
 def _probe_failure(snapshot: Snapshot, pod: PodView, kinds: tuple[str, ...]) -> EventView | None:
@@ -171,7 +171,13 @@ def _stuck(
     limit = f" of {container.memory_limit}" if container and container.memory_limit else ""
     template = _HINTS.get(reason, "kubectl describe pod {pod} -n {namespace}")
     hint = hint or template.format(image=image, pod=pod.name, namespace=pod.namespace, limit=limit)
-    warnings = [f"{e.reason}: {e.message}" for e in _events(snapshot, pod) if e.type == "Warning"]
+    # Of a process that ended, a refused readiness probe proves nothing.
+    ended = container is not None and container.exit_code is not None
+    warnings = [
+        f"{e.reason}: {e.message}"
+        for e in _events(snapshot, pod)
+        if e.type == "Warning" and not (ended and e.message.startswith("Readiness"))
+    ]
     where = f"{pod.name}/{container.name}" if container else pod.name
     return Stuck(
         reason,

@@ -195,7 +195,7 @@ def test_s18_a_stale_progress_deadline_of_a_returned_replicaset_does_not_count()
 
 
 def test_s18_a_failing_probe_is_told_while_it_lasts() -> None:
-    probe = EventView("Pod/todo-1", "Warning", "Unhealthy", "Readiness probe failed: refused", 2, PATCHED + 2)
+    probe = EventView("Pod/todo-1", "Warning", "Unhealthy", "Readiness probe failed: refused", 3, PATCHED + 2)
     snapshot = rolling(pod(ready=False, containers=(container(ready=False),)), events=(probe,))
     assert progressing(snapshot).note == "Readiness probe failed: refused"
 
@@ -513,3 +513,17 @@ def test_own_pods_of_an_unknown_revision_are_told_by_image() -> None:
 def test_expectation_is_taken_from_the_revision() -> None:
     revision = Revision(TARGET, "uid-1", 5, REF, PATCHED)
     assert Expectation.of(IMAGE, revision, ID) == EXPECTED
+
+
+def test_a_probe_that_was_refused_once_is_no_news() -> None:
+    probe = EventView("Pod/todo-1", "Warning", "Unhealthy", "Readiness probe failed: refused", 1, PATCHED + 2)
+    snapshot = rolling(pod(ready=False, containers=(container(ready=False),)), events=(probe,))
+    assert progressing(snapshot).note == "1 old pods are pending termination"
+
+
+def test_s19_the_evidence_of_a_crash_leaves_out_the_probe_it_refused() -> None:
+    probe = EventView("Pod/todo-1", "Warning", "Unhealthy", "Readiness probe failed: refused", 9, PATCHED + 2)
+    back_off = EventView("Pod/todo-1", "Warning", "BackOff", "Back-off restarting", 2, PATCHED + 2)
+    died = waiting("CrashLoopBackOff", exit_code=1, exit_reason="Error", restarts=1)
+    verdict = stuck(rolling(pod("todo-1", died, ready=False), events=(probe, back_off)))
+    assert verdict.evidence == ("BackOff: Back-off restarting",)
