@@ -1,6 +1,7 @@
-"""Judging a rollout: one snapshot in, `Progressing | Ready | Stuck` out. Pure; symptoms.py reads the pods.
+"""Judging a rollout: a snapshot in, a verdict out (over 300 lines: these rules are read side by side).
 
-The rules are kubectl's (`rollout status`), plus S1 on what a pod must run and S19 on when to give up.
+Pure; symptoms.py reads the pods. The rules are kubectl's (`rollout status`), plus S1 on what a pod must run
+and S19 on when to give up.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Expectation:
 
     `generation` and `uid` are those that the PATCH answered; 0 and "" = any. `patched_at` and `changed`
     tell a stale progress deadline from ours; `context` only makes the command lines in hints complete.
+    `loaded_at`: when an image that a node had lost was loaded again (S13), which gives its pods new time.
     """
 
     image: str
@@ -50,6 +52,7 @@ class Expectation:
     patched_at: float = 0.0
     changed: bool = False
     context: str = ""
+    loaded_at: float = 0.0
 
     @classmethod
     def of(cls, image: str, revision: Revision, image_id: str, context: str = "") -> Expectation:
@@ -214,7 +217,7 @@ def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Ver
         return None
     found: list[tuple[float | None, Stuck]] = []
     for pod in own_pods(snapshot, expected.image, expected.ref):
-        symptom = find_symptom(snapshot, pod)
+        symptom = find_symptom(snapshot, pod, expected.loaded_at)
         if symptom:
             found.append(symptom)
     others = (refusal(snapshot), _blocking_pod(snapshot, expected), _on_delete(snapshot, expected))

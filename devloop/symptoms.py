@@ -13,6 +13,7 @@ from devloop.references import split
 Finding = tuple[float | None, Stuck]
 
 GRACE = 10.0  # seconds for what may mend by itself: a node that frees up, a quota, an image on its way
+RESYNC = 20.0  # seconds: the kubelet tries a missing image again after 10 to 15
 LAST_EXIT = 3  # this many non-zero exits are an outcome
 
 MISSING_IMAGE = frozenset({"ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"})
@@ -53,8 +54,11 @@ _SIGNALS = {
 }
 
 
-def find_symptom(snapshot: Snapshot, pod: PodView) -> Finding | None:
-    """The first thing that keeps this pod from becoming ready, if it is more than a matter of time."""
+def find_symptom(snapshot: Snapshot, pod: PodView, loaded_at: float = 0.0) -> Finding | None:
+    """The first thing that keeps this pod from becoming ready, if it is more than a matter of time.
+
+    `loaded_at`: when its image was brought back to the node, 0 = it was not.
+    """
     if pod.ready:
         return None
     if pod.unschedulable:
@@ -63,7 +67,7 @@ def find_symptom(snapshot: Snapshot, pod: PodView) -> Finding | None:
     for container in _by_start(pod):
         if container.ready and not container.init:
             continue
-        finding = _container(snapshot, pod, container)
+        finding = _container(snapshot, pod, container, loaded_at)
         if finding:
             return finding
     return None
@@ -105,11 +109,14 @@ def _by_start(pod: PodView) -> list[ContainerView]:
     return sorted(pod.containers, key=lambda container: not container.init)
 
 
-def _container(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Finding | None:
+def _container(
+    snapshot: Snapshot, pod: PodView, container: ContainerView, loaded_at: float
+) -> Finding | None:
     reason = container.waiting
     if reason in MISSING_IMAGE:
         since = pod.since if pod.since is not None else snapshot.at
-        return since + GRACE, _stuck(reason, pod, container, snapshot, container.message)
+        deadline = max(since + GRACE, loaded_at + RESYNC if loaded_at else 0.0)
+        return deadline, _stuck(reason, pod, container, snapshot, container.message)
     if reason in FATAL:
         return None, _stuck(reason, pod, container, snapshot, container.message)
     crashed = container.exit_code is not None and not (container.init and container.exit_code == 0)

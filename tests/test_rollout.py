@@ -527,3 +527,10 @@ def test_s19_the_evidence_of_a_crash_leaves_out_the_probe_it_refused() -> None:
     died = waiting("CrashLoopBackOff", exit_code=1, exit_reason="Error", restarts=1)
     verdict = stuck(rolling(pod("todo-1", died, ready=False), events=(probe, back_off)))
     assert verdict.evidence == ("BackOff: Back-off restarting",)
+
+
+def test_s13_an_image_that_was_loaded_again_gives_the_kubelet_time_to_look() -> None:
+    view = pod("todo-1", waiting("ErrImageNeverPull"), ready=False, since=PATCHED)
+    reloaded = replace(EXPECTED, loaded_at=PATCHED + 4)
+    assert progressing(rolling(view), PATCHED + 12, reloaded).deadline == PATCHED + 24
+    assert stuck(rolling(view), PATCHED + 24, reloaded).reason == "ErrImageNeverPull"

@@ -6,7 +6,6 @@ It knows paths and bodies, no kinds. docs/adr tells why it is not the generated 
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -17,6 +16,7 @@ import anyio
 
 from devloop import __version__
 from devloop.adapters.kubernetes.access import Access
+from devloop.adapters.kubernetes.sockets import open_socket
 from devloop.errors import PatchError, PlatformError
 
 Json = dict[str, Any]
@@ -28,7 +28,6 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 CONNECT_SECONDS = 3.0
 REQUEST_SECONDS = 10.0
-_KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 25_000))
 
 
 class Refused(PatchError):
@@ -67,7 +66,7 @@ class Client:
         self.access = await self._open()
         self._session = aiohttp.ClientSession(
             # 90 s is what kube-apiserver keeps an idle connection for; one below it stays warm for a PATCH.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=80, socket_factory=_open_socket),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=80, socket_factory=open_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={
                 "Accept": "application/json",
@@ -291,14 +290,3 @@ def _decode(text: bytes, method: str, path: str) -> Json:
     if not isinstance(data, dict):
         raise Unreachable(f"{method} {path}: an answer that is no object", sent=True, reason="BrokenAnswer")
     return data
-
-
-def _open_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Keep-alive probes: a half-open connection (a VM that went away) ends after about 25 s."""
-    sock = socket.socket(address[0], address[1], address[2])
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE:
-        option = getattr(socket, name, None)
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
-    return sock

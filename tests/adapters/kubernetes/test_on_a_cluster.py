@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from devloop.stopwatch import Clock
 from tests.contract.cluster import Room
 from tests.contract.conftest import cluster as contract_cluster
 from tests.contract.conftest import kubeconfig, room, rooms
+from tests.faults import make_cert, open_proxy, through, upstream_of
 
 __all__ = ["contract_cluster", "kubeconfig", "room", "rooms"]
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
@@ -55,8 +56,8 @@ def cluster(kubeconfig: Path) -> Any:
     opened.close()
 
 
-@pytest.fixture
-async def real(kubeconfig: Path) -> AsyncIterator[KubernetesCluster]:
+@asynccontextmanager
+async def open_real(kubeconfig: Path) -> AsyncIterator[KubernetesCluster]:
     context = yaml.safe_load(kubeconfig.read_text())["contexts"][0]["name"]
     async with KubernetesCluster(
         [kubeconfig],
@@ -66,6 +67,12 @@ async def real(kubeconfig: Path) -> AsyncIterator[KubernetesCluster]:
         emit=lambda event: None,
         allow_remote=True,
     ) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def real(kubeconfig: Path) -> AsyncIterator[KubernetesCluster]:
+    async with open_real(kubeconfig) as opened:
         yield opened
 
 
@@ -195,6 +202,31 @@ async def test_a_log_is_followed_to_its_end(workload: Workload) -> None:
                     if len(found) == 30:
                         break
     assert found == [f"line {number}" for number in range(1, 31)]
+
+
+async def test_a_log_whose_connection_is_cut_goes_on_where_it_was(
+    workload: Workload, kubeconfig: Path, tmp_path: Path
+) -> None:
+    script = "for i in $(seq 60); do echo line $i; sleep 0.1; done; sleep 600"
+    await workload.create(IMAGE, ["sh", "-c", script])
+    server, tls = upstream_of(kubeconfig)
+    async with (
+        workload.real.feed(workload.target) as feed,
+        open_proxy(server, upstream_tls=tls, cert=make_cert(tmp_path)) as proxy,
+        open_real(through(kubeconfig, proxy, tmp_path / "through")) as shaky,
+    ):
+        snapshot = await workload.seen(feed, lambda s: s.pods and s.pods[0].started_at)
+        found: list[str] = []
+        with anyio.fail_after(60):
+            async with aclosing(shaky.logs(workload.target, snapshot.pods[0].name, "web")) as log:
+                async for line in log:
+                    found.append(line)
+                    if len(found) in (5, 20):
+                        proxy.cut()
+                    if len(found) == 60:
+                        break
+        assert sum("/log?" in line for line in proxy.seen) >= 3
+    assert found == [f"line {number}" for number in range(1, 61)]
 
 
 async def test_the_log_of_a_pod_that_goes_away_ends(workload: Workload) -> None:
