@@ -41,6 +41,10 @@ class Pattern:
     parts: tuple[Part, ...]
     parents: bool = False
 
+    def follows(self, depth: int) -> bool:
+        literal = all(isinstance(part, str) for part in self.parts[:depth])
+        return depth == len(self.parts) or (depth < len(self.parts) and literal)
+
     def fits(self, parts: tuple[str, ...]) -> bool:
         """Do the path and the pattern agree as far as the shorter one goes?"""
         for wanted, part in zip(self.parts, parts, strict=False):
@@ -79,8 +83,9 @@ class Selection:
         )
 
     def leads_to(self, parts: tuple[str, ...]) -> list[Pattern]:
-        """The patterns that the path is a source of, or lies on the way to."""
-        return [p for p in self.patterns if len(parts) <= len(p.parts) and p.fits(parts)]
+        """The patterns that the path is a source of, or lies on the way to: there a link is followed,
+        but none below a wildcard, unless it is the source itself."""
+        return [p for p in self.patterns if p.fits(parts) and p.follows(len(parts))]
 
 
 class Walk:

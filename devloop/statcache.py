@@ -96,14 +96,16 @@ class StatCache:
             return
         rows = [(os.fsencode(path), *seen, bytes.fromhex(digest)) for path, (seen, digest) in unsaved.items()]
         try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._open()) as database, database:
                 database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
-        except sqlite3.Error as problem:
+        except (sqlite3.Error, OSError) as problem:
             self._warn(f"could not write {self._file}: {problem}; the next start reads all inputs again")
 
     def _load(self) -> None:
+        if not self._file.exists():
+            return
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._open()) as database:
                 rows = database.execute("SELECT path, mtime, ctime, size, inode, digest FROM files")
                 self._known = {os.fsdecode(row[0]): (row[1:5], row[5].hex()) for row in rows}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -65,11 +65,9 @@ class Tree:
         root = os.fspath(self.context)
         for directory, seen in self.listed.items():
             check()
-            try:
-                if identity(os.stat(os.path.join(root, directory))) != seen:  # noqa: PTH116, PTH118
-                    return self._unchanged_by_walk(check)
-            except OSError:
-                return False
+            found = look(root, directory)
+            if found is None or identity(found.stat) != seen:
+                return self._unchanged_by_walk(check)
         for path, seen in self.seen.items():
             found = look(root, path)
             if found is None or (found.kind != "dir" and identity(found.stat) != seen):
@@ -132,44 +130,58 @@ class Tree:
         cache: StatCache,
         check: Check,
     ) -> Tree:
-        files, seen, records, sums = dict(self.files), dict(self.seen), dict(self.records), dict(self.sums)
-        listed = {**self.listed, **{path: identity(status) for path, status in walk.listed.items()}}
-        touched: dict[str, dict[str, bytes]] = {}
-
-        def records_of(path: str) -> tuple[dict[str, bytes], str]:
-            directory, _, name = path.rpartition("/")
-            if directory not in touched:
-                touched[directory] = dict(records.get(directory, {}))
-            return touched[directory], name
-
-        for path in gone:
-            inside, name = records_of(path)
-            inside.pop(name, None)
+        """The tree with these files read and those forgotten."""
+        files, seen, listed = dict(self.files), dict(self.seen), dict(self.listed)
+        listed.update((path, identity(status)) for path, status in walk.listed.items())
+        missing = set(gone)
+        for path, item in found.items():
+            entry = read_entry(self.context, item, cache, fresh=path in fresh, check=check)
+            if entry is None:
+                missing.add(path)
+            else:
+                files[path], seen[path] = entry, identity(item.stat)
+        for path in missing:
             files.pop(path, None)
             seen.pop(path, None)
             listed.pop(path, None)
-        for path, now in found.items():
-            entry = read_entry(self.context, now, cache, fresh=path in fresh, check=check)
-            inside, name = records_of(path)
-            if entry is None:
-                inside.pop(name, None)
-                files.pop(path, None)
-                seen.pop(path, None)
-                continue
-            inside[name] = _record(entry)
-            files[path], seen[path] = entry, identity(now.stat)
-        # The names of a directory on the way are read again only by a full walk; its time has changed.
-        for path in {known.rpartition("/")[0] for known in (*gone, *found)} & listed.keys():
-            status = look(os.fspath(self.context), path)
-            if status is not None:
-                listed[path] = identity(status.stat)
-        for directory, inside in touched.items():
-            if inside:
-                records[directory], sums[directory] = inside, _sum(inside)
-            else:
-                records.pop(directory, None)
-                sums.pop(directory, None)
+        above = {path.rpartition("/")[0] for path in (*missing, *found)}
+        # A directory's own times change with its names; those alone are no reason to list it again.
+        for path in above - found.keys():
+            now = look(os.fspath(self.context), path)
+            if now and path in listed:
+                listed[path] = identity(now.stat)
+            if now and path in files:
+                files[path] = replace(files[path], mtime_ns=now.stat.st_mtime_ns)
+        records, sums = _summed(self.records, self.sums, files, (*missing, *found))
         return Tree(self.context, self.selection, files, seen, listed, self.links, records, sums)
+
+
+def _summed(
+    records: Mapping[str, Mapping[str, bytes]],
+    sums: Mapping[str, bytes],
+    files: Mapping[str, FileEntry],
+    touched: Iterable[str],
+) -> tuple[dict[str, Mapping[str, bytes]], dict[str, bytes]]:
+    """Records and digests by directory, with those of the touched files as they are now."""
+    changed: dict[str, dict[str, bytes]] = {}
+    for path in touched:
+        directory, _, name = path.rpartition("/")
+        inside = changed.get(directory)
+        if inside is None:
+            inside = changed[directory] = dict(records.get(directory, {}))
+        entry = files.get(path)
+        if entry is None:
+            inside.pop(name, None)
+        else:
+            inside[name] = _record(entry)
+    now, digests = dict(records), dict(sums)
+    for directory, inside in changed.items():
+        if inside:
+            now[directory], digests[directory] = inside, _sum(inside)
+        else:
+            now.pop(directory, None)
+            digests.pop(directory, None)
+    return now, digests
 
 
 def read(context: Path, selection: Selection, fresh: set[str], cache: StatCache, check: Check) -> Tree:
