@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from devloop import yamlfile
+from devloop.configpaths import absolute
 from devloop.configproblems import error_of, known_keys, problem_of, tree_problems
-from devloop.configshape import ClusterConfig, Config, absolute
+from devloop.configshape import ClusterConfig, Config
 from devloop.errors import ConfigError
 from devloop.yamlfile import Document, Problem
 

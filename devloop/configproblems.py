@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic_core import ErrorDetails
 
 from devloop import yamlfile
+from devloop.configpaths import absolute
 from devloop.configshape import (
     LABEL,
     OBJECT,
@@ -21,7 +22,6 @@ from devloop.configshape import (
     SecretConfig,
     Section,
     ServiceConfig,
-    absolute,
 )
 from devloop.errors import ConfigError
 from devloop.model import Service, Target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from devloop.configpaths import absolute, dockerfile_path, matching
 from devloop.model import BuildSpec, Secret, Service, Target
 
 LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -255,7 +255,7 @@ class Config(Section):
         """The files that `manifests` matches now, in order, each once."""
         found: dict[Path, None] = {}
         for pattern in self.manifests:
-            found.update(dict.fromkeys(sorted(_glob(self.root, pattern))))
+            found.update(dict.fromkeys(sorted(matching(self.root, pattern))))
         return tuple(found)
 
     def _service(self, name: str, section: ServiceConfig) -> Service:
@@ -266,7 +266,7 @@ class Config(Section):
             section.image,
             BuildSpec(
                 context,
-                _dockerfile(self.root, context, build.dockerfile),
+                dockerfile_path(self.root, context, build.dockerfile),
                 build.target,
                 dict(build.args),
                 tuple(
@@ -285,25 +285,3 @@ class Config(Section):
                 for target in section.deploy
             ),
         )
-
-
-# --- paths
-
-
-def absolute(root: Path, text: str) -> Path:
-    """Without "..", with symlinks left as they are: the watcher reports paths as they were given."""
-    return Path(os.path.normpath(root / os.path.expanduser(text)))  # noqa: PTH111 - Path.expanduser raises on ~nobody
-
-
-def _dockerfile(root: Path, context: Path, text: str) -> Path:
-    """A bare name is looked for in the context first, a path with "/" beside config.yaml first."""
-    inside, beside = absolute(context, text), absolute(root, text)
-    first, second = (beside, inside) if "/" in text else (inside, beside)
-    return second if not first.exists() and second.is_file() else first
-
-
-def _glob(root: Path, pattern: str) -> list[Path]:
-    path = absolute(root, pattern)
-    if not re.search(r"[*?\[]", pattern):
-        return [path] if path.is_file() else []
-    return [found for found in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if found.is_file()]

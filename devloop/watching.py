@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from devloop.adapters.filesource import Batch, Roots, Source
 from devloop.adapters.mounts import silent_type
+from devloop.burst import Burst, git_folder, git_is_busy
 from devloop.events import Emit, Notice, WatchBatch, WatchOverflow
 from devloop.ignore import is_editor_temporary
 from devloop.model import Change
 from devloop.stopwatch import Clock
 
-AT_ONCE = 0.004  # quiet after one save that is complete
-WRITING = 0.02  # quiet after one write that may go on
-PER_PATH, MOST_QUIET = 0.01, 0.3  # quiet after a burst: per path, and at most
-LONGEST_WAIT = 2.0  # from the first event to the delivery, however busy the tree is
-AFTERGLOW = 0.25  # a change so soon after a delivery belongs to the same burst
-GIT_POLL = 0.01  # between two looks at git's index.lock
-MANY = 2000  # paths in one burst, from which on everything is looked at
-FRESH = 2.0  # how old an mtime may be to count as the moment of saving (S32)
+GIT_POLL = 0.01  # seconds between two looks at git's index.lock
 
 Deliver = Callable[[str, Change], None]
 
@@ -44,62 +37,6 @@ class Interest:
     files: frozenset[Path]
     concerns: Callable[[Path], bool]
     enters: Callable[[Path], bool]
-
-
-@dataclass(slots=True)
-class _Burst:
-    """What has gathered for one service since the last delivery."""
-
-    paths: dict[Path, bool] = field(default_factory=dict)  # path -> nobody is writing it now
-    everything: bool = False
-    first: float = 0.0
-    last: float = 0.0
-    heat: int = 0  # paths of the delivery just before
-    delivered: float = 0.0
-
-    @property
-    def waiting(self) -> bool:
-        return self.everything or bool(self.paths)
-
-    def add(self, path: Path | None, settled: bool, now: float) -> None:
-        """Note a path, or with None everything."""
-        if not self.waiting:
-            self.first = now
-            if now - self.delivered > AFTERGLOW:
-                self.heat = 0
-        self.last = now
-        if path is None or len(self.paths) >= MANY:
-            self.everything = True
-        else:
-            self.paths[path] = settled
-
-    def due(self) -> float:
-        """When it has been quiet for long enough; the more paths, the longer."""
-        count = len(self.paths) + self.heat
-        if count <= 1 and not self.everything:
-            quiet = AT_ONCE if all(self.paths.values()) else WRITING
-        else:
-            quiet = min(MOST_QUIET, PER_PATH * max(2, count))
-        return min(self.last + quiet, self.first + LONGEST_WAIT)
-
-    def take(self, now: float) -> Change:
-        paths = frozenset() if self.everything else frozenset(self.paths)
-        change = Change(paths, self.first, saved_at(paths, self.first))
-        self.heat, self.delivered = len(self.paths), now
-        self.paths, self.everything = {}, False
-        return change
-
-
-def saved_at(paths: frozenset[Path], seen_at: float) -> float:
-    """The newest mtime that is at most 2 s before `seen_at` and not after it, else `seen_at` (S32)."""
-    stamps = [seen_at - FRESH]
-    for path in paths:
-        try:
-            stamps.append(os.lstat(path).st_mtime)
-        except OSError:
-            continue  # deleted
-    newest = max(stamp for stamp in stamps if stamp <= seen_at)
-    return newest if newest > seen_at - FRESH else seen_at
 
 
 class Watcher:
@@ -140,8 +77,7 @@ class Watcher:
         self._interests = {
             interest.service: _Ear(
                 interest,
-                before[interest.service].burst if interest.service in before else _Burst(),
-                tuple(folder for root in interest.folders if (folder := git_folder(root)) is not None),
+                before[interest.service].burst if interest.service in before else Burst(),
             )
             for interest in interests
         }
@@ -160,36 +96,38 @@ class Watcher:
     async def _serve(self, *, task_status: TaskStatus[anyio.CancelScope]) -> None:
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
-                for roots, polled in self._roots():
+                plan = await anyio.to_thread.run_sync(self._plan)
+                for path, kind in plan.silent.items():
+                    self._tell_silent(path, kind)
+                for roots, polled in plan.sources:
                     await group.start(self._follow, roots, polled)
                 task_status.started(scope)
 
-    def _roots(self) -> list[tuple[Roots, bool]]:
-        """All that is watched, split by whether it has to be polled."""
+    def _plan(self) -> _Plan:
+        """All that is watched, split by whether it has to be polled; looks at the file system."""
         asked: dict[Path, list[Callable[[Path], bool]]] = {}
         files: set[Path] = set()
         for ear in self._interests.values():
+            ear.git = tuple(found for root in ear.interest.folders if (found := git_folder(root)) is not None)
             files |= ear.interest.files
             for folder in ear.interest.folders:
                 asked.setdefault(folder, []).append(ear.interest.enters)
-        polled = {path for path in (*asked, *files) if self._must_poll(path)}
-        found = []
+        silent = {path: kind for path in (*asked, *files) if (kind := silent_type(path)) is not None}
+        sources = []
         for polling in (False, True):
-            folders = {path: _any(asks) for path, asks in asked.items() if (path in polled) is polling}
-            single = frozenset(path for path in files if (path in polled) is polling)
+            folders = {path: _any(asks) for path, asks in asked.items() if (path in silent) is polling}
+            single = frozenset(path for path in files if (path in silent) is polling)
             if folders or single:
-                found.append((Roots(folders, single), polling))
-        return found
+                sources.append((Roots(folders, single), polling))
+        return _Plan(sources, silent)
 
-    def _must_poll(self, path: Path) -> bool:
-        kind = silent_type(path)
-        if kind is not None and path not in self._told:
+    def _tell_silent(self, path: Path, kind: str) -> None:
+        if path not in self._told:
             self._told.add(path)
             message = (
                 f"{path} lies on {kind}, which tells nothing of changes: it is looked at again and again"
             )
             self._emit(Notice("", "info", message, "a tree on a local disk is seen at once"))
-        return kind is not None
 
     async def _follow(self, roots: Roots, polled: bool, *, task_status: TaskStatus[None]) -> None:
         """The best source for these roots; polling when the kernel has no room for more."""
@@ -239,13 +177,21 @@ class Watcher:
                 await self._wake.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What to watch and whether by polling; `silent`: what has to be polled, and its file system."""
+
+    sources: list[tuple[Roots, bool]]
+    silent: Mapping[Path, str]
+
+
 @dataclass(slots=True)
 class _Ear:
     """One service's interest, and what it has heard."""
 
     interest: Interest
-    burst: _Burst
-    git: tuple[Path, ...]
+    burst: Burst
+    git: tuple[Path, ...] = ()  # the .git folders of its work trees
 
     def hear(self, batch: Batch, now: float) -> None:
         if batch.lost is not None or any(self._touches(folder) for folder in batch.fresh):
@@ -259,7 +205,7 @@ class _Ear:
     def due(self, now: float) -> float:
         """As the burst says, but not while git is in the middle of something."""
         due = self.burst.due()
-        if due <= now < self.burst.first + LONGEST_WAIT and any(map(git_is_busy, self.git)):
+        if due <= now < self.burst.capped_at and any(map(git_is_busy, self.git)):
             return now + GIT_POLL
         return due
 
@@ -305,27 +251,3 @@ def _native(roots: Roots) -> Source:
 
 def _any(asks: Sequence[Callable[[Path], bool]]) -> Callable[[Path], bool]:
     return lambda path: any(ask(path) for ask in asks)
-
-
-def git_folder(start: Path) -> Path | None:
-    """The .git folder of the work tree that `start` lies in, a linked one's as well."""
-    for folder in (start, *start.parents):
-        marker = folder / ".git"
-        if marker.is_dir():
-            return marker
-        try:
-            text = marker.read_text("utf-8", "surrogateescape")
-        except OSError:
-            continue
-        if text.startswith("gitdir: "):
-            return folder / text.removeprefix("gitdir: ").strip()
-    return None
-
-
-def git_is_busy(folder: Path) -> bool:
-    """Does git hold the index right now? An old lock is one left over, or an open commit message."""
-    try:
-        since = (folder / "index.lock").stat().st_ctime
-    except OSError:
-        return False
-    return time.time() - since < LONGEST_WAIT

@@ -1,0 +1,103 @@
+"""When a burst of file events is over: one save goes through at once, a checkout is one change."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devloop.model import Change
+
+AT_ONCE = 0.004  # quiet after one save that is complete
+WRITING = 0.02  # quiet after one write that may go on
+PER_PATH, MOST_QUIET = 0.01, 0.3  # quiet after a burst: per path, and at most
+LONGEST_WAIT = 2.0  # from the first event to the delivery, however busy the tree is
+AFTERGLOW = 0.25  # a change so soon after a delivery belongs to the same burst
+MANY = 2000  # paths in one burst, from which on everything is looked at
+FRESH = 2.0  # how old an mtime may be to count as the moment of saving (S32)
+
+
+@dataclass(slots=True)
+class Burst:
+    """What has gathered for one service since the last delivery."""
+
+    paths: dict[Path, bool] = field(default_factory=dict)  # path -> nobody is writing it now
+    everything: bool = False
+    first: float = 0.0
+    last: float = 0.0
+    heat: int = 0  # paths of the delivery just before
+    delivered: float = 0.0
+
+    @property
+    def capped_at(self) -> float:
+        """When it is delivered at the latest."""
+        return self.first + LONGEST_WAIT
+
+    @property
+    def waiting(self) -> bool:
+        return self.everything or bool(self.paths)
+
+    def add(self, path: Path | None, settled: bool, now: float) -> None:
+        """Note a path, or with None everything."""
+        if not self.waiting:
+            self.first = now
+            if now - self.delivered > AFTERGLOW:
+                self.heat = 0
+        self.last = now
+        if path is None or len(self.paths) >= MANY:
+            self.everything = True
+        else:
+            self.paths[path] = settled
+
+    def due(self) -> float:
+        """When it has been quiet for long enough; the more paths, the longer."""
+        count = len(self.paths) + self.heat
+        if count <= 1 and not self.everything:
+            quiet = AT_ONCE if all(self.paths.values()) else WRITING
+        else:
+            quiet = min(MOST_QUIET, PER_PATH * max(2, count))
+        return min(self.last + quiet, self.capped_at)
+
+    def take(self, now: float) -> Change:
+        paths = frozenset() if self.everything else frozenset(self.paths)
+        change = Change(paths, self.first, saved_at(paths, self.first))
+        self.heat, self.delivered = len(self.paths), now
+        self.paths, self.everything = {}, False
+        return change
+
+
+def saved_at(paths: frozenset[Path], seen_at: float) -> float:
+    """The newest mtime that is at most 2 s before `seen_at` and not after it, else `seen_at` (S32)."""
+    stamps = [seen_at - FRESH]
+    for path in paths:
+        try:
+            stamps.append(os.lstat(path).st_mtime)
+        except OSError:
+            continue  # deleted
+    newest = max(stamp for stamp in stamps if stamp <= seen_at)
+    return newest if newest > seen_at - FRESH else seen_at
+
+
+def git_folder(start: Path) -> Path | None:
+    """The .git folder of the work tree that `start` lies in, a linked one's as well."""
+    for folder in (start, *start.parents):
+        marker = folder / ".git"
+        if marker.is_dir():
+            return marker
+        try:
+            text = marker.read_text("utf-8", "surrogateescape")
+        except OSError:
+            continue
+        if text.startswith("gitdir: "):
+            return folder / text.removeprefix("gitdir: ").strip()
+    return None
+
+
+def git_is_busy(folder: Path) -> bool:
+    """Does git hold the index right now? An old lock is one left over, or an open commit message."""
+    try:
+        since = os.lstat(folder / "index.lock").st_ctime
+    except OSError:
+        return False
+    return time.time() - since < LONGEST_WAIT
