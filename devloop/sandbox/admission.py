@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from devloop.sandbox import defaults, errors, podspec, quotas, security, validation
+from devloop.sandbox import defaults, errors, ownership, podspec, quotas, security, validation
 from devloop.sandbox.addressing import Addressing
 from devloop.sandbox.options import Options
 from devloop.sandbox.resources import Obj, Resource
 from devloop.sandbox.store import Store
+
+_UNOWNED = ("events", "endpoints", "endpointslices", "leases", "namespaces", "serviceaccounts")
 
 
 class Gate:
@@ -17,8 +19,13 @@ class Gate:
         self._addressing = Addressing(options)
 
     def admit(self, store: Store, resource: Resource, obj: Obj, old: Obj | None, subresource: str) -> None:
-        if subresource == "status":
-            return
+        if old is None and resource.has_status and resource.plural != "nodes":
+            obj.pop("status", None)
+        if subresource != "status":
+            self._check(store, resource, obj, old)
+        self._note_writer(resource, obj, old, subresource)
+
+    def _check(self, store: Store, resource: Resource, obj: Obj, old: Obj | None) -> None:
         defaults.fill(resource, obj)
         if resource.plural == "namespaces" and old is None:
             obj["spec"] = {"finalizers": ["kubernetes"]}
@@ -32,6 +39,13 @@ class Gate:
                 raise errors.forbidden(resource, obj["metadata"]["name"], why)
         if old is None:
             quotas.check(store, resource, obj)
+
+    def _note_writer(self, resource: Resource, obj: Obj, old: Obj | None, subresource: str) -> None:
+        """What a controller or the node writes is theirs; a client's request has noted its manager."""
+        noted = ownership.managers(obj) != (ownership.managers(old) if old else [])
+        if not noted and resource.plural not in _UNOWNED:
+            writer = "kubelet" if resource.plural in ("pods", "nodes") and old else "kube-controller-manager"
+            ownership.note_update(resource, obj, old, writer, subresource)
 
     def warnings(self, obj: Obj) -> list[str]:
         """What a writer should know of a pod or template that is stored all the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from devloop.sandbox import errors
@@ -39,7 +40,7 @@ _ZERO_IS_ABSENT = {
 
 
 def decode(resource: Resource, body: Any) -> tuple[Obj, list[str]]:
-    """The object as the server keeps it, and the paths of fields it does not know; 400 for a wrong type."""
+    """The object as the server keeps it, and what is strictly wrong with it; 400 for a wrong type."""
     if not isinstance(body, dict):
         raise errors.bad_request(f"the body is no {resource.kind} object")
     unknown: list[str] = []
@@ -49,16 +50,22 @@ def decode(resource: Resource, body: Any) -> tuple[Obj, list[str]]:
 
 def _struct(resource: Resource, field: Field, value: Obj, path: str, unknown: list[str]) -> Obj:
     kept: Obj = {}
+    _note_doubled(value, path, unknown)
     for key, item in value.items():
         here = f"{path}.{key}" if path else key
         known = child(field, key)
         if known is None:
-            unknown.append(here)
+            unknown.append(f'unknown field "{here}"')
         elif item is not None:
             clean = _value(resource, known, item, here, unknown)
             if not _absent(known, key, clean):
                 kept[key] = clean
     return kept
+
+
+def _note_doubled(value: Obj, path: str, unknown: list[str]) -> None:
+    prefix = f"{path}." if path else ""
+    unknown += [f'duplicate field "{prefix}{key}"' for key in getattr(value, "keys_twice", ())]
 
 
 def _absent(field: Field, key: str, value: Any) -> bool:
@@ -73,6 +80,7 @@ def _value(resource: Resource, field: Field, value: Any, path: str, unknown: lis
         return [_value(resource, field.item, item, f"{path}[{at}]", unknown) for at, item in enumerate(value)]
     if field.holder == "map":
         _check(resource, isinstance(value, dict), value, path, f"map[string]{_go(field)}")
+        _note_doubled(value, path, unknown)
         return {
             key: _value(resource, field.item, item, f"{path}.{key}", unknown)
             for key, item in value.items()
@@ -93,6 +101,12 @@ def _scalar(resource: Resource, field: Field, value: Any, path: str) -> Any:
     if isinstance(value, bool) and field.type != "boolean":
         fits = False
     _check(resource, fits, value, path, _go(field))
+    if field.type == "bytes":
+        try:
+            base64.b64decode(value, validate=True)
+        except ValueError as error:
+            at = next((i for i, c in enumerate(value) if not c.isalnum() and c not in "+/="), len(value))
+            raise _refused(resource, f"illegal base64 data at input byte {at}") from error
     if field.type == "quantity":
         try:
             return canonical(value)
@@ -123,5 +137,4 @@ def _refused(resource: Resource, why: str) -> errors.ApiError:
 
 def strict(resource: Resource, unknown: list[str]) -> errors.ApiError:
     """The refusal of fieldValidation=Strict."""
-    fields = ", ".join(f'unknown field "{path}"' for path in unknown)
-    return _refused(resource, f"strict decoding error: {fields}")
+    return _refused(resource, f"strict decoding error: {', '.join(unknown)}")

@@ -96,6 +96,14 @@ def invalid(resource: Resource, name: str, errors: list[FieldError]) -> ApiError
     return ApiError(422, "Invalid", f'{resource.qualified_kind} "{name}" is invalid: {text}', details)
 
 
+def invalid_options(kind: str, error: FieldError) -> ApiError:
+    """422 for a query parameter: CreateOptions, PatchOptions, UpdateOptions or DeleteOptions."""
+    row = {"reason": error.reason, "message": error.text, "field": error.field}
+    details = {"group": "meta.k8s.io", "kind": kind, "causes": [row]}
+    text = f'{kind}.meta.k8s.io "" is invalid: {error.field}: {error.text}'
+    return ApiError(422, "Invalid", text, details)
+
+
 def bad_request(text: str) -> ApiError:
     return ApiError(400, "BadRequest", text)
 

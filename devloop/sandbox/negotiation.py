@@ -81,17 +81,55 @@ def test(request: web.Request, where: Target) -> Test | None:
     return lambda obj: labels(obj) and fields(obj)
 
 
-def dry_run(request: web.Request) -> bool:
-    asked = request.query.getall("dryRun", [])
-    if any(value != "All" for value in asked):
-        raise errors.bad_request('Unsupported value: "' + ",".join(asked) + '": supported values: "All"')
+_OPTIONS = {
+    "POST": "CreateOptions",
+    "PUT": "UpdateOptions",
+    "PATCH": "PatchOptions",
+    "DELETE": "DeleteOptions",
+}
+
+
+def refuse_option(request: web.Request, name: str, reason: str, text: str) -> errors.ApiError:
+    error = errors.FieldError(name, f"FieldValue{reason}", text)
+    return errors.invalid_options(_OPTIONS.get(request.method, "ListOptions"), error)
+
+
+def dry_run(request: web.Request, body: Obj | None = None) -> bool:
+    """Whether nothing may be stored; asked for in the query or, by a delete, in the body."""
+    asked = [*request.query.getall("dryRun", []), *((body or {}).get("dryRun") or [])]
+    for value in asked:
+        if value != "All":
+            text = f'Unsupported value: "{value}": supported values: "All"'
+            raise refuse_option(request, "dryRun", "NotSupported", text)
     return bool(asked)
 
 
 def manager(request: web.Request) -> str:
-    """The field manager: named, or the first word of the user agent."""
+    """The field manager: named, or the first word of the user agent; 422 for a bad name."""
+    named = request.query.get("fieldManager", "")
+    if len(named) > 128:
+        raise refuse_option(request, "fieldManager", "TooLong", "Too long: may not be more than 128 bytes")
+    if not named.isprintable():
+        why = "should only contain printable characters"
+        raise refuse_option(request, "fieldManager", "Invalid", f"Invalid value: {json.dumps(named)}: {why}")
     agent = request.headers.get("User-Agent", "unknown").split("/")[0].split(" ")[0]
-    return request.query.get("fieldManager") or agent
+    return named or agent
+
+
+class Doubled(dict[str, Any]):
+    """A JSON object in which these keys stood twice; the last value won."""
+
+    keys_twice: tuple[str, ...] = ()
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    doubled = Doubled(found)
+    names = [name for name, _ in pairs]
+    doubled.keys_twice = tuple(name for name in found if names.count(name) > 1)
+    return doubled
 
 
 async def body(request: web.Request) -> Any:
@@ -107,7 +145,7 @@ async def body(request: web.Request) -> Any:
         if request.content_type in ("application/json", "application/octet-stream") or (
             "json" in request.content_type
         ):
-            return json.loads(raw)
+            return json.loads(raw, object_pairs_hook=_pairs)
     except (ValueError, yaml.YAMLError) as error:
         raise errors.bad_request(f"the body could not be decoded: {error}") from error
     raise errors.unsupported_media_type(request.content_type, ", ".join(_JSON_TYPES))

@@ -33,6 +33,8 @@ def values(resource: Resource, obj: Obj, subresource: str = "") -> dict[Path, An
             value = obj[key]
             if key == "metadata":
                 value = {k: v for k, v in value.items() if k not in _SERVER_OWNED}
+                if not value:
+                    continue
             _walk(child(root(resource), key) or Field(), (f"f:{key}",), value, found)
     return found
 

@@ -96,6 +96,11 @@ def _ports(problems: Problems, ports: list[Obj], path: str) -> None:
 def _variable(problems: Problems, variable: Obj, path: str) -> None:
     if not variable.get("name"):
         problems.required(f"{path}.name")
+    elif "=" in variable["name"] or not (variable["name"].isascii() and variable["name"].isprintable()):
+        why = (
+            "a valid environment variable name must consist only of printable ASCII characters other than '='"
+        )
+        problems.invalid(f"{path}.name", variable["name"], why)
     source = variable.get("valueFrom")
     if source is None:
         return

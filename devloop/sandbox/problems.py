@@ -16,41 +16,53 @@ _RULES: dict[str, tuple[str, int, str]] = {
     "subdomain": (
         _SUBDOMAIN,
         253,
-        ("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
-        f"{_EDGES} (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"),
+        (
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
+            f"{_EDGES} (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"
+        ),
     ),
     "label": (
         _LABEL,
         63,
-        ("a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
-        f"{_EDGES} (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"),
+        (
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
+            f"{_EDGES} (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
+        ),
     ),
     "service": (
         "[a-z]([-a-z0-9]*[a-z0-9])?",
         63,
-        ("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
-        "alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', "
-        "regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"),
+        (
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
+            "alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', "
+            "regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+        ),
     ),
     "label value": (
         "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?",
         63,
-        ("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
-        f"{_EDGES} (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-        "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"),
+        (
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+            f"{_EDGES} (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+            "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+        ),
     ),
     "key": (
         rf"({_SUBDOMAIN}/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]",
         317,
-        (f"name part must consist of alphanumeric characters, '-', '_' or '.', {_EDGES} (e.g. 'MyName',  "
-        "or 'my.name',  or '123-abc', regex used for validation is "
-        "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"),
+        (
+            f"name part must consist of alphanumeric characters, '-', '_' or '.', {_EDGES} (e.g. 'MyName',  "
+            "or 'my.name',  or '123-abc', regex used for validation is "
+            "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+        ),
     ),
     "config key": (
         "[-._a-zA-Z0-9]+",
         253,
-        ("a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  "
-        "or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"),
+        (
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  "
+            "or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+        ),
     ),
     "port name": (
         "(?=.*[a-z])(?!.*--)[a-z0-9]([a-z0-9-]*[a-z0-9])?",
@@ -80,6 +92,10 @@ class Problems:
 
     def forbidden(self, path: str, why: str) -> None:
         self.found.append(FieldError(path, "FieldValueForbidden", f"Forbidden: {why}"))
+
+    def too_long(self, path: str, most: int) -> None:
+        text = f"Too long: may not be more than {most} bytes"
+        self.found.append(FieldError(path, "FieldValueTooLong", text))
 
     def missing(self, path: str, value: str) -> None:
         self.found.append(FieldError(path, "FieldValueNotFound", f'Not found: "{value}"'))

@@ -220,7 +220,10 @@ class Store:
             raise errors.not_found(BY_PLURAL["namespaces"], home)
         if found["status"]["phase"] == "Terminating" and kind.plural != "events":
             why = f"unable to create new content in namespace {home} because it is being terminated"
-            raise errors.forbidden(kind, meta.get("name", ""), why)
+            refusal = errors.forbidden(kind, meta.get("name", ""), why)
+            cause = {"reason": "NamespaceTerminating", "field": "metadata.namespace"}
+            refusal.details["causes"] = [cause | {"message": f"namespace {home} is being terminated"}]
+            raise refusal
 
 
 def _check_identity(kind: Resource, old: Obj, uid: str | None, version: str | None, prefix: str = "") -> None:

@@ -11,6 +11,12 @@ from devloop.sandbox.resources import Obj, Resource
 from devloop.sandbox.selectors import matches
 
 _IMMUTABLE = "field is immutable"
+_MEBIBYTE = 1024 * 1024
+_SECRET_KEYS = {
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+}
 _STATEFUL = (
     "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
     "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
@@ -26,7 +32,7 @@ _POD_UPDATES = (
 def check(resource: Resource, obj: Obj, old: Obj | None) -> None:
     """ApiError 422 with everything that is wrong, in the order of the object."""
     problems = Problems()
-    _metadata(problems, resource, obj["metadata"])
+    _metadata(problems, resource, obj["metadata"], old)
     rule = _RULES.get(resource.kind)
     if rule is not None:
         rule(problems, obj, old)
@@ -34,7 +40,7 @@ def check(resource: Resource, obj: Obj, old: Obj | None) -> None:
         raise errors.invalid(resource, obj["metadata"].get("name", ""), problems.found)
 
 
-def _metadata(problems: Problems, resource: Resource, meta: Obj) -> None:
+def _metadata(problems: Problems, resource: Resource, meta: Obj, old: Obj | None) -> None:
     name = meta.get("name")
     if not name:
         problems.required("metadata.name", "name or generateName is required")
@@ -44,6 +50,13 @@ def _metadata(problems: Problems, resource: Resource, meta: Obj) -> None:
     problems.labels("metadata.labels", meta.get("labels"))
     for key in meta.get("annotations") or {}:
         problems.text("key", "metadata.annotations", key.lower())
+    if old is not None and "deletionTimestamp" in old["metadata"]:
+        known = old["metadata"].get("finalizers") or []
+        if new := [name for name in meta.get("finalizers") or [] if name not in known]:
+            names = ", ".join(f'"{name}"' for name in new)
+            why = "no new finalizers can be added if the object is being deleted, found new finalizers "
+            why += f"[]string{{{names}}}"
+            problems.forbidden("metadata.finalizers", why)
     for at, owner in enumerate(meta.get("ownerReferences") or []):
         for part in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(part):
@@ -176,22 +189,33 @@ def _service(problems: Problems, obj: Obj, old: Obj | None) -> None:
 
 
 def _keys(problems: Problems, obj: Obj, old: Obj | None) -> None:
-    """ConfigMap and Secret: valid keys, and nothing changed once immutable."""
-    for part in ("data", "binaryData"):
-        for key in obj.get(part) or {}:
+    """ConfigMap and Secret: valid keys, a size, and nothing changed once immutable."""
+    data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
+    for part, values in (("data", data), ("binaryData", binary)):
+        for key in values:
             problems.text("config key", f"{part}[{key}]", key)
-    for key in (obj.get("data") or {}).keys() & (obj.get("binaryData") or {}).keys():
+    for key in data.keys() & binary.keys():
         problems.invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
-    if old is None:
-        return
+    size = sum(len(key) + len(value) for key, value in [*data.items(), *binary.items()])
+    if size > _MEBIBYTE * (4 / 3 if obj["kind"] == "Secret" else 1):
+        problems.too_long("data", _MEBIBYTE)
+    for key in _SECRET_KEYS.get(obj.get("type", ""), ()):
+        if key not in data:
+            problems.required(f"data[{key}]")
+    if old is not None:
+        _unchanged(problems, obj, old)
+
+
+def _unchanged(problems: Problems, obj: Obj, old: Obj) -> None:
     if obj["kind"] == "Secret" and obj.get("type") != old.get("type"):
         problems.invalid("type", obj.get("type"), _IMMUTABLE)
     if old.get("immutable"):
+        why = "field is immutable when `immutable` is set"
         if not obj.get("immutable"):
-            problems.forbidden("immutable", "field is immutable when `immutable` is set")
+            problems.forbidden("immutable", why)
         for part in ("data", "binaryData"):
             if obj.get(part) != old.get(part):
-                problems.forbidden(part, "field is immutable when `immutable` is set")
+                problems.forbidden(part, why)
 
 
 def _ingress(problems: Problems, obj: Obj, old: Obj | None) -> None:

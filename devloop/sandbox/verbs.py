@@ -66,19 +66,34 @@ async def item(cluster: Cluster, request: web.Request, where: Target) -> web.Str
 
 
 def _list(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
-    found = cluster.store.list(where.resource.plural, where.namespace, negotiation.test(request, where))
+    test = negotiation.test(request, where)
+    found = cluster.store.list(where.resource.plural, where.namespace, test)
     meta: Obj = {"resourceVersion": str(cluster.store.resource_version)}
     limit, token = negotiation.number(request, "limit"), request.query.get("continue", "")
     if token:
         meta["resourceVersion"], start = _resume(token)
-        found = [obj for obj in found if _place(obj) > start]
+        found = _as_of(cluster.store, found, where, int(meta["resourceVersion"]))
+        found = [obj for obj in found if _place(obj) > start and (test is None or test(obj))]
     if limit and len(found) > limit:
         rest, found = len(found) - limit, found[:limit]
         mark = [meta["resourceVersion"], *_place(found[-1])]
         meta["continue"] = base64.urlsafe_b64encode(json.dumps(mark).encode()).decode()
-        if negotiation.test(request, where) is None:
+        if test is None:
             meta["remainingItemCount"] = rest
     return as_json(negotiation.many(request, where, found, meta))
+
+
+def _as_of(store: Store, found: list[Obj], where: Target, version: int) -> list[Obj]:
+    """The same list at an earlier version: later pages belong to the first. 410 if that is forgotten."""
+    then = {tuple(_place(obj)): obj for obj in found}
+    for event in reversed(store.since(version)):
+        place = tuple(_place(event.obj))
+        if event.resource != where.resource.plural or where.namespace not in ("", place[0]):
+            continue
+        then.pop(place, None)
+        if event.old is not None:
+            then[place] = event.old
+    return [then[place] for place in sorted(then)]
 
 
 def _place(obj: Obj) -> list[str]:
@@ -88,9 +103,9 @@ def _place(obj: Obj) -> list[str]:
 def _resume(token: str) -> tuple[str, list[str]]:
     try:
         version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
-    except ValueError as error:
+        return str(int(version)), [str(namespace), str(name)]
+    except (ValueError, TypeError) as error:
         raise errors.bad_request("continue key is not valid") from error
-    return version, [namespace, name]
 
 
 async def _watch(cluster: Cluster, request: web.Request, where: Target) -> web.StreamResponse:
@@ -142,8 +157,11 @@ def _checked(request: web.Request, where: Target, body: Any) -> tuple[Obj, list[
         )
     mode = request.query.get("fieldValidation", "Warn")
     if unknown and mode == "Strict":
+        if request.method == "PATCH" and request.content_type != "application/apply-patch+yaml":
+            text = f"Invalid value: strict decoding error: {', '.join(unknown)}"
+            raise errors.invalid(kind, where.name, [errors.FieldError("patch", "FieldValueInvalid", text)])
         raise decoding.strict(kind, unknown)
-    return obj, [f'unknown field "{path}"' for path in unknown] if mode == "Warn" else []
+    return obj, unknown if mode == "Warn" else []
 
 
 async def _create(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
@@ -189,6 +207,9 @@ async def _patch(cluster: Cluster, request: web.Request, where: Target) -> web.R
     kind, body = where.resource, await negotiation.body(request)
     if request.content_type == "application/apply-patch+yaml":
         return _apply(cluster, request, where, body)
+    if "force" in request.query:
+        why = "Forbidden: may not be specified for non-apply patch"
+        raise negotiation.refuse_option(request, "force", "Forbidden", why)
     recipes: dict[str, Callable[[Obj, Any], Any]] = {
         "application/json-patch+json": patches.json_patch,
         "application/merge-patch+json": patches.merge_patch,
@@ -205,10 +226,10 @@ async def _patch(cluster: Cluster, request: web.Request, where: Target) -> web.R
 
 
 def _apply(cluster: Cluster, request: web.Request, where: Target, body: Any) -> web.Response:
-    kind, named = where.resource, request.query.get("fieldManager", "")
-    if not named:
-        why = "fieldManager: Required value: is required for apply patch"
-        raise errors.ApiError(422, "Invalid", f'PatchOptions.meta.k8s.io "" is invalid: {why}')
+    kind, named = where.resource, negotiation.manager(request)
+    if not request.query.get("fieldManager"):
+        why = "Required value: is required for apply patch"
+        raise negotiation.refuse_option(request, "fieldManager", "Required", why)
     config, warnings = _checked(request, where, body)
     if config["metadata"].pop("managedFields", None):
         raise errors.bad_request("metadata.managedFields must be nil")
@@ -244,7 +265,9 @@ def _delete_one(cluster: Cluster, request: web.Request, where: Target, obj: Obj,
     if orphan is not None and str(orphan).lower() == "true":
         policy = "Orphan"
     if policy not in ("Background", "Foreground", "Orphan"):
-        raise errors.bad_request(f'DeleteOptions: invalid propagationPolicy "{policy}"')
+        choice = '"Background", "Foreground", "Orphan"'
+        why = f'Unsupported value: "{policy}": supported values: {choice}, "nil"'
+        raise negotiation.refuse_option(request, "propagationPolicy", "NotSupported", why)
     grace = options.get("gracePeriodSeconds")
     known = options.get("preconditions") or {}
     return cluster.store.delete(
@@ -255,7 +278,7 @@ def _delete_one(cluster: Cluster, request: web.Request, where: Target, obj: Obj,
         propagation=policy,
         uid=known.get("uid"),
         version=known.get("resourceVersion"),
-        dry_run=bool(options.get("dryRun")) or negotiation.dry_run(request),
+        dry_run=negotiation.dry_run(request, options),
     )
 
 
