@@ -65,11 +65,11 @@ class Client:
     async def __aenter__(self) -> Self:
         self.access = await self._open()
         self._session = aiohttp.ClientSession(
-            # 90 s is what kube-apiserver keeps an idle connection for; one below it stays warm for a PATCH.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=80, socket_factory=open_socket),
+            # kube-apiserver closes an idle connection after 90 s, the sandbox after 75: be the first to.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, socket_factory=open_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={
-                "Accept": "application/json",
+                "Accept": "application/json, */*",  # logs are text
                 "Accept-Encoding": "identity",
                 "User-Agent": f"devloop/{__version__}",
             },

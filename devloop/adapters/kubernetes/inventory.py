@@ -104,6 +104,7 @@ async def read_images(client: Client, namespaces: Iterable[str]) -> frozenset[st
     """Every image that a workload's template or a pod names, in all namespaces, or where the user may
     not list those, in `namespaces` (S25). Raises PlatformError: no list must never look like no use."""
     found: set[str] = set()
+    listed = tuple(namespaces)
     for path in _TEMPLATES:
         try:
             lists = [await client.get(path.format(""))]
@@ -111,7 +112,7 @@ async def read_images(client: Client, namespaces: Iterable[str]) -> frozenset[st
             if error.status == 404:
                 continue  # a kind that this cluster does not serve runs nothing
             try:
-                lists = [await client.get(path.format(f"/namespaces/{name}")) for name in namespaces]
+                lists = [await client.get(path.format(f"/namespaces/{name}")) for name in listed]
             except Refused as second:
                 raise PlatformError(
                     f"listing {path.format('')}: {second.message}", reason=second.reason

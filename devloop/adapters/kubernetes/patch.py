@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from devloop.adapters.kubernetes.client import JSON_PATCH, Client, Json, Refused, Unreachable
 from devloop.adapters.kubernetes.views import OWNER, is_helm_managed
-from devloop.errors import PatchError, TargetMissingError
+from devloop.errors import PatchError, PlatformError, TargetMissingError
 from devloop.model import Revision, Target
 from devloop.references import repository, same, same_repository
 from devloop.stopwatch import Clock
@@ -43,7 +44,7 @@ async def write_image(
     """
     path = PATHS[target.kind].format(target.namespace, target.name)
     item = find() or await _read(client, path, target)
-    refusal: Refused | None = None
+    failure: PatchError | PlatformError | None = None
     for _ in range(TRIES):
         operations = plan(item, target, image, ref, owner)
         if not operations:
@@ -55,12 +56,23 @@ async def write_image(
         try:
             return await _send(client, clock, path, target, image, ref, operations)
         except Refused as error:
+            failure = refuse(error, target, client)
             if error.status not in (409, 422):
-                raise refuse(error, target, client) from error
-            refusal = error
+                raise failure from error
             item = await _read(client, path, target)
-    assert refusal is not None
-    raise refuse(refusal, target, client) from refusal
+        except _NotApplied as error:
+            failure, item = error.cause, error.item
+            await anyio.lowlevel.checkpoint()
+    assert failure is not None
+    raise failure
+
+
+class _NotApplied(Exception):
+    """The PATCH got no answer (`cause`), and the object as read afterwards does not show it."""
+
+    def __init__(self, cause: Unreachable, item: Json) -> None:
+        super().__init__(str(cause))
+        self.cause, self.item = cause, item
 
 
 async def _send(
@@ -73,7 +85,7 @@ async def _send(
     operations: list[Operation],
 ) -> Revision:
     """Send it, and know what came of it: an answer that is broken or late is settled by reading (S16)."""
-    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + SHIELD_SECONDS):
+    with anyio.move_on_after(SHIELD_SECONDS, shield=True):
         patched_at = clock.now()
         try:
             item = await client.request(
@@ -89,11 +101,9 @@ async def _send(
             if not error.sent:
                 raise
             item = await _read_back(client, path, target, error)
-        if _carried(item, target, image, ref):
+            if not _carried(item, target, image, ref):
+                raise _NotApplied(error, item) from error
             return _revision(target, item, ref, patched_at, changed=True)
-        raise Unreachable(
-            f"PATCH of {target} got no answer, and the template does not show it", sent=True, reason="Unknown"
-        )
     raise Unreachable(
         f"PATCH of {target}: no answer within {SHIELD_SECONDS:.0f} s", sent=True, reason="Timeout"
     )

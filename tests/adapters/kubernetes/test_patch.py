@@ -234,13 +234,23 @@ async def test_s16_no_answer_but_the_effect_is_settled_by_reading(
     assert (await shaky.patch(TARGET, SERVICE, loaded("1"))).generation == 2
 
 
-async def test_s16_no_answer_and_no_effect_is_a_platform_error(
+async def test_s16_no_answer_and_no_effect_is_tried_again(
     api: Api, proxy: Proxy, shaky: KubernetesCluster
 ) -> None:
     await api.create(DEPLOYMENTS, deployment())
     proxy.on("PATCH", "/deployments/web", Answer(500))
-    with pytest.raises(PlatformError):
+    assert (await shaky.patch(TARGET, SERVICE, loaded("1"))).generation == 2
+    assert containers(await api.get(WEB))["web"]["image"] == ref("1")
+
+
+async def test_s16_a_server_that_only_fails_is_a_platform_error(
+    api: Api, proxy: Proxy, shaky: KubernetesCluster
+) -> None:
+    await api.create(DEPLOYMENTS, deployment())
+    proxy.on("PATCH", "/deployments/web", Answer(500, message="etcd is gone"), times=9)
+    with pytest.raises(PlatformError, match="etcd is gone"):
         await shaky.patch(TARGET, SERVICE, loaded("1"))
+    assert proxy.hits == 3
     assert containers(await api.get(WEB))["web"]["image"] == "todo:1"
 
 
