@@ -20,10 +20,12 @@ Json = dict[str, Any]
 Body = AsyncIterator[bytes] | bytes
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0  # for calls that only look something up
+CHANGE_SECONDS = 120.0  # for calls that change the engine's disk, which may be busy
 PIECE = 1 << 20
 _JSON = {"Content-Type": "application/json"}
 
 _QUICK = aiohttp.ClientTimeout(total=ANSWER_SECONDS, connect=CONNECT_SECONDS)
+_CHANGE = aiohttp.ClientTimeout(total=CHANGE_SECONDS, connect=CONNECT_SECONDS)
 _STREAM = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=None)
 
 
@@ -294,7 +296,7 @@ class Engine:
         stream: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request, its refusals raised. A look-up is tried again where the engine has moved to."""
-        timeout = _STREAM if stream else _QUICK
+        timeout = _STREAM if stream else _QUICK if method == "GET" else _CHANGE
         sent = body if isinstance(body, bytes | None) else _Sending(body)
         for last in (False, True):
             endpoint = await self.endpoint()

@@ -103,17 +103,24 @@ class ThinSave:
         except ValueError:
             return
         for chain in self._chains:
-            if self._layers[chain] in self._known and v1_id(fields, chain) == folder:
+            if self._layers[chain] in self._known and folder in v1_ids(fields, chain):
                 self._folders.add(folder)
                 return
 
 
-def v1_id(described: dict[str, Any], chain: str) -> str:
-    """The version 1 ID (hex) that Docker computes for a layer from its `json` and its chain ID."""
+def v1_ids(described: dict[str, Any], chain: str) -> tuple[str, str]:
+    """The version 1 IDs (hex) that Docker may have computed for a layer from its `json` and its chain ID.
+
+    Below the last layer Docker adds `os` to the `json` after it has computed the ID.
+    """
     fields = {key: value for key, value in described.items() if key not in ("id", "parent")}
     fields["layer_id"] = chain
     if described.get("parent"):
         fields["parent"] = f"sha256:{described['parent']}"
+    return _v1_id(fields), _v1_id({key: value for key, value in fields.items() if key != "os"})
+
+
+def _v1_id(fields: dict[str, Any]) -> str:
     # As Go's encoding/json writes a map: sorted keys on top, all below as it was, and no bare <, > and &.
     text = json.dumps(dict(sorted(fields.items())), separators=(",", ":"), ensure_ascii=False)
     for bare in "<>&\u2028\u2029":

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +74,7 @@ class Bench:
     tree: Folder = field(default_factory=Folder)
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     made: set[str] = field(default_factory=set)
+    project: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
 
     def service(
         self, dockerfile: str, *, args: dict[str, str] | None = None, secrets: tuple[Secret, ...] = ()
@@ -97,7 +98,7 @@ class Bench:
             self.engine,
             self.digests,
             self.tree,
-            "test-project",
+            self.project,
             self.events.append,
             self.environment,
             **wiring,  # type: ignore[arg-type]
@@ -140,6 +141,3 @@ async def node(second: Dockerd) -> AsyncIterator[Engine]:
             await engine.remove(ref)
     yield engine
     await engine.aclose()
-
-
-Standin = Callable[..., Path]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import os
 import socket
 import subprocess
 import time
@@ -28,10 +29,14 @@ class Dockerd:
         self.port = 0
         self.certs = folder / "certs"
         self.socket = folder / "docker.sock"
+        # A bridge of its own: `--bridge none` would delete docker0, which is the other engine's.
+        self.bridge = f"dlt{os.getpid()}"
         self._process: subprocess.Popen[bytes] | None = None
         certificates(self.certs)
 
     def __enter__(self) -> Dockerd:
+        subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
+        subprocess.run(["ip", "addr", "add", "10.213.77.1/24", "dev", self.bridge], check=True)
         self.start()
         return self
 
@@ -39,6 +44,7 @@ class Dockerd:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        subprocess.run(["ip", "link", "del", self.bridge], check=True)
         for mount in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             point = mount.split()[1]
             if point.startswith(str(self.folder)):
@@ -53,7 +59,8 @@ class Dockerd:
                 [
                     "dockerd",
                     *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
-                    *("--pidfile", str(self.folder / "pid"), "--bridge", "none", "--iptables=false"),
+                    *("--pidfile", str(self.folder / "pid"), "--bridge", self.bridge),
+                    *("--iptables=false", "--ip-forward=false", "--ip-masq=false"),
                     *("-H", f"unix://{self.socket}", "-H", f"tcp://127.0.0.1:{self.port}"),
                     *("--tlsverify", "--tlscacert", str(self.certs / "ca.pem")),
                     *(

@@ -70,7 +70,7 @@ async def test_s25_images_carry_their_project_service_and_fingerprint(
     facts = await bench.engine.inspect(image.ref)
     assert facts is not None
     assert dict(facts.labels) == {
-        "dev.devloop.project": "test-project",
+        "dev.devloop.project": bench.project,
         "dev.devloop.service": service.name,
         "dev.devloop.fingerprint": print_.digest,
     }
