@@ -18,7 +18,10 @@ Conceal = Callable[[str], str]
 def known_values(services: Iterable[Service], environ: Mapping[str, str]) -> frozenset[str]:
     """The values of all build secrets and build arguments, as far as they can be read now."""
     found: set[str] = set()
+    public: set[str] = set()  # a build argument may well be the service's own name
     for service in services:
+        public |= {service.name, service.image}
+        public.update(name for target in service.targets for name in (target.name, target.namespace))
         found.update(value for value in service.build.args.values() if len(value) >= SHORTEST_ARGUMENT)
         for secret in service.build.secrets:
             text = environ.get(secret.env, "") if secret.env else ""
@@ -28,7 +31,7 @@ def known_values(services: Iterable[Service], environ: Mapping[str, str]) -> fro
                 except OSError:
                     continue  # the build says so
             found.update(part for part in text.splitlines() if len(part.strip()) >= SHORTEST_SECRET)
-    return frozenset(value.strip() for value in found)
+    return frozenset(value.strip() for value in found) - public
 
 
 class Concealer:

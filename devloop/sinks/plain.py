@@ -47,7 +47,8 @@ class Plain:
         self._write(event.service, f"{event.stage} {amount(event)}")
 
     def _write(self, who: str, text: str) -> None:
-        shown = self._conceal(wording.harmless(f"{who} | {text}" if who else text))
+        text = self._conceal(wording.harmless(text))
+        shown = f"{who} | {text}" if who else text
         try:
             self._stream.write(f"{shown}\n".encode("utf-8", "replace").decode("utf-8"))
             self._stream.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from devloop.model import BuildSpec, Secret, Service
+from devloop.model import BuildSpec, Secret, Service, Target
 from devloop.sinks.concealing import conceal_all, concealer, known_values
 
 
@@ -23,6 +23,12 @@ def test_s30_values_come_from_files_environment_and_arguments(tmp_path: Path) ->
     )
     found = known_values([Service("s", "s", spec, ())], {"TOKEN": "from-environment"})
     assert found == {"machine x", "password hunter22", "from-environment", "argument-value"}
+
+
+def test_a_build_argument_that_is_the_services_own_name_is_no_secret(tmp_path: Path) -> None:
+    spec = BuildSpec(tmp_path, tmp_path / "Dockerfile", args={"NAME": "todo-backend", "KEY": "s3cr3t-value"})
+    target = Target("deployment", "todo-backend", "default")
+    assert known_values([Service("backend", "team/todo", spec, (target,))], {}) == {"s3cr3t-value"}
 
 
 def test_s30_every_text_in_a_value_is_masked() -> None:
