@@ -162,7 +162,8 @@ VENV=$ROOT/.venv
 # python_env [dev]: .venv with the pinned versions of constraints.txt; does nothing where it is up to date
 python_env() {
   local group=${1:-runtime} python stamp
-  stamp=$(cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" | sha256sum | cut -c1-16)
+  # From [tool.ruff] on, pyproject.toml holds nothing that an installation depends on.
+  stamp=$({ sed '/^\[tool\.ruff\]/,$d' "$ROOT/pyproject.toml"; cat "$ROOT/constraints.txt"; } | sha256sum | cut -c1-16)
   # What dev holds contains what runtime needs.
   if grep -qsxE "$stamp ($group|dev)" "$VENV/.setup"; then return; fi
   if ! [[ -x $VENV/bin/python ]] || ! "$VENV/bin/python" -c 'import pip' 2>/dev/null; then
