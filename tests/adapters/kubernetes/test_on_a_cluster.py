@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -79,10 +79,12 @@ async def real(kubeconfig: Path) -> AsyncIterator[KubernetesCluster]:
 class Workload:
     """One Deployment in a room, and what a test does with it."""
 
-    def __init__(self, real: KubernetesCluster, room: Room) -> None:
+    def __init__(
+        self, real: KubernetesCluster, room: Room, kind: Literal["deployment", "statefulset"]
+    ) -> None:
         self.real = real
-        self.target = Target("deployment", "web", room.name)
-        self.path = f"/apis/apps/v1/namespaces/{room.name}/deployments"
+        self.target = Target(kind, "web", room.name)
+        self.path = f"/apis/apps/v1/namespaces/{room.name}/{kind}s"
         self.service = Service("web", REPOSITORY, BuildSpec(Path("/"), Path("/")), (self.target,))
         self.clock = Clock()
 
@@ -97,7 +99,7 @@ class Workload:
         }
         body = {
             "apiVersion": "apps/v1",
-            "kind": "Deployment",
+            "kind": {"deployment": "Deployment", "statefulset": "StatefulSet"}[self.target.kind],
             "metadata": {"name": "web"},
             "spec": {
                 "replicas": 1,
@@ -141,7 +143,12 @@ class Workload:
 
 @pytest.fixture
 def workload(real: KubernetesCluster, room: Room) -> Workload:
-    return Workload(real, room)
+    return Workload(real, room, "deployment")
+
+
+@pytest.fixture
+def stateful(real: KubernetesCluster, room: Room) -> Workload:
+    return Workload(real, room, "statefulset")
 
 
 async def test_s1_s18_s32_a_patched_image_becomes_live(workload: Workload) -> None:
@@ -298,3 +305,41 @@ async def test_s18_a_return_to_an_earlier_template_is_judged_by_its_pods(workloa
         back = await workload.patch(IMAGE)
         _, verdict = await workload.verdict(feed, back)
         assert isinstance(verdict, Ready), verdict
+
+
+# --- StatefulSets -------------------------------------------------------------------------------
+
+
+async def test_s18_a_statefulset_is_followed_to_its_end(stateful: Workload) -> None:
+    await stateful.create(IMAGE, SERVE, spec={"serviceName": "web"})
+    async with stateful.real.feed(stateful.target) as feed:
+        _, verdict = await stateful.verdict(feed, stateful.standing())
+        assert isinstance(verdict, Ready), verdict
+        assert verdict.pods[0].name == "web-0"
+        assert verdict.pods[0].revision == feed.latest.revision
+
+
+async def test_s18_a_statefulset_whose_broken_pod_blocks_the_mend_says_what_to_delete(
+    stateful: Workload,
+) -> None:
+    """With OrderedReady Kubernetes keeps a broken pod of the old template; a newer one may mend that."""
+    await stateful.create(f"{REPOSITORY}:not-there", SERVE, spec={"serviceName": "web"})
+    async with stateful.real.feed(stateful.target) as feed:
+        await stateful.seen(feed, lambda s: s.pods and s.pods[0].since is not None)
+        _, verdict = await stateful.verdict(feed, await stateful.patch(IMAGE))
+    if isinstance(verdict, Stuck):
+        assert verdict.reason == "BrokenPodBlocks"
+        assert "kubectl delete pod web-0" in str(verdict.hint)
+    else:
+        assert [pod.containers[0].image for pod in verdict.pods] == [IMAGE]
+
+
+async def test_s18_a_partitioned_statefulset_is_stuck_and_says_so(stateful: Workload) -> None:
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
+    await stateful.create(
+        f"{REPOSITORY}:not-there", SERVE, spec={"serviceName": "web", "updateStrategy": strategy}
+    )
+    async with stateful.real.feed(stateful.target) as feed:
+        _, verdict = await stateful.verdict(feed, await stateful.patch(IMAGE))
+    assert isinstance(verdict, Stuck)
+    assert verdict.reason == "Partitioned"
