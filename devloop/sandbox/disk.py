@@ -31,10 +31,10 @@ class Disk:
         found: tuple[int] = self._db.execute("SELECT version FROM counter").fetchone()
         return found[0]
 
-    def objects(self) -> Iterator[tuple[str, str, str, Obj]]:
-        """(resource, namespace, name, object) of everything stored."""
+    def objects(self) -> Iterator[tuple[str, str, str, Obj, bytes]]:
+        """(resource, namespace, name, object, its JSON) of everything stored."""
         for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
-            yield resource, namespace, name, json.loads(body)
+            yield resource, namespace, name, json.loads(body), body
 
     def write(self, resource: str, key: tuple[str, str], body: bytes | None, version: int) -> None:
         """Put (or, for None, remove) one object and move the counter, both or neither."""

@@ -55,8 +55,10 @@ class Store:
         self._admission = admission
         self._disk = Disk(path)
         self._objects: dict[str, dict[tuple[str, str], Obj]] = {plural: {} for plural in BY_PLURAL}
-        for resource, namespace, name, obj in self._disk.objects():
+        self._raw: dict[str, bytes] = {}  # by uid: each object encoded once, for every watch
+        for resource, namespace, name, obj, raw in self._disk.objects():
             self._objects[resource][namespace, name] = obj
+            self._raw[obj["metadata"]["uid"]] = raw
         self.resource_version = self._disk.version()
         self._stream = Stream(self.resource_version)
 
@@ -83,6 +85,11 @@ class Store:
             for (home, _), obj in found
             if (not namespace or home == namespace) and (selector is None or selector(obj))
         ]
+
+    def raw(self, resource: str, obj: Obj) -> bytes:
+        """The stored object as JSON, or b"" if `obj` is no longer the stored one."""
+        current = self.find(resource, *_key(obj))
+        return self._raw[obj["metadata"]["uid"]] if current is obj else b""
 
     def subscribe(self) -> Subscription:
         return self._stream.subscribe()
@@ -206,7 +213,9 @@ class Store:
         self.resource_version = version
         if change == "DELETED":
             del self._objects[kind.plural][key]
+            del self._raw[obj["metadata"]["uid"]]
         else:
+            self._raw[obj["metadata"]["uid"]] = raw
             self._objects[kind.plural][key] = obj
         self._stream.publish(Event(change, kind.plural, obj, old, version, raw))
         return obj

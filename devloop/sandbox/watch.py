@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
 from devloop.sandbox import errors
@@ -35,21 +35,23 @@ class Watch:
         """Encoded events until the timeout; a version too old is an ERROR event with code 410."""
         with store.subscribe() as changes:
             try:
-                backlog = self._backlog(store)
-            except errors.ApiError as error:
-                backlog = [_line("ERROR", error.status_object())]
-            for line in backlog:
-                yield line
-            if not (backlog and backlog[0].startswith(b'{"type":"ERROR"')):
-                async for line in self._follow(store, changes):
+                for line in self._backlog(store):
                     yield line
+            except errors.ApiError as error:
+                yield _line("ERROR", error.status_object())
+                return
+            async for line in self._follow(store, changes):
+                yield line
 
-    def _backlog(self, store: Store) -> list[bytes]:
+    def _backlog(self, store: Store) -> Iterator[bytes]:
         if self.version is not None:
-            return [line for event in store.since(self.version) if (line := self._seen(event))]
-        found = store.list(self.resource, self.namespace, self.test)
-        lines = [self._encode("ADDED", obj, b"") for obj in found]
-        return [*lines, self._bookmark(store, initial=True)] if self.initial_end else lines
+            yield from (line for event in store.since(self.version) if (line := self._seen(event)))
+            return
+        version = str(store.resource_version)
+        for obj in store.list(self.resource, self.namespace, self.test):
+            yield self._encode("ADDED", obj, store.raw(self.resource, obj))
+        if self.initial_end:
+            yield self._bookmark(version, initial=True)
 
     async def _follow(self, store: Store, changes: Subscription) -> AsyncIterator[bytes]:
         ends = time.monotonic() + (self.timeout or random.uniform(1800, 3600))
@@ -62,7 +64,7 @@ class Watch:
                 yield line
             except TimeoutError:
                 if self.bookmarks:
-                    yield self._bookmark(store)
+                    yield self._bookmark(str(store.resource_version))
 
     def _seen(self, event: Event) -> bytes | None:
         """The event as this watcher sees it: entering its selection is ADDED, leaving it DELETED."""
@@ -84,9 +86,9 @@ class Watch:
             return b'{"type":"%s","object":%s}\n' % (kind.encode(), raw)
         return _line(kind, self.view(obj) if self.view else obj)
 
-    def _bookmark(self, store: Store, *, initial: bool = False) -> bytes:
+    def _bookmark(self, version: str, *, initial: bool = False) -> bytes:
         kind = BY_PLURAL[self.resource]
-        meta: Obj = {"resourceVersion": str(store.resource_version)}
+        meta: Obj = {"resourceVersion": version}
         if initial:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
         mark = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
