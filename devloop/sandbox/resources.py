@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import marshal
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,9 +104,8 @@ GROUPS = tuple(dict.fromkeys(resource.group for resource in RESOURCES))
 
 
 def clone(value: Any) -> Any:
-    """A deep copy of JSON data, several times faster than copy.deepcopy."""
-    if isinstance(value, dict):
-        return {key: clone(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [clone(item) for item in value]
-    return value
+    """A deep copy of JSON data, many times faster than copy.deepcopy; nothing in it is shared."""
+    try:
+        return marshal.loads(marshal.dumps(value, 2))  # format 2 keeps no references
+    except ValueError:  # a subclass of dict or list
+        return json.loads(json.dumps(value))
