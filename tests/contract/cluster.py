@@ -428,7 +428,7 @@ class Ran:
                 self.stdout += data[1:]
             elif data[0] == 2:
                 self.stderr += data[1:]
-            elif data[0] == 3:
+            elif data[0] == 3 and len(data) > 1:  # an empty frame only opens the channel
                 self.status = json.loads(data[1:])
         assert self.status, "the server closed the channel without a Status"
 

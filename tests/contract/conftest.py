@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.cluster import Cluster, Object, Room, eventually
+from tests.contract.cluster import Cluster, Object, Refused, Room, eventually
 
 RUN_LABEL = "contract-run"
 REPOSITORY = Path(__file__).parents[2]
@@ -136,8 +136,7 @@ def rooms(cluster: Cluster) -> Iterator[Callable[[], Room]]:
     yield make
     mine = {"labelSelector": f"{RUN_LABEL}={run}"}
     for left in cluster.call("GET", "/api/v1/namespaces", **mine).json()["items"]:
-        if "deletionTimestamp" not in left["metadata"]:
-            cluster.call("DELETE", f"/api/v1/namespaces/{left['metadata']['name']}")
+        leave(Room(cluster, left["metadata"]["name"]))
     eventually(
         lambda: not cluster.call("GET", "/api/v1/namespaces", **mine).json()["items"],
         "namespaces of this run are left",
@@ -145,12 +144,17 @@ def rooms(cluster: Cluster) -> Iterator[Callable[[], Room]]:
     )
 
 
-def _leave(room: Room) -> None:
-    for left in room.items("ConfigMap"):  # what a failed test held by a finalizer
+def leave(room: Room) -> None:
+    """Delete the namespace and whatever a failed test holds in it by a finalizer."""
+    for left in room.items("ConfigMap"):
         if left["metadata"].get("finalizers"):
             name = left["metadata"]["name"]
             room.merge("ConfigMap", name, {"metadata": {"finalizers": None}})
-    room.cluster.call("DELETE", f"/api/v1/namespaces/{room.name}")
+    try:
+        room.cluster.call("DELETE", f"/api/v1/namespaces/{room.name}")
+    except Refused as error:
+        if error.code not in (404, 409):  # gone, or on its way
+            raise
 
 
 @pytest.fixture
@@ -158,7 +162,7 @@ def room(rooms: Callable[[], Room]) -> Iterator[Room]:
     """A namespace for one test."""
     made = rooms()
     yield made
-    _leave(made)
+    leave(made)
 
 
 @pytest.fixture(scope="module")
@@ -166,4 +170,4 @@ def shared_room(rooms: Callable[[], Room]) -> Iterator[Room]:
     """A namespace for the tests of one module, which must not step on each other's names."""
     made = rooms()
     yield made
-    _leave(made)
+    leave(made)

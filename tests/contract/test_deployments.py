@@ -17,7 +17,7 @@ from tests.contract.cluster import (
 from tests.contract.objects import IMAGE, SLEEP, container, deployment
 
 REVISION = "deployment.kubernetes.io/revision"
-READY_AT_ONCE = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+READY_AT_ONCE = {"exec": {"command": ["true"]}, "periodSeconds": 1, "timeoutSeconds": 20}
 NEVER_READY = {"exec": {"command": ["false"]}, "periodSeconds": 1}
 
 
@@ -243,9 +243,11 @@ def test_ready_pod_is_available_only_after_min_ready_seconds(room: Room) -> None
     since = version_of(room.collection("Deployment"))
     room.create(deployment(minReadySeconds=3))
     with room.watch("Deployment", resourceVersion=since) as watch:
-        seen = watch.until(lambda _, d: d["status"].get("availableReplicas") == 1)
+        seen = watch.until(lambda _, d: d.get("status", {}).get("availableReplicas") == 1)
     waits = [
-        d["status"].get("availableReplicas", 0) for _, d in seen if d["status"].get("readyReplicas") == 1
+        d["status"].get("availableReplicas", 0)
+        for _, d in seen
+        if d.get("status", {}).get("readyReplicas") == 1
     ]
     assert 0 in waits
 

@@ -14,7 +14,7 @@ from tests.contract.cluster import (
 )
 from tests.contract.objects import container, http_server, pod
 
-HAS_FILE = {"exec": {"command": ["test", "-e", "/tmp/good"]}, "periodSeconds": 1}
+HAS_FILE = {"exec": {"command": ["test", "-e", "/tmp/good"]}, "periodSeconds": 1, "timeoutSeconds": 20}
 
 
 def is_ready(thing: Object) -> bool:
@@ -22,7 +22,7 @@ def is_ready(thing: Object) -> bool:
 
 
 def with_probe(kind: str, main: Object | None = None, **probe: Any) -> Object:
-    return pod({**(main or container()), kind: {"periodSeconds": 1, **probe}})
+    return pod({**(main or container()), kind: {"periodSeconds": 1, "timeoutSeconds": 20, **probe}})
 
 
 def running(room: Room) -> Object:

@@ -11,7 +11,12 @@ import pytest
 from tests.contract.cluster import Object, Room, eventually, is_true, name_of, refused, uid
 from tests.contract.objects import container, deployment, fetch, http_server, pod, service
 
-GATED = {"exec": {"command": ["test", "-e", "/tmp/good"]}, "periodSeconds": 1, "failureThreshold": 1}
+GATED = {
+    "exec": {"command": ["test", "-e", "/tmp/good"]},
+    "periodSeconds": 1,
+    "failureThreshold": 1,
+    "timeoutSeconds": 20,
+}
 
 
 def addresses(endpoints: Object, key: str = "addresses") -> set[str]:

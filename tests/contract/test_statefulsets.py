@@ -5,7 +5,12 @@ from __future__ import annotations
 from tests.contract.cluster import Object, Room, is_true, name_of, owners, uid, version_of
 from tests.contract.objects import container, stateful_set
 
-READY_SOON = {"exec": {"command": ["true"]}, "periodSeconds": 1, "initialDelaySeconds": 1}
+READY_SOON = {
+    "exec": {"command": ["true"]},
+    "periodSeconds": 1,
+    "initialDelaySeconds": 1,
+    "timeoutSeconds": 20,
+}
 
 
 def ready(room: Room, count: int) -> Object:
