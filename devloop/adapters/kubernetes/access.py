@@ -19,6 +19,8 @@ from devloop.adapters.kubernetes.guard import Platform, admit
 from devloop.adapters.kubernetes.kubeconfig import Context, read_context
 from devloop.errors import ConfigError, PlatformError
 
+_PLUGINS = {"exec", "auth-provider"}
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -41,13 +43,20 @@ class Access:
         return self.expires_at is not None and time.time() > self.expires_at - 10
 
 
-async def open_access(files: Sequence[Path], context_name: str, *, allow_remote: bool) -> Access:
+async def open_access(
+    files: Sequence[Path], context_name: str, *, allow_remote: bool, last: Access | None = None
+) -> Access:
     """Read the kubeconfig anew, let the guard decide, then make credentials ready.
 
+    `last` is returned again if its credentials came from a plugin and are still good: a plugin may take
+    a second, or ask somebody to log in. Certificate files are read again, for a cluster made anew keeps
+    their paths.
     Raises ConfigError (no such context, not local, unreadable certificate), PlatformError (a plugin failed).
     """
     context = await to_thread.run_sync(read_context, files, context_name)
     platform = admit(context, allow_remote=allow_remote)
+    if last is not None and last.context == context and context.user.keys() & _PLUGINS and not last.expired:
+        return last
     headers, certificate, expires_at = await _credentials(context)
     tls = await to_thread.run_sync(_tls, context, certificate)
     return Access(

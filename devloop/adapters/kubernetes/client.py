@@ -57,13 +57,13 @@ class Client:
     `async with Client(open)`: entering opens no connection, but raises what `open` raises.
     """
 
-    def __init__(self, open_access: Callable[[], Awaitable[Access]]) -> None:
+    def __init__(self, open_access: Callable[[Access | None], Awaitable[Access]]) -> None:
         self._open = open_access
         self._lock = anyio.Lock()
         self.access: Access
 
     async def __aenter__(self) -> Self:
-        self.access = await self._open()
+        self.access = await self._open(None)
         self._session = aiohttp.ClientSession(
             # kube-apiserver closes an idle connection after 90 s, the sandbox after 75: be the first to.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, socket_factory=open_socket),
@@ -84,18 +84,16 @@ class Client:
     ) -> None:
         await self._session.close()
 
-    async def renew(self, stale: Access) -> bool:
+    async def renew(self, stale: Access, *, log_in: bool = False) -> bool:
         """Read the kubeconfig anew unless somebody did since `stale`; True if anything is different now.
 
+        `log_in` asks a credential plugin again even if its last answer should still be good.
         Raises ConfigError (context gone, no longer local), PlatformError (plugin).
         """
         async with self._lock:
             if self.access is stale:
-                fresh = await self._open()
-                if fresh == stale:
-                    return False
-                self.access = fresh
-            return True
+                self.access = await self._open(None if log_in else stale)
+            return self.access != stale
 
     async def get(self, path: str, params: Params | None = None) -> Json:
         return await self.request("GET", path, params=params)
@@ -178,7 +176,7 @@ class Client:
 
     async def _relogin(self, access: Access) -> bool:
         """Whether another try may go better: other credentials in the kubeconfig, or a plugin's new ones."""
-        renewed = await self.renew(access)
+        renewed = await self.renew(access, log_in=True)
         return renewed or self.access.expires_at is not None
 
     async def _send(

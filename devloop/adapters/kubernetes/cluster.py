@@ -54,8 +54,8 @@ class KubernetesCluster:
         self._warned: set[tuple[Target, str]] = set()
         self._nodes: tuple[NodeFacts, ...] = ()
 
-        async def open_it() -> Access:
-            return await open_access(files, context, allow_remote=allow_remote)
+        async def open_it(last: Access | None) -> Access:
+            return await open_access(files, context, allow_remote=allow_remote, last=last)
 
         self.client = Client(open_it)
         self._applier = Applier(self.client, namespace)

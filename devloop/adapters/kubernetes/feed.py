@@ -73,7 +73,7 @@ class NamespaceView:
             for resource in resources:
                 self._users[resource] -= 1
                 if not self._users[resource]:
-                    self._informers.pop(resource).scope.cancel()
+                    self._stop(resource)
 
     def find(self, target: Target) -> Json | None:
         """The Deployment or StatefulSet itself as the informer holds it."""
@@ -104,6 +104,13 @@ class NamespaceView:
         informer = Informer(self._client, path, self._clock, self._health, listen, newest=newest)
         self._informers[resource] = informer
         self._tasks.start_soon(informer.run, name=f"informer {path}")
+
+    def _stop(self, resource: str) -> None:
+        self._informers.pop(resource).scope.cancel()
+        if resource == "pods":  # nobody sees them go from here on
+            self._pods = PodStamps()
+        elif resource in ("deployments", "statefulsets"):
+            self._conditions = ConditionStamps()
 
     def _observe(self, resource: str, old: Json | None, new: Json | None, at: float, *, live: bool) -> None:
         item = new if new is not None else old

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import anyio
 
+from devloop.adapters.kubernetes.access import Access
 from devloop.adapters.kubernetes.client import Client, Json, Refused
 from devloop.errors import ConfigError, DevloopError, PlatformError
 from devloop.events import Emit, Notice
@@ -86,6 +87,7 @@ class Informer:
         """Until `scope` is cancelled."""
         with self.scope:
             while True:
+                access = self._client.access
                 try:
                     if not self._version:
                         await self._list()
@@ -102,7 +104,7 @@ class Informer:
                     self._fail(error)
                     if self._attempt:  # one cut connection is no outage
                         self._health.lost(error)
-                    await self._pause()
+                    await self._pause(access)
 
     def _fail(self, error: DevloopError) -> None:
         # After an outage the server may be another one (a cluster made anew): never resume, list.
@@ -110,13 +112,14 @@ class Informer:
         self.failure = error
         self._settled.set()
 
-    async def _pause(self) -> None:
-        """Jittered back-off, then the kubeconfig once more: ports move when a cluster restarts (S13)."""
+    async def _pause(self, access: Access) -> None:
+        """Jittered back-off, then the kubeconfig once more, unless another informer has read it since
+        `access`: ports move when a cluster restarts (S13)."""
         wait = BACKOFF[min(self._attempt, len(BACKOFF) - 1)]
         self._attempt += 1
         await anyio.sleep(wait * random.uniform(0.5, 1.0))
         try:
-            await self._client.renew(self._client.access)
+            await self._client.renew(access)
         except (PlatformError, ConfigError) as error:
             self._health.lost(error)
 

@@ -128,8 +128,8 @@ async def test_s13_a_server_that_moved_is_found_at_the_next_request(
 async def test_renewing_happens_once_for_all_who_ask(api: Api) -> None:
     opened: list[Access] = []
 
-    async def open_it() -> Access:
-        opened.append(await open_access([api.kubeconfig], CONTEXT, allow_remote=False))
+    async def open_it(last: Access | None) -> Access:
+        opened.append(await open_access([api.kubeconfig], CONTEXT, allow_remote=False, last=last))
         return opened[-1]
 
     async with Client(open_it) as client:

@@ -152,6 +152,26 @@ async def test_an_exec_plugin_gives_the_token_and_its_expiry(tmp_path: Path) -> 
     assert not access.expired
 
 
+async def test_an_exec_plugin_is_asked_again_only_when_its_answer_has_run_out(tmp_path: Path) -> None:
+    script = (
+        f"echo x >> {tmp_path}/ran; "
+        'echo \'{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":'
+        '{"token":"t","expirationTimestamp":"\'$(cat %s/until)\'"}}\'' % tmp_path
+    )
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script]}
+    path = write(tmp_path / "a", config(exec=plugin))
+
+    async def runs_after_asking_again() -> int:
+        first = await open_access([path], "minikube", allow_remote=False)
+        await open_access([path], "minikube", allow_remote=False, last=first)
+        return len((tmp_path / "ran").read_text().split())
+
+    (tmp_path / "until").write_text("2040-01-01T00:00:00Z")
+    assert await runs_after_asking_again() == 1
+    (tmp_path / "until").write_text("2020-01-01T00:00:00Z")
+    assert await runs_after_asking_again() == 3
+
+
 async def test_a_failing_exec_plugin_is_a_platform_error_with_what_it_said(tmp_path: Path) -> None:
     plugin = {
         "apiVersion": "client.authentication.k8s.io/v1",
