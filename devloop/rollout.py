@@ -151,7 +151,7 @@ def why_long(snapshots: Sequence[Snapshot], timing: Timing) -> str:
         return ""
     longest, phase = max(steps)
     if longest < seconds / 2:
-        return f"rollout {seconds:.1f} s"
+        return ""
     reason = _slow_reason(phase, snapshots)
     return f"rollout {seconds:.1f} s: {reason}"
 
