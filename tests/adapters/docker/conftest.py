@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from devloop.adapters.engine import Engine
 from devloop.events import Event, Output
 from devloop.model import BuildSpec, Fingerprint, Inputs, Secret, Service
 from tests.adapters.docker.dockerd import Dockerd
+from tests.adapters.docker.registry import Registry, registry_command
 
 TINY = "devloop-dockertest-tiny:1"
 PREFIX = "devloop-dockertest-"
@@ -141,3 +143,26 @@ async def node(second: Dockerd) -> AsyncIterator[Engine]:
             await engine.remove(ref)
     yield engine
     await engine.aclose()
+
+
+@pytest.fixture(scope="session")
+def registry_program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The registry's program; its package is fetched once per machine."""
+    return registry_command(Path(tempfile.gettempdir()) / "devloop-test-registry")
+
+
+@pytest.fixture
+def registry(tmp_path: Path, registry_program: str) -> Iterator[Registry]:
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    with Registry(folder, registry_program) as running:
+        yield running
+
+
+@pytest.fixture
+def locked_registry(tmp_path: Path, registry_program: str) -> Iterator[Registry]:
+    """A registry that asks for a login."""
+    folder = tmp_path / "locked-registry"
+    folder.mkdir()
+    with Registry(folder, registry_program, auth=True) as running:
+        yield running

@@ -196,7 +196,8 @@ async def test_s30_a_secret_that_the_build_prints_is_not_shown(bench: Bench, tin
     kept = bench.folder / "secret.txt"
     kept.write_text("hunter-two\n")
     service = bench.service(
-        f"FROM {tiny}\nRUN --mount=type=secret,id=a cat /run/secrets/a\n", secrets=(Secret("a", file=kept),)
+        f"FROM {tiny}\nRUN --mount=type=secret,id=a cat /run/secrets/a; echo {time.time_ns()}\n",
+        secrets=(Secret("a", file=kept),),
     )
     await bench.builder().build(service, fingerprint(), None)
     assert "[a]" in bench.lines()
