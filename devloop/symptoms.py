@@ -143,7 +143,7 @@ def _crash(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Stuck:
     if code == 0:
         return _stuck(reason, pod, container, snapshot, message, _HINTS["Completed"])
     probe = _probe_failure(snapshot, pod, ("Liveness", "Startup"))
-    hint = "the log below is the process's own last word; the next good save starts it anew"
+    hint = "the log above ends with the process's own last word; the next good save starts it anew"
     if probe and code in (137, 143):  # killed from outside; any other code is the process's own doing
         hint = f"the kubelet ends it because its probe fails: {probe.message}"
     return _stuck(reason, pod, container, snapshot, message, hint)

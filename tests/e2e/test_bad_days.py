@@ -42,7 +42,7 @@ def neutral(text: str, project: Project) -> str:
 def _settled(text: str) -> str:
     """Without what depends on who was faster: refused probes, lines repeated, a stage's reason."""
     lines = [line for line in text.splitlines() if "connection refused" not in line or "dial tcp 127" in line]
-    lines = [line for line in lines if not re.search(r"\| rollout N s", line)]
+    lines = [line for line in lines if not re.search(r"\| (rollout N s|  \| BackOff: )", line)]
     return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line != before)
 
 
