@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from devloop.crew import Crew
 from devloop.errors import DevloopError, PlatformError
 from devloop.events import Notice
 from devloop.interests import CONFIG, MANIFESTS, service_interest
-from devloop.model import Change, Failed, Held, Outcome, Superseded
+from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Override, ProjectFiles
 from devloop.sinks.concealing import Conceal, concealer, known_values
@@ -31,6 +31,7 @@ from devloop.wiring import Fan, Session, chosen, opened
 from devloop.worker import Worker
 
 INTERRUPTED = 130
+TIDY_AFTER = 5.0  # seconds of rest after a trip before old images are removed
 Companion = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -59,6 +60,8 @@ def once(
                     workers = [Worker(service, session.world) for service in session.services]
                     outcomes.update(await engine.once(workers, clock))
                     await session.manifests.settle()
+                with suppress(DevloopError):  # what was rolled out is what counts
+                    await session.collect_garbage(clock.now())
             group.cancel_scope.cancel()
 
     with ExitStack() as stack:
@@ -125,11 +128,33 @@ def watch(
                 async with anyio.create_task_group() as group:
                     for companion in (web.run, *redraw):
                         group.start_soon(companion)
+                    group.start_soon(_tidy_up, session)
                     group.start_soon(_watch_files, session, crew, names, override)
                     await crew.run(session.services)
 
         anyio.run(engine.until_interrupted, work)
     return INTERRUPTED
+
+
+async def _tidy_up(session: Session) -> None:
+    """Garbage of this project away, some seconds after each trip that ended well (S25)."""
+    ended = anyio.Event()
+
+    def note(event: Event) -> None:
+        if isinstance(event, TripEnded) and isinstance(event.outcome, Live):
+            ended.set()
+
+    session.fan.sinks.append(note)
+    while True:
+        await ended.wait()
+        ended = anyio.Event()
+        await anyio.sleep(TIDY_AFTER)
+        try:
+            removed = await session.collect_garbage(session.world.clock.now())
+        except DevloopError:
+            continue  # the engine or the API server is away: after the next trip, then
+        if removed:
+            session.fan(Notice("", "info", f"removed {len(removed)} old images: {', '.join(removed)}"))
 
 
 async def _pod_logs(session: Session, worker: Worker) -> None:
@@ -216,7 +241,7 @@ def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_
     found: dict[str, Standing] = {}
 
     async def work() -> None:
-        async with opened(config, kubeconfig, names, lambda _: None, Clock()) as session:
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
             found.update(await standings(session.services, session.world))
 
     if anyio.run(engine.until_interrupted, work):

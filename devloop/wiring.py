@@ -15,6 +15,7 @@ from devloop.adapters.choice import RouteChoice
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import Endpoint, current
 from devloop.adapters.engine import Engine
+from devloop.adapters.gc import Collector, Keep
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.kubeconfig import find_files
 from devloop.adapters.loader import ClusterLoader
@@ -24,6 +25,7 @@ from devloop.config import Config
 from devloop.errors import ConfigError
 from devloop.events import Emit, Event
 from devloop.fingerprint import TreeFingerprinter
+from devloop.history import History
 from devloop.install import Manifests
 from devloop.model import Service, Target
 from devloop.ports import World
@@ -53,6 +55,26 @@ class Session:
     cluster: KubernetesCluster
     manifests: Manifests
     owner: Owner
+    history: History
+    loader: ClusterLoader
+    docker: Engine
+    fan: Fan
+
+    async def collect_garbage(self, now: float) -> tuple[str, ...]:
+        """Remove this project's old images from engine and nodes; what was removed (S25).
+
+        Raises LoadError, PlatformError: nothing is removed while it is not known what is in use.
+        """
+        namespaces = {target.namespace for service in self.services for target in service.targets}
+        used = await self.cluster.images_in_use(namespaces)
+
+        def keep() -> Keep:
+            return Keep(used | self.history.newest(self.config.gc.keep), self.history.all())
+
+        collector = Collector(self.docker, configs.project_id(self.config.path), keep)
+        removed = await collector.collect(await self.loader.route(), now)
+        self.history.forget(frozenset(ref.rpartition(" ")[2] for ref in removed))
+        return removed
 
     def hold(self, target: Target) -> AbstractContextManager[None]:
         """Keep every other devloop of this host away from the target (S26). Raises HeldError."""
@@ -73,7 +95,7 @@ async def opened(
     config: Config,
     kubeconfig: Path | None,
     names: Sequence[str],
-    emit: Emit,
+    emit: Fan,
     clock: Clock,
     *,
     salt: str = "",
@@ -132,16 +154,21 @@ async def opened(
             state / "manifests.json",
             f"{cluster.platform.server} {config.cluster.namespace}",
         )
+        loader = ClusterLoader(docker, digests, cluster.nodes, route, emit)
+        history = History(state / "lived.json")
+        emit.sinks.append(history)
         world = World(
             fingerprinter,
             ImageBuilder(docker, digests, fingerprinter, configs.project_id(config.path), emit, environ),
-            ClusterLoader(docker, digests, cluster.nodes, route, emit),
+            loader,
             cluster,
             manifests,
             emit,
             clock,
         )
-        yield Session(config, services, world, fingerprinter, cluster, manifests, owner)
+        yield Session(
+            config, services, world, fingerprinter, cluster, manifests, owner, history, loader, docker, emit
+        )
 
 
 def chosen(config: Config, names: Sequence[str]) -> tuple[Service, ...]:

@@ -1,0 +1,64 @@
+"""Which images were live, newest first, per service: what the garbage collection keeps (S25). A sink."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from devloop.events import Event, TripEnded
+from devloop.model import Live, Unchanged
+
+
+class History:
+    """Kept in a file of the state directory, so that a way back survives a restart."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lived: dict[str, list[str]] = _read(file)
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, TripEnded):
+            return
+        match event.outcome:
+            case Live(image=image):
+                self._note(event.service, image.ref)
+            case Unchanged(ref=ref):
+                self._note(event.service, ref)
+            case _:
+                pass
+
+    def newest(self, keep: int) -> frozenset[str]:
+        """The `keep` newest of every service."""
+        return frozenset(ref for refs in self._lived.values() for ref in refs[:keep])
+
+    def all(self) -> frozenset[str]:
+        return frozenset(ref for refs in self._lived.values() for ref in refs)
+
+    def forget(self, refs: frozenset[str]) -> None:
+        """These are gone from every engine."""
+        self._lived = {name: [ref for ref in known if ref not in refs] for name, known in self._lived.items()}
+        self._save()
+
+    def _note(self, service: str, ref: str) -> None:
+        known = self._lived.setdefault(service, [])
+        if known[:1] == [ref]:
+            return
+        self._lived[service] = [ref, *(other for other in known if other != ref)]
+        self._save()
+
+    def _save(self) -> None:
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            beside = self._file.with_suffix(".new")
+            beside.write_text(json.dumps(self._lived))
+            beside.replace(self._file)
+        except OSError:
+            return  # a full disk costs a longer memory, not a trip
+
+
+def _read(file: Path) -> dict[str, list[str]]:
+    try:
+        known = json.loads(file.read_text())
+        return {str(name): [str(ref) for ref in refs] for name, refs in known.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from devloop.events import TripEnded
+from devloop.history import History
+from devloop.model import Timing, Unchanged
+from tests.fakes import fingerprint
+
+
+def lived(service: str, ref: str) -> TripEnded:
+    return TripEnded(service, 1, 0.0, Unchanged(fingerprint(ref), ref, Timing(0.0, 0.0, ())))
+
+
+def test_s25_the_newest_that_were_live_are_kept_per_service_and_survive_a_restart(tmp_path: Path) -> None:
+    history = History(tmp_path / "state" / "lived.json")
+    for ref in ("a:1", "a:2", "a:3", "a:1"):
+        history(lived("a", ref))
+    history(lived("b", "b:1"))
+    assert history.newest(2) == {"a:1", "a:3", "b:1"}
+    again = History(tmp_path / "state" / "lived.json")
+    assert again.newest(2) == {"a:1", "a:3", "b:1"}
+    again.forget(frozenset({"a:3"}))
+    assert again.all() == {"a:1", "a:2", "b:1"}
+
+
+def test_a_broken_file_is_an_empty_history(tmp_path: Path) -> None:
+    file = tmp_path / "lived.json"
+    file.write_text('{"a": 3')
+    assert History(file).all() == frozenset()
