@@ -56,7 +56,7 @@ def _label_term(term: str) -> Test:
     if found := _SET_BASED.match(term):
         values = {value.strip() for value in found[3].split(",")}
         return _among(found[1], values, wanted=found[2] == "in")
-    if found := _EQUALITY.match(term):
+    if (found := _EQUALITY.match(term)) and re.fullmatch(r"[\w.-]*", found[3]):
         return _among(found[1], {found[3]}, wanted=found[2] != "!=")
     if found := _EXISTS.match(term):
         key, wanted = found[2], not found[1]
