@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from devloop.buildplan import BaseRef, Plan, plan
 from devloop.dockerfile import Dockerfile
-from devloop.errors import FingerprintError
+from devloop.errors import BuildError, FingerprintError
 from devloop.ignore import NO_RULES, IgnoreRules, candidates
 from devloop.inputs import Selection
 from devloop.model import Base, BuildSpec, Change, Fingerprint, Inputs, Service
@@ -110,7 +110,10 @@ class TreeFingerprinter:
         known = self._memory(service).known
         if known is None or known.fingerprint != fingerprint:
             return False
-        recipe = await self._in_thread(lambda _: _read_recipe(service.build, known.recipe))
+        try:
+            recipe = await self._in_thread(lambda _: _read_recipe(service.build, known.recipe))
+        except (FingerprintError, BuildError):
+            return False
         if recipe is not known.recipe:
             return False
         return await self._in_thread(known.tree.unchanged)

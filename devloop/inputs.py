@@ -11,7 +11,7 @@ import posixpath
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from devloop.ignore import BadPatternError, IgnoreRules, check_glob
 # A part of a pattern: a name as it is, or an expression for it.
 Part = str | re.Pattern[str]
 Check = Callable[[], None]  # raises to end a walk that nobody waits for any more
+_MAX_HOPS = 40  # as Linux: what needs more is a loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Pattern:
 
     parts: tuple[Part, ...]
     parents: bool = False
+    hops: int = field(default=0, compare=False)  # links it took to come here
 
     def follows(self, depth: int) -> bool:
         literal = all(isinstance(part, str) for part in self.parts[:depth])
@@ -205,8 +207,10 @@ class Walk:
         # RootPath of containerd/continuity: an absolute target begins at the context.
         target = posixpath.normpath(posixpath.join("/", *parts[:-1], link.target)).lstrip("/")
         for pattern in patterns:
-            further = Pattern((*_split(target), *pattern.parts[len(parts) :]), pattern.parents)
-            if further not in self.patterns:
+            further = Pattern(
+                (*_split(target), *pattern.parts[len(parts) :]), pattern.parents, pattern.hops + 1
+            )
+            if further not in self.patterns and further.hops <= _MAX_HOPS:
                 self.patterns.append(further)
 
     def _prunes(self, directory: str) -> bool:

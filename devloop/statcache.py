@@ -142,8 +142,9 @@ def hash_file(path: str, check: Callable[[], None]) -> tuple[Identity, str, Iden
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(path)
-        digest = hashlib.sha256()
-        while chunk := file.read(CHUNK):
+        digest, left = hashlib.sha256(), status.st_size
+        while left > 0 and (chunk := file.read(min(CHUNK, left))):  # never runs after one that grows
             digest.update(chunk)
+            left -= len(chunk)
             check()
         return identity(status), digest.hexdigest(), identity(os.fstat(file.fileno()))

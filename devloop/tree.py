@@ -47,6 +47,7 @@ class Tree:
         Raises FingerprintError, and whatever `check` raises.
         """
         stale: set[str] = set()
+        paths = {alias for path in paths for alias in (path, self._real(path))}
         for path in paths:
             affected = self._affected(path)
             if affected is None:
@@ -58,7 +59,7 @@ class Tree:
             return None
         gone = {known for path in stale for known in self._at_or_below(path)} - found.keys()
         gone |= self._emptied(gone)
-        return self._with(found, gone, set(paths), walk, cache, check)
+        return self._with(found, gone, paths, walk, cache, check)
 
     def unchanged(self, check: Check) -> bool:
         """Does everything look the same now, by stat (S8)?"""
@@ -83,6 +84,13 @@ class Tree:
             and (found.kind == "dir" or identity(found.stat) == self.seen[path])
             for path, found in now.items()
         )
+
+    def _real(self, path: str) -> str:
+        """Where the path lies when the links above it are followed: a watcher that follows links may
+        name a file by any of its ways."""
+        root, (above, _, name) = os.path.realpath(self.context), path.rpartition("/")
+        real = os.path.realpath(os.path.join(self.context, above))  # noqa: PTH118
+        return os.path.join(real, name)[len(root) + 1 :] if f"{real}/".startswith(f"{root}/") else path  # noqa: PTH118
 
     def _affected(self, path: str) -> str | None:
         """The path, or the directory above it from which on the tree is to be read again: a directory

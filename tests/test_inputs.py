@@ -203,6 +203,11 @@ def test_non_utf8_names(tmp_path: Path) -> None:
     assert after.digest != before.digest
 
 
+def test_links_that_go_in_circles_end(tmp_path: Path) -> None:
+    context = plant(tmp_path / "context", {"a": "-> b", "b": "-> a", "c": "-> c/d", "ok": "1"})
+    assert set(read(context, "FROM x\nCOPY a/x c ok .\n").files) == {"a", "b", "c", "ok"}
+
+
 def test_unreadable_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     home = Path(tempfile.mkdtemp())
     home.chmod(0o755)
@@ -295,7 +300,7 @@ def _edit(context: Path, edit: tuple[str, str, str]) -> set[str]:
     return {str(p) for p in [*Path(name).parents][:-1]} | {name}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     dockerfile=st.sampled_from(DOCKERFILES),
     ignored=st.sampled_from(IGNORES),
