@@ -119,10 +119,9 @@ class Terminal:
     def _draw(self) -> None:
         self._drawn = self._clock.now()
         lines, self._queue = self._queue, []
+        self._display.refresh()
         if lines:
-            self._console.print(Text("\n").join(lines))  # draws the living lines as well
-        else:
-            self._display.refresh()
+            self._console.print(Text("\n").join(lines))  # above the living lines, as the refresh left them
 
     # --- the living lines -----------------------------------------------------------------------
 

@@ -221,6 +221,23 @@ async def test_elapsed_time_moves_only_while_something_runs(screen: Screen) -> N
             group.cancel_scope.cancel()
 
 
+async def test_the_last_thing_that_happens_is_in_the_living_line(screen: Screen) -> None:
+    """Also where its lines were printed by a tick: no later event draws again."""
+    clock = Clock()
+    with terminal(screen, clock) as sink:
+        async with anyio.create_task_group() as group:
+            group.start_soon(sink.run)
+            begin(sink, clock)
+            sink(Output("backend", "build", "just before"))
+            failed_trip(sink, clock)
+            with anyio.fail_after(20):
+                while await grows(screen):
+                    pass
+            lines = [line.strip() for line in screen.read().replace("\r", "\n").splitlines() if line.strip()]
+            group.cancel_scope.cancel()
+    assert lines[-2].startswith("● backend failed  FAILED in build")
+
+
 async def grows(screen: Screen) -> bool:
     """Is anything drawn within five ticks?"""
     screen.read()
