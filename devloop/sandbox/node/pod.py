@@ -12,6 +12,7 @@ from devloop.sandbox.node import infra, status
 from devloop.sandbox.node.backoff import Backoff, go_duration
 from devloop.sandbox.node.container import ATTEMPT, CONTAINER, POD_UID
 from devloop.sandbox.node.engine import EngineError
+from devloop.sandbox.node.oom import correct_oom
 from devloop.sandbox.node.problem import Problem
 from devloop.sandbox.node.runner import Parts, Runner
 from devloop.sandbox.node.status import Record
@@ -39,6 +40,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._gone = asyncio.Event()
         self._deleted = asyncio.Event()
+        self._hurry = asyncio.Event()  # the grace period may have been shortened
         self._runner = Runner(parts, self._volumes, self.publish)
         self._background: list[asyncio.Task[None]] = []
         self._restarts: dict[str, Backoff] = {}
@@ -59,6 +61,7 @@ class Worker:
         self.pod = pod
         if "deletionTimestamp" in pod["metadata"] or gone:
             self._deleted.set()
+            self._hurry.set()
         if gone:
             self._gone.set()
         self.wake()
@@ -87,6 +90,8 @@ class Worker:
                         await self._parts.engine.remove(entry["Id"])  # its start was cut short
                         continue
                     record.previous, record.current = record.current, found
+            for found in filter(None, (record.previous, record.current)):
+                correct_oom(found)
             if record.current is not None:
                 known = reported.get(f"docker://{record.current['Id']}", {})
                 record.ready, record.started = bool(known.get("ready")), bool(known.get("started"))
@@ -102,11 +107,9 @@ class Worker:
             await self._deleted.wait()
             loop.cancel()
             await asyncio.wait([loop])
-            stop = group.create_task(self._stop())
-            gone = group.create_task(self._gone.wait())
-            await asyncio.wait([stop, gone], return_when=asyncio.FIRST_COMPLETED)
+            await self._stop_in_time()
             await self._remove()
-            for task in (stop, gone, *self._background):
+            for task in self._background:
                 task.cancel()
 
     def publish(self) -> None:
@@ -170,15 +173,7 @@ class Worker:
         stale, self._stale = self._stale, set()
         for record in self.records:
             if record.current is not None and record.current["Id"] in stale:
-                try:
-                    record.current = await self._parts.engine.inspect(record.current["Id"])
-                except EngineError as error:
-                    if error.status != 404:
-                        raise
-                    record.current["State"] |= {"Running": False, "ExitCode": 137}  # removed by hand
-                if record.exited:
-                    record.ready = record.started = False
-                    await self._runner.last_words(record)
+                await self._runner.look(record, record.current["Id"])
         if self.holder is not None and self.holder.container in stale:
             await self._check_holder(self.holder)
 
@@ -213,7 +208,8 @@ class Worker:
         try:
             await self._start(record)
         except Problem as problem:
-            record.waiting = (problem.reason, problem.message)
+            if self._should_run(record):
+                record.waiting = (problem.reason, problem.message)
             return self._retry_after(problem.reason)
         return None
 
@@ -278,31 +274,40 @@ class Worker:
         self._task(self._runner.watch(self.pod, record, address, kill), "watch")
 
     def _task(self, work: Awaitable[None], name: str) -> None:
-        async def guarded() -> None:
-            with suppress(EngineError):  # the loop meets it too, and tells
-                await work
-
         self._background = [task for task in self._background if not task.done()]
-        self._background.append(self._tasks.create_task(guarded(), name=name))
+        self._background.append(self._tasks.create_task(_unless_away(work), name=name))
 
-    async def _stop(self) -> None:
-        """The graceful end: hooks and SIGTERM for all at once, the last status, then the API's object."""
-        meta = self.pod["metadata"]
-        grace = int(meta.get("deletionGracePeriodSeconds", 30))
+    async def _stop_in_time(self) -> None:
+        """Stop everything; a second delete may shorten the grace period, a forced one ends it."""
+        stop: asyncio.Task[None] | None = None
+        grace: int | None = None
+        while not self._gone.is_set() and (stop is None or not stop.done()):
+            self._hurry.clear()
+            wanted = int(self.pod["metadata"].get("deletionGracePeriodSeconds", 30))
+            if stop is None or grace is None or wanted < grace:
+                if stop is not None:
+                    stop.cancel()
+                stop = self._tasks.create_task(self._stop(wanted, hooks=grace is None))
+                grace = wanted
+            hurry = self._tasks.create_task(self._hurry.wait())
+            await asyncio.wait([stop, hurry], return_when=asyncio.FIRST_COMPLETED)
+            hurry.cancel()
+        if stop is not None:
+            stop.cancel()
+
+    async def _stop(self, grace: int, *, hooks: bool) -> None:
+        """The graceful end: hooks and SIGTERM for all at once, then the last status."""
         address = self.holder.address if self.holder is not None else ""
         for task in self._background:
             if task.get_name() == "watch":
                 task.cancel()
-        for record in self.records:
-            if record.running:
-                self._task(
-                    self._runner.kill(self.pod, record, address, f"Stopping container {record.name}", grace),
-                    "stop",
-                )
-        await asyncio.gather(*(task for task in self._background if task.get_name() == "stop"))
+        async with asyncio.TaskGroup() as group:
+            for record in self.records:
+                text = f"Stopping container {record.name}" if hooks else ""
+                work = self._runner.kill(self.pod, record, address, text, grace, hooks=hooks)
+                group.create_task(_unless_away(work))
         self._stale |= {record.current["Id"] for record in self.records if record.current is not None}
-        with suppress(EngineError):
-            await self._refresh()
+        await _unless_away(self._refresh())
         self.publish()
 
     async def _remove(self) -> None:
@@ -324,3 +329,9 @@ class Worker:
         if self.holder is not None:
             holder, self.holder = self.holder, None
             await self._parts.engine.remove(holder.container)
+
+
+async def _unless_away(work: Awaitable[None]) -> None:
+    """Do the work; an engine that refuses or is away is met, and told of, by the pod's loop too."""
+    with suppress(EngineError):
+        await work

@@ -16,6 +16,7 @@ from devloop.sandbox.node.engine import Engine, EngineError, frames
 from devloop.sandbox.node.environment import environment
 from devloop.sandbox.node.infra import Holder, Network, Pool
 from devloop.sandbox.node.namespaces import name_at_birth
+from devloop.sandbox.node.oom import correct_oom
 from devloop.sandbox.node.problem import Problem
 from devloop.sandbox.node.status import Record
 from devloop.sandbox.node.volumes import Volumes
@@ -88,7 +89,7 @@ class Runner:
         tell("Normal", "Created", f"Created container: {record.name}")
         error = await self._start(container, hostname(pod))
         dropped, record.previous = record.previous, record.current or record.previous
-        record.current = await engine.inspect(container)
+        await self.look(record, container)
         record.waiting = None
         if dropped is not None and dropped is not record.previous:
             await engine.remove(dropped["Id"])
@@ -97,6 +98,19 @@ class Runner:
             tell("Warning", "Failed", f"Error: {text}")
             raise Problem("RunContainerError", text)
         tell("Normal", "Started", f"Started container {record.name}")
+
+    async def look(self, record: Record, container: str) -> None:
+        """Take what the engine says of it now as the record's current state."""
+        try:
+            record.current = await self._parts.engine.inspect(container)
+        except EngineError as error:
+            if error.status != 404 or record.current is None:
+                raise
+            record.current["State"] |= {"Running": False, "ExitCode": 137}  # removed by hand
+        if record.exited:
+            record.ready = record.started = False
+            correct_oom(record.current)
+            await self.last_words(record)
 
     async def _create(self, name: str, body: Obj, tell: images.Tell) -> str:
         try:
@@ -138,14 +152,17 @@ class Runner:
             await self.kill(pod, record, address, "FailedPostStartHook", 0)
             raise Problem("PostStartHookError", f"PostStartHook failed: {failure}")
 
-    async def kill(self, pod: Obj, record: Record, address: str, why: str, grace: int) -> None:
-        """preStop, SIGTERM, and after `grace` seconds in all SIGKILL."""
+    async def kill(
+        self, pod: Obj, record: Record, address: str, why: str, grace: int, *, hooks: bool = True
+    ) -> None:
+        """preStop (unless not `hooks`), SIGTERM, and after `grace` seconds in all SIGKILL."""
         if record.current is None or not record.running:
             return
-        self.tell(pod, record, "Normal", "Killing", why)
+        if why:
+            self.tell(pod, record, "Normal", "Killing", why)
         began = asyncio.get_running_loop().time()
         handler = (record.spec.get("lifecycle") or {}).get("preStop")
-        if handler and grace > 0:
+        if handler and hooks and grace > 0:
             try:
                 async with asyncio.timeout(grace):
                     failure = await self._handle(handler, record, address, grace)

@@ -107,7 +107,14 @@ def container_status(record: Record, default_reason: str) -> Obj:
         "image": record.spec["image"],
         "imageID": f"docker://{current['Image']}" if current is not None else "",
         **({"containerID": f"docker://{current['Id']}"} if current is not None else {}),
+        **_resources(record.spec),
     }
+
+
+def _resources(spec: Obj) -> Obj:
+    resources = {key: value for key, value in (spec.get("resources") or {}).items() if value}
+    requests = resources.get("requests")
+    return {"resources": resources} | ({"allocatedResources": requests} if requests else {})
 
 
 def phase(pod: Obj, inits: list[Record], containers: list[Record]) -> str:
