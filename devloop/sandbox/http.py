@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from devloop.sandbox import discovery, errors, negotiation, scale, streams, verbs
+from devloop.sandbox import discovery, errors, negotiation, openapi, scale, streams, tunnels, verbs
 from devloop.sandbox.errors import ApiError
 from devloop.sandbox.kubelet import Kubelet
 from devloop.sandbox.negotiation import Target, as_json
@@ -17,6 +17,7 @@ from devloop.sandbox.verbs import Cluster
 
 _OPEN_PATHS = ("/livez", "/readyz", "/healthz")
 _STREAMS = {"log": streams.log, "exec": streams.execute, "portforward": streams.forward}
+_TUNNELS = _STREAMS | {"exec": tunnels.execute, "portforward": tunnels.forward}
 _MAX_BODY = 3 * 1024 * 1024
 
 
@@ -63,7 +64,7 @@ class ApiServer:
                 return web.Response(text="ok")
             return web.Response(text="the node has not registered yet", status=503)
         if path == "/openapi/v2":
-            return web.Response(body=b"", content_type=discovery.OPENAPI_V2)
+            return web.Response(body=openapi.document(), content_type=openapi.MEDIA_TYPE)
         document = discovery.answer(path) if request.method == "GET" else None
         if document is not None:
             return as_json(document)
@@ -81,4 +82,5 @@ class ApiServer:
     async def _stream(self, request: web.Request, where: Target) -> web.StreamResponse:
         if self.kubelet is None:
             raise ApiError(503, "ServiceUnavailable", "the node is not running")
-        return await _STREAMS[where.subresource](self._store, self.kubelet, request, where)
+        handlers = _TUNNELS if tunnels.is_spdy(request) else _STREAMS
+        return await handlers[where.subresource](self._store, self.kubelet, request, where)
