@@ -7,6 +7,7 @@ brings back an image that a node lost (S13).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -25,8 +26,10 @@ from devloop.rollout import (
     phases,
 )
 from devloop.stopwatch import Stopwatch
+from devloop.symptoms import read_log
 
-RELOADS = 3  # times an image is brought back to a node within one rollout
+RELOADS = 3  # times an image is brought back to a node within one rollout,
+RELOAD_PAUSE = 15.0  # seconds apart: the kubelet looks again only after 10 to 15 s
 
 
 async def follow(
@@ -41,21 +44,24 @@ async def follow(
 
     Raises RolloutError with Kubernetes' own reason when a target is stuck (S19).
     """
-    expected = [Expectation.of(service.image, revision, loaded.image.id) for revision in revisions]
+    context = world.cluster.context
+    expected = [Expectation.of(service.image, revision, loaded.image.id, context) for revision in revisions]
     told: set[tuple[str, str, int]] = set()
-    reloads = 0
+    reloads: list[float] = []
     while True:
         snapshots = [feed.latest for feed in feeds]
         now = world.clock.now()
         _tell_phases(service, snapshots, revisions, world, watch)
         await _tell_exits(service, snapshots, expected, told, world)
-        if any(lost_image(s, e) for s, e in zip(snapshots, expected, strict=True)) and reloads < RELOADS:
-            reloads += 1
+        lost = any(lost_image(s, e) for s, e in zip(snapshots, expected, strict=True))
+        if lost and len(reloads) < RELOADS and (not reloads or now - reloads[-1] > RELOAD_PAUSE):
             world.emit(
                 Notice(service.name, "warning", f"{loaded.image.ref} is gone from a node; loading it again")
             )
-            with watch.time("load"):
-                await world.loader.load(loaded.image)
+            await world.loader.load(loaded.image)
+            now = world.clock.now()
+            reloads.append(now)
+            expected = [replace(expectation, loaded_at=now) for expectation in expected]
         verdicts = [judge(s, e, now) for s, e in zip(snapshots, expected, strict=True)]
         for snapshot, verdict in zip(snapshots, verdicts, strict=True):
             if isinstance(verdict, Stuck):
@@ -120,6 +126,7 @@ async def _stuck(snapshot: Snapshot, verdict: Stuck, world: World) -> StageError
     log: tuple[str, ...] = ()
     if verdict.pod and verdict.container:
         log = await world.cluster.last_words(snapshot.target, verdict.pod, verdict.container)
+        verdict = read_log(verdict, log)
     kinds: dict[str, type[StageError]] = {
         REPLACED: OvertakenError,
         TEMPLATE_CHANGED: OvertakenError,
@@ -128,6 +135,6 @@ async def _stuck(snapshot: Snapshot, verdict: Stuck, world: World) -> StageError
     return kinds.get(verdict.reason, RolloutError)(
         verdict.message,
         reason=verdict.reason,
-        evidence=(*verdict.evidence, *log),
+        evidence=verdict.evidence,
         hint=verdict.hint,
     )

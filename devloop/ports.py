@@ -78,6 +78,11 @@ class Feed(Protocol):
 
 
 class Cluster(Protocol):
+    @property
+    def context(self) -> str:
+        """The kubeconfig context, for the command lines in hints."""
+        ...
+
     def feed(self, target: Target) -> AbstractAsyncContextManager[Feed]:
         """Watch one target; entering returns when the first snapshot is there.
 
@@ -86,7 +91,8 @@ class Cluster(Protocol):
         ...
 
     async def patch(self, target: Target, service: Service, loaded: LoadedImage) -> Revision:
-        """Write the image into the pod template (S14, S15). A broken answer is resolved by reading (S16).
+        """Write the image into the pod template (S14, S15), shielded for at most 5 s; a time-out or a
+        broken answer is resolved by reading (S16).
 
         Raises PatchError, TargetMissingError, PlatformError.
         """

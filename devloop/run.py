@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from devloop import __version__, engine
+from devloop import __version__, beside, engine
 from devloop import config as configs
 from devloop.config import Config
 from devloop.crew import Crew
 from devloop.errors import DevloopError, PlatformError
-from devloop.events import Notice
+from devloop.events import Event, Notice, TripEnded
 from devloop.interests import CONFIG, MANIFESTS, service_interest
 from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
@@ -49,6 +49,7 @@ def once(
 
     clock, fan, conceal = Clock(), Fan(), _conceal(config, names)
     outcomes: dict[str, Outcome] = {}
+    told: dict[str, dict[str, Any]] = {}  # by a running watch of the same config
 
     async def work() -> None:
         salt = str(clock.now()) if rebuild else ""
@@ -56,12 +57,11 @@ def once(
             for companion in redraw:
                 group.start_soon(companion)
             async with opened(config, kubeconfig, names, fan, clock, salt=salt) as session:
-                with session.held():
-                    workers = [Worker(service, session.world) for service in session.services]
-                    outcomes.update(await engine.once(workers, clock))
-                    await session.manifests.settle()
-                with suppress(DevloopError):  # what was rolled out is what counts
-                    await session.collect_garbage(clock.now())
+                if session.held_by_own_watch():
+                    fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
+                    told.update(await beside.reported(config, session.services, session.world))
+                else:
+                    outcomes.update(await _settled(session, clock))
             group.cancel_scope.cancel()
 
     with ExitStack() as stack:
@@ -76,8 +76,22 @@ def once(
             raise
     if interrupted:
         return INTERRUPTED
+    if told:
+        print(summary.told_as_json(told) if as_json else summary.told_as_lines(told))
+        return 0 if all(trip["outcome"] in ("live", "unchanged", "held") for trip in told.values()) else 1
     print(summary.as_json(outcomes, conceal) if as_json else summary.as_table(outcomes))
     return exit_code(outcomes.values())
+
+
+async def _settled(session: Session, clock: Clock) -> Mapping[str, Outcome]:
+    """Every service's trip to its outcome, then the manifests that changed, then the garbage."""
+    with session.held():
+        workers = [Worker(service, session.world) for service in session.services]
+        outcomes = await engine.once(workers, clock)
+        await session.manifests.settle()
+    with suppress(DevloopError):  # what was rolled out is what counts
+        await session.collect_garbage(clock.now())
+    return outcomes
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
@@ -253,16 +267,8 @@ def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_
 
 def _stages(config: Config) -> dict[str, str]:
     """What a running `devloop watch` of this config says: service -> stage or state; {} without one."""
-    import json
-    from urllib.error import URLError
-    from urllib.request import urlopen
-
-    host, port = config.metrics.address
     try:
-        with urlopen(f"http://{host}:{port}/api/status", timeout=1) as answer:
-            told = json.load(answer)
-    except (URLError, OSError, ValueError):
+        cards = beside.ask(config)["services"]
+    except PlatformError:
         return {}
-    if told.get("config") != str(config.path):
-        return {}
-    return {name: card.get("stage") or card.get("state") or "" for name, card in told["services"].items()}
+    return {name: card.get("stage") or card.get("state") or "" for name, card in cards.items()}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devloop import config as configs
+from devloop import salts
 from devloop.adapters.bases import EngineBases
 from devloop.adapters.builder import ImageBuilder
 from devloop.adapters.choice import RouteChoice
@@ -19,7 +20,7 @@ from devloop.adapters.gc import Collector, Keep
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.kubeconfig import find_files
 from devloop.adapters.loader import ClusterLoader
-from devloop.adapters.lock import Owner, hold
+from devloop.adapters.lock import Owner, hold, holder
 from devloop.adapters.nodes import platform_of
 from devloop.config import Config
 from devloop.errors import ConfigError
@@ -76,6 +77,12 @@ class Session:
         self.history.forget(frozenset(ref.rpartition(" ")[2] for ref in removed))
         return removed
 
+    def held_by_own_watch(self) -> bool:
+        """Whether a devloop of this very config holds one of the targets (S26)."""
+        targets = (target for service in self.services for target in service.targets)
+        holders = (holder(runtime_dir(), self.cluster.platform.server, target) for target in targets)
+        return any(other is not None and other.path == self.owner.path for other in holders)
+
     def hold(self, target: Target) -> AbstractContextManager[None]:
         """Keep every other devloop of this host away from the target (S26). Raises HeldError."""
         return hold(runtime_dir(), self.cluster.platform.server, target, self.owner)
@@ -105,6 +112,8 @@ async def opened(
     state = configs.state_dir(config.path)
     owner = Owner.here(config.path)
     environ = dict(os.environ)
+    kept = state / "salts.json"
+    known_salts = salts.renew(kept, [one.name for one in services], salt) if salt else salts.read(kept)
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(
             KubernetesCluster(
@@ -143,7 +152,7 @@ async def opened(
             EngineBases(docker, digests, emit, environ),
             StatCache(state / "stat.sqlite"),
             platform,
-            salts={service.name: salt for service in services if salt},
+            salts=known_salts,
         )
         stack.push_async_callback(fingerprinter.close)
         manifests = Manifests(

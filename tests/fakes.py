@@ -119,12 +119,15 @@ class FakeWorld:
         return False
 
     # Cluster
+    context = "test"
+
     @asynccontextmanager
     async def feed(self, target: Target) -> AsyncIterator[FakeFeed]:
         yield self.feed_
 
     async def patch(self, target: Target, service: Service, loaded: LoadedImage) -> Revision:
-        await self.patches.pass_through()
+        with anyio.CancelScope(shield=True):
+            await self.patches.pass_through()
         self.patched.append(loaded.image.ref)
         generation = self.feed_.latest.generation + 1
         self.feed_.show(generation=generation, images={"app": loaded.image.ref})

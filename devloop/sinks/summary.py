@@ -28,6 +28,25 @@ def error_as_json(error: DevloopError, services: Mapping[str, object], conceal: 
     return json.dumps(conceal_all({"services": dict.fromkeys(services, entry)}, conceal), indent=2)
 
 
+def told_as_json(trips: Mapping[str, Mapping[str, Any]]) -> str:
+    """The same object from the trips that a running watch tells of, as in /api/status."""
+    keys = ("outcome", "fingerprint", "image", "built", "loaded", "seconds", "url", "error")
+    return json.dumps(
+        {"services": {name: {key: trip[key] for key in keys} for name, trip in trips.items()}}, indent=2
+    )
+
+
+def told_as_lines(trips: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = []
+    for name, trip in trips.items():
+        error = f": {trip['error']['reason']}: {trip['error']['message']}" if trip["error"] else ""
+        took = wording.seconds(trip["seconds"]["trip"])
+        lines.append(
+            f"{name}: {trip['outcome']} in {took} by the running watch  {trip['image'] or ''}{error}".rstrip()
+        )
+    return "\n".join(lines)
+
+
 def as_table(outcomes: Mapping[str, Outcome]) -> str:
     """One row per service: outcome, trip, the stage that took longest, image or error, URL."""
     rows = [("SERVICE", "OUTCOME", "TRIP", "LONGEST", "IMAGE", "URL")]

@@ -63,3 +63,47 @@ def test_an_edit_of_the_backend_rolls_only_the_backend(project: Project) -> None
         assert all(after[name] == before[name] for name in frontend)
         watch.process.send_signal(signal.SIGINT)
         assert watch.process.wait(20) == 130
+
+
+def test_s3_a_rebuild_gets_another_tag_and_the_next_run_keeps_it(project: Project) -> None:
+    first = project.once("backend")["backend"]
+    again = project.once("backend", "--rebuild")["backend"]
+    assert again["outcome"] == "live"
+    assert again["image"] != first["image"]
+    assert project.once("backend")["backend"]["image"] == again["image"]
+
+
+def test_s26_once_beside_a_watch_of_the_same_config_reports_its_trip(project: Project) -> None:
+    with project.watch() as watch:
+        watch.wait("both live", lambda: len(watch.trips("backend")) and len(watch.trips("frontend")))
+        project.greet("beside")
+        services = project.once()
+        assert services["backend"]["outcome"] == "live"
+        assert services["backend"]["image"] == watch.status()["services"]["backend"]["image"]
+        assert project.served_greeting() == "beside"
+
+
+def test_s26_a_second_watch_is_told_who_holds_the_service(project: Project) -> None:
+    with project.watch("backend") as watch:
+        watch.wait("live", lambda: watch.trips("backend"))
+        other = project.root / "other.yaml"
+        other.write_text(project.config.read_text().replace(f":{project.metrics_port}", ":0"))
+        second = project.devloop("-c", str(other), "watch", seconds=60)
+    assert second.returncode == 3
+    assert f"pid {watch.process.pid}" in second.stderr
+
+
+def test_s28_config_yaml_is_taken_while_watch_runs_and_a_bad_one_is_shown(project: Project) -> None:
+    with project.watch() as watch:
+        watch.wait("both live", lambda: len(watch.trips("backend")) and len(watch.trips("frontend")))
+        good = project.config.read_text()
+        project.config.write_text(good.replace("context: backend", "context: nowhere"))
+        watch.wait("the complaint", lambda: "services.backend.build.context" in watch.text())
+        assert "the config from before stays" in watch.text()
+        frontend = len(watch.trips("frontend"))
+        project.config.write_text(good.replace('args: {BASE: "', 'args: {EXTRA: "1", BASE: "', 1))
+        watch.wait("the new config", lambda: "config.yaml taken: backend" in watch.text())
+        watch.wait(
+            "a trip of backend", lambda: watch.trips("backend")[-1]["outcome"] in ("live", "unchanged")
+        )
+        assert len(watch.trips("frontend")) == frontend

@@ -82,6 +82,10 @@ class KubernetesCluster:
     def platform(self) -> Platform:
         return self.client.access.platform
 
+    @property
+    def context(self) -> str:
+        return self.platform.context
+
     def on_reconnect(self, call: Callable[[], None]) -> None:
         """Have `call` called whenever the API server is back after an outage (S13)."""
         self._health.on_back.append(call)

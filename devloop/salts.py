@@ -1,0 +1,26 @@
+"""What `--rebuild` adds to a fingerprint (S3), kept: else the next run would go back to the old image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+
+def read(file: Path) -> dict[str, str]:
+    """Service -> salt; {} where there is no file, or none that can be read."""
+    try:
+        known = json.loads(file.read_text())
+        return {str(name): str(salt) for name, salt in known.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def renew(file: Path, services: Iterable[str], salt: str) -> Mapping[str, str]:
+    """Give these services a new salt, and remember it."""
+    salts = {**read(file), **dict.fromkeys(services, salt)}
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = file.with_suffix(".new")
+    beside.write_text(json.dumps(salts))
+    beside.replace(file)
+    return salts
