@@ -1,0 +1,114 @@
+"""Charts rendered, linted and installed by the Helm 4 library, each call in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# The library loads tens of megabytes and threads of its own: it ends with its process.
+PROGRAM = """
+import json, sys
+import helm_python as helm
+asked = json.load(sys.stdin)
+try:
+    if asked["action"] == "render":
+        with helm.Chart.load(asked["chart"]) as chart:
+            chart.validate_schema(asked["values"])
+            result = chart.render(asked["values"], **asked["options"])
+    elif asked["action"] == "lint":
+        result = helm.lint(asked["chart"], asked["values"], strict=True)
+    else:
+        with helm.Config(kubeconfig_path=asked["kubeconfig"], namespace=asked["namespace"]) as config:
+            result = config.install(asked["chart"], asked["name"], asked["values"], **asked["options"])
+except helm.HelmError as error:
+    result = {"error": f"{type(error).__name__}: {error}"}
+print(json.dumps(result))
+"""
+Object = dict[str, Any]
+
+
+class RefusedError(Exception):
+    """Helm said no; the text is its own."""
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers over earlier ones, mapping by mapping, as Helm merges -f files."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            known = result.get(key)
+            result[key] = (
+                merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+            )
+    return result
+
+
+def values_of(chart: Path, files: Sequence[str] = (), **given: Any) -> dict[str, Any]:
+    """The chart's values files named and what is given over them; a__b=1 sets a.b."""
+    layers = [yaml.safe_load((chart / file).read_text()) for file in files]
+    for path, value in given.items():
+        for key in reversed(path.split("__")):
+            value = {key: value}
+        layers.append(value)
+    return merged(*layers)
+
+
+def render(
+    chart: Path, values: Mapping[str, Any], *, name: str, namespace: str = "default"
+) -> dict[str, str]:
+    """Template path -> rendered text, after the values passed the chart's schema. Raises RefusedError."""
+    options = {"name": name, "namespace": namespace}
+    found: dict[str, str] = _call("render", chart, values, options=options)
+    return found
+
+
+def objects(rendered: Mapping[str, str]) -> dict[tuple[str, str], Object]:
+    """(kind, name) -> object, of every rendered template."""
+    found: dict[tuple[str, str], Object] = {}
+    for path, text in rendered.items():
+        if path.endswith("NOTES.txt"):
+            continue
+        for item in yaml.safe_load_all(text):
+            if item:
+                key = (item["kind"], item["metadata"]["name"])
+                assert key not in found, f"{key} twice, the second time in {path}"
+                found[key] = item
+    return found
+
+
+def lint(chart: Path, values: Mapping[str, Any]) -> list[str]:
+    """What `helm lint --strict` says at warning level and above."""
+    report = _call("lint", chart, values)
+    return [f"{m['path']}: {m['error']}" for m in report["messages"] if m["severity"] >= 2]
+
+
+def install(
+    kubeconfig: Path, chart: Path, values: Mapping[str, Any], *, name: str, namespace: str, create: bool
+) -> Any:
+    """`helm install NAME CHART -n NAMESPACE [--create-namespace]`. Raises RefusedError."""
+    options = {"namespace": namespace, "create_namespace": create}
+    more = {"kubeconfig": str(kubeconfig), "namespace": namespace, "name": name}
+    return _call("install", chart, values, options=options, **more)
+
+
+def _call(action: str, chart: Path, values: Mapping[str, Any], **more: Any) -> Any:
+    asked = {"action": action, "chart": str(chart), "values": values, "options": {}, **more}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    if isinstance(result, dict) and "error" in result:
+        raise RefusedError(result["error"])
+    return result
