@@ -17,7 +17,6 @@ VERSION: Obj = {
     "compiler": "python",
     "platform": "devloop/sandbox",
 }
-OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _REVIEWS = {
     "authorization.k8s.io": ("selfsubjectaccessreviews", "SelfSubjectAccessReview"),
     "authentication.k8s.io": ("selfsubjectreviews", "SelfSubjectReview"),
