@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import at
 from devloop.adapters.engine import Engine
 from devloop.adapters.minikube import Minikube
 from devloop.adapters.nodes import NodeFacts
+from devloop.adapters.nodeshell import ContainerShell, NodeShell
 from devloop.adapters.process import Finished, run
 from devloop.adapters.routes import CommandRoute, EngineRoute, Route, SharedRoute
-from devloop.adapters.stores import EngineStore, ShellStore, Store, engine_shell
+from devloop.adapters.stores import EngineStore, ShellStore, Store
 from devloop.errors import LoadError, PlatformError
 from devloop.model import Image
 from devloop.tasks import gather
@@ -47,6 +49,7 @@ class RouteChoice:
         self._load = load
         self._engine = engine
         self._engines: dict[str, tuple[Engine, Digests]] = {}
+        self._shells: dict[str, NodeShell] = {}
 
     async def __call__(self, nodes: tuple[NodeFacts, ...]) -> Route:
         """The route to these nodes. Raises LoadError (none is open, and what to do), PlatformError."""
@@ -61,6 +64,8 @@ class RouteChoice:
             return await self._docker_env(nodes)
         if way == "image-load":
             return self._image_load(nodes)
+        if way == "containerd":
+            return await self._containerd(nodes)
         if way == "kind":
             return self._in_containers("kind", nodes, ["kind", "load", "docker-image"], "--name")
         if way == "k3d":
@@ -68,6 +73,8 @@ class RouteChoice:
         raise self._refusal(way, nodes)
 
     async def aclose(self) -> None:
+        for shell in self._shells.values():
+            await shell.aclose()
         for engine, _ in self._engines.values():
             await engine.aclose()
 
@@ -80,26 +87,20 @@ class RouteChoice:
                 return "docker-env" if len(nodes) == 1 else "image-load"
             return "containerd" if runtime == "containerd" else "image-load"
         if self._product in ("kind", "k3d"):
-            return self._product
+            return "containerd"  # into the node's containerd at once; their own commands are slower
         if self._product in SHARED_PRODUCTS:
             return "shared"
         return "containerd" if runtime == "containerd" else "registry"
 
     def _refusal(self, way: str, nodes: tuple[NodeFacts, ...]) -> LoadError:
         runtime = nodes[0].runtime or "an unknown runtime"
-        if way == "containerd" and self._product == "minikube":
-            hint = (
-                "set cluster.load: image-load in config.yaml (slow, but it works), or Docker in the node: "
-                f"minikube start -p {self._profile} --container-runtime=docker"
-            )
-        else:
-            hint = (
-                "name the nodes' Docker engine as cluster.engine in config.yaml, or annotate each Node with "
-                "dev.devloop/engine=unix:///path/of/docker.sock"
-            )
+        hint = (
+            "name the nodes' Docker engine as cluster.engine in config.yaml, or annotate each Node with "
+            "dev.devloop/engine=unix:///path/of/docker.sock"
+        )
         return LoadError(
             f"no way to bring images into context {self._context} (load: {way}): node {nodes[0].name} runs "
-            f"{runtime}, and devloop has no transport for it yet",
+            f"{runtime}, and devloop cannot reach it from here",
             reason="NoTransport",
             hint=hint,
         )
@@ -156,11 +157,32 @@ class RouteChoice:
 
         return CommandRoute("image-load", stores, command, f"minikube -p {self._profile} status")
 
+    # --- containerd -----------------------------------------------------------------------------
+
+    async def _containerd(self, nodes: tuple[NodeFacts, ...]) -> Route:
+        async def one(node: NodeFacts) -> ContainerdStore:
+            if await self._builder.has_container(node.name):
+                return ContainerdStore(node.name, self._shell(node.name))
+            if self._product == "minikube":
+                if node.name not in self._shells:
+                    self._shells[node.name] = await Minikube(self._profile, self._environment).machine(
+                        node.name
+                    )
+                return ContainerdStore(node.name, self._shells[node.name])
+            raise self._refusal("containerd", nodes)
+
+        return ContainerdRoute(self._builder, self._digests, await gather(one, nodes))
+
+    def _shell(self, node: str) -> NodeShell:
+        if node not in self._shells:
+            self._shells[node] = ContainerShell(self._builder, node)
+        return self._shells[node]
+
     # --- nodes that are containers --------------------------------------------------------------
 
     def _in_containers(self, how: str, nodes: tuple[NodeFacts, ...], words: list[str], flag: str) -> Route:
         stores: tuple[Store, ...] = tuple(
-            ShellStore(node.name, engine_shell(self._builder, node.name), docker=False) for node in nodes
+            ContainerdStore(node.name, self._shell(node.name)) for node in nodes
         )
 
         async def command(image: Image) -> Finished:

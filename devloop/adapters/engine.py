@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -206,17 +206,22 @@ class Engine:
             for row in answer
         )
 
-    async def exec(self, container: str, argv: Sequence[str]) -> tuple[int, bytes]:
-        """Run a command in a container: exit code and its whole output, standard error included."""
-        wish = {"Cmd": list(argv), "AttachStdout": True, "AttachStderr": True}
+    async def prepare_exec(self, container: str, wish: Json) -> str:
+        """The id of an exec that is made and not started yet. EngineRefusal if there is no such container."""
         made = await self._json(
             "POST", f"/containers/{quote(container)}/exec", body=json.dumps(wish).encode()
         )
-        start = json.dumps({"Detach": False, "Tty": False}).encode()
-        async with self._call("POST", f"/exec/{made['Id']}/start", body=start, headers=_JSON) as response:
-            frames = await response.read()
-        state = await self._json("GET", f"/exec/{made['Id']}/json")
-        return int(state.get("ExitCode") or 0), b"".join(_frames(frames))
+        return str(made["Id"])
+
+    async def has_container(self, name: str) -> bool:
+        """Whether a container of this name runs here."""
+        try:
+            answer = await self._json("GET", f"/containers/{quote(name)}/json")
+        except EngineRefusal as refusal:
+            if refusal.status == 404:
+                return False
+            raise
+        return bool((answer.get("State") or {}).get("Running"))
 
     # --- changing -----------------------------------------------------------------------------
 
@@ -383,7 +388,7 @@ async def messages(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
         yield _message(rest)
 
 
-def _frames(stream: bytes) -> Iterator[bytes]:
+def frames(stream: bytes) -> Iterator[bytes]:
     """The payloads of an attached stream: each has a header of 8 bytes that ends in its length."""
     at = 0
     while at + 8 <= len(stream):

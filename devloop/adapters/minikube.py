@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from devloop.adapters.endpoint import Endpoint, from_variables
+from devloop.adapters.nodeshell import SshShell
 from devloop.adapters.process import Finished, run
 from devloop.adapters.stores import Shell
 from devloop.errors import PlatformError
@@ -97,6 +99,24 @@ class Minikube:
             return finished.code, finished.out.decode(errors="replace") + "\n".join(finished.err)
 
         return ssh
+
+    async def machine(self, node: str) -> SshShell:
+        """Root's command lines on a node that is a machine, by the user's ssh, binary-safe both ways."""
+        key = (await self._run("ssh-key", "-n", node)).decode().strip()
+        address = (await self._run("ip", "-n", node)).decode().strip()
+        control = f"/tmp/devloop-ssh-{os.getuid()}-{address}"
+        options = {
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "no",  # Minikube makes the machine's key anew with each cluster
+            "UserKnownHostsFile": "/dev/null",
+            "LogLevel": "ERROR",
+            "ControlMaster": "auto",
+            "ControlPath": control,
+            "ControlPersist": "600",
+            "Ciphers": "^aes128-gcm@openssh.com",  # the fastest there is, for a machine on this host
+        }
+        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        return SshShell(["ssh", *words, "-i", key, f"docker@{address}"], self.environment)
 
     def _argv(self, *words: str) -> list[str]:
         return ["minikube", "-p", self.profile, *words]

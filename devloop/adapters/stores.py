@@ -114,15 +114,5 @@ def _last(said: str) -> str:
     return lines[-1].strip() if lines else "no output"
 
 
-def engine_shell(engine: Engine, container: str) -> Shell:
-    """Command lines in a node that is a container (kind, k3d), over the engine that runs it."""
-
-    async def shell(line: str) -> tuple[int, str]:
-        code, said = await engine.exec(container, ["sh", "-c", line])
-        return code, said.decode(errors="replace")
-
-    return shell
-
-
 def names(stores: Sequence[Store]) -> tuple[str, ...]:
     return tuple(store.node for store in stores)

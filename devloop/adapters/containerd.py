@@ -1,0 +1,192 @@
+"""Images into a node's containerd: an OCI layout with only what the node lacks, straight into `ctr` (S2)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from devloop.adapters import oci
+from devloop.adapters.digest import Digests
+from devloop.adapters.engine import Engine, EngineRefusal
+from devloop.adapters.names import full
+from devloop.adapters.nodeshell import Body, NodeShell
+from devloop.adapters.routes import Told, deliver
+from devloop.adapters.stores import Store
+from devloop.adapters.thin import Tally, delta
+from devloop.errors import LoadError, PlatformError
+from devloop.model import Image
+from devloop.tasks import gather
+
+CTR = "ctr -n k8s.io"
+_CHAIN = re.compile(r"^(sha256:[0-9a-f]{64})\s", re.MULTILINE)
+_ASKED = "devloop-asked"
+
+
+class ContainerdStore:
+    """One node's containerd, asked by crictl where the node has it, else by ctr."""
+
+    def __init__(self, node: str, shell: NodeShell) -> None:
+        self.node = node
+        self.shell = shell
+        self._told: dict[str, str] = {}  # what the node said at the end of an import, once
+
+    async def digest(self, ref: str) -> str | None:
+        if ref in self._told:
+            return self._told.pop(ref)
+        code, said = await self.shell.run(_question(ref))
+        return self._answer(ref, code, said)
+
+    async def remove(self, ref: str) -> bool:
+        name = shlex.quote(full(ref))
+        line = (
+            f"if command -v crictl >/dev/null; then crictl rmi {name}; else {CTR} images rm --sync {name}; fi"
+        )
+        code, _ = await self.shell.run(f"({line}) 2>&1")
+        return code == 0
+
+    async def chains(self) -> frozenset[str]:
+        """The chain IDs of the layers that the node has unpacked."""
+        _, said = await self.shell.run(f"{CTR} snapshots ls")
+        return frozenset(_CHAIN.findall(said))
+
+    async def load(self, ref: str, body: Body) -> None:
+        """Import an OCI layout and ask for the image at once. Raises LoadError, PlatformError.
+
+        What is left of an import that failed is taken away: kubelet would find a broken image.
+        """
+        name = shlex.quote(full(ref))
+        line = (
+            f"if {CTR} images import - 2>&1; then {_question(ref)}; "
+            f"else {CTR} images rm {name} >/dev/null 2>&1; false; fi"
+        )
+        code, said = await self.shell.run(line, body)
+        if code != 0:
+            why = _last(said.partition(_ASKED)[0])
+            raise LoadError(
+                f"load of {ref} into {self.node}: ctr images import: {why}",
+                reason="DiskFull" if "no space left" in said else "ImportFailed",
+                evidence=tuple(said.splitlines()[-5:]),
+                hint="the node's disk is full: crictl rmi --prune frees space"
+                if "no space left" in said
+                else f"is containerd well? {CTR} version on the node",
+            )
+        found = self._answer(ref, code, said)
+        if found is not None:
+            self._told[ref] = found
+
+    def _answer(self, ref: str, code: int, said: str) -> str | None:
+        """The config digest in what `_question` printed."""
+        _, asked, answer = said.partition(_ASKED)
+        if code != 0 or not asked:
+            raise PlatformError(
+                f"node {self.node}: asking for {ref}: exit code {code}: {_last(said)}",
+                reason="NodeRefused",
+                hint="does containerd run on the node?",
+            )
+        try:
+            told = json.loads(answer) if answer.strip() else {}
+        except ValueError:
+            return None  # crictl's words for "no such image"
+        status = told.get("status") or {}
+        found = str(status.get("id") or (told.get("config") or {}).get("digest") or "")
+        return f"sha256:{found.removeprefix('sha256:')}" if found else None
+
+
+def _question(ref: str) -> str:
+    """A line that prints JSON with the config digest, or nothing. CRI hears of an import a moment later."""
+    name = shlex.quote(full(ref))
+    record = f"$({CTR} images ls name=={name} | tail -n +2 | while read -r n t d rest; do echo $d; done)"
+    return (
+        f"echo {_ASKED}; d={record}; "
+        f'if [ -z "$d" ]; then :; elif command -v crictl >/dev/null; then '
+        f"for i in 1 2 3 4 5 6 7 8; do crictl inspecti -o json {name} 2>/dev/null && break; sleep 0.1; done; "
+        "true; "
+        f"else {CTR} content get $d; fi"
+    )
+
+
+class ContainerdRoute:
+    """Every node's containerd gets the builder's image, all at once, thinned for each."""
+
+    how = "containerd"
+
+    def __init__(self, builder: Engine, digests: Digests, stores: Sequence[ContainerdStore]) -> None:
+        self._builder = builder
+        self._digests = digests
+        self.stores = stores
+
+    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+        total = Tally()
+
+        async def one(store: ContainerdStore) -> None:
+            await self._to(store, image, total, lambda: told(total.sent + total.skipped))
+
+        await gather(one, [store for store in stores if isinstance(store, ContainerdStore)])
+        return total
+
+    async def _to(self, store: ContainerdStore, image: Image, total: Tally, told: Callable[[], None]) -> None:
+        if image.archive is not None:
+            layout = oci.delta(image.archive, image.ref)
+            try:
+                await store.load(image.ref, layout)
+            except LoadError:
+                await self._complete(image)  # a layer below is gone from the node: all of it, then
+            else:
+                total.sent += len(layout)
+                total.skipped += max(0, image.size - len(image.archive.layer))
+                return
+        known = await store.chains()
+        try:
+            await store.load(image.ref, await self._stream(image, known, total, told))
+        except LoadError:
+            if not known:
+                raise
+            await store.load(image.ref, await self._stream(image, frozenset(), total, told))
+
+    async def _complete(self, image: Image) -> None:
+        """Make a delta whole on the builder's engine, which has the layers below it."""
+        assert image.archive is not None
+        try:
+            await deliver(self._builder, delta(image.archive, image.ref))
+        except EngineRefusal as refusal:
+            raise LoadError(
+                f"load of {image.ref}: neither the node nor the builder's engine has the layers below the "
+                f"delta: {refusal.message}",
+                reason="ParentMissing",
+                hint="the next build is a full one",
+            ) from refusal
+
+    async def _stream(
+        self, image: Image, known: frozenset[str], total: Tally, told: Callable[[], None]
+    ) -> AsyncIterator[bytes]:
+        """The image as an OCI layout, or as `docker save` writes it where that is one already."""
+        facts = await self._builder.inspect(image.ref)
+        if facts is None:
+            raise LoadError(
+                f"load of {image.ref}: the builder's engine does not have it any more",
+                reason="ImageMissing",
+                hint="was it pruned? devloop once --rebuild builds it again",
+            )
+        as_it_is = (await self._builder.info()).containerd_store
+        repacked = oci.Repacked(image.ref, image.id, facts.diff_ids, known, total)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            async with self._builder.save(image.ref) as archive:
+                source = archive if as_it_is else repacked.filter(archive)
+                try:
+                    async for piece in source:
+                        if as_it_is:
+                            total.sent += len(piece)
+                        told()
+                        yield piece
+                except ValueError as error:
+                    raise LoadError(str(error), reason="BrokenArchive") from error
+
+        return pieces()
+
+
+def _last(said: str) -> str:
+    lines = [line for line in said.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no output"

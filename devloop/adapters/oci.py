@@ -1,0 +1,157 @@
+"""OCI layouts with only the blobs that the other side lacks: what containerd takes.
+
+A layer's digest is its diff_id here: layers travel uncompressed. containerd asks for a layer's blob only
+where it has no snapshot of the layer's chain, so the blobs of known chains may be missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+
+from devloop.adapters.names import full
+from devloop.adapters.tarstream import END, Entry, TarStream, header, member
+from devloop.adapters.thin import Tally, chain_ids, v1_ids
+from devloop.model import Archive
+from devloop.references import split
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+def sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def manifest(config: str, config_size: int, layers: Sequence[tuple[str, int]]) -> bytes:
+    """A manifest over a config and layers, each a digest and a size in bytes."""
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": CONFIG, "digest": config, "size": config_size},
+            "layers": [{"mediaType": LAYER, "digest": digest, "size": size} for digest, size in layers],
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def frame(described: bytes, ref: str) -> bytes:
+    """The members that make blobs a layout: the manifest, and the index that names it."""
+    index = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [
+            {
+                "mediaType": MANIFEST,
+                "digest": sha256(described),
+                "size": len(described),
+                "annotations": {
+                    "io.containerd.image.name": full(ref),
+                    "org.opencontainers.image.ref.name": split(ref)[1],
+                },
+            }
+        ],
+    }
+    return (
+        member("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        + member(_blob(sha256(described)), described)
+        + member("index.json", json.dumps(index).encode())
+    )
+
+
+def delta(archive: Archive, ref: str, sizes: Sequence[int] = ()) -> bytes:
+    """A delta image as an OCI layout: config, manifest and the one new layer.
+
+    `sizes` of the layers below, for the manifest; what is unknown is given as 0 and never read.
+    """
+    below = archive.diff_ids[:-1]
+    known = [*sizes[: len(below)], *([0] * (len(below) - len(sizes)))]
+    layers = [*zip(below, known, strict=True), (archive.diff_ids[-1], len(archive.layer))]
+    config = sha256(archive.config)
+    return (
+        member(_blob(config), archive.config)
+        + member(_blob(archive.diff_ids[-1]), archive.layer)
+        + frame(manifest(config, len(archive.config), layers), ref)
+        + END
+    )
+
+
+class Repacked:
+    """`docker save`'s stream as an OCI layout, without the layers whose chains are known on the other side.
+
+    Raises ValueError if a layer of the stream cannot be told: the stream has to go as it is then.
+    """
+
+    def __init__(
+        self, ref: str, image_id: str, diff_ids: Sequence[str], known: frozenset[str], tally: Tally
+    ) -> None:
+        self._ref = ref
+        self._config = image_id
+        self._diff_ids = tuple(diff_ids)
+        self._chains = dict(zip(chain_ids(diff_ids), diff_ids, strict=True))
+        lacking = {diff for chain, diff in self._chains.items() if chain not in known}
+        self._skip = frozenset(diff_ids) - lacking
+        self._tally = tally
+        self._folders: dict[str, str] = {}  # -> diff_id
+        self._sizes: dict[str, int] = {}
+        self._config_size = 0
+
+    async def filter(self, archive: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        stream = TarStream(archive)
+        async for entry in stream:
+            if entry.kind != "file":
+                continue
+            if entry.name.endswith("/json"):
+                self._recognise(entry.name.removesuffix("/json"), await stream.read())
+                continue
+            digest = self._digest(entry)
+            if digest == self._config:
+                content = await stream.read()
+                self._config_size = len(content)
+                yield self._sent(member(_blob(digest), content))
+            elif digest in self._diff_ids:
+                self._sizes[digest] = entry.size
+                if digest in self._skip:
+                    self._tally.skipped += entry.size
+                    continue
+                yield self._sent(header(_blob(digest), entry.size))
+                async for piece in stream.pieces():
+                    yield self._sent(piece)
+                yield bytes(-entry.size % 512)
+        yield self._end()
+
+    def _end(self) -> bytes:
+        missing = set(self._diff_ids) - self._sizes.keys()
+        if missing or not self._config_size:
+            raise ValueError(f"docker save {self._ref}: cannot tell its layers apart")
+        layers = [(diff_id, self._sizes[diff_id]) for diff_id in self._diff_ids]
+        return self._sent(frame(manifest(self._config, self._config_size, layers), self._ref) + END)
+
+    def _digest(self, entry: Entry) -> str:
+        """The digest of a member that is a layer or the config, "" for any other."""
+        folder, _, last = entry.name.rpartition("/")
+        if last == "layer.tar":
+            return self._folders.get(folder, "")
+        return f"sha256:{last.removesuffix('.json')}" if folder in ("", "blobs/sha256") else ""
+
+    def _recognise(self, folder: str, described: bytes) -> None:
+        try:
+            fields = json.loads(described)
+        except ValueError:
+            return
+        for chain, diff_id in self._chains.items():
+            if folder in v1_ids(fields, chain):
+                self._folders[folder] = diff_id
+                return
+
+    def _sent(self, piece: bytes) -> bytes:
+        self._tally.sent += len(piece)
+        return piece
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"

@@ -1,0 +1,332 @@
+"""Images into a real containerd that runs in a node container, as kind's and Minikube's do."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from devloop.adapters.choice import RouteChoice
+from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
+from devloop.adapters.engine import Engine
+from devloop.adapters.loader import ClusterLoader
+from devloop.adapters.names import full
+from devloop.adapters.nodes import NodeFacts
+from devloop.adapters.nodeshell import ContainerShell
+from devloop.adapters.thin import chain_ids
+from devloop.errors import LoadError, PlatformError
+from devloop.model import Archive, Image
+from tests.adapters.docker.conftest import Bench, fingerprint
+
+pytestmark = pytest.mark.engine
+CTR = ["ctr", "-n", "k8s.io"]
+
+
+class Node:
+    """A container that stands for a kind or Minikube node: containerd with its CRI inside."""
+
+    def __init__(self) -> None:
+        self.name = f"devloop-dockertest-node-{uuid.uuid4().hex[:6]}"
+
+    def start(self) -> None:
+        subprocess.run(
+            [
+                *("docker", "run", "-d", "--name", self.name, "--network", "none", "--cap-add", "SYS_ADMIN"),
+                *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
+                *("-v", "/usr/bin/containerd:/usr/bin/containerd:ro", "-v", "/usr/bin/ctr:/usr/bin/ctr:ro"),
+                *("-v", "/var/lib/containerd", "devloop-base:bookworm", "containerd"),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        while subprocess.run(
+            ["docker", "exec", self.name, *CTR, "version"], check=False, capture_output=True
+        ).returncode:
+            pass
+
+    def stop(self) -> None:
+        subprocess.run(["docker", "rm", "-fv", self.name], check=True, capture_output=True)
+
+    def sh(self, line: str) -> str:
+        return subprocess.run(
+            ["docker", "exec", self.name, "sh", "-c", line], check=True, capture_output=True, text=True
+        ).stdout
+
+    def files(self, ref: str) -> set[str]:
+        """The paths in an image as containerd has it: what a container of it would see."""
+        name = f"docker.io/library/{ref}"
+        listed = self.sh(
+            f"mkdir -p /m && ctr -n k8s.io images mount {name} /m >/dev/null && (cd /m && find . -type f); "
+            "ctr -n k8s.io images unmount --rm /m >/dev/null; umount /m 2>/dev/null; true"
+        )
+        return {line.removeprefix("./") for line in listed.splitlines()}
+
+    def clear(self) -> None:
+        self.sh("ctr -n k8s.io images ls -q | xargs -r ctr -n k8s.io images rm --sync >/dev/null")
+
+
+@pytest.fixture(scope="module")
+def container() -> Iterator[Node]:
+    node = Node()
+    node.start()
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+async def route(container: Node, bench: Bench) -> AsyncIterator[ContainerdRoute]:
+    container.clear()
+    shell = ContainerShell(bench.engine, container.name)
+    yield ContainerdRoute(bench.engine, bench.digests, (ContainerdStore(container.name, shell),))
+    await shell.aclose()
+
+
+async def built(bench: Bench, tiny: str, more: str = "") -> Image:
+    service = bench.service(f"FROM {tiny}\n{more}COPY file /file\n")
+    return await bench.builder().build(service, fingerprint(), None)
+
+
+async def delta_of(engine: Engine, parent: Image, name: str, content: bytes) -> Image:
+    """The parent and one layer with one file, as bytes that no engine has."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    async with engine.save(parent.ref) as pieces:
+        saved = b"".join([piece async for piece in pieces])
+    with tarfile.open(fileobj=io.BytesIO(saved)) as tar:
+        described = tar.extractfile(f"{parent.id.removeprefix('sha256:')}.json")
+        assert described is not None
+        config = json.loads(described.read())
+    diff_id = f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"
+    config["rootfs"]["diff_ids"].append(diff_id)
+    config["history"].append({"created_by": "delta"})
+    text = json.dumps(config).encode()
+    mark = fingerprint()
+    return Image(
+        parent.service,
+        mark,
+        f"{parent.ref.partition(':')[0]}:dl-{mark.digest}",
+        f"sha256:{hashlib.sha256(text).hexdigest()}",
+        "delta",
+        parent.size,
+        Archive(text, layer.getvalue(), tuple(config["rootfs"]["diff_ids"])),
+    )
+
+
+def loader(bench: Bench, route: ContainerdRoute) -> ClusterLoader:
+    async def nodes() -> tuple[NodeFacts, ...]:
+        return (NodeFacts(route.stores[0].node, "amd64", "containerd://1.6.20"),)
+
+    async def choose(facts: tuple[NodeFacts, ...]) -> ContainerdRoute:
+        return route
+
+    return ClusterLoader(bench.engine, bench.digests, nodes, choose, bench.events.append)
+
+
+async def test_s2_full_image_is_streamed_and_verified_by_config_digest(
+    bench: Bench, route: ContainerdRoute, container: Node, tiny: str
+) -> None:
+    image = await built(bench, tiny)
+    loaded = await loader(bench, route).load(image)
+    assert loaded.how == "containerd"
+    assert loaded.sent > 1_500_000
+    assert await route.stores[0].digest(image.ref) == image.id
+    assert {"bin/busybox", "file"} <= container.files(image.ref)
+
+
+async def test_second_image_on_a_base_sends_its_own_layers_only(
+    bench: Bench, route: ContainerdRoute, container: Node, tiny: str
+) -> None:
+    await loader(bench, route).load(await built(bench, tiny))
+    second = await built(bench, tiny, "RUN echo '<&>' > /more\n")
+    loaded = await loader(bench, route).load(second)
+    assert loaded.sent < 100_000
+    assert loaded.skipped > 1_500_000
+    assert {"bin/busybox", "more", "file"} <= container.files(second.ref)
+
+
+async def test_snapshots_count_as_present_though_their_blobs_are_gone(
+    bench: Bench, route: ContainerdRoute, container: Node, tiny: str
+) -> None:
+    """Minikube discards the blobs of what it unpacked."""
+    first = await built(bench, tiny)
+    await loader(bench, route).load(first)
+    facts = await bench.engine.inspect(first.ref)
+    assert facts is not None
+    container.sh(f"ctr -n k8s.io content rm {' '.join(facts.diff_ids)} >/dev/null")
+    second = await delta_of(bench.engine, first, "new", b"x")
+    assert (await loader(bench, route).load(second)).sent < 20_000
+    assert {"bin/busybox", "file", "new"} <= container.files(second.ref)
+
+
+async def test_delta_is_loaded_without_any_other_engine(
+    bench: Bench, route: ContainerdRoute, container: Node, tiny: str
+) -> None:
+    parent = await built(bench, tiny)
+    await loader(bench, route).load(parent)
+    image = await delta_of(bench.engine, parent, "file", b"changed")
+    loaded = await loader(bench, route).load(image)
+    assert loaded.sent < 20_000
+    assert await bench.engine.inspect(image.ref) is None
+    assert container.sh(f"ctr -n k8s.io images ls -q name==docker.io/library/{image.ref}").strip()
+    assert "bin/busybox" in container.files(image.ref)
+
+
+async def test_delta_whose_parent_the_node_lost_is_sent_whole(
+    bench: Bench, route: ContainerdRoute, container: Node, tiny: str
+) -> None:
+    """The node was pruned behind our back."""
+    parent = await built(bench, tiny)
+    await loader(bench, route).load(parent)
+    container.clear()
+    image = await delta_of(bench.engine, parent, "new", b"x")
+    loaded = await loader(bench, route).load(image)
+    assert loaded.sent > 1_500_000
+    assert {"bin/busybox", "file", "new"} <= container.files(image.ref)
+
+
+async def test_delta_whose_parent_is_nowhere_fails_and_leaves_no_tag(
+    bench: Bench, route: ContainerdRoute, container: Node, tiny: str
+) -> None:
+    parent = await built(bench, tiny)
+    image = await delta_of(bench.engine, parent, "new", b"x")
+    assert image.archive is not None
+    strange = ("sha256:" + "0" * 64, *image.archive.diff_ids[1:])
+    config = json.loads(image.archive.config)
+    config["rootfs"]["diff_ids"] = list(strange)
+    text = json.dumps(config).encode()
+    broken = replace(
+        image,
+        id=f"sha256:{hashlib.sha256(text).hexdigest()}",
+        archive=Archive(text, image.archive.layer, strange),
+    )
+    with pytest.raises(LoadError) as caught:
+        await loader(bench, route).load(broken)
+    assert caught.value.reason == "ParentMissing"
+    assert container.sh(f"ctr -n k8s.io images ls -q name=={full(image.ref)}").strip() == ""
+
+
+async def test_s12_find_asks_the_node(bench: Bench, route: ContainerdRoute, tiny: str) -> None:
+    service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
+    image = await bench.builder().build(service, fingerprint(), None)
+    await loader(bench, route).load(image)
+    await bench.engine.remove(image.ref)
+    found = await loader(bench, route).find(service, image.fingerprint)
+    assert found is not None
+    assert found.id == image.id
+    assert await route.stores[0].remove(image.ref)
+    assert await loader(bench, route).find(service, image.fingerprint) is None
+
+
+async def test_crictl_is_asked_where_the_node_has_it(
+    bench: Bench, route: ContainerdRoute, container: Node, tiny: str
+) -> None:
+    """A stand-in that answers as crictl does; Debian packages none."""
+    stand_in = Path(__file__).parents[2] / "standins" / "crictl"
+    subprocess.run(
+        ["docker", "cp", str(stand_in), f"{container.name}:/usr/local/bin/crictl"],
+        check=True,
+        capture_output=True,
+    )
+    try:
+        image = await built(bench, tiny)
+        await loader(bench, route).load(image)
+        assert await route.stores[0].digest(image.ref) == image.id
+    finally:
+        container.sh("rm /usr/local/bin/crictl")
+
+
+async def test_waiting_shells_are_used_and_replaced(bench: Bench, container: Node) -> None:
+    shell = ContainerShell(bench.engine, container.name)
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(shell.keep_warm)
+            while len(shell._spares) < 2:
+                await anyio.sleep(0.01)
+            assert await shell.run("cat; exit 3", b"input") == (3, "input")
+            assert await shell.run("echo $((6 * 7))") == (0, "42\n")
+            while len(shell._spares) < 2:
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+    assert not shell._spares
+
+
+async def test_a_node_that_restarted_is_asked_by_a_new_shell(bench: Bench) -> None:
+    node = Node()
+    node.start()
+    try:
+        shell = ContainerShell(bench.engine, node.name)
+        shell._spares.append(await shell._start())
+        await anyio.run_process(["docker", "restart", "-t", "1", node.name])
+        assert (await shell.run("echo back")) == (0, "back\n")
+        await shell.aclose()
+    finally:
+        node.stop()
+    with pytest.raises(PlatformError):
+        await shell.run("true")
+
+
+@pytest.mark.parametrize("product", ["kind", "k3d", "minikube"])
+async def test_s11_containerd_in_a_node_container_is_chosen(
+    bench: Bench, container: Node, product: str
+) -> None:
+    choice = RouteChoice(bench.engine, bench.digests, product, product, "p", os.environ)
+    route = await choice((NodeFacts(container.name, "amd64", "containerd://1.6.20"),))
+    assert route.how == "containerd"
+    await choice.aclose()
+
+
+async def test_s11_a_containerd_that_cannot_be_reached_is_refused_by_name(bench: Bench) -> None:
+    choice = RouteChoice(bench.engine, bench.digests, "far", "microk8s", "", os.environ)
+    with pytest.raises(LoadError) as caught:
+        await choice((NodeFacts("far-node", "amd64", "containerd://1.7.1"),))
+    assert "far-node" in caught.value.message
+    assert "containerd://1.7.1" in caught.value.message
+
+
+@pytest.mark.parametrize("command", ["kind", "k3d"])
+async def test_s2_the_products_own_command_is_verified_on_the_node(
+    bench: Bench, container: Node, command: str, tiny: str, tmp_path: Path
+) -> None:
+    container.clear()
+    standins = Path(__file__).parents[2] / "standins"
+    environment = {
+        **os.environ,
+        "PATH": f"{standins}{os.pathsep}{os.environ['PATH']}",
+        "STANDIN_NODES": container.name,
+    }
+    choice = RouteChoice(bench.engine, bench.digests, f"{command}-p", command, "p", environment, load=command)
+    facts = (NodeFacts(container.name, "amd64", "containerd://1.6.20"),)
+
+    async def nodes() -> tuple[NodeFacts, ...]:
+        return facts
+
+    image = await built(bench, tiny)
+    wired = ClusterLoader(bench.engine, bench.digests, nodes, choice, bench.events.append)
+    assert (await wired.load(image)).how == command
+    container.clear()
+    environment["STANDIN_SILENT"] = "1"
+    with pytest.raises(LoadError) as caught:
+        await wired.load(image)
+    assert caught.value.reason == "NotOnNode"
+    await choice.aclose()
+
+
+async def test_the_node_knows_the_chains_it_unpacked(bench: Bench, route: ContainerdRoute, tiny: str) -> None:
+    image = await built(bench, tiny)
+    await loader(bench, route).load(image)
+    facts = await bench.engine.inspect(image.ref)
+    assert facts is not None
+    assert frozenset(chain_ids(facts.diff_ids)) <= await route.stores[0].chains()
