@@ -23,7 +23,6 @@ class Gate:
             obj.pop("status", None)
         if subresource != "status":
             self._check(store, resource, obj, old)
-        self._note_writer(resource, obj, old, subresource)
 
     def _check(self, store: Store, resource: Resource, obj: Obj, old: Obj | None) -> None:
         defaults.fill(resource, obj)
@@ -40,10 +39,9 @@ class Gate:
         if old is None:
             quotas.check(store, resource, obj)
 
-    def _note_writer(self, resource: Resource, obj: Obj, old: Obj | None, subresource: str) -> None:
-        """What a controller or the node writes is theirs; a client's request has noted its manager."""
-        noted = ownership.managers(obj) != (ownership.managers(old) if old else [])
-        if not noted and resource.plural not in _UNOWNED:
+    def own(self, resource: Resource, obj: Obj, old: Obj | None, subresource: str) -> None:
+        """What a controller or the node writes is theirs."""
+        if resource.plural not in _UNOWNED:
             writer = "kubelet" if resource.plural in ("pods", "nodes") and old else "kube-controller-manager"
             ownership.note_update(resource, obj, old, writer, subresource)
 

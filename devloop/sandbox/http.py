@@ -53,7 +53,7 @@ class ApiServer:
             raise ApiError(403, "Forbidden", "requests from web pages are refused")
         if request.path in _OPEN_PATHS:
             return
-        given = request.headers.get("Authorization", "").encode()
+        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         if not secrets.compare_digest(given, self._authorization):
             raise errors.unauthorized()
 

@@ -38,7 +38,7 @@ async def answer(store: Store, request: web.Request, where: Target) -> web.Respo
     if version:
         obj["metadata"]["resourceVersion"] = version
     ownership.note_update(kind, obj, old, negotiation.manager(request), "scale")
-    return as_json(_view(store.update(kind.plural, obj, dry_run=negotiation.dry_run(request))))
+    return as_json(_view(store.update(kind.plural, obj, dry_run=negotiation.dry_run(request), owned=True)))
 
 
 def _view(obj: Obj) -> Obj:

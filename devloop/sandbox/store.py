@@ -38,6 +38,9 @@ class Admission(Protocol):
     def admit(self, store: Store, resource: Resource, obj: Obj, old: Obj | None, subresource: str) -> None:
         """Change `obj`, the store's own copy; `old` is None on create."""
 
+    def own(self, resource: Resource, obj: Obj, old: Obj | None, subresource: str) -> None:
+        """Write into `obj` that a part of the cluster itself changed it."""
+
 
 def now(later: int = 0) -> str:
     """The API's time: whole seconds, UTC; `later` seconds from now."""
@@ -98,8 +101,8 @@ class Store:
         """Events after `version`; 410 Expired when the history does not reach back that far."""
         return self._stream.since(version)
 
-    def create(self, resource: str, obj: Obj, *, dry_run: bool = False) -> Obj:
-        """Store a copy with uid, versions and creation time.
+    def create(self, resource: str, obj: Obj, *, dry_run: bool = False, owned: bool = False) -> Obj:
+        """Store a copy with uid, versions and creation time; `owned` if managedFields is up to date.
 
         Errors: 409 AlreadyExists, 404 for the namespace, 403, 422."""
         kind = BY_PLURAL[resource]
@@ -123,10 +126,14 @@ class Store:
             raise errors.already_exists(kind, meta["name"])
         if self._admission is not None:
             self._admission.admit(self, kind, obj, None, "")
+            if not owned:
+                self._admission.own(kind, obj, None, "")
         return obj if dry_run else self._commit("ADDED", kind, obj, None)
 
-    def update(self, resource: str, obj: Obj, *, subresource: str = "", dry_run: bool = False) -> Obj:
-        """Replace the object; with "status" only its status.
+    def update(
+        self, resource: str, obj: Obj, *, subresource: str = "", dry_run: bool = False, owned: bool = False
+    ) -> Obj:
+        """Replace the object; with "status" only its status. `owned` as in create.
 
         409 when its resourceVersion or uid is not the stored one; without them it overwrites. A
         write that changes nothing keeps the version. An object that is being deleted goes with its
@@ -140,6 +147,8 @@ class Store:
         obj = _merged(kind, obj, old, subresource)
         if self._admission is not None:
             self._admission.admit(self, kind, obj, old, subresource)
+            if not owned:
+                self._admission.own(kind, obj, old, subresource)
         meta = obj["metadata"]
         if kind.versioned_spec and _counted(obj) != _counted(old):
             meta["generation"] = old["metadata"].get("generation", 0) + 1

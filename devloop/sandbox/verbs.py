@@ -169,7 +169,7 @@ async def _create(cluster: Cluster, request: web.Request, where: Target) -> web.
     obj["metadata"].pop("managedFields", None)
     defaults.fill(where.resource, obj)
     ownership.note_update(where.resource, obj, None, negotiation.manager(request))
-    made = cluster.store.create(where.resource.plural, obj, dry_run=negotiation.dry_run(request))
+    made = cluster.store.create(where.resource.plural, obj, dry_run=negotiation.dry_run(request), owned=True)
     return as_json(negotiation.one(request, where, made), 201, warnings + cluster.warn(made))
 
 
@@ -199,6 +199,7 @@ def _write(
         obj,
         subresource=where.subresource,
         dry_run=negotiation.dry_run(request),
+        owned=True,
     )
     return as_json(negotiation.one(request, where, made), 200, warnings + cluster.warn(made))
 
@@ -238,9 +239,11 @@ def _apply(cluster: Cluster, request: web.Request, where: Target, body: Any) -> 
     force, dry_run = negotiation.flag(request, "force"), negotiation.dry_run(request)
     merged = apply.apply(kind, live, config, named, force=force, part=where.subresource)
     if live is None:
-        made = cluster.store.create(kind.plural, merged, dry_run=dry_run)
+        made = cluster.store.create(kind.plural, merged, dry_run=dry_run, owned=True)
         return as_json(negotiation.one(request, where, made), 201, warnings + cluster.warn(made))
-    made = cluster.store.update(kind.plural, merged, subresource=where.subresource, dry_run=dry_run)
+    made = cluster.store.update(
+        kind.plural, merged, subresource=where.subresource, dry_run=dry_run, owned=True
+    )
     return as_json(negotiation.one(request, where, made), 200, warnings + cluster.warn(made))
 
 
