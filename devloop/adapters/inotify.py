@@ -6,11 +6,10 @@ the folders above, so that a root that vanishes is found again when it comes bac
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import struct
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,43 +18,34 @@ import anyio
 from anyio.abc import TaskStatus
 
 from devloop.adapters.filesource import Batch, Limit, Roots, in_thread
+from devloop.adapters.inotify_calls import (
+    ATTRIB,
+    CONTENT,
+    CREATE,
+    DELETE,
+    DELETE_SELF,
+    EXCL_UNLINK,
+    IGNORED,
+    ISDIR,
+    MASK_ADD,
+    MODIFY,
+    MOVE_SELF,
+    MOVED_FROM,
+    MOVED_TO,
+    NAMES,
+    ONLYDIR,
+    Q_OVERFLOW,
+    UNMOUNT,
+    Kernel,
+    parse,
+)
 
-MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
-MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x40, 0x80, 0x100, 0x200
-DELETE_SELF, MOVE_SELF, UNMOUNT, Q_OVERFLOW, IGNORED = 0x400, 0x800, 0x2000, 0x4000, 0x8000
-ONLYDIR, EXCL_UNLINK, MASK_ADD, ISDIR = 0x1000000, 0x4000000, 0x20000000, 0x40000000
-
-NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF
-CONTENT = NAMES | MODIFY | ATTRIB | CLOSE_WRITE
-HEADER = struct.Struct("iIII")
 READ_SIZE = 16 * 1024  # some 400 events: what is made of them must not hold up the loop
+STREAK, PAUSE = 10, 0.005  # after so many reads in a row, wait so many seconds before the next
 STORM = 0.05  # seconds that a flood of events gets to pass before all watches are set again
 
 SYSCTL_WATCHES = "sudo sysctl fs.inotify.max_user_watches=1048576"
 SYSCTL_INSTANCES = "sudo sysctl fs.inotify.max_user_instances=1024"
-
-
-class _Kernel:
-    """The three system calls, with OSError for their errors."""
-
-    def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-
-    def init(self) -> int:
-        return self._checked(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-
-    def add(self, fd: int, path: str, mask: int) -> int:
-        return self._checked(self._libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(mask)))
-
-    def remove(self, fd: int, watch: int) -> None:
-        self._libc.inotify_rm_watch(fd, watch)  # a watch that is gone already is fine
-
-    @staticmethod
-    def _checked(result: int) -> int:
-        if result < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        return result
 
 
 @dataclass(slots=True)
@@ -82,7 +72,7 @@ class Inotify:
     """One inotify instance over all roots. `run` ends only with a Limit, or when it is cancelled."""
 
     def __init__(self, roots: Roots) -> None:
-        self._kernel = _Kernel()
+        self._kernel = Kernel()
         self._roots = {str(root): enters for root, enters in roots.folders.items()}
         self._files = {str(file) for file in roots.files}
         self._anchors = _anchors((*self._roots, *self._files))
@@ -108,8 +98,14 @@ class Inotify:
             os.close(self._fd)
 
     async def _read_on(self, seen: Callable[[Batch], None]) -> Limit:
+        in_a_row, last = 0, 0.0
         while True:
             await anyio.wait_readable(self._fd)
+            now = time.monotonic()
+            in_a_row = in_a_row + 1 if now - last < PAUSE * 2 else 0
+            last = now
+            if in_a_row > STREAK:  # a burst: let events gather, reading each alone costs most
+                await anyio.sleep(PAUSE)
             try:
                 turn = self._turn(os.read(self._fd, READ_SIZE))
             except BlockingIOError:
@@ -142,7 +138,7 @@ class Inotify:
 
     def _turn(self, data: bytes) -> _Turn:
         turn = _Turn()
-        for watch, mask, name in _events(data):
+        for watch, mask, name in parse(data):
             if mask & Q_OVERFLOW:
                 turn.lost = True
             elif mask & IGNORED:
@@ -273,15 +269,6 @@ class Inotify:
             if self._watches.get(folder) == watch:
                 del self._watches[folder]
                 self._tree.discard(folder)
-
-
-def _events(data: bytes) -> Iterator[tuple[int, int, str]]:
-    at = 0
-    while at < len(data):
-        watch, mask, _, length = HEADER.unpack_from(data, at)
-        at += HEADER.size
-        yield watch, mask, os.fsdecode(data[at : at + length].rstrip(b"\0"))
-        at += length
 
 
 def _anchors(paths: Iterable[str]) -> dict[str, None]:
