@@ -15,14 +15,16 @@ MASK = "***"
 Conceal = Callable[[str], str]
 
 
-def known_values(services: Iterable[Service], environ: Mapping[str, str]) -> frozenset[str]:
-    """The values of all build secrets and build arguments, as far as they can be read now."""
-    found: set[str] = set()
+def known_values(services: Iterable[Service], environ: Mapping[str, str]) -> dict[str, str]:
+    """The values of all build secrets and build arguments, as far as they can be read now, with their names."""
+    found: dict[str, str] = {}
     public: set[str] = set()  # a build argument may well be the service's own name
     for service in services:
         public |= {service.name, service.image}
         public.update(name for target in service.targets for name in (target.name, target.namespace))
-        found.update(value for value in service.build.args.values() if len(value) >= SHORTEST_ARGUMENT)
+        for name, value in service.build.args.items():
+            if len(value) >= SHORTEST_ARGUMENT:
+                found[value.strip()] = name
         for secret in service.build.secrets:
             text = environ.get(secret.env, "") if secret.env else ""
             if secret.file is not None:
@@ -30,29 +32,27 @@ def known_values(services: Iterable[Service], environ: Mapping[str, str]) -> fro
                     text = secret.file.read_text("utf-8", "replace")
                 except OSError:
                     continue  # the build says so
-            found.update(part for part in text.splitlines() if len(part.strip()) >= SHORTEST_SECRET)
-    return frozenset(value.strip() for value in found) - public
+            parts = (part.strip() for part in text.splitlines())
+            found.update({part: secret.id for part in parts if len(part) >= SHORTEST_SECRET})
+    return {value: name for value, name in found.items() if value not in public}
 
 
 class Concealer:
-    """Puts *** in the place of every known value, longest first; `learn` adds values at any time."""
+    """Puts [NAME] in the place of every known value, longest first, or *** where it has no name."""
 
-    def __init__(self, values: Iterable[str] = ()) -> None:
-        self._known: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-        self.learn(values)
-
-    def learn(self, values: Iterable[str]) -> None:
-        self._known.update(filter(None, values))
-        if self._known:
-            longest_first = sorted(self._known, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+    def __init__(self, values: Mapping[str, str] | Iterable[str] = ()) -> None:
+        named = values if isinstance(values, Mapping) else dict.fromkeys(values, "")
+        self._known = {value: f"[{name}]" if name else MASK for value, name in named.items() if value}
+        longest_first = sorted(self._known, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def __call__(self, text: str) -> str:
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+        if self._pattern is None:
+            return text
+        return self._pattern.sub(lambda found: self._known[found[0]], text)
 
 
-def concealer(values: Iterable[str]) -> Concealer:
+def concealer(values: Mapping[str, str] | Iterable[str]) -> Concealer:
     return Concealer(values)
 
 
