@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import shutil
 import signal
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
 
-from tests.contract.cluster import Object, Room, eventually, is_true, name_of, owners, uid
+from tests.contract.cluster import PATIENCE_S, Object, Room, eventually, is_true, name_of, owners, uid
 from tests.contract.objects import config_map, container, deployment, http_server, job, pod, service
 
 
@@ -89,6 +91,27 @@ class Kubectl:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+class Lines:
+    """The lines that a process prints, one by one, each awaited for a limited time."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        assert stream
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            self._lines.put(line)
+        self._lines.put("")  # the end
+
+    def next(self) -> str:
+        """The next line, "" at the end."""
+        try:
+            return self._lines.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            raise AssertionError(f"no line within {PATIENCE_S} s") from None
 
 
 @pytest.fixture(scope="session")
@@ -167,16 +190,18 @@ def test_get_all(kubectl: Kubectl) -> None:
 
 def test_get_watch(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_get/"""
-    kubectl.room.create(config_map())
-    process = kubectl.start("get", "cm", "settings", "-o", "jsonpath={.data.a}{'\\n'}", "--watch")
+    kubectl.room.create(config_map(labels={"look": "here"}))
+    # By label: the watch goes on from the list's version. By name, kubectl drops the first event.
+    form = "jsonpath={.data.a}{'\\n'}"
+    process = kubectl.start("get", "cm", "-l", "look=here", "-o", form, "--watch")
+    lines = Lines(process.stdout)
     try:
-        assert process.stdout
-        assert process.stdout.readline() == "1\n"
+        assert lines.next() == "1\n"
         kubectl.room.merge("ConfigMap", "settings", {"data": {"a": "2"}})
-        assert process.stdout.readline() == "2\n"
+        assert lines.next() == "2\n"
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.wait(timeout=30)
 
 
 def test_describe(kubectl: Kubectl) -> None:
@@ -343,16 +368,26 @@ def test_scale(kubectl: Kubectl) -> None:
     assert kubectl.room.read("Deployment", "web")["spec"]["replicas"] == 0
 
 
-def test_wait_for_a_condition_and_for_the_end(kubectl: Kubectl) -> None:
+def test_wait_for_a_condition(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_wait/"""
     room = kubectl.room
     room.create(deployment())
     kubectl("wait", "--for=condition=available", "deployment/web", "--timeout=90s")
     (made,) = room.items("Pod")
     kubectl("wait", "--for=condition=ready", f"pod/{name_of(made)}", "--timeout=60s")
-    room.delete("Deployment", "web")
-    kubectl("wait", "--for=delete", f"pod/{name_of(made)}", "--timeout=60s")
-    assert not room.exists("Pod", name_of(made))
+
+
+def test_wait_for_the_end(kubectl: Kubectl) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_wait/"""
+    room = kubectl.room
+    room.create(config_map(finalizers=["contract.example/hold"]))
+    room.delete("ConfigMap", "settings")
+    process = kubectl.start("wait", "--for=delete", "cm/settings", "--timeout=60s", "-v=6")
+    lines = Lines(process.stderr)
+    while "/configmaps" not in (line := lines.next()):  # it must see the object before that is gone
+        assert line, "kubectl ended"
+    room.merge("ConfigMap", "settings", {"metadata": {"finalizers": None}})
+    assert process.wait(timeout=90) == 0
 
 
 def test_wait_gives_up(kubectl: Kubectl) -> None:
@@ -404,8 +439,7 @@ def test_exec_takes_input(kubectl: Kubectl) -> None:
 
 
 def _forwarded_port(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    line = process.stdout.readline()
+    line = Lines(process.stdout).next()
     found = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) -> 8080", line)
     assert found, line or (process.stderr and process.stderr.read())
     return found[1]
@@ -427,7 +461,7 @@ def test_port_forward(kubectl: Kubectl, target: str) -> None:
                 assert page.read() == b"hello\n"
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.wait(timeout=30)
 
 
 # -- deleting ----------------------------------------------------------------------------------------

@@ -113,8 +113,7 @@ def test_pod_runs_until_its_last_container_ended(room: Room) -> None:
             volumes=[VOLUME],
         )
     )
-    seen = room.wait("Pod", "one", lambda p: terminated(p, "short"))
-    assert seen["status"]["phase"] == "Running"
+    room.wait("Pod", "one", lambda p: terminated(p, "short") and p["status"]["phase"] == "Running")
     assert room.execute("one", "touch", "/shared/go", container="long").code == 0
     phase(room, "Succeeded")
 
