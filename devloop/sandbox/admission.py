@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devloop.sandbox import defaults, errors, ownership, podspec, quotas, security, validation
+from devloop.sandbox import defaults, effects, errors, ownership, quotas, security, validation
 from devloop.sandbox.addressing import Addressing
 from devloop.sandbox.options import Options
 from devloop.sandbox.resources import Obj, Resource
@@ -46,14 +46,11 @@ class Gate:
             ownership.note_update(resource, obj, old, writer, subresource)
 
     def warnings(self, obj: Obj) -> list[str]:
-        """What a writer should know of a pod or template that is stored all the same."""
+        """What a writer should know of an object that is stored all the same."""
+        found = effects.warnings(obj)
         template = (obj.get("spec") or {}).get("template")
-        if obj["kind"] == "Pod":
-            return podspec.warnings(obj["spec"], "spec")
-        if not isinstance(template, dict):
-            return []
-        spec = template.get("spec") or {}
-        found = podspec.warnings(spec, "spec.template.spec")
-        if refused := security.violations(spec, self._options):
-            found.append('would violate PodSecurity "devloop-sandbox:latest": ' + ", ".join(refused))
+        if isinstance(template, dict):
+            refused = security.violations(template.get("spec") or {}, self._options)
+            if refused:
+                found.append('would violate PodSecurity "devloop-sandbox:latest": ' + ", ".join(refused))
         return found

@@ -11,13 +11,6 @@ from devloop.sandbox.resources import Obj
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _DNS = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
-# Fields that the sandbox stores and does nothing with: the answer says so in a Warning header.
-NO_EFFECT = (
-    "affinity", "topologySpreadConstraints", "priorityClassName", "runtimeClassName", "overhead",
-    "readinessGates", "setHostnameAsFQDN", "shareProcessNamespace", "resourceClaims", "schedulingGates",
-    "dnsConfig", "hostUsers", "imagePullSecrets",
-)  # fmt: skip
-NO_EFFECT_IN_CONTAINER = ("volumeDevices", "resizePolicy", "restartPolicyRules")
 
 
 def check(problems: Problems, spec: Obj, path: str, *, always: bool = False) -> None:
@@ -191,12 +184,3 @@ def _volume(problems: Problems, volume: Obj, path: str) -> None:
         problems.required(f"{path}.secret.secretName")
     if "configMap" in volume and not volume["configMap"].get("name"):
         problems.required(f"{path}.configMap.name")
-
-
-def warnings(spec: Obj, path: str) -> list[str]:
-    """Fields of a pod spec that the sandbox stores without any effect."""
-    found = [f"{path}.{name}" for name in NO_EFFECT if spec.get(name)]
-    for kind in ("containers", "initContainers"):
-        for at, container in enumerate(spec.get(kind) or []):
-            found += [f"{path}.{kind}[{at}].{n}" for n in NO_EFFECT_IN_CONTAINER if container.get(n)]
-    return [f"{name}: has no effect in the devloop sandbox" for name in found]

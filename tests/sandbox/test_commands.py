@@ -133,21 +133,33 @@ def test_kubectl_from_apply_to_delete(sandbox: Sandbox, namespace: str) -> None:
     eventually(lambda: run("get", "pods", "-o", "name") == "", "pods stay after their Deployment")
 
 
-def test_port_forward_of_the_machines_kubectl(sandbox: Sandbox, namespace: str) -> None:
+@pytest.mark.parametrize("websockets", ["true", "false"])
+def test_exec_and_port_forward_by_websocket_and_by_spdy(
+    sandbox: Sandbox, namespace: str, websockets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets)
+    monkeypatch.setenv("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets)
     sandbox.kubectl("-n", namespace, "apply", "-f", "-", stdin=WEB)
     sandbox.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=80s")
+    words = ["-n", namespace, "exec", "-i", "deployment/web", "--"]
+    large = "x" * 300_000
+    assert sandbox.kubectl(*words, "cat", stdin=large).stdout == large
+    split = sandbox.kubectl(*words, "sh", "-c", "echo out; echo err >&2; exit 7", stdin="", check=False)
+    assert (split.returncode, split.stdout) == (7, "out\n")
+    assert split.stderr.startswith("err\n")
     command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), "-n", namespace]
     with subprocess.Popen(
         [*command, "port-forward", "deployment/web", ":8000"], stdout=subprocess.PIPE, text=True
     ) as forward:
         assert forward.stdout is not None
         port = forward.stdout.readline().split("127.0.0.1:")[1].split()[0]
-        fetch = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/').status)"
+        get = f"print(u.urlopen('http://127.0.0.1:{port}/').status)"
+        fetch = f"import urllib.request as u; [{get} for _ in '123']"
         done = subprocess.run(
             ["python3", "-c", fetch], capture_output=True, text=True, timeout=60, check=False
         )
         forward.kill()
-    assert done.stdout == "200\n", done.stderr
+    assert done.stdout == "200\n200\n200\n", done.stderr
 
 
 def test_kill_9_in_a_rollout_ends_where_it_would_have(tmp_path: Path) -> None:

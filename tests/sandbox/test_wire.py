@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devloop.sandbox import protobuf, security, selectors, tables
+from devloop.sandbox import effects, protobuf, security, selectors, tables
 from devloop.sandbox.errors import ApiError
 from devloop.sandbox.options import Options
 from devloop.sandbox.quantity import canonical
@@ -162,3 +162,21 @@ def test_s31_a_folder_that_holds_the_engines_socket_is_refused(tmp_path: Path) -
 )
 def test_s31_what_reaches_for_the_host_is_a_violation(tmp_path: Path, spec: Obj, word: str) -> None:
     assert word in ", ".join(security.violations(spec, options(tmp_path)))
+
+
+def test_fields_without_effect_are_named() -> None:
+    container = {"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}
+    pod = {"containers": [container], "priorityClassName": "high"}
+    assert effects.warnings({"kind": "Deployment", "spec": {"template": {"spec": pod}}}) == [
+        "spec.template.spec.priorityClassName: has no effect in the devloop sandbox",
+        "spec.template.spec.containers[0].ports[0].hostPort: has no effect in the devloop sandbox",
+    ]
+    assert effects.warnings({"kind": "Service", "spec": {"ports": [{"port": 53, "protocol": "UDP"}]}}) == [
+        "spec.ports[0].protocol: has no effect in the devloop sandbox"
+    ]
+    assert (
+        effects.warnings(
+            {"kind": "Pod", "spec": {"containers": [{"name": "c"}], "dnsPolicy": "ClusterFirst"}}
+        )
+        == []
+    )
