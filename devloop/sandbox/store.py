@@ -11,25 +11,18 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from devloop.sandbox import errors
+from devloop.sandbox import errors, lifecycle
 from devloop.sandbox.disk import Disk
+from devloop.sandbox.lifecycle import now
 from devloop.sandbox.resources import BY_PLURAL, Obj, Resource, clone
 from devloop.sandbox.stream import Change, Event, Stream, Subscription
 
 __all__ = ["Admission", "Event", "Store", "Subscription", "now"]
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # what generateName draws from
-_SERVER_OWNED = (
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-)
 
 
 class Admission(Protocol):
@@ -40,11 +33,6 @@ class Admission(Protocol):
 
     def own(self, resource: Resource, obj: Obj, old: Obj | None, subresource: str) -> None:
         """Write into `obj` that a part of the cluster itself changed it."""
-
-
-def now(later: int = 0) -> str:
-    """The API's time: whole seconds, UTC; `later` seconds from now."""
-    return (datetime.now(UTC) + timedelta(seconds=later)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _key(obj: Obj) -> tuple[str, str]:
@@ -115,7 +103,7 @@ class Store:
             meta.setdefault("namespace", "default")
         else:
             meta.pop("namespace", None)
-        for name in (*_SERVER_OWNED, "resourceVersion", "selfLink"):
+        for name in (*lifecycle.SERVER_OWNED, "resourceVersion", "selfLink"):
             meta.pop(name, None)
         meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
         if kind.versioned_spec:
@@ -143,21 +131,21 @@ class Store:
         obj = clone(obj)
         old = self.get(resource, *_key(obj))
         meta = obj["metadata"]
-        _check_identity(kind, old, meta.get("uid"), meta.get("resourceVersion"))
-        obj = _merged(kind, obj, old, subresource)
+        lifecycle.check_identity(kind, old, meta.get("uid"), meta.get("resourceVersion"))
+        obj = lifecycle.merged(kind, obj, old, subresource)
         if self._admission is not None:
             self._admission.admit(self, kind, obj, old, subresource)
             if not owned:
                 self._admission.own(kind, obj, old, subresource)
         meta = obj["metadata"]
-        if kind.versioned_spec and _counted(obj) != _counted(old):
+        if kind.versioned_spec and lifecycle.counted(obj) != lifecycle.counted(old):
             meta["generation"] = old["metadata"].get("generation", 0) + 1
         meta["resourceVersion"] = old["metadata"]["resourceVersion"]
-        if _timeless(obj) == _timeless(old):
+        if lifecycle.timeless(obj) == lifecycle.timeless(old):
             return old
         if dry_run:
             return obj
-        gone = "deletionTimestamp" in meta and not _held(obj)
+        gone = "deletionTimestamp" in meta and not lifecycle.held(obj)
         if gone and not meta.get("deletionGracePeriodSeconds"):
             return self._commit("DELETED", kind, obj, old)
         return self._commit("MODIFIED", kind, obj, old)
@@ -196,12 +184,12 @@ class Store:
         """
         kind = BY_PLURAL[resource]
         old = self.get(resource, namespace, name)
-        _check_identity(kind, old, uid, version, "Precondition failed: ")
+        lifecycle.check_identity(kind, old, uid, version, "Precondition failed: ")
         obj: Obj = clone(old)
         meta: Obj = obj["metadata"]
-        _set_propagation(meta, propagation)
-        seconds = _grace_seconds(kind, obj, grace)
-        if not seconds and not _held(obj):
+        lifecycle.set_propagation(meta, propagation)
+        seconds = lifecycle.grace_seconds(kind, obj, grace)
+        if not seconds and not lifecycle.held(obj):
             return obj if dry_run else self._commit("DELETED", kind, obj, old)
         if seconds < meta.get("deletionGracePeriodSeconds", seconds + 1):
             meta |= {"deletionTimestamp": now(seconds), "deletionGracePeriodSeconds": seconds}
@@ -242,81 +230,3 @@ class Store:
             cause = {"reason": "NamespaceTerminating", "field": "metadata.namespace"}
             refusal.details["causes"] = [cause | {"message": f"namespace {home} is being terminated"}]
             raise refusal
-
-
-def _check_identity(kind: Resource, old: Obj, uid: str | None, version: str | None, prefix: str = "") -> None:
-    """409 when the writer meant another incarnation or an older version of the object."""
-    meta = old["metadata"]
-    if uid and uid != meta["uid"]:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {meta['uid']}"
-        raise errors.conflict(kind, meta["name"], why)
-    if version and version != meta["resourceVersion"]:
-        why = prefix and (
-            f"{prefix}ResourceVersion in precondition: {version}, "
-            f"ResourceVersion in object meta: {meta['resourceVersion']}"
-        )
-        raise errors.conflict(kind, meta["name"], why)
-
-
-def _merged(kind: Resource, obj: Obj, old: Obj, subresource: str) -> Obj:
-    """What the write may change, on top of what it may not."""
-    fixed: Obj = {"apiVersion": kind.api_version, "kind": kind.kind}
-    if subresource == "status":
-        meta: Obj = clone(old["metadata"])
-        for name in ("labels", "annotations", "managedFields", "finalizers"):
-            if name in obj["metadata"]:
-                meta[name] = obj["metadata"][name]
-        return {**clone(old), **fixed, "metadata": meta, "status": obj.get("status", {})}
-    obj |= fixed
-    if kind.has_status:
-        obj.pop("status", None)
-        if "status" in old:
-            obj["status"] = clone(old["status"])
-    for name in (*_SERVER_OWNED, "selfLink"):
-        obj["metadata"].pop(name, None)
-        if name in old["metadata"]:
-            obj["metadata"][name] = old["metadata"][name]
-    return obj
-
-
-def _counted(obj: Obj) -> Obj:
-    """Everything that counts for metadata.generation."""
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
-
-
-def _timeless(obj: Obj) -> Obj:
-    """The object without the times of its field managers, which alone do not make a write."""
-    meta: Obj = obj["metadata"]
-    managers = [
-        {key: value for key, value in entry.items() if key != "time"}
-        for entry in meta.get("managedFields") or []
-    ]
-    return {**obj, "metadata": {**meta, "managedFields": managers}}
-
-
-def _held(obj: Obj) -> bool:
-    """Finalizers keep an object; a namespace's own stand in its spec."""
-    own = obj["kind"] == "Namespace" and obj.get("spec", {}).get("finalizers")
-    return bool(obj["metadata"].get("finalizers") or own)
-
-
-def _set_propagation(meta: Obj, propagation: str) -> None:
-    wanted = {"Foreground": ["foregroundDeletion"], "Orphan": ["orphan"]}.get(propagation, [])
-    if not wanted and "deletionTimestamp" in meta:
-        return  # a second, plain delete does not lift what the first one asked for
-    ours = ("foregroundDeletion", "orphan")
-    finalizers = [name for name in meta.get("finalizers", []) if name not in ours] + wanted
-    if finalizers:
-        meta["finalizers"] = finalizers
-    else:
-        meta.pop("finalizers", None)
-
-
-def _grace_seconds(kind: Resource, obj: Obj, grace: int | None) -> int:
-    """How long a pod on a node may take to stop; 0 for everything else."""
-    if kind.plural != "pods" or not obj["spec"].get("nodeName"):
-        return 0
-    if obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-        return 0
-    default: int = obj["spec"].get("terminationGracePeriodSeconds", 30)
-    return default if grace is None else grace
