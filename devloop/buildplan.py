@@ -460,7 +460,7 @@ class _Planner:
         return Copy(
             instruction,
             instruction.keyword == "ADD",
-            None if unknown else tuple(local),
+            None if unknown else tuple(go_clean("/" + path)[1:] for path in local),
             tuple(remote),
             instruction.heredocs,
             _destination(scope.workdir, destination),

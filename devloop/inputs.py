@@ -256,8 +256,13 @@ def _split(path: str) -> tuple[str, ...]:
 
 
 def _pattern(read: Read) -> Pattern:
+    return pattern_of(read.pattern, parents=read.parents)
+
+
+def pattern_of(text: str, *, parents: bool = False) -> Pattern:
+    """A source as BuildKit reads it: cleaned, context-relative, wildcards and all."""
     parts: list[Part] = []
-    for part in _split(read.pattern):
+    for part in _split(text):
         if not has_wildcard(part):
             parts.append(re.sub(r"\\(.)", r"\1", part))
             continue
@@ -265,7 +270,7 @@ def _pattern(read: Read) -> Pattern:
         if expression is None:
             break  # what cannot be told part by part counts from here on as a whole
         parts.append(expression)
-    return Pattern(tuple(parts), read.parents)
+    return Pattern(tuple(parts), parents)
 
 
 def _glob(part: str) -> re.Pattern[str] | None:

@@ -1,0 +1,163 @@
+"""What lies in the layers of an image, by path: enough to know what a delta may leave alone."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Literal
+
+Kind = Literal["file", "dir", "link", "hard", "other"]
+WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+_KINDS: Mapping[bytes, Kind] = {
+    tarfile.DIRTYPE: "dir",
+    tarfile.SYMTYPE: "link",
+    tarfile.LNKTYPE: "hard",
+    tarfile.REGTYPE: "file",
+    tarfile.AREGTYPE: "file",
+    tarfile.GNUTYPE_SPARSE: "file",
+    tarfile.CONTTYPE: "file",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One file of a layer. `mtime` in whole seconds; `link`: target of a symlink, or of a hard link."""
+
+    kind: Kind
+    mode: int  # permission bits, setuid and the like
+    uid: int
+    gid: int
+    mtime: int = 0
+    size: int = 0
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The names in one layer: no leading slash, no trailing one, the root itself left out.
+
+    `gone`: whiteouts. `opaque`: directories that hide what lower layers have in them.
+    """
+
+    nodes: Mapping[str, Node]
+    gone: frozenset[str] = frozenset()
+    opaque: frozenset[str] = frozenset()
+
+    def hides(self, path: str) -> bool:
+        """Is what lower layers have at the path (which this layer does not hold) covered by this one?"""
+        if path in self.gone:
+            return True
+        above = path
+        while above := above.rpartition("/")[0]:
+            node = self.nodes.get(above)
+            if above in self.gone or above in self.opaque or (node is not None and node.kind != "dir"):
+                return True
+        return False
+
+    @classmethod
+    def read(cls, stream: IO[bytes]) -> Layer:
+        """From the layer's uncompressed tar, read once from front to back. Raises tarfile.TarError."""
+        nodes: dict[str, Node] = {}
+        gone: set[str] = set()
+        opaque: set[str] = set()
+        with tarfile.open(fileobj=stream, mode="r|", errorlevel=2) as archive:
+            for member in archive:
+                path = member.name.strip("/").removeprefix("./")
+                above, _, name = path.rpartition("/")
+                if name == OPAQUE:
+                    opaque.add(above)
+                elif name.startswith(WHITEOUT):
+                    gone.add(f"{above}/{name[len(WHITEOUT) :]}".lstrip("/"))
+                elif path not in ("", "."):
+                    nodes[path] = Node(
+                        _KINDS.get(member.type, "other"),
+                        member.mode & 0o7777,
+                        member.uid,
+                        member.gid,
+                        int(member.mtime),
+                        member.size if member.isreg() else 0,
+                        member.linkname,
+                    )
+        return cls(nodes, frozenset(gone), frozenset(opaque))
+
+    def dump(self) -> bytes:
+        """For the state directory; `load` reads it."""
+        rows = [[p, n.kind, n.mode, n.uid, n.gid, n.mtime, n.size, n.link] for p, n in self.nodes.items()]
+        text = json.dumps([1, rows, sorted(self.gone), sorted(self.opaque)], separators=(",", ":"))
+        return zlib.compress(text.encode(), 1)
+
+    @classmethod
+    def load(cls, data: bytes) -> Layer:
+        """Raises ValueError if the bytes are not what `dump` gave."""
+        try:
+            version, rows, gone, opaque = json.loads(zlib.decompress(data))
+            if version != 1:
+                raise ValueError(f"version {version}")
+            return cls({row[0]: Node(*row[1:]) for row in rows}, frozenset(gone), frozenset(opaque))
+        except (zlib.error, TypeError) as problem:
+            raise ValueError(f"no record of a layer: {problem}") from problem
+
+
+@dataclass(slots=True)
+class Layers:
+    """A stack of layers, the lowest first. Lookups are remembered."""
+
+    stack: tuple[Layer, ...]
+    _known: dict[tuple[str, int], Node | None] = field(default_factory=dict)
+
+    def find(self, path: str, upto: int | None = None) -> Node | None:
+        """What the lowest `upto` layers (None = all) show at the path. "" is the root."""
+        if not path:
+            return Node("dir", 0o755, 0, 0)
+        count = len(self.stack) if upto is None else upto
+        key = path, count
+        if key not in self._known:
+            self._known[key] = self._find(path, count)
+        return self._known[key]
+
+    def _find(self, path: str, count: int) -> Node | None:
+        for layer in reversed(self.stack[:count]):
+            node = layer.nodes.get(path)
+            if node is not None:
+                return node
+            if layer.hides(path):
+                return None
+        return None
+
+    def resolve(self, path: str, upto: int) -> str | None:
+        """The path with all symlinks followed inside the image, the last one too; None for a loop.
+        Parts that do not exist stay as they are."""
+        done: list[str] = []
+        todo = path.strip("/").split("/")[::-1]
+        hops = 0
+        while todo:
+            part = todo.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                done = done[:-1]
+                continue
+            node = self.find("/".join([*done, part]), upto)
+            if node is None or node.kind != "link":
+                done.append(part)
+                continue
+            hops += 1
+            if hops > 40:
+                return None
+            if node.link.startswith("/"):
+                done = []
+            todo += node.link.split("/")[::-1]
+        return "/".join(done)
+
+    def holders(self, path: str, numbers: Iterable[int], *, below: bool) -> list[int]:
+        """Which of these layers hold the path, or with `below` anything in it."""
+        inside = path + "/"
+        return [
+            number
+            for number in numbers
+            if path in (nodes := self.stack[number].nodes)
+            or (below and any(name.startswith(inside) for name in nodes))
+        ]
