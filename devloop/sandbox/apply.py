@@ -9,7 +9,7 @@ from typing import Any
 from devloop.sandbox import errors, ownership
 from devloop.sandbox.ownership import Path, Paths
 from devloop.sandbox.resources import Obj, Resource, clone
-from devloop.sandbox.schema import Field, child, root
+from devloop.sandbox.schema import ANYTHING, Field, child, root
 
 
 def apply(
@@ -106,7 +106,7 @@ def _merge(field: Field, old: Any, new: Any) -> Any:
     if isinstance(new, dict) and isinstance(old, dict) and not ownership.is_atomic(field):
         merged = dict(old)
         for key, value in new.items():
-            merged[key] = _merge(child(field, key) or Field(), old.get(key), value)
+            merged[key] = _merge(child(field, key) or ANYTHING, old.get(key), value)
         return merged
     if isinstance(new, list) and isinstance(old, list) and (field.keys or field.is_set):
         return _merge_items(field, old, new)
@@ -146,4 +146,4 @@ def _remove(field: Field, obj: Any, path: Path) -> None:
             del obj[name]
         else:
             obj[name] = clone(obj[name])
-            _remove(child(field, name) or Field(), obj[name], rest)
+            _remove(child(field, name) or ANYTHING, obj[name], rest)

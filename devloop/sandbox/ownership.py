@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from devloop.sandbox.resources import Obj, Resource
-from devloop.sandbox.schema import Field, child, root, type_of
+from devloop.sandbox.schema import ANYTHING, Field, child, root, type_of
 from devloop.sandbox.store import now
 
 Path = tuple[str, ...]
@@ -35,7 +35,7 @@ def values(resource: Resource, obj: Obj, subresource: str = "") -> dict[Path, An
                 value = {k: v for k, v in value.items() if k not in _SERVER_OWNED}
                 if not value:
                     continue
-            _walk(child(root(resource), key) or Field(), (f"f:{key}",), value, found)
+            _walk(child(root(resource), key) or ANYTHING, (f"f:{key}",), value, found)
     return found
 
 
@@ -43,7 +43,7 @@ def _walk(field: Field, path: Path, value: Any, found: dict[Path, Any]) -> None:
     if isinstance(value, dict) and not is_atomic(field) and value:
         found[(*path, ".")] = None
         for key, item in value.items():
-            _walk(child(field, key) or Field(), (*path, f"f:{key}"), item, found)
+            _walk(child(field, key) or ANYTHING, (*path, f"f:{key}"), item, found)
     elif isinstance(value, list) and (field.keys or field.is_set) and value:
         found[(*path, ".")] = None
         for item in value:
@@ -53,7 +53,7 @@ def _walk(field: Field, path: Path, value: Any, found: dict[Path, Any]) -> None:
             else:
                 found[(*here, ".")] = None
                 for key, inner in item.items():
-                    _walk(child(field.item, key) or Field(), (*here, f"f:{key}"), inner, found)
+                    _walk(child(field.item, key) or ANYTHING, (*here, f"f:{key}"), inner, found)
     else:
         found[path] = value
 

@@ -28,7 +28,12 @@ class Field:
     @property
     def item(self) -> Field:
         """The field that one entry of this list or map is."""
-        return Field(self.type)
+        return _plain(self.type)
+
+
+@cache
+def _plain(kind: str) -> Field:
+    return Field(kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,9 @@ class Type:
 
 
 _ANY = Type({}, (), atomic=False)
+
+
+ANYTHING = Field()  # what stands below a field that is not known
 
 
 @cache
@@ -80,5 +88,5 @@ def child(field: Field, key: str) -> Field | None:
     if field.holder == "map":
         return field.item
     if field.type == "any":
-        return Field()
+        return _plain("any")
     return type_of(field).fields.get(key)
