@@ -10,7 +10,7 @@ import pytest
 
 from devloop.sandbox.node.backoff import Backoff, go_duration
 from devloop.sandbox.node.container import create_body
-from devloop.sandbox.node.environment import environment, expand, field
+from devloop.sandbox.node.environment import environment, expand, field, service_links
 from devloop.sandbox.node.images import is_reference, pull_policy
 from devloop.sandbox.node.infra import pause_program
 from devloop.sandbox.node.probes import Streak, next_due, port_number
@@ -144,6 +144,21 @@ def test_environment_in_order_later_wins_and_references_expand() -> None:
         "CPUS": "2",
         "MIB": "64",
     }
+
+
+def test_services_are_told_by_variables() -> None:
+    ports = [{"name": "web-ui", "port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]
+    found = service_links(
+        [
+            {"metadata": {"name": "my-db"}, "spec": {"clusterIP": "10.96.0.5", "ports": ports}},
+            {"metadata": {"name": "headless"}, "spec": {"clusterIP": "None", "ports": ports}},
+        ]
+    )
+    assert found["MY_DB_SERVICE_HOST"] == "10.96.0.5"
+    assert found["MY_DB_SERVICE_PORT"] == found["MY_DB_SERVICE_PORT_WEB_UI"] == "80"
+    assert found["MY_DB_PORT"] == found["MY_DB_PORT_80_TCP"] == "tcp://10.96.0.5:80"
+    assert found["MY_DB_PORT_81_TCP_PORT"] == "81"
+    assert not any(name.startswith("HEADLESS") for name in found)
 
 
 @pytest.mark.parametrize(

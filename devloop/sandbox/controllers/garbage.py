@@ -119,7 +119,7 @@ class Namespaces(Controller):
     def keys(self, event: Event) -> Iterable[Key]:
         if event.resource == "namespaces":
             return [key_of(event.obj)]
-        if event.type == "DELETED" and event.obj["metadata"].get("namespace"):
+        if event.type == "DELETED" and event.obj["metadata"].get("namespace") and event.resource != "events":
             return [("", event.obj["metadata"]["namespace"])]
         return []
 
@@ -132,6 +132,8 @@ class Namespaces(Controller):
             self._empty(found)
         elif self.store.find("serviceaccounts", key[1], "default") is None:
             self.store.create("serviceaccounts", {"metadata": {"name": "default", "namespace": key[1]}})
+        if key[1] == "default" and self.store.find("services", "default", "kubernetes") is None:
+            self.store.create("services", _api_service())
         return None
 
     def _empty(self, namespace: Obj) -> None:
@@ -148,6 +150,14 @@ class Namespaces(Controller):
             copy["spec"] = {**copy.get("spec", {}), "finalizers": []}
 
         self.store.mutate("namespaces", "", name, change)
+
+
+def _api_service() -> Obj:
+    """Every cluster has it. Here nothing stands behind it: pods have no business with this API."""
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    ports = [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]
+    meta = {"name": "kubernetes", "namespace": "default", "labels": labels}
+    return {"metadata": meta, "spec": {"type": "ClusterIP", "ports": ports}}
 
 
 class EventExpiry(Controller):

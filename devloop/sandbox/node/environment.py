@@ -42,10 +42,14 @@ def data_of(find: Find, kind: str, namespace: str, source: Obj) -> dict[str, byt
     return data | {key: base64.b64decode(value) for key, value in (found.get("binaryData") or {}).items()}
 
 
-def environment(pod: Obj, container: Obj, find: Find, capacity: Obj) -> dict[str, str]:
-    """Names and values in order; later ones win. Problem for a ConfigMap, Secret or key that is missing."""
+def environment(
+    pod: Obj, container: Obj, find: Find, capacity: Obj, links: dict[str, str] | None = None
+) -> dict[str, str]:
+    """Names and values in order; later ones win. Problem for a ConfigMap, Secret or key that is missing.
+
+    `links` are the Services' variables, which every other may name."""
     namespace = pod["metadata"]["namespace"]
-    values: dict[str, str] = {}
+    values: dict[str, str] = dict(links or {})
     for source in container.get("envFrom") or []:
         kind = "secret" if "secretRef" in source else "configmap"
         reference = source.get("secretRef") or source.get("configMapRef") or {}
@@ -58,6 +62,27 @@ def environment(pod: Obj, container: Obj, find: Find, capacity: Obj) -> dict[str
             values[entry["name"]] = expand(entry.get("value") or "", values)
         elif (found := _value_from(pod, container, value_from, find, capacity)) is not None:
             values[entry["name"]] = found
+    return values
+
+
+def service_links(services: list[Obj]) -> dict[str, str]:
+    """The variables by which a container finds the Services that exist when it starts."""
+    values: dict[str, str] = {}
+    for service in services:
+        address, ports = service["spec"].get("clusterIP"), service["spec"].get("ports") or []
+        if not address or address == "None" or not ports:
+            continue
+        name = service["metadata"]["name"].upper().replace("-", "_")
+        values |= {f"{name}_SERVICE_HOST": address, f"{name}_SERVICE_PORT": str(ports[0]["port"])}
+        for port in ports:
+            protocol, number = port.get("protocol", "TCP"), port["port"]
+            link = f"{name}_PORT_{number}_{protocol}"
+            url = f"{protocol.lower()}://{address}:{number}"
+            values.setdefault(f"{name}_PORT", url)
+            values |= {link: url, f"{link}_PROTO": protocol.lower()}
+            values |= {f"{link}_PORT": str(number), f"{link}_ADDR": address}
+            if port.get("name"):
+                values[f"{name}_SERVICE_PORT_{port['name'].upper().replace('-', '_')}"] = str(number)
     return values
 
 

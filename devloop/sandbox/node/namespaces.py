@@ -20,6 +20,23 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="namespace")
 
 
+def mount_memory(path: Path, size: int | None) -> None:
+    """A tmpfs that everybody may write to; `size` in bytes, None = the kernel's default."""
+    options = "mode=1777" + (f",size={size}" if size is not None else "")
+    nosuid_nodev = 0x2 | 0x4
+    if _libc.mount(b"tmpfs", bytes(path), b"tmpfs", nosuid_nodev, options.encode()) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(path))
+
+
+def unmount_below(folder: Path) -> None:
+    """Let go of every file system mounted in the folder, so that it can be removed."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        point = line.split(" ")[1].encode().decode("unicode_escape")
+        if Path(point).is_relative_to(folder):
+            _libc.umount2(point.encode(), 2)  # MNT_DETACH
+
+
 def _enter(path: str, kind: str) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -14,6 +14,7 @@ from devloop.sandbox.node.access import Access
 from devloop.sandbox.node.container import POD_UID
 from devloop.sandbox.node.engine import Engine, EngineError
 from devloop.sandbox.node.infra import LABEL, TYPE, Pool
+from devloop.sandbox.node.namespaces import unmount_below
 from devloop.sandbox.node.pod import Worker
 from devloop.sandbox.node.runner import Parts
 from devloop.sandbox.options import Options
@@ -77,6 +78,7 @@ class Node(Access):
             except EngineError as error:
                 if error.status not in (404, 409):  # 409: another sandbox uses it
                     raise
+        unmount_below(self._options.state_dir / "pods")
         shutil.rmtree(self._options.state_dir / "pods", ignore_errors=True)
         remove_all(self._options.state_dir / "addresses")
 

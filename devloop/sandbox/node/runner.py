@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from devloop.sandbox.node import images, probes
 from devloop.sandbox.node.container import Mount, container_name, create_body, hostname
 from devloop.sandbox.node.engine import Engine, EngineError, frames
-from devloop.sandbox.node.environment import environment
+from devloop.sandbox.node.environment import environment, service_links
 from devloop.sandbox.node.infra import Holder, Network, Pool
 from devloop.sandbox.node.namespaces import name_at_birth
 from devloop.sandbox.node.oom import correct_oom
@@ -65,7 +65,8 @@ class Runner:
         image = await images.ensure(engine, spec, tell, may_pull)
         attempt = record.attempt + 1
         try:
-            values = environment(pod, spec, self._parts.store.find, self._parts.capacity)
+            links = service_links(self._linked(pod))
+            values = environment(pod, spec, self._parts.store.find, self._parts.capacity, links)
             target = spec.get("terminationMessagePath") or MESSAGE_PATH
             mounts = [
                 *self._volumes.files(pod, self._parts.network.gateway),
@@ -98,6 +99,14 @@ class Runner:
             tell("Warning", "Failed", f"Error: {text}")
             raise Problem("RunContainerError", text)
         tell("Normal", "Started", f"Started container {record.name}")
+
+    def _linked(self, pod: Obj) -> list[Obj]:
+        """The API server's Service, and those of the namespace unless enableServiceLinks is off."""
+        own = self._parts.store.find("services", "default", "kubernetes")
+        services = [own] if own is not None else []
+        if pod["spec"].get("enableServiceLinks", True):
+            services += self._parts.store.list("services", pod["metadata"]["namespace"])
+        return services
 
     async def look(self, record: Record, container: str) -> None:
         """Take what the engine says of it now as the record's current state."""

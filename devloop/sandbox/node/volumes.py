@@ -10,7 +10,9 @@ from pathlib import Path
 
 from devloop.sandbox.node.container import Mount, hostname
 from devloop.sandbox.node.environment import Find, data_of, field, resource_field
+from devloop.sandbox.node.namespaces import mount_memory, unmount_below
 from devloop.sandbox.node.problem import Problem
+from devloop.sandbox.quantity import to_int
 from devloop.sandbox.resources import Obj
 
 Payload = dict[str, tuple[bytes, int]]  # relative path -> content, mode
@@ -68,6 +70,7 @@ class Volumes:
         return path
 
     def remove(self) -> None:
+        unmount_below(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, volume: Obj) -> Path:
@@ -98,6 +101,9 @@ class Volumes:
         if not path.exists():
             path.mkdir(parents=True)
             path.chmod(0o777)
+            scratch = volume.get("emptyDir") or {}
+            if scratch.get("medium") == "Memory":
+                mount_memory(path, to_int(scratch["sizeLimit"]) if scratch.get("sizeLimit") else None)
             if group is not None:
                 os.chown(path, -1, group)
                 path.chmod(0o2777)
