@@ -16,7 +16,7 @@ Conceal = Callable[[str], str]
 
 
 def known_values(services: Iterable[Service], environ: Mapping[str, str]) -> dict[str, str]:
-    """The values of all build secrets and build arguments, as far as they can be read now, with their names."""
+    """The values of all build secrets and build arguments, as far as they can be read now: value -> name."""
     found: dict[str, str] = {}
     public: set[str] = set()  # a build argument may well be the service's own name
     for service in services:
