@@ -24,7 +24,6 @@ _REVIEWS = {
 _SUB_VERBS = {
     "log": ["get"],
     "exec": ["create", "get"],
-    "attach": ["create", "get"],
     "portforward": ["create", "get"],
     "finalize": ["update"],
 }

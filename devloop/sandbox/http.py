@@ -42,6 +42,9 @@ class ApiServer:
             return await self._route(request)
         except ApiError as error:
             return as_json(error.status_object(), error.status)
+        except web.HTTPException as error:  # aiohttp's own: a body that is too large, say
+            refusal = ApiError(error.status, error.reason.replace(" ", ""), error.reason)
+            return as_json(refusal.status_object(), error.status)
 
     def _admit(self, request: web.Request) -> None:
         """No page of a browser (DNS rebinding, foreign origin), no stranger without the token."""

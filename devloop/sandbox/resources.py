@@ -45,7 +45,7 @@ class Resource:
         return "status" in self.subresources
 
 
-_POD_PARTS = ("status", "log", "exec", "attach", "portforward", "ephemeralcontainers")
+_POD_PARTS = ("status", "log", "exec", "portforward")
 _WORKLOAD = ("all",)
 
 RESOURCES: tuple[Resource, ...] = (
