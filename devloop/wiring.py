@@ -22,6 +22,7 @@ from devloop.adapters.kubernetes.kubeconfig import find_files
 from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.lock import Owner, hold, holder
 from devloop.adapters.nodes import platform_of
+from devloop.adapters.source import FingerprintedTree
 from devloop.config import Config
 from devloop.errors import ConfigError
 from devloop.events import Emit, Event
@@ -168,7 +169,14 @@ async def opened(
         emit.sinks.append(history)
         world = World(
             fingerprinter,
-            ImageBuilder(docker, digests, fingerprinter, configs.project_id(config.path), emit, environ),
+            ImageBuilder(
+                docker,
+                digests,
+                FingerprintedTree(fingerprinter),
+                configs.project_id(config.path),
+                emit,
+                environ,
+            ),
             loader,
             cluster,
             manifests,

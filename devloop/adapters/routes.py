@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
+from devloop.adapters import oci
 from devloop.adapters.engine import Engine, EngineRefusal
 from devloop.adapters.process import Finished
 from devloop.adapters.stores import EngineStore, Store
@@ -156,7 +157,9 @@ class CommandRoute:
 async def send_delta(engine: Engine, image: Image, tally: Tally) -> None:
     """Send a delta image, thin: LoadError if a layer below it is not there."""
     assert image.archive is not None
-    archive = delta(image.archive, image.ref)
+    # The containerd image store knows a missing layer in an OCI layout only, graph drivers in their own.
+    as_oci = (await engine.info()).containerd_store
+    archive = (oci.delta if as_oci else delta)(image.archive, image.ref)
     try:
         await deliver(engine, archive)
     except EngineRefusal as refusal:

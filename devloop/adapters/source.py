@@ -1,0 +1,69 @@
+"""A service's context for builders that take it as a tar, read in worker threads (S8, S9)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import anyio.to_thread
+
+from devloop.adapters.engine import PIECE
+from devloop.context import dockerfile_entry, tar_context
+from devloop.fingerprint import TreeFingerprinter
+from devloop.model import Fingerprint, Service
+
+
+class _AbandonedError(BaseException):
+    """Ends a worker thread whose build was cancelled."""
+
+
+class FingerprintedTree:
+    """`builder.Tree` over what the fingerprinter saw last."""
+
+    def __init__(self, fingerprinter: TreeFingerprinter) -> None:
+        self._fingerprinter = fingerprinter
+
+    async def still_matches(self, service: Service, fingerprint: Fingerprint) -> bool:
+        return await self._fingerprinter.still_matches(service, fingerprint)
+
+    async def complete(self, service: Service, fingerprint: Fingerprint) -> bool:
+        """The Dockerfile lies in the context, and no rule leaves it out."""
+        spec = service.build
+        if not spec.dockerfile.is_relative_to(spec.context):
+            return False
+        name = spec.dockerfile.relative_to(spec.context).as_posix()
+        return not self._fingerprinter.rules_of(service).matches(name)
+
+    async def archive(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[bytes]:
+        """The inputs, and the Dockerfile where it is no input. Raises TreeMovedError."""
+        abandoned = threading.Event()
+        pieces = self._pieces(service, fingerprint, abandoned)
+        try:
+            while batch := await anyio.to_thread.run_sync(_batch, pieces, abandon_on_cancel=True):
+                yield batch
+        finally:
+            abandoned.set()
+
+    def _pieces(
+        self, service: Service, fingerprint: Fingerprint, abandoned: threading.Event
+    ) -> Iterator[bytes]:
+        spec, inputs = service.build, fingerprint.inputs
+
+        def check() -> None:
+            if abandoned.is_set():
+                raise _AbandonedError
+
+        name = spec.dockerfile.relative_to(spec.context).as_posix()
+        if name not in inputs.files:
+            yield dockerfile_entry(spec.dockerfile, inputs, name)
+        yield from tar_context(spec.context, inputs, self._fingerprinter.rules_of(service), check=check)
+
+
+def _batch(pieces: Iterator[bytes]) -> bytes:
+    """About a megabyte, b"" at the end: a hop between threads costs more than a small file."""
+    found = bytearray()
+    for piece in pieces:
+        found += piece
+        if len(found) >= PIECE:
+            break
+    return bytes(found)
