@@ -36,7 +36,7 @@ class Node(Access):
         super().__init__(Engine(options.engine))
         self._store = store
         self._options = options
-        self.name = f"devloop-sandbox-{options.name}" if options.name != "devloop-sandbox" else options.name
+        self.name = "devloop-sandbox" if options.name == "default" else f"devloop-sandbox-{options.name}"
         self._workers: dict[str, Worker] = {}
 
     @property
