@@ -126,8 +126,7 @@ def _mounts(problems: Problems, mounts: list[Obj], path: str, mountable: set[Any
         elif mount["mountPath"] in seen:
             problems.invalid(f"{here}.mountPath", mount["mountPath"], "must be unique")
         seen.add(mount.get("mountPath"))
-        if ".." in str(mount.get("subPath", "")).split("/"):
-            problems.invalid(f"{here}.subPath", mount["subPath"], "must not contain '..'")
+        problems.inside(f"{here}.subPath", mount.get("subPath"))
 
 
 def _resources(problems: Problems, resources: Obj, path: str) -> None:
@@ -184,3 +183,18 @@ def _volume(problems: Problems, volume: Obj, path: str) -> None:
         problems.required(f"{path}.secret.secretName")
     if "configMap" in volume and not volume["configMap"].get("name"):
         problems.required(f"{path}.configMap.name")
+    if "persistentVolumeClaim" in volume:
+        claim = volume["persistentVolumeClaim"].get("claimName", "")
+        problems.text("subdomain", f"{path}.persistentVolumeClaim.claimName", claim)
+    for kind in ("configMap", "secret", "downwardAPI"):
+        _items(problems, volume.get(kind) or {}, f"{path}.{kind}")
+    for at, source in enumerate((volume.get("projected") or {}).get("sources") or []):
+        for kind, part in source.items():
+            _items(problems, part, f"{path}.projected.sources[{at}].{kind}")
+
+
+def _items(problems: Problems, source: Obj, path: str) -> None:
+    """Files of a volume lie inside it."""
+    for at, item in enumerate(source.get("items") or []):
+        problems.inside(f"{path}.items[{at}].path", item.get("path"))
+    problems.inside(f"{path}.path", source.get("path"))

@@ -57,7 +57,7 @@ _RULES: dict[str, tuple[str, int, str]] = {
         ),
     ),
     "config key": (
-        "[-._a-zA-Z0-9]+",
+        r"(?!\.\.|\.$)[-._a-zA-Z0-9]+",
         253,
         (
             "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  "
@@ -114,6 +114,13 @@ class Problems:
             self.invalid(path, value, why)
         elif len(value) > longest:
             self.invalid(path, value, f"must be no more than {longest} bytes")
+
+    def inside(self, path: str, value: Any) -> None:
+        """A relative path that does not climb out."""
+        if str(value or "").startswith("/"):
+            self.invalid(path, value, "must be a relative path")
+        elif ".." in str(value or "").split("/"):
+            self.invalid(path, value, "must not contain '..'")
 
     def at_least(self, path: str, value: Any, least: int) -> None:
         if isinstance(value, int) and value < least:

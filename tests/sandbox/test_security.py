@@ -132,3 +132,47 @@ def test_s31_a_pod_that_reaches_for_the_host_is_forbidden(
     assert done.returncode != 0
     assert 'pods "p" is forbidden: violates PodSecurity' in done.stderr
     assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("volume", "mount", "field"),
+    [
+        ({"emptyDir": {}}, {"subPath": "/etc"}, "volumeMounts[0].subPath"),
+        ({"emptyDir": {}}, {"subPath": "a/../../b"}, "volumeMounts[0].subPath"),
+        ({"persistentVolumeClaim": {"claimName": "../../x"}}, {}, "persistentVolumeClaim.claimName"),
+        (
+            {"configMap": {"name": "c", "items": [{"key": "k", "path": "../x"}]}},
+            {},
+            "configMap.items[0].path",
+        ),
+        ({"secret": {"secretName": "c", "items": [{"key": "k", "path": "/x"}]}}, {}, "secret.items[0].path"),
+    ],
+)
+def test_s31_paths_that_climb_out_of_a_volume_are_invalid(
+    sandbox: Sandbox, namespace: str, volume: dict[str, Any], mount: dict[str, Any], field: str
+) -> None:
+    container = {"name": "m", "image": "a:1", "volumeMounts": [{"name": "v", "mountPath": "/v", **mount}]}
+    spec = {"containers": [container], "volumes": [{"name": "v", **volume}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+    done = sandbox.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(pod), check=False)
+    assert done.returncode != 0
+    assert field in done.stderr
+
+
+def test_s31_a_link_made_in_a_volume_leads_nowhere_else(sandbox: Sandbox, namespace: str) -> None:
+    """An init container plants a link in an emptyDir; the next one asks for it as a subPath."""
+    shared = {"name": "v", "mountPath": "/v"}
+    image = {"image": "devloop-base:bookworm", "imagePullPolicy": "Never"}
+    plant = {"name": "plant", **image, "command": ["ln", "-s", "/etc", "/v/out"], "volumeMounts": [shared]}
+    main = {
+        "name": "main",
+        **image,
+        "command": ["sleep", "60"],
+        "volumeMounts": [{**shared, "subPath": "out"}],
+    }
+    spec = {"initContainers": [plant], "containers": [main], "volumes": [{"name": "v", "emptyDir": {}}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+    sandbox.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(pod))
+    path = "{.status.containerStatuses[0].state.waiting.reason}"
+    waits = ["wait", "-n", namespace, "pod/p", f"--for=jsonpath={path}=CreateContainerConfigError"]
+    sandbox.kubectl(*waits, "--timeout=80s")

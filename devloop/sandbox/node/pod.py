@@ -18,6 +18,7 @@ from devloop.sandbox.node.runner import Parts, Runner
 from devloop.sandbox.node.status import Record
 from devloop.sandbox.node.volumes import Volumes
 from devloop.sandbox.resources import Obj
+from devloop.sandbox.security import host_path_refusal
 from devloop.sandbox.store import now
 
 RETRY = 10.0  # seconds until a pod that could not be set up is tried again, scaled as the back-off is
@@ -36,7 +37,13 @@ class Worker:
         self._scale = parts.options.backoff_scale
         folder = parts.options.state_dir / "pods" / pod["metadata"]["uid"]
         claims = parts.options.state_dir / "claims" / pod["metadata"]["namespace"]
-        self._volumes = Volumes(folder, claims, parts.store.find, parts.capacity)
+        self._volumes = Volumes(
+            folder,
+            claims,
+            parts.store.find,
+            parts.capacity,
+            lambda path: host_path_refusal(path, parts.options),
+        )
         self._wake = asyncio.Event()
         self._gone = asyncio.Event()
         self._deleted = asyncio.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from devloop.sandbox.node.container import Mount, hostname
@@ -21,7 +21,11 @@ Payload = dict[str, tuple[bytes, int]]  # relative path -> content, mode
 class Volumes:
     """One pod's: under `folder`, which goes with it, and under `claims`, which stays."""
 
-    def __init__(self, folder: Path, claims: Path, find: Find, capacity: Obj) -> None:
+    def __init__(
+        self, folder: Path, claims: Path, find: Find, capacity: Obj, refuse: Callable[[str], str]
+    ) -> None:
+        """`refuse` says why a path of the machine may not be mounted, or "": links may have changed."""
+        self._refuse = refuse
         self._folder = folder
         self._claims = claims
         self._find = find
@@ -84,7 +88,10 @@ class Volumes:
         source = self._path(volume)
         sub = mount.get("subPath")
         if sub:
-            source = source / sub
+            root, source = source.resolve(), source / sub
+            if not source.resolve().is_relative_to(root):
+                text = f'subPath "{sub}" of volume "{volume["name"]}" leads out of the volume'
+                raise Problem("CreateContainerConfigError", text)
             if not source.exists():
                 source.mkdir(parents=True)
                 source.chmod(0o777)
@@ -95,6 +102,8 @@ class Volumes:
     def _mount(self, pod: Obj, volume: Obj) -> None:
         path = self._path(volume)
         if "hostPath" in volume:
+            if why := self._refuse(str(path)):
+                raise Problem("FailedMount", why)
             _check_host_path(path, volume["hostPath"].get("type") or "")
             return
         group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
