@@ -25,7 +25,10 @@ try:
         result = helm.lint(asked["chart"], asked["values"], strict=True)
     else:
         with helm.Config(kubeconfig_path=asked["kubeconfig"], namespace=asked["namespace"]) as config:
-            result = config.install(asked["chart"], asked["name"], asked["values"], **asked["options"])
+            if asked["action"] == "install":
+                result = config.install(asked["chart"], asked["name"], asked["values"], **asked["options"])
+            else:
+                result = config.uninstall(asked["name"], wait="watcher", timeout=60)
 except helm.HelmError as error:
     result = {"error": f"{type(error).__name__}: {error}"}
 print(json.dumps(result))
@@ -49,14 +52,20 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def values_of(chart: Path, files: Sequence[str] = (), **given: Any) -> dict[str, Any]:
-    """The chart's values files named and what is given over them; a__b=1 sets a.b."""
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """{"a": {"b": value}} of "a.b", as --set a.b=value."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    result: dict[str, Any] = value
+    return result
+
+
+def values_of(
+    chart: Path, files: Sequence[str] = (), given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The chart's values files named, and over them what is given by path: {"a.b": 1}."""
     layers = [yaml.safe_load((chart / file).read_text()) for file in files]
-    for path, value in given.items():
-        for key in reversed(path.split("__")):
-            value = {key: value}
-        layers.append(value)
-    return merged(*layers)
+    return merged(*layers, *(nested(path, value) for path, value in (given or {}).items()))
 
 
 def render(
@@ -95,6 +104,12 @@ def install(
     options = {"namespace": namespace, "create_namespace": create}
     more = {"kubeconfig": str(kubeconfig), "namespace": namespace, "name": name}
     return _call("install", chart, values, options=options, **more)
+
+
+def uninstall(kubeconfig: Path, *, name: str, namespace: str) -> None:
+    """`helm uninstall NAME -n NAMESPACE --wait`. Raises RefusedError."""
+    more = {"kubeconfig": str(kubeconfig), "namespace": namespace, "name": name}
+    _call("uninstall", Path(), {}, **more)
 
 
 def _call(action: str, chart: Path, values: Mapping[str, Any], **more: Any) -> Any:
