@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from devloop.adapters import oci
 from devloop.adapters.digest import Digests
-from devloop.adapters.engine import Engine, EngineRefusal
+from devloop.adapters.engine import Engine
 from devloop.adapters.names import full
 from devloop.adapters.nodeshell import Body, NodeShell
-from devloop.adapters.routes import Told, deliver
+from devloop.adapters.routes import Told, complete
 from devloop.adapters.stores import Store
-from devloop.adapters.thin import Tally, delta
+from devloop.adapters.thin import Tally
 from devloop.errors import LoadError, PlatformError
 from devloop.model import Image
 from devloop.tasks import gather
@@ -132,7 +132,7 @@ class ContainerdRoute:
             try:
                 await store.load(image.ref, layout)
             except LoadError:
-                await self._complete(image)  # a layer below is gone from the node: all of it, then
+                await complete(self._builder, image)  # a layer below is gone from the node: all of it, then
             else:
                 total.sent += len(layout)
                 total.skipped += max(0, image.size - len(image.archive.layer))
@@ -144,19 +144,6 @@ class ContainerdRoute:
             if not known:
                 raise
             await store.load(image.ref, await self._stream(image, frozenset(), total, told))
-
-    async def _complete(self, image: Image) -> None:
-        """Make a delta whole on the builder's engine, which has the layers below it."""
-        assert image.archive is not None
-        try:
-            await deliver(self._builder, delta(image.archive, image.ref))
-        except EngineRefusal as refusal:
-            raise LoadError(
-                f"load of {image.ref}: neither the node nor the builder's engine has the layers below the "
-                f"delta: {refusal.message}",
-                reason="ParentMissing",
-                hint="the next build is a full one",
-            ) from refusal
 
     async def _stream(
         self, image: Image, known: frozenset[str], total: Tally, told: Callable[[], None]

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from devloop.adapters.names import full
 from devloop.adapters.tarstream import END, Entry, TarStream, header, member
-from devloop.adapters.thin import Tally, chain_ids, v1_ids
+from devloop.adapters.thin import SavedLayers, Tally, chain_ids, is_description
 from devloop.model import Archive
 from devloop.references import split
 
@@ -91,66 +91,53 @@ class Repacked:
     ) -> None:
         self._ref = ref
         self._config = image_id
-        self._diff_ids = tuple(diff_ids)
-        self._chains = dict(zip(chain_ids(diff_ids), diff_ids, strict=True))
-        lacking = {diff for chain, diff in self._chains.items() if chain not in known}
+        self._layers = SavedLayers(diff_ids)
+        chains = zip(diff_ids, chain_ids(diff_ids), strict=True)
+        lacking = {diff_id for diff_id, chain in chains if chain not in known}
         self._skip = frozenset(diff_ids) - lacking
         self._tally = tally
-        self._folders: dict[str, str] = {}  # -> diff_id
         self._sizes: dict[str, int] = {}
         self._config_size = 0
 
     async def filter(self, archive: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         stream = TarStream(archive)
         async for entry in stream:
-            if entry.kind != "file":
-                continue
-            if entry.name.endswith("/json"):
-                self._recognise(entry.name.removesuffix("/json"), await stream.read())
-                continue
-            digest = self._digest(entry)
-            if digest == self._config:
+            diff_id = self._layers.diff_id(entry)
+            if is_description(entry):
+                self._layers.learn(entry, await stream.read())
+            elif config_digest(entry) == self._config:
                 content = await stream.read()
                 self._config_size = len(content)
-                yield self._sent(member(_blob(digest), content))
-            elif digest in self._diff_ids:
-                self._sizes[digest] = entry.size
-                if digest in self._skip:
+                yield self._sent(member(_blob(self._config), content))
+            elif diff_id:
+                self._sizes[diff_id] = entry.size
+                if diff_id in self._skip:
                     self._tally.skipped += entry.size
                     continue
-                yield self._sent(header(_blob(digest), entry.size))
+                yield self._sent(header(_blob(diff_id), entry.size))
                 async for piece in stream.pieces():
                     yield self._sent(piece)
                 yield bytes(-entry.size % 512)
         yield self._end()
 
     def _end(self) -> bytes:
-        missing = set(self._diff_ids) - self._sizes.keys()
+        missing = set(self._layers.diff_ids) - self._sizes.keys()
         if missing or not self._config_size:
             raise ValueError(f"docker save {self._ref}: cannot tell its layers apart")
-        layers = [(diff_id, self._sizes[diff_id]) for diff_id in self._diff_ids]
+        layers = [(diff_id, self._sizes[diff_id]) for diff_id in self._layers.diff_ids]
         return self._sent(frame(manifest(self._config, self._config_size, layers), self._ref) + END)
-
-    def _digest(self, entry: Entry) -> str:
-        """The digest of a member that is a layer or the config, "" for any other."""
-        folder, _, last = entry.name.rpartition("/")
-        if last == "layer.tar":
-            return self._folders.get(folder, "")
-        return f"sha256:{last.removesuffix('.json')}" if folder in ("", "blobs/sha256") else ""
-
-    def _recognise(self, folder: str, described: bytes) -> None:
-        try:
-            fields = json.loads(described)
-        except ValueError:
-            return
-        for chain, diff_id in self._chains.items():
-            if folder in v1_ids(fields, chain):
-                self._folders[folder] = diff_id
-                return
 
     def _sent(self, piece: bytes) -> bytes:
         self._tally.sent += len(piece)
         return piece
+
+
+def config_digest(entry: Entry) -> str:
+    """The digest that a member of `docker save` would have as the image's config, "" if it cannot be one."""
+    folder, _, last = entry.name.rpartition("/")
+    if entry.kind != "file" or folder not in ("", "blobs/sha256"):
+        return ""
+    return f"sha256:{last.removesuffix('.json')}"
 
 
 def _blob(digest: str) -> str:

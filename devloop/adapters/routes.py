@@ -74,8 +74,12 @@ class EngineRoute:
 
     async def _to(self, store: EngineStore, image: Image, total: Tally, told: Callable[[], None]) -> None:
         if image.archive is not None:
-            await send_delta(store.engine, image, total)
-            return
+            try:
+                await send_delta(store.engine, image, total)
+            except LoadError:
+                await complete(self._builder, image)  # a layer below is gone from the node: all of it, then
+            else:
+                return
         known = await self._chains(store)
         try:
             await self._stream(store, image, known, total, told)
@@ -166,6 +170,19 @@ async def send_delta(engine: Engine, image: Image, tally: Tally) -> None:
         raise _refused(image, "the engine", refusal) from refusal
     tally.sent += len(archive)
     tally.skipped += max(0, image.size - len(image.archive.layer))
+
+
+async def complete(builder: Engine, image: Image) -> None:
+    """Make a delta whole on the builder's engine, which has the layers below it. Raises LoadError."""
+    try:
+        await send_delta(builder, image, Tally())
+    except LoadError as error:
+        raise LoadError(
+            f"load of {image.ref}: neither the node nor the builder's engine has the layers below the delta: "
+            f"{error.message}",
+            reason="ParentMissing",
+            hint="the next build is a full one",
+        ) from error
 
 
 async def deliver(engine: Engine, archive: AsyncIterator[bytes] | bytes) -> None:

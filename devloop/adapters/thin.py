@@ -48,39 +48,71 @@ class Tally:
     skipped: int = 0
 
 
+class SavedLayers:
+    """Tells which member of `docker save`'s stream is which layer.
+
+    Engines up to 24 name a layer's folder by a version 1 ID, which is recomputed from the folder's `json`;
+    later ones name the blob by its digest.
+    """
+
+    def __init__(self, diff_ids: Sequence[str]) -> None:
+        self.diff_ids = tuple(diff_ids)
+        self._chains = dict(zip(chain_ids(diff_ids), diff_ids, strict=True))
+        self._folders: dict[str, str] = {}  # -> diff_id
+
+    def diff_id(self, entry: Entry) -> str:
+        """The layer that a member holds, "" for any other member and for a layer that cannot be told."""
+        folder, _, last = entry.name.rpartition("/")
+        if entry.kind != "file":
+            return ""
+        if last == "layer.tar":
+            return self._folders.get(folder, "")
+        digest = f"sha256:{last}"
+        return digest if folder == "blobs/sha256" and digest in self.diff_ids else ""
+
+    def learn(self, entry: Entry, described: bytes) -> None:
+        """Take in a folder's `json`, which comes before its layer."""
+        folder = entry.name.removesuffix("/json")
+        try:
+            fields = json.loads(described)
+        except ValueError:
+            return
+        for chain, diff_id in self._chains.items():
+            if folder in v1_ids(fields, chain):
+                self._folders[folder] = diff_id
+                return
+
+
+def is_description(entry: Entry) -> bool:
+    """Whether a member is the `json` of a layer's folder."""
+    return entry.kind == "file" and entry.name.endswith("/json")
+
+
 class ThinSave:
     """`docker save`'s stream without the layers whose chains are known on the other side.
 
-    Engines up to 24 name a layer's folder by a version 1 ID, which is recomputed from the folder's `json`;
-    later ones name the blob by its digest. A layer that cannot be told is kept.
+    A layer that cannot be told is kept.
     """
 
     def __init__(self, diff_ids: Sequence[str], known: frozenset[str], tally: Tally) -> None:
-        self._chains = chain_ids(diff_ids)
-        absent = {diff for diff, chain in zip(diff_ids, self._chains, strict=True) if chain not in known}
+        self._layers = SavedLayers(diff_ids)
         # A layer that occurs twice is stored once, and the second time may stand on an unknown chain.
-        self._known = {
-            diff: chain
-            for diff, chain in zip(diff_ids, self._chains, strict=True)
-            if chain in known and diff not in absent
-        }
-        self._layers = dict(zip(self._chains, diff_ids, strict=True))
+        chains = zip(diff_ids, chain_ids(diff_ids), strict=True)
+        lacking = {diff_id for diff_id, chain in chains if chain not in known}
+        self._skip = frozenset(diff_ids) - lacking
         self._tally = tally
-        self._folders: set[str] = set()  # of known layers
 
     async def filter(self, archive: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The archive's bytes, filtered. Raises ValueError if it is no tar."""
         stream = TarStream(archive)
         async for entry in stream:
-            if entry.kind == "file" and self._droppable(entry):
+            if self._layers.diff_id(entry) in self._skip:
                 self._tally.skipped += entry.size
                 continue
-            content = b""
-            if entry.kind == "file" and entry.name.endswith("/json"):
-                content = await stream.read()
-                self._recognise(entry.name.removesuffix("/json"), content)
             yield self._sent(entry.header)
-            if content:
+            if is_description(entry):
+                content = await stream.read()
+                self._layers.learn(entry, content)
                 yield self._sent(content)
             async for piece in stream.pieces():
                 yield self._sent(piece)
@@ -90,22 +122,6 @@ class ThinSave:
     def _sent(self, piece: bytes) -> bytes:
         self._tally.sent += len(piece)
         return piece
-
-    def _droppable(self, entry: Entry) -> bool:
-        folder, _, last = entry.name.rpartition("/")
-        if last == "layer.tar":
-            return folder in self._folders
-        return folder == "blobs/sha256" and f"sha256:{last}" in self._known
-
-    def _recognise(self, folder: str, described: bytes) -> None:
-        try:
-            fields = json.loads(described)
-        except ValueError:
-            return
-        for chain in self._chains:
-            if self._layers[chain] in self._known and folder in v1_ids(fields, chain):
-                self._folders.add(folder)
-                return
 
 
 def v1_ids(described: dict[str, Any], chain: str) -> tuple[str, str]:
