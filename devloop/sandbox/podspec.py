@@ -125,6 +125,8 @@ def _mounts(problems: Problems, mounts: list[Obj], path: str, mountable: set[Any
             problems.required(f"{here}.mountPath")
         elif mount["mountPath"] in seen:
             problems.invalid(f"{here}.mountPath", mount["mountPath"], "must be unique")
+        if ":" in mount.get("mountPath", ""):
+            problems.invalid(f"{here}.mountPath", mount["mountPath"], "must not contain ':'")
         seen.add(mount.get("mountPath"))
         problems.inside(f"{here}.subPath", mount.get("subPath"))
 
@@ -177,12 +179,12 @@ def _volume(problems: Problems, volume: Obj, path: str) -> None:
         problems.text("label", f"{path}.name", volume["name"])
     for extra in sorted(volume.keys() - {"name"})[1:]:
         problems.forbidden(f"{path}.{extra}", "may not specify more than 1 volume type")
-    if "hostPath" in volume and not volume["hostPath"].get("path"):
-        problems.required(f"{path}.hostPath.path")
-    if "secret" in volume and not volume["secret"].get("secretName"):
-        problems.required(f"{path}.secret.secretName")
-    if "configMap" in volume and not volume["configMap"].get("name"):
-        problems.required(f"{path}.configMap.name")
+    for kind, field in (("hostPath", "path"), ("secret", "secretName"), ("configMap", "name")):
+        if kind in volume and not volume[kind].get(field):
+            problems.required(f"{path}.{kind}.{field}")
+    place = (volume.get("hostPath") or {}).get("path", "")
+    if ".." in place.split("/"):
+        problems.invalid(f"{path}.hostPath.path", place, "must not contain '..'")
     if "persistentVolumeClaim" in volume:
         claim = volume["persistentVolumeClaim"].get("claimName", "")
         problems.text("subdomain", f"{path}.persistentVolumeClaim.claimName", claim)
