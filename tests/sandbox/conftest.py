@@ -41,7 +41,9 @@ class Sandbox:
             command, env=self.environment, capture_output=True, text=True, timeout=120, check=False
         )
 
-    def kubectl(self, *words: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def kubectl(
+        self, *words: str, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """The machine's kubectl; a failure shows what it said."""
         done = subprocess.run(
             ["kubectl", "--kubeconfig", str(self.kubeconfig), *words],
