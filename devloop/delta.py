@@ -14,38 +14,24 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from devloop.buildplan import Copy, Plan, Run, Step, Workdir
+from devloop.buildplan import Plan
 from devloop.context import read_file, read_link
+from devloop.effects import Effects, Parent
 from devloop.ignore import IgnoreRules
-from devloop.inputs import pattern_of
-from devloop.landing import Landing, NotProvenError, Place, landings, octal, owner_of, places
+from devloop.landing import NotProvenError
 from devloop.layers import WHITEOUT, Layer, Layers, Node
 from devloop.model import Archive, BuildSpec, FileEntry, Inputs, Service
+from devloop.obstacle import check_path, check_plan
 
-MOST_LAYERS = 100
+__all__ = ["Delta", "NotProven", "Parent", "delta", "obstacle", "recipe"]
+
 _UNPROVEN_XATTRS = ("security.selinux",)  # set by the system, not by the user
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """An image that deltas can stand on, and all that a delta must know of it.
-
-    `recipe`: what it was built from beside the files, see `recipe`. `config`: its config JSON. `layers`:
-    one for each diff_id, lowest first. `full`: how many of them the last full build gave; those above are
-    deltas.
-    """
-
-    recipe: str
-    config: bytes
-    diff_ids: tuple[str, ...]
-    layers: Layers
-    full: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +94,9 @@ def delta(
     try:
         if not parent.recipe == recipe(service.build, before, salt) == recipe(service.build, after, salt):
             raise NotProvenError("RecipeChanged", "more changed than files of the context")
-        work = _Work(parent, before, after, plan, rules)
-        nodes, deleted = work.effects()
-        return _make(service.build.context, parent, after, work, nodes, deleted, labels, check)
+        effects = Effects(parent, before, after, plan, rules)
+        nodes, deleted = effects.all()
+        return _make(service.build.context, parent, after, effects, nodes, deleted, labels, check)
     except NotProvenError as doubt:
         return NotProven(doubt.reason, doubt.message, doubt.line, doubt.advice)
 
@@ -119,286 +105,11 @@ def obstacle(plan: Plan, path: str) -> NotProven | None:
     """What in the Dockerfile keeps an edit of this context path from being a delta; None if nothing does
     as far as the Dockerfile alone can tell. For `devloop explain`."""
     try:
-        _check_plan(plan)
-        _check_path(plan, path)
+        check_plan(plan)
+        check_path(plan, path)
     except NotProvenError as doubt:
         return NotProven(doubt.reason, doubt.message, doubt.line, doubt.advice)
     return None
-
-
-# --- what the Dockerfile says --------------------------------------------------------------------
-
-
-def _check_plan(plan: Plan) -> None:
-    if plan.whole:
-        raise NotProvenError("Unresolvable", plan.whole)
-
-
-def _check_path(plan: Plan, path: str) -> None:
-    chain = [stage.stage.index for stage in plan.chain()]
-    for index, stage in plan.stages.items():
-        for number, step in enumerate(stage.steps):
-            if not _reads(step, path):
-                continue
-            line = step.instruction.line
-            if isinstance(step, Run):
-                raise NotProvenError("Mounted", "the RUN mounts it", line)
-            if index not in chain:
-                raise NotProvenError(
-                    "OtherStage",
-                    f"stage {stage.stage.name or index} reads it, and the image is made from what comes out",
-                    line,
-                    "a delta needs the file to be copied into the last stage",
-                )
-            assert isinstance(step, Copy)
-            _check_copy(step)
-            later = [*stage.steps[number + 1 :]]
-            for above in chain[chain.index(index) + 1 :]:
-                later += plan.stages[above].steps
-            for following in later:
-                if isinstance(following, Run):
-                    raise NotProvenError(
-                        "RunAfter",
-                        f"this RUN comes after the COPY in line {line} and may depend on it",
-                        following.instruction.line,
-                        f"move the COPY below it, or copy only what the RUN needs before it (line {line})",
-                    )
-            _check_taken_from(plan, chain[chain.index(index) :], line)
-
-
-def _check_copy(copy: Copy) -> None:
-    line = copy.instruction.line
-    for flag, used in (("link", copy.link), ("parents", copy.parents), ("exclude", bool(copy.excludes))):
-        if used:
-            raise NotProvenError("Flag", f"COPY --{flag} is not modelled", line, f"do without --{flag}")
-    if copy.owner is None or copy.mode is None:
-        raise NotProvenError("Unresolvable", "a variable here is known only to the build", line)
-    if copy.mode and octal(copy.mode) is None:
-        raise NotProvenError("Flag", f"--chmod={copy.mode} is not modelled", line, "write the mode in octal")
-
-
-def _check_taken_from(plan: Plan, stages: Iterable[int], line: int) -> None:
-    """Does anything take files out of a stage that holds the path?"""
-    holding = set(stages)
-    for stage in plan.stages.values():
-        if stage.base_stage in holding:
-            holding.add(stage.stage.index)
-    for stage in plan.stages.values():
-        for step in stage.steps:
-            sources = [step.source] if isinstance(step, Copy) else []
-            sources += [mount.source for mount in step.mounts] if isinstance(step, Run) else []
-            if any(source.stage in holding for source in sources):
-                raise NotProvenError(
-                    "TakenFrom",
-                    f"it takes files from the stage that line {line} copies into",
-                    step.instruction.line,
-                )
-
-
-def _reads(step: Step, path: str) -> bool:
-    if isinstance(step, Copy) and step.source.is_context:
-        return step.sources is None or any(_covers(source, path) for source in step.sources)
-    if isinstance(step, Run):
-        return any(
-            mount.source.is_context and mount.type == "bind" and _covers(mount.path or "", path)
-            for mount in step.mounts
-        )
-    return False
-
-
-def _covers(source: str, path: str) -> bool:
-    return pattern_of(source.strip("/")).fits(tuple(path.split("/")))
-
-
-# --- what changes in the image -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Who writes a path of the image: the last COPY that has a file for it."""
-
-    landing: Landing
-    entry: FileEntry
-
-
-class _Work:
-    """From two states of the context to what has to change in the image."""
-
-    def __init__(self, parent: Parent, before: Inputs, after: Inputs, plan: Plan, rules: IgnoreRules) -> None:
-        _check_plan(plan)
-        if len(parent.diff_ids) >= MOST_LAYERS:
-            raise NotProvenError("TooManyLayers", f"{len(parent.diff_ids)} layers")
-        self.layers, self._full, self._plan, self._rules = parent.layers, parent.full, plan, rules
-        history = json.loads(parent.config).get("history") or []
-        self._places = places(plan, parent.full, history)
-        self.before, self.after = before.files, after.files
-        self.changed = [
-            path
-            for path in self.before.keys() | self.after.keys()
-            if _differs(self.before.get(path), self.after.get(path))
-        ]
-        self._landed = {id(files): self._land(files) for files in (self.before, self.after)}
-        self._owners: dict[Landing, tuple[int, int]] = {}
-
-    def effects(self) -> tuple[dict[str, tuple[Node, FileEntry]], set[str]]:
-        """Image path -> what has to lie there and its source; and the paths that have to go."""
-        targets: set[str] = set()
-        for path in sorted(self.changed):
-            targets |= self._targets(path)
-        nodes: dict[str, tuple[Node, FileEntry]] = {}
-        deleted: set[str] = set()
-        for target in sorted(targets):
-            was, now = self._writer(self.before, target), self._writer(self.after, target)
-            if was is not None:
-                self._check_model(was, target)
-            if was is not None and now is not None and was == now:
-                continue  # another COPY covers what changed
-            if now is not None:
-                self._check_collision(was, now, target)
-                nodes[target] = self._node(now), now.entry
-            elif was is not None:
-                self._check_uncovers_nothing(was, target)
-                deleted.add(target)
-            self._check_written_again(was, now, target)
-        self._check_destinations(nodes, deleted)
-        return nodes, deleted
-
-    def _land(self, files: Mapping[str, FileEntry]) -> tuple[Landing, ...]:
-        return landings(self._places, files, self.layers)
-
-    def _targets(self, path: str) -> set[str]:
-        """The image paths that hang on one changed path."""
-        if self._rules.disputed(path):
-            raise NotProvenError(
-                "IgnoreRulesDiffer", f"versions of Docker differ on whether {path} is ignored"
-            )
-        if any(part.startswith(WHITEOUT) for part in path.split("/")):
-            raise NotProvenError("WhiteoutName", f"{path} is called like a whiteout")
-        _check_path(self._plan, path)
-        every = {*self._landed[id(self.before)], *self._landed[id(self.after)]}
-        covering = [landing for landing in every if path == landing.source or landing.lands(path) is not None]
-        if not covering:
-            raise NotProvenError("Unplaced", f"nothing shows where {path} lies in the image")
-        for landing in covering:
-            if landing.copy.add and not landing.is_dir:
-                raise NotProvenError(
-                    "Add", "ADD may unpack the file", landing.copy.instruction.line, "use COPY instead"
-                )
-            if landing.is_dir and path == landing.source and self._kinds(path) != ("dir", "dir"):
-                raise NotProvenError("SourceReplaced", f"{path} is the source of a COPY itself")
-        return {target for landing in covering if (target := landing.lands(path)) is not None}
-
-    def _kinds(self, path: str) -> tuple[str, str]:
-        was, now = self.before.get(path), self.after.get(path)
-        return was.kind if was else "", now.kind if now else ""
-
-    def _writer(self, files: Mapping[str, FileEntry], target: str) -> _Source | None:
-        for landing in reversed(self._landed[id(files)]):
-            source = landing.comes_from(target)
-            entry = files.get(source) if source else None
-            if entry is not None:
-                return _Source(landing, entry)
-        return None
-
-    def _node(self, source: _Source) -> Node:
-        entry, landing = source.entry, source.landing
-        if landing not in self._owners:
-            self._owners[landing] = owner_of(landing, self.before, self.layers)
-        uid, gid = self._owners[landing]
-        forced = octal(landing.copy.mode or "") if entry.kind != "link" else None
-        size = entry.size if entry.kind == "file" else 0
-        mtime = entry.mtime_ns // 1_000_000_000
-        return Node(entry.kind, entry.mode if forced is None else forced, uid, gid, mtime, size)
-
-    # --- doubts
-
-    def _check_model(self, was: _Source, target: str) -> None:
-        """The file must lie in the parent as the model thinks that it does."""
-        actual, model = self.layers.find(target), self._node(was)
-        if actual is not None and actual.kind == "hard":
-            raise NotProvenError("HardLink", f"{target} is a hard link in the image")
-        if actual is None or (
-            (actual.kind, actual.uid, actual.gid, actual.size)
-            != (model.kind, model.uid, model.gid, model.size)
-            or (actual.mode != model.mode and model.kind != "link")
-        ):
-            raise NotProvenError("ModelDiffers", f"/{target} lies otherwise in the image than it should")
-
-    def _other_layers(self, target: str) -> list[int]:
-        """The layers of the full build that the context's COPYs to this path did not make."""
-        mine = {
-            landing.layer
-            for files in (self.before, self.after)
-            for landing in self._landed[id(files)]
-            if landing.comes_from(target) is not None
-        }
-        return [number for number in range(self._full) if number not in mine]
-
-    def _check_uncovers_nothing(self, was: _Source, target: str) -> None:
-        others = self._other_layers(target)
-        if self.layers.holders(target, others, below=was.entry.kind == "dir"):
-            raise NotProvenError("Uncovers", f"deleting /{target} uncovers one of a layer below")
-
-    def _check_collision(self, was: _Source | None, now: _Source, target: str) -> None:
-        """A full build fails, or merges, where a directory meets something else."""
-        beneath = self.layers.find(target) if was is None else None
-        if beneath is not None and (beneath.kind == "dir") != (now.entry.kind == "dir"):
-            raise NotProvenError("Collides", f"/{target} is a {beneath.kind} in the image")
-        turned = was is not None and (was.entry.kind == "dir") != (now.entry.kind == "dir")
-        if turned and self.layers.holders(target, self._other_layers(target), below=True):
-            raise NotProvenError("Collides", f"/{target} is in another layer too")
-        for landing in self._landed[id(self.after)]:
-            source = landing.comes_from(target)
-            entry = self.after.get(source) if source else None
-            if entry is not None and (entry.kind == "dir") != (now.entry.kind == "dir"):
-                raise NotProvenError("Collides", f"two COPYs make something else of /{target}")
-
-    def _check_written_again(self, was: _Source | None, now: _Source | None, target: str) -> None:
-        """A later layer that the context's files did not make must not hold the path."""
-        writer = min(source.landing.layer for source in (was, now) if source is not None)
-        for place in self._places:
-            if place.layer is None or place.layer <= writer or _copies_context(place.step):
-                continue
-            layer = self.layers.stack[place.layer]
-            if target in layer.nodes or layer.hides(target):
-                line = place.step.instruction.line
-                raise NotProvenError("WrittenAgain", f"it writes to /{target} too", line)
-
-    def _check_destinations(self, nodes: Mapping[str, tuple[Node, FileEntry]], deleted: set[str]) -> None:
-        """Where a COPY or a WORKDIR goes must not hang on what comes, goes or turns into something else."""
-        unsteady = set(deleted)
-        for target, (node, _) in nodes.items():
-            was = self.layers.find(target)
-            if node.kind == "link" or (was is not None and was.kind != node.kind):
-                unsteady.add(target)
-        for place in self._places:
-            for destination in _destinations(place, self.layers):
-                if any(f"{destination}/".startswith(f"{target}/") for target in unsteady):
-                    line = place.step.instruction.line
-                    raise NotProvenError("DestinationMoved", f"/{destination} is no longer what it was", line)
-
-
-def _differs(was: FileEntry | None, now: FileEntry | None) -> bool:
-    if was is now:
-        return False
-    if was is None or now is None:
-        return True
-    return (was.kind, was.mode, was.digest) != (now.kind, now.mode, now.digest)
-
-
-def _copies_context(step: Step) -> bool:
-    return isinstance(step, Copy) and step.source.is_context
-
-
-def _destinations(place: Place, layers: Layers) -> Iterator[str]:
-    """The paths, without leading slash, that a step goes through: as written, and with links followed."""
-    step = place.step
-    path = step.destination if isinstance(step, Copy) else step.path if isinstance(step, Workdir) else None
-    if path and place.layer is not None:
-        yield path.strip("/")
-        resolved = layers.resolve(path, place.layer)
-        if resolved:
-            yield resolved
 
 
 # --- the image -----------------------------------------------------------------------------------
@@ -408,7 +119,7 @@ def _make(
     context: Path,
     parent: Parent,
     after: Inputs,
-    work: _Work,
+    effects: Effects,
     nodes: dict[str, tuple[Node, FileEntry]],
     deleted: set[str],
     labels: Mapping[str, str],
@@ -425,7 +136,7 @@ def _make(
     for path in sorted(nodes.keys() | gone):
         for above in reversed(list(_above(path))):
             if above not in nodes and above not in written:
-                written[above] = _directory(above, work, parent.layers)
+                written[above] = _directory(above, effects, parent.layers)
     out = io.BytesIO()
     whiteouts = {_whiteout(path) for path in gone}
     for path in sorted(nodes.keys() | written.keys() | whiteouts, key=lambda p: p.split("/")):
@@ -440,7 +151,7 @@ def _make(
     out.write(bytes(2 * tarfile.BLOCKSIZE))
     layer = out.getvalue()
     diff_ids = (*parent.diff_ids, f"sha256:{hashlib.sha256(layer).hexdigest()}")
-    newest = max((after.files[path].mtime_ns for path in work.changed if path in after.files), default=0)
+    newest = max((after.files[path].mtime_ns for path in effects.changed if path in after.files), default=0)
     config = _config(parent.config, diff_ids, labels, newest, len(nodes), len(gone))
     index = Layer(written, frozenset(gone))
     stack = Layers((*parent.layers.stack, index))
@@ -458,12 +169,12 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _directory(path: str, work: _Work, layers: Layers) -> Node:
+def _directory(path: str, effects: Effects, layers: Layers) -> Node:
     """A directory that is there already, exactly as it is; one that was copied has its source's time."""
     node = layers.find(path)
     if node is None or node.kind != "dir":
         raise NotProvenError("NoDirectory", f"/{path} is no directory in the image")
-    source = work._writer(work.after, path)
+    source = effects.writer(effects.after, path)
     return node if source is None else replace(node, mtime=source.entry.mtime_ns // 1_000_000_000)
 
 
