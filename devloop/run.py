@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskStatus
 
 from devloop import __version__, beside, engine
 from devloop import config as configs
@@ -23,7 +24,7 @@ from devloop.interests import CONFIG, MANIFESTS, service_interest
 from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Override, ProjectFiles
-from devloop.sinks.concealing import Conceal, concealer, known_values
+from devloop.sinks.concealing import Conceal, Concealer, concealer, known_values
 from devloop.status import Standing, standings
 from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
@@ -143,7 +144,7 @@ def watch(
                     for companion in (web.run, *redraw):
                         group.start_soon(companion)
                     group.start_soon(_tidy_up, session)
-                    group.start_soon(_watch_files, session, crew, names, override)
+                    await group.start(_watch_files, session, crew, names, override, conceal)
                     await crew.run(session.services)
 
         anyio.run(engine.until_interrupted, work)
@@ -175,24 +176,38 @@ async def _pod_logs(session: Session, worker: Worker) -> None:
     await follow_logs(worker.service.name, await worker.feeds(), session.cluster, session.world.emit)
 
 
-async def _watch_files(session: Session, crew: Crew, names: Sequence[str], override: Override) -> None:
-    """File events to the inboxes of the services they concern; config.yaml and manifests to their own."""
+async def _watch_files(
+    session: Session,
+    crew: Crew,
+    names: Sequence[str],
+    override: Override,
+    conceal: Concealer,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """File events to the inboxes of the services they concern; config.yaml and manifests to their own.
+
+    Started once every change from now on will be seen.
+    """
     world, trees = session.world, session.fingerprinter
     watcher: Watcher
 
     def employ(config: Config) -> Sequence[str]:
+        conceal.learn(known_values(chosen(config, names), os.environ))
         touched = crew.employ(chosen(config, names))
-        group.start_soon(rearm)
+        group.start_soon(rearm, touched)
         return touched
 
-    async def rearm() -> None:
+    async def rearm(touched: Sequence[str]) -> None:
+        """Watch for the new services too; what was saved before that is looked for."""
         await watcher.reconfigure(interests())
+        for name in touched:
+            crew.deliver(name, engine.start_of(world.clock))
 
     def interests() -> list[Interest]:
         services = chosen(files.config, names)
-        return [
-            service_interest(service, partial(trees.concerns, service)) for service in services
-        ] + files.interests()
+        wanted = [service_interest(service, partial(trees.concerns, service)) for service in services]
+        return [*wanted, *files.interests()]
 
     def deliver(name: str, change: Change) -> None:
         if name in (CONFIG, MANIFESTS):
@@ -202,16 +217,17 @@ async def _watch_files(session: Session, crew: Crew, names: Sequence[str], overr
 
     async with anyio.create_task_group() as group:
         files = ProjectFiles(session.config, override, session.manifests, employ, world.emit)
-        group.start_soon(files.run)
         watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit)
-        await watcher.run(deliver)
+        await group.start(watcher.run, deliver)
+        task_status.started()
+        await files.run()
 
 
 def _names(config: Config, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(service.name for service in chosen(config, names))
 
 
-def _conceal(config: Config, names: Sequence[str]) -> Conceal:
+def _conceal(config: Config, names: Sequence[str]) -> Concealer:
     return concealer(known_values(chosen(config, names), os.environ))
 
 

@@ -41,8 +41,14 @@ class Concealer:
     """Puts [NAME] in the place of every known value, longest first, or *** where it has no name."""
 
     def __init__(self, values: Mapping[str, str] | Iterable[str] = ()) -> None:
+        self._known: dict[str, str] = {}
+        self._pattern: re.Pattern[str] | None = None
+        self.learn(values)
+
+    def learn(self, values: Mapping[str, str] | Iterable[str]) -> None:
+        """Conceal these too, from now on: a config.yaml that changed brings new ones."""
         named = values if isinstance(values, Mapping) else dict.fromkeys(values, "")
-        self._known = {value: f"[{name}]" if name else MASK for value, name in named.items() if value}
+        self._known.update({value: f"[{name}]" if name else MASK for value, name in named.items() if value})
         longest_first = sorted(self._known, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 

@@ -51,3 +51,9 @@ def test_without_secrets_nothing_changes() -> None:
 
 def test_a_named_value_is_replaced_by_its_name() -> None:
     assert concealer({"hunter22": "TOKEN"})("using hunter22") == "using [TOKEN]"
+
+
+def test_s30_values_learned_later_are_masked_too() -> None:
+    conceal = concealer(["first-value"])
+    conceal.learn({"second-value": "TOKEN"})
+    assert conceal("first-value second-value") == "*** [TOKEN]"
