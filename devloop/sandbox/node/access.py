@@ -84,9 +84,7 @@ class Access:
         limit_bytes: int | None,
     ) -> AsyncIterator[bytes]:
         """What the container wrote, both streams in order; ApiError 400 if there is none (yet)."""
-        found = await self._attempts(pod, container)
-        if previous or (found and found[-1]["State"] == "created" and len(found) > 1):
-            found = found[:-1]
+        found = _chosen(await self._attempts(pod, container), _state(pod, container), previous)
         if not found:
             raise _no_logs(pod, container, previous)
         params = {"stdout": "1", "stderr": "1"}
@@ -109,6 +107,8 @@ class Access:
                     if left is not None and (left := left - len(data)) <= 0:
                         return
         except EngineError as error:
+            if error.status == 404:  # listed, but not quite there yet, or any more
+                raise _no_logs(pod, container, previous) from error
             raise ApiError(500, "InternalError", f"logs of {container}: {error}") from error
 
     async def exec(
@@ -176,12 +176,24 @@ async def _payload(reader: object) -> AsyncIterator[bytes]:
         yield data
 
 
+def _chosen(attempts: list[Obj], state: Obj, previous: bool) -> list[Obj]:
+    """The attempts up to the one whose log is asked for; in a back-off the newest is the one before."""
+    newest = attempts[-1]["State"] if attempts else ""
+    if previous:
+        return attempts if "waiting" in state and newest == "exited" else attempts[:-1]
+    return attempts[:-1] if newest == "created" and len(attempts) > 1 else attempts
+
+
+def _state(pod: Obj, container: str) -> Obj:
+    """The container's state as the API has it."""
+    status = pod.get("status", {})
+    everything = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    return next((entry["state"] for entry in everything if entry["name"] == container), {})
+
+
 def _no_logs(pod: Obj, container: str, previous: bool) -> ApiError:
     name = pod["metadata"]["name"]
     if previous:
         return errors.bad_request(f'previous terminated container "{container}" in pod "{name}" not found')
-    status = pod.get("status", {})
-    everything = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
-    state: Obj = next((entry["state"] for entry in everything if entry["name"] == container), {})
-    reason = state.get("waiting", {}).get("reason", "ContainerCreating")
+    reason = _state(pod, container).get("waiting", {}).get("reason", "ContainerCreating")
     return errors.bad_request(f'container "{container}" in pod "{name}" is waiting to start: {reason}')
