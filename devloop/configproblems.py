@@ -20,11 +20,13 @@ from devloop.configshape import (
     GcConfig,
     MetricsConfig,
     SecretConfig,
-    Section,
     ServiceConfig,
 )
+from devloop.configsection import Section
 from devloop.errors import ConfigError
 from devloop.model import Service, Target
+from devloop.release import Release
+from devloop.releaseshape import NamespaceConfig, ReleaseConfig, ValuesConfig
 from devloop.yamlfile import Document, Location, Problem
 
 SECTIONS: dict[Location, type[Section]] = {
@@ -35,6 +37,9 @@ SECTIONS: dict[Location, type[Section]] = {
     ("services", "*", "build", "secrets", "*"): SecretConfig,
     ("services", "*", "deploy"): DeployConfig,
     ("services", "*", "deploy", "*"): DeployConfig,
+    ("releases", "*"): ReleaseConfig,
+    ("releases", "*", "create_namespace"): NamespaceConfig,
+    ("releases", "*", "values", "*"): ValuesConfig,
     ("metrics",): MetricsConfig,
     ("gc",): GcConfig,
 }
@@ -87,7 +92,8 @@ def _text(location: Location, details: ErrorDetails) -> str:
         return f"this devloop reads version 1, not {details['input']!r}; write version: 1"
     if kind == "value_error":
         return str(context["error"])
-    shown = "" if "args" in location or "secrets" in location else f", not {_short(details['input'])}"
+    private = {"args", "secrets", "set", "set_env"}
+    shown = "" if private.intersection(location) else f", not {_short(details['input'])}"
     wanted = {
         "literal_error": f"one of {str(context.get('expected', '')).replace(chr(39), '')}",
         "string_type": "text; write it in quotes",
@@ -120,7 +126,7 @@ def _pattern_text(pattern: str) -> str:
 def _unknown_key(location: Location) -> str:
     *parent, key = location
     place = tuple(
-        "*" if isinstance(part, int) or (number == 1 and parent[0] == "services") else part
+        "*" if isinstance(part, int) or (number == 1 and parent[0] in ("services", "releases")) else part
         for number, part in enumerate(parent)
     )
     here = _keys(SECTIONS[place]) if place in SECTIONS else []
@@ -150,7 +156,26 @@ def tree_problems(document: Document, config: Config) -> list[Problem]:
         path = absolute(config.root, pattern)
         if not re.search(r"[*?\[]", pattern) and not path.is_file():
             found.append((("manifests", number), f"{path} is no file"))
+    for release in config.releases():
+        found.extend(_release_problems(config, release))
     return [Problem(document.position(at), yamlfile.dotted(at), text) for at, text in found]
+
+
+def _release_problems(config: Config, release: Release) -> list[tuple[Location, str]]:
+    at: Location = ("releases", release.name)
+    found: list[tuple[Location, str]] = []
+    if not (release.chart / "Chart.yaml").is_file():
+        text = f"{release.chart} is no chart: it has no Chart.yaml; write a folder relative to {config.root}"
+        found.append(((*at, "chart"), text))
+    for number, file in enumerate(release.values):
+        if not file.optional and not file.path.is_file():
+            text = f"{file.path} is no file; write {{file: PATH, optional: true}} for one that may be absent"
+            found.append(((*at, "values", number), text))
+    for service in release.images:
+        if service not in config.by_name:
+            text = f"no service {service}; there are: {', '.join(config.by_name)}"
+            found.append(((*at, "images", service), text))
+    return found
 
 
 def _build_problems(config: Config, service: Service) -> list[tuple[Location, str]]:

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     field_validator,
@@ -17,7 +15,10 @@ from pydantic import (
 )
 
 from devloop.configpaths import absolute, dockerfile_path, matching
+from devloop.configsection import Section
 from devloop.model import BuildSpec, Secret, Service, Target
+from devloop.release import Release
+from devloop.releaseshape import RELEASE, ReleaseConfig
 
 LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 OBJECT = r"^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$"
@@ -29,10 +30,6 @@ IMAGE = re.compile(
 LISTEN = re.compile(r"^(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(?P<port>\d{1,5})$")
 
 Load = Literal["auto", "shared", "docker-env", "image-load", "kind", "k3d", "containerd", "registry"]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class ClusterConfig(Section):
@@ -218,6 +215,9 @@ class Config(Section):
         default_factory=list,
         description="Plain YAML files (globs), applied with the live tags put in, again when they change.",
     )
+    releases_by_name: dict[str, ReleaseConfig] = Field(
+        default_factory=dict, alias="releases", description="Helm releases, by name (docs/releases.md)."
+    )
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     gc: GcConfig = Field(default_factory=GcConfig)
     _path: Path = PrivateAttr(default=Path("config.yaml"))
@@ -230,6 +230,14 @@ class Config(Section):
                 raise ValueError(
                     f'"{name}" is no service name; use letters, digits, "-", "_" and ".", at most 63'
                 )
+        return value
+
+    @field_validator("releases_by_name", mode="before")
+    @classmethod
+    def _release_names(cls, value: object) -> object:
+        for name in value if isinstance(value, dict) else ():
+            if not RELEASE.match(str(name)):
+                raise ValueError(f'"{name}" is no release name; use a-z, 0-9, "-" and ".", at most 53')
         return value
 
     def came_from(self, path: Path) -> Config:
@@ -257,6 +265,13 @@ class Config(Section):
         for pattern in self.manifests:
             found.update(dict.fromkeys(sorted(matching(self.root, pattern))))
         return tuple(found)
+
+    def releases(self) -> tuple[Release, ...]:
+        """The Helm releases with absolute paths, in the file's order."""
+        return tuple(
+            section.release(name, self.root, self.cluster.namespace)
+            for name, section in self.releases_by_name.items()
+        )
 
     def _service(self, name: str, section: ServiceConfig) -> Service:
         build = section.build
