@@ -26,7 +26,7 @@ def project(sandbox: Sandbox, tmp_path: Path) -> Iterator[Project]:
     """The sample in a namespace of its own."""
     made = new_project(sandbox, tmp_path / "todo")
     yield made
-    sandbox.kubectl("delete", "namespace", made.namespace, "--wait=false", check=False)
+    made.remove()
 
 
 def new_project(sandbox: Sandbox, root: Path) -> Project:

@@ -22,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "examples" / "todo"
-BASE = os.environ.get("DEVLOOP_TEST_BASE", "devloop-base:bookworm")
+BASE = os.environ.get("DEVLOOP_TEST_BASE", "devloop-base:bookworm-1")
 DEVLOOP = (sys.executable, "-m", "devloop.cli")
 PATIENCE = 60.0  # seconds that a condition may take before the test says what it saw instead
 
@@ -52,10 +52,11 @@ class Sandbox:
     name: str
     state: Path
     options: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)  # DOCKER_HOST for an engine of the test's own
 
     @property
     def environ(self) -> dict[str, str]:
-        return {**os.environ, "XDG_STATE_HOME": str(self.state), "NO_COLOR": "1"}
+        return {**os.environ, "XDG_STATE_HOME": str(self.state), "NO_COLOR": "1", **self.variables}
 
     @property
     def kubeconfig(self) -> Path:
@@ -76,6 +77,15 @@ class Sandbox:
         pid = int(json.loads(self._run("status", "--json"))["pid"])
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def docker(self, *words: str, check: bool = True) -> str:
+        """The docker command on the sandbox's engine."""
+        done = subprocess.run(
+            ("docker", *words), capture_output=True, text=True, check=False, timeout=60, env=self.environ
+        )
+        if check and done.returncode:
+            raise AssertionError(f"docker {' '.join(words)}: {done.stderr}")
+        return done.stdout
 
     def kubectl(self, *words: str, check: bool = True) -> str:
         done = subprocess.run(
@@ -187,6 +197,14 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
         finally:
             watch.stop()
 
+    def remove(self) -> None:
+        """The namespace and the images that were built for it."""
+        self.sandbox.kubectl("delete", "namespace", self.namespace, "--timeout=60s", check=False)
+        references = [f"--filter=reference=todo-{name}-{self.namespace}" for name in ("backend", "frontend")]
+        images = self.sandbox.docker("images", "-q", *references, check=False).split()
+        if images:
+            self.sandbox.docker("rmi", "-f", *dict.fromkeys(images), check=False)
+
     def http(self, path: str) -> str | None:
         """The body that the frontend's NodePort answers, None while it does not."""
         try:
@@ -201,6 +219,29 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
             return str(json.loads(body)["greeting"]) if body else None
         except (json.JSONDecodeError, KeyError):
             return None
+
+    def served_greeting_inside(self, deployment: str) -> str | None:
+        """What the only ready pod of the Deployment answers; None while there is none, or several."""
+        label = deployment.removeprefix("todo-")
+        pods = json.loads(
+            self.sandbox.kubectl(
+                "get", "pods", "-n", self.namespace, "-l", f"app.kubernetes.io/name={label}", "-o", "json"
+            )
+        )["items"]
+        ready = [pod for pod in pods if _serves(pod)]
+        if len(ready) != 1:
+            return None
+        try:
+            url = f"http://{ready[0]['status']['podIP']}:8001/api/version"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return str(json.loads(answer.read())["greeting"])
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return None
+
+
+def _serves(pod: dict[str, Any]) -> bool:
+    conditions = {c["type"]: c["status"] for c in pod["status"].get("conditions", [])}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
 
 @dataclass
@@ -229,6 +270,11 @@ class Watch:
 
     def trips(self, service: str) -> list[dict[str, Any]]:
         return list(self.status().get("services", {}).get(service, {}).get("trips", []))
+
+    def live(self, *services: str) -> bool:
+        """Whether devloop says that each of these runs the tree."""
+        cards = self.status().get("services", {})
+        return all(cards.get(name, {}).get("state") == "live" for name in services or ("backend", "frontend"))
 
     def wait(self, what: str, look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         """As `until`, and says what was printed where it fails or where devloop ended."""

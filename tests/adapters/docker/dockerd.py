@@ -24,19 +24,19 @@ READY_SECONDS = 30
 class Dockerd:
     """One dockerd with its data below `folder`. `port` changes with each start, as Minikube's does."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, gateway: str = "10.213.77.1/24") -> None:
+        self.folder, self.gateway = folder, gateway
         self.port = 0
         self.certs = folder / "certs"
         self.socket = folder / "docker.sock"
         # A bridge of its own: `--bridge none` would delete docker0, which is the other engine's.
-        self.bridge = f"dlt{os.getpid()}"
+        self.bridge = f"dlt{os.getpid()}-{gateway.split('.')[2]}"
         self._process: subprocess.Popen[bytes] | None = None
         certificates(self.certs)
 
     def __enter__(self) -> Dockerd:
         subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
-        subprocess.run(["ip", "addr", "add", "10.213.77.1/24", "dev", self.bridge], check=True)
+        subprocess.run(["ip", "addr", "add", self.gateway, "dev", self.bridge], check=True)
         self.start()
         return self
 
