@@ -64,13 +64,18 @@ class Topology:
     def chart(self, release: str) -> Path:
         return self.folder / str(self.releases[release]["chart"])
 
-    def build(self, service: str, tag: str, context: Path | None = None, **args: str) -> str:
-        """`docker build` with BuildKit and the local bases; the tag. `context` is a copy of the folder."""
+    def dockerfile(self, service: str, folder: Path | None = None) -> Path:
+        """A bare name lies in the context, a path beside config.yaml."""
         spec = self.services[service]["build"]
-        folder = context or self.folder
-        where = folder / spec["context"]
         named = spec.get("dockerfile", "Dockerfile")
-        dockerfile = folder / named if "/" in named else where / named
+        place = folder or self.folder
+        return Path(place / named if "/" in named else place / spec["context"] / named)
+
+    def build(self, service: str, tag: str, folder: Path | None = None, **args: str) -> str:
+        """`docker build` with BuildKit and the local bases; the tag. `folder`: a copy of the deployment's."""
+        spec = self.services[service]["build"]
+        where = (folder or self.folder) / spec["context"]
+        dockerfile = self.dockerfile(service, folder)
         given = {**spec.get("args", {}), **{key: base(option) for key, option in self.bases[service].items()}}
         words = [
             word for key, value in {**given, **args}.items() for word in ("--build-arg", f"{key}={value}")
@@ -142,7 +147,7 @@ STAGES = _read(
     before=(
         ("create", "namespace", "todo-chatbot"),
         (
-            *("create", "secret", "generic", "todo-secrets", "-n", "todo-chatbot"),
+            *("create", "secret", "generic", "todo-secrets", "--type=Opaque", "-n", "todo-chatbot"),
             f"--from-literal=DATABASE_URL={POSTGRES}",
             f"--from-literal=BETTER_AUTH_SECRET={DUMMY_AUTH}",
             "--from-literal=OPENAI_API_KEY=sk-local-only",
@@ -157,7 +162,7 @@ TWO_CHARTS = _read(
     before=(
         ("create", "namespace", "todo-chatbot"),
         (
-            *("create", "secret", "generic", "todo-chatbot-secrets", "-n", "todo-chatbot"),
+            *("create", "secret", "generic", "todo-chatbot-secrets", "--type=Opaque", "-n", "todo-chatbot"),
             f"--from-literal=DATABASE_URL={POSTGRES}",
             f"--from-literal=BETTER_AUTH_SECRET={DUMMY_AUTH}",
             "--from-literal=COHERE_API_KEY=local-only",

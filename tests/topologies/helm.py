@@ -1,7 +1,9 @@
-"""Charts rendered, linted and installed by the Helm 4 library, each call in a process of its own."""
+"""Charts rendered, linted and installed by the Helm 4 library, in processes of its own."""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import subprocess
 import sys
@@ -11,27 +13,29 @@ from typing import Any
 
 import yaml
 
-# The library loads tens of megabytes and threads of its own: it ends with its process.
+# The library loads tens of megabytes and threads of its own: it ends with its process. One line asked, one answered.
 PROGRAM = """
 import json, sys
 import helm_python as helm
-asked = json.load(sys.stdin)
-try:
+
+def act(asked):
     if asked["action"] == "render":
         with helm.Chart.load(asked["chart"]) as chart:
             chart.validate_schema(asked["values"])
-            result = chart.render(asked["values"], **asked["options"])
-    elif asked["action"] == "lint":
-        result = helm.lint(asked["chart"], asked["values"], strict=True)
-    else:
-        with helm.Config(kubeconfig_path=asked["kubeconfig"], namespace=asked["namespace"]) as config:
-            if asked["action"] == "install":
-                result = config.install(asked["chart"], asked["name"], asked["values"], **asked["options"])
-            else:
-                result = config.uninstall(asked["name"], wait="watcher", timeout=60)
-except helm.HelmError as error:
-    result = {"error": f"{type(error).__name__}: {error}"}
-print(json.dumps(result))
+            return chart.render(asked["values"], **asked["options"])
+    if asked["action"] == "lint":
+        return helm.lint(asked["chart"], asked["values"], strict=True)
+    with helm.Config(kubeconfig_path=asked["kubeconfig"], namespace=asked["namespace"]) as config:
+        if asked["action"] == "install":
+            return config.install(asked["chart"], asked["name"], asked["values"], **asked["options"])
+        return config.uninstall(asked["name"], wait="watcher", timeout=60)
+
+for line in sys.stdin:
+    try:
+        result = act(json.loads(line))
+    except helm.HelmError as error:
+        result = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(result), flush=True)
 """
 Object = dict[str, Any]
 
@@ -113,17 +117,46 @@ def uninstall(kubeconfig: Path, *, name: str, namespace: str) -> None:
 
 
 def _call(action: str, chart: Path, values: Mapping[str, Any], **more: Any) -> Any:
-    asked = {"action": action, "chart": str(chart), "values": values, "options": {}, **more}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    asked = json.dumps({"action": action, "chart": str(chart), "values": values, "options": {}, **more})
+    if action in ("render", "lint"):
+        answer = _asked(asked)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            input=asked,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        answer = done.stdout.splitlines()[-1]
+    result = json.loads(answer)
     if isinstance(result, dict) and "error" in result:
         raise RefusedError(result["error"])
     return result
+
+
+def _asked(line: str) -> str:
+    worker = _worker()
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(line + "\n")
+    worker.stdin.flush()
+    answer = worker.stdout.readline()
+    assert answer, f"the library's process ended: {worker.poll()}"
+    return answer
+
+
+@functools.cache
+def _worker() -> subprocess.Popen[str]:
+    """For what needs no cluster: one process for the test run."""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    atexit.register(_end, worker)
+    return worker
+
+
+def _end(worker: subprocess.Popen[str]) -> None:
+    worker.communicate(timeout=10)
