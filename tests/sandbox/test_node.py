@@ -215,6 +215,26 @@ async def test_warm_holders_are_refilled_and_no_more_than_that(cluster: Parts) -
     cluster.store.delete("pods", "default", "taker", grace=0)
 
 
+async def test_pods_deleted_while_they_start_leave_no_container(cluster: Parts) -> None:
+    async def strangers() -> list[str]:
+        async with Engine(cluster.options.engine) as engine:
+            found = await engine.containers(f"{LABEL}={cluster.options.project}")
+        names = [entry["Names"][0] for entry in found]
+        return [name for name in names if "_fleeting-" in name]
+
+    for number in range(12):
+        name = f"fleeting-{number}"
+        cluster.create("pods", name, pod_spec())
+        await cluster.until(
+            lambda name=name: cluster.store.get("pods", "default", name)["spec"].get("nodeName")
+        )
+        for _ in range(number * 40):  # another point of its start each time
+            await asyncio.sleep(0)
+        cluster.store.delete("pods", "default", name, grace=0)
+    while await strangers():
+        pass
+
+
 async def test_killed_in_mid_rollout_it_ends_where_it_would_have(tmp_path: Path) -> None:
     """Issue B: the containers that run are taken over, not started again."""
     parts = Parts(tmp_path)

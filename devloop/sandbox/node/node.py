@@ -99,7 +99,10 @@ class Node(Access):
             "kubernetes.io/arch": arch,
             "node-role.kubernetes.io/control-plane": "",
         }
-        annotations = {"dev.devloop/engine": self._options.engine}
+        annotations = {
+            "dev.devloop/engine": self._options.engine,
+            "dev.devloop/notes": "Ingress objects are stored and not served: use a NodePort Service",
+        }
         status = {
             "capacity": capacity,
             "allocatable": capacity,

@@ -50,6 +50,8 @@ class Worker:
         self._hurry = asyncio.Event()  # the grace period may have been shortened
         self._runner = Runner(parts, self._volumes, self.publish)
         self._background: list[asyncio.Task[None]] = []
+        self._housing: asyncio.Task[None] | None = None
+        self._refused: EngineError | None = None
         self._restarts: dict[str, Backoff] = {}
         self._pulls: dict[str, Backoff] = {}
         self._stale: set[str] = set()
@@ -177,7 +179,11 @@ class Worker:
             await self._release()
             return None
         if self.holder is None:
-            self.holder = await self._parts.pool.take(self.pod)
+            self._refused = None
+            self._housing = self._tasks.create_task(self._house())
+            await asyncio.shield(self._housing)
+            if self._refused is not None:
+                raise self._refused
         try:
             self._volumes.mount(self.pod)
         except Problem as problem:
@@ -189,6 +195,13 @@ class Worker:
             record.ready = True
         delays = [await self._keep(record) for record in self.containers]
         return min((delay for delay in delays if delay is not None), default=None)
+
+    async def _house(self) -> None:
+        """Take a holder. It runs on when the loop is cancelled, so that no holder is lost."""
+        try:
+            self.holder = await self._parts.pool.take(self.pod)
+        except EngineError as error:
+            self._refused = error
 
     async def _refresh(self) -> None:
         """Look at what the engine said has changed."""
@@ -335,17 +348,23 @@ class Worker:
     async def _remove(self) -> None:
         """Take everything off the engine and the disk, and the object out of the API."""
         meta = self.pod["metadata"]
+        if self._housing is not None:
+            await asyncio.wait([self._housing])
         while True:
             try:
-                for entry in await self._parts.engine.containers(f"{POD_UID}={meta['uid']}"):
-                    await self._parts.engine.remove(entry["Id"])
+                await self._remove_containers()
                 await self._release()
+                await self._remove_containers()  # a start that was cut short may have come through late
                 break
             except EngineError:
                 await asyncio.sleep(ENGINE_AWAY)
         self._volumes.remove()
         with suppress(ApiError):
             self._parts.store.delete("pods", meta["namespace"], meta["name"], grace=0, uid=meta["uid"])
+
+    async def _remove_containers(self) -> None:
+        for entry in await self._parts.engine.containers(f"{POD_UID}={self.pod['metadata']['uid']}"):
+            await self._parts.engine.remove(entry["Id"])
 
     async def _release(self) -> None:
         if self.holder is not None:
