@@ -66,6 +66,18 @@ class ImageBuilt:
 
 
 @dataclass(frozen=True, slots=True)
+class DeltaFallback:
+    """A full build was made where a delta was not proven. `first`: nobody has been told this reason yet."""
+
+    service: str
+    reason: str  # one CamelCase word
+    message: str
+    line: int = 0  # of the Dockerfile, 0 = none in particular
+    advice: str = ""
+    first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ImageLoaded:
     service: str
     ref: str
@@ -168,6 +180,7 @@ Event = (
     | Output
     | Progress
     | ImageBuilt
+    | DeltaFallback
     | ImageLoaded
     | RolloutPhase
     | PodExited

@@ -143,6 +143,7 @@ def watch(
                 async with anyio.create_task_group() as group:
                     for companion in (web.run, *redraw):
                         group.start_soon(companion)
+                    group.start_soon(session.background)
                     group.start_soon(_tidy_up, session)
                     await group.start(_watch_files, session, crew, names, override, conceal)
                     await crew.run(session.services)
@@ -279,6 +280,26 @@ def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_
     stages = _stages(config)
     print(to_json(found, stages) if as_json else to_table(found, stages))
     return 0 if all(standing.well for standing in found.values()) else 1
+
+
+def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+    """Print what devloop needs and what was found; 3 if something is in the way."""
+    from devloop.doctor import Finding, examine
+
+    findings: list[Finding] = []
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            findings.extend(await examine(session))
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    marks = {"good": "ok  ", "note": "note", "bad": "BAD "}
+    for finding in findings:
+        print(f"{marks[finding.grade]}  {finding.what}: {finding.found}")
+        if finding.hint:
+            print(f"      -> {finding.hint}")
+    return 3 if any(finding.grade == "bad" for finding in findings) else 0
 
 
 def _stages(config: Config) -> dict[str, str]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import anyio
 
 from devloop import config as configs
 from devloop import salts
 from devloop.adapters.bases import EngineBases
 from devloop.adapters.builder import ImageBuilder
 from devloop.adapters.choice import RouteChoice
+from devloop.adapters.deltas import DeltaBuilder, DeltaLoader
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import Endpoint, current
 from devloop.adapters.engine import Engine
@@ -22,6 +26,7 @@ from devloop.adapters.kubernetes.kubeconfig import find_files
 from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.lock import Owner, hold, holder
 from devloop.adapters.nodes import platform_of
+from devloop.adapters.parents import ParentStore
 from devloop.adapters.source import FingerprintedTree
 from devloop.config import Config
 from devloop.errors import ConfigError
@@ -61,6 +66,16 @@ class Session:
     loader: ClusterLoader
     docker: Engine
     fan: Fan
+    companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
+
+    async def background(self) -> None:
+        """What makes the next trip shorter: parents of deltas learned, shells on nodes waiting.
+
+        Runs until cancelled; without it everything works, only slower.
+        """
+        async with anyio.create_task_group() as group:
+            for companion in self.companions:
+                group.start_soon(companion)
 
     async def collect_garbage(self, now: float) -> tuple[str, ...]:
         """Remove this project's old images from engine and nodes; what was removed (S25).
@@ -165,26 +180,47 @@ async def opened(
             f"{cluster.platform.server} {config.cluster.namespace}",
         )
         loader = ClusterLoader(docker, digests, cluster.nodes, route, emit)
+        full = ImageBuilder(
+            docker,
+            digests,
+            FingerprintedTree(fingerprinter),
+            configs.project_id(config.path),
+            emit,
+            environ,
+        )
+        builder = DeltaBuilder(
+            full,
+            docker,
+            fingerprinter,
+            ParentStore(state / "parents"),
+            lambda name: known_salts.get(name, ""),
+            emit,
+        )
+        thin = DeltaLoader(loader, builder)
         history = History(state / "lived.json")
         emit.sinks.append(history)
         world = World(
             fingerprinter,
-            ImageBuilder(
-                docker,
-                digests,
-                FingerprintedTree(fingerprinter),
-                configs.project_id(config.path),
-                emit,
-                environ,
-            ),
-            loader,
+            builder,
+            thin,
             cluster,
             manifests,
             emit,
             clock,
         )
         yield Session(
-            config, services, world, fingerprinter, cluster, manifests, owner, history, loader, docker, emit
+            config,
+            services,
+            world,
+            fingerprinter,
+            cluster,
+            manifests,
+            owner,
+            history,
+            loader,
+            docker,
+            emit,
+            (full.prepare, thin.run, route.keep_warm),
         )
 
 

@@ -60,6 +60,7 @@ class ImageBuilder:
         self._looked = False
         self._looking = anyio.Lock()
         self._warned: set[str] = set()
+        self._moved: set[str] = set()  # services whose files changed while docker read them
 
     async def prepare(self) -> None:
         """Find the docker command now, so that no build has to wait for it."""
@@ -68,8 +69,10 @@ class ImageBuilder:
                 self._command = await find_command(self._environment)
                 self._looked = True
 
-    async def build(self, service: Service, fingerprint: Fingerprint, parent: Image | None) -> Image:
-        """The image of this fingerprint under its tag, built in full.
+    async def build(
+        self, service: Service, fingerprint: Fingerprint, parent: Image | None, *, suffix: str = ""
+    ) -> Image:
+        """The image of this fingerprint under its tag and `suffix` (S3), built in full.
 
         Cancelling ends the build on the engine too (S10).
         Raises BuildError, TreeMovedError (S8), PlatformError.
@@ -78,19 +81,23 @@ class ImageBuilder:
         await self.prepare()
         async with self._limit:
             platform = await self._platform(service, fingerprint)
-            how, told = await self._run(service, fingerprint, platform)
-            return await self._proven(service, fingerprint, how, told)
+            ref = service.ref(fingerprint) + suffix
+            how, told = await self._run(service, fingerprint, ref, platform)
+            return await self._proven(service, fingerprint, ref, how, told)
 
-    async def _run(self, service: Service, fingerprint: Fingerprint, platform: str) -> tuple[How, str]:
+    async def _run(
+        self, service: Service, fingerprint: Fingerprint, ref: str, platform: str
+    ) -> tuple[How, str]:
         """Build by the first way that is open to this service; how, and the id that the builder told."""
-        ref, labels = service.ref(fingerprint), self.labels(service, fingerprint)
+        labels = self.labels(service, fingerprint)
         reserved = reserved_args(service)
         command = None if reserved else self._command
-        if command is not None:
+        if command is not None and not await self._restless(service, fingerprint):
             cli = CliBuild(command, self._environment, self._emit)
             told = await cli.build(service, ref, platform, labels, await self._engine.endpoint())
             if not await self._tree.still_matches(service, fingerprint):
                 await self._engine.remove(ref)  # a tag must not name what it was not built from (S3)
+                self._moved.add(service.name)
                 raise TreeMovedError(f"{service.name}: files changed while docker read them")
             return "cli", told
         await self._check_api(service, fingerprint, reserved)
@@ -104,6 +111,15 @@ class ImageBuilder:
         api = ApiBuild(self._engine, self._environment, self._emit, legacy=legacy)
         told = await api.build(service, ref, platform, labels, self._tree.archive(service, fingerprint))
         return ("legacy" if legacy else "buildkit"), told
+
+    async def _restless(self, service: Service, fingerprint: Fingerprint) -> bool:
+        """Whether the files changed under the last build, and a tar that is checked while it is read will do.
+
+        The command's reading can only be judged when the build is over; under steady writing it never passes.
+        """
+        restless = service.name in self._moved and not service.build.secrets
+        self._moved.discard(service.name)
+        return restless and await self._tree.complete(service, fingerprint) and await self._has_buildkit()
 
     async def _check_api(self, service: Service, fingerprint: Fingerprint, reserved: list[str]) -> None:
         """Refuse by name what only a docker command could build."""
@@ -148,9 +164,10 @@ class ImageBuilder:
             return False
         return await emulates(self._command, self._environment, await self._engine.endpoint(), platform)
 
-    async def _proven(self, service: Service, fingerprint: Fingerprint, how: How, told: str) -> Image:
+    async def _proven(
+        self, service: Service, fingerprint: Fingerprint, ref: str, how: How, told: str
+    ) -> Image:
         """The image as the engine holds it; BuildError if that is not what the builder told."""
-        ref = service.ref(fingerprint)
         try:
             facts = await self._engine.inspect(ref)
         except EngineRefusal as refusal:

@@ -1,0 +1,228 @@
+"""Delta images as the fast way of `ports.Builder`, and the loader that keeps their parents honest.
+
+A delta stands on an image that the nodes hold: only what a load has verified becomes a parent. Doubt of any
+kind, in the Dockerfile, the layers or the load, ends in a full build.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+
+from devloop.adapters.builder import ImageBuilder
+from devloop.adapters.engine import Engine, EngineRefusal
+from devloop.adapters.oci import sha256
+from devloop.adapters.parents import ParentStore
+from devloop.buildplan import Plan
+from devloop.delta import Delta, NotProven, Parent, delta, recipe
+from devloop.errors import LoadError, PlatformError, StageError
+from devloop.events import DeltaFallback, Emit, Notice
+from devloop.ignore import IgnoreRules
+from devloop.model import Fingerprint, Image, Inputs, LoadedImage, Service
+from devloop.ports import Loader
+
+FOLD_AFTER = 20  # deltas on one full build
+FOLD_SHARE = 0.25  # of the image's size
+UNVERIFIED = 8  # deltas that were made and not loaded yet
+BASE = "-base"  # what a folded image's tag ends in (S3)
+
+
+class Plans(Protocol):
+    """What the fingerprinter knows of a service's Dockerfile."""
+
+    def plan_of(self, service: Service) -> Plan | None: ...
+
+    def rules_of(self, service: Service) -> IgnoreRules: ...
+
+
+@dataclass(slots=True)
+class _Standing:
+    """The image that the nodes hold and that is known in every layer: the next delta's parent."""
+
+    inputs: Inputs
+    parent: Parent
+    added: int = 0  # bytes of deltas since the full build
+    size: int = 0  # of the image, bytes
+
+
+class _AbandonedError(BaseException):
+    """Ends a worker thread whose build was cancelled."""
+
+
+class DeltaBuilder:
+    """`ports.Builder`: a delta on what the nodes hold where that is proven, else a full build."""
+
+    def __init__(
+        self,
+        full: ImageBuilder,
+        engine: Engine,
+        plans: Plans,
+        store: ParentStore,
+        salts: Callable[[str], str],
+        emit: Emit,
+    ) -> None:
+        self._full = full
+        self._engine = engine
+        self._plans = plans
+        self._store = store
+        self._salts = salts
+        self._emit = emit
+        self._services: dict[str, Service] = {}
+        self._standing: dict[str, _Standing] = {}
+        self._made: dict[str, Parent] = {}  # by id, of deltas that no load has verified yet
+        self._told: set[tuple[str, str, int]] = set()
+        self._to_learn: dict[str, Image] = {}
+        self._something = anyio.Event()
+
+    async def build(self, service: Service, fingerprint: Fingerprint, parent: Image | None) -> Image:
+        self._services[service.name] = service
+        made = await self._delta(service, fingerprint)
+        if isinstance(made, Delta):
+            self._made[made.id] = made.parent
+            for old in list(self._made)[:-UNVERIFIED]:  # of trips that were superseded
+                del self._made[old]
+            size = self._standing[service.name].size + len(made.archive.layer)
+            ref = service.ref(fingerprint)
+            return Image(service.name, fingerprint, ref, made.id, "delta", size, made.archive)
+        self._fall_back(service, made)
+        return await self._full.build(service, fingerprint, parent)
+
+    async def build_full(self, image: Image) -> Image:
+        """The full build of a delta that could not be loaded; its parent is forgotten."""
+        service = self._services[image.service]
+        self._standing.pop(service.name, None)
+        self._fall_back(service, NotProven("LoadFailed", "a layer below the delta is gone from the node"))
+        return await self._full.build(service, image.fingerprint, None)
+
+    async def landed(self, image: Image) -> None:
+        """A load has verified the image on every node: deltas may stand on it."""
+        digest = image.fingerprint.digest
+        made = self._made.pop(image.id, None)
+        if made is not None:
+            below = self._standing.get(image.service)
+            assert image.archive is not None
+            added = (below.added if below else 0) + len(image.archive.layer)
+            self._standing[image.service] = _Standing(image.fingerprint.inputs, made, added, image.size)
+            await self._store.put(image.service, digest, made)
+            if len(made.diff_ids) - made.full >= FOLD_AFTER or added > FOLD_SHARE * max(image.size, 1):
+                self._ask(image)
+            return
+        known = await self._store.get(image.service, digest)
+        if known is not None and known.diff_ids and _is_of(known, image):
+            self._standing[image.service] = _Standing(image.fingerprint.inputs, known, 0, image.size)
+        elif image.service not in self._standing or image.how != "reused":
+            self._standing.pop(image.service, None)
+            self._ask(image)
+
+    async def to_learn(self) -> Image:
+        """The next image that is to become a parent, as soon as there is one."""
+        while not self._to_learn:
+            self._something = anyio.Event()
+            await self._something.wait()
+        return self._to_learn.popitem()[1]
+
+    def note(self, service: Service) -> None:
+        """A service is about to be looked at: its name will be asked for."""
+        self._services[service.name] = service
+
+    def _ask(self, image: Image) -> None:
+        self._to_learn[image.service] = image
+        self._something.set()
+
+    async def learn(self, image: Image, load: Callable[[Image], Awaitable[LoadedImage]]) -> None:
+        """Make the image a parent. One that is a delta is folded first: a full build under `…-base`.
+
+        Raises StageError, PlatformError, EngineRefusal: the next full build tries again.
+        """
+        service = self._services.get(image.service)
+        if service is None:
+            return
+        whole = image
+        if image.archive is not None:
+            whole = await self._full.build(service, image.fingerprint, None, suffix=BASE)
+            await load(whole)
+        known = await self._store.learn(self._engine, whole, self._recipe(service, image.fingerprint))
+        if known is None:
+            return
+        now = self._standing.get(service.name)
+        if now is None or image.archive is not None:  # else a newer image landed meanwhile
+            inputs = image.fingerprint.inputs
+            self._standing[service.name] = _Standing(inputs, known, 0, whole.size)
+        if image.archive is None:
+            await self._store.put(service.name, image.fingerprint.digest, known)
+
+    def _recipe(self, service: Service, fingerprint: Fingerprint) -> str:
+        return recipe(service.build, fingerprint.inputs, self._salts(service.name))
+
+    async def _delta(self, service: Service, fingerprint: Fingerprint) -> Delta | NotProven:
+        standing, plan = self._standing.get(service.name), self._plans.plan_of(service)
+        if standing is None or plan is None:
+            return NotProven("NoParent", "no image is known yet that a delta could stand on")
+        labels = self._full.labels(service, fingerprint)
+        rules, salt = self._plans.rules_of(service), self._salts(service.name)
+        abandoned = threading.Event()
+
+        def check() -> None:
+            if abandoned.is_set():
+                raise _AbandonedError
+
+        def make() -> Delta | NotProven:
+            before, after = standing.inputs, fingerprint.inputs
+            return delta(service, standing.parent, before, after, plan, rules, labels, salt=salt, check=check)
+
+        try:
+            return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
+        finally:
+            abandoned.set()
+
+    def _fall_back(self, service: Service, why: NotProven) -> None:
+        """Count it, and tell each reason once."""
+        key = service.name, why.reason, why.line
+        first = key not in self._told
+        self._told.add(key)
+        if first and why.reason != "NoParent":
+            where = f"Dockerfile:{why.line}: " if why.line else ""
+            message = f"full build: {where}{why.message}"
+            self._emit(Notice(service.name, "info", message, why.advice or None))
+        self._emit(DeltaFallback(service.name, why.reason, why.message, why.line, why.advice, first))
+
+
+class DeltaLoader:
+    """`ports.Loader`: what it verified may carry deltas; a delta that does not load is built in full."""
+
+    def __init__(self, inner: Loader, builder: DeltaBuilder) -> None:
+        self._inner = inner
+        self._builder = builder
+
+    async def find(self, service: Service, fingerprint: Fingerprint) -> Image | None:
+        self._builder.note(service)
+        return await self._inner.find(service, fingerprint)
+
+    async def load(self, image: Image) -> LoadedImage:
+        try:
+            loaded = await self._inner.load(image)
+        except LoadError as error:
+            if image.archive is None or error.reason == "DiskFull":
+                raise
+            loaded = await self._inner.load(await self._builder.build_full(image))
+        await self._builder.landed(loaded.image)
+        return loaded
+
+    async def run(self) -> None:
+        """Learns parents and folds chains in the background, until cancelled."""
+        while True:
+            image = await self._builder.to_learn()
+            try:
+                await self._builder.learn(image, self._inner.load)
+            except (PlatformError, StageError, EngineRefusal, ValueError):
+                continue  # without a parent the next build is a full one, and asks again
+
+
+def _is_of(parent: Parent, image: Image) -> bool:
+    """Whether a remembered parent is this very image."""
+    return sha256(parent.config) == image.id

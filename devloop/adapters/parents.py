@@ -1,0 +1,168 @@
+"""What devloop knows of images that deltas can stand on, kept in its state directory (S27)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import anyio.to_thread
+
+from devloop.adapters.engine import Engine
+from devloop.adapters.oci import config_digest
+from devloop.adapters.tarstream import TarStream
+from devloop.adapters.thin import SavedLayers, is_description
+from devloop.delta import Parent
+from devloop.layers import Layer, Layers
+from devloop.model import Image
+
+KEEP = 5  # parents of one service
+IN_MEMORY = 32 << 20  # of a layer that is read
+
+
+class ParentStore:
+    """One folder: a record per parent, and one per layer, which parents share."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._layers: dict[str, Layer] = {}
+        self._parents: dict[tuple[str, str], Parent] = {}
+
+    async def get(self, service: str, fingerprint: str) -> Parent | None:
+        """The parent that was built from this fingerprint, if it is known."""
+        key = service, fingerprint
+        if key not in self._parents:
+            found = await anyio.to_thread.run_sync(self._read, service, fingerprint)
+            if found is None:
+                return None
+            self._parents[key] = found
+        return self._parents[key]
+
+    async def put(self, service: str, fingerprint: str, parent: Parent) -> None:
+        self._parents[service, fingerprint] = parent
+        for key in [known for known in self._parents if known[0] == service][:-KEEP]:
+            del self._parents[key]
+        await anyio.to_thread.run_sync(self._write, service, fingerprint, parent)
+
+    async def forget(self, service: str, fingerprint: str) -> None:
+        """The image is gone where it was needed."""
+        self._parents.pop((service, fingerprint), None)
+        await anyio.to_thread.run_sync(self._file(service, fingerprint).unlink, True)
+
+    async def learn(self, engine: Engine, image: Image, recipe: str) -> Parent | None:
+        """Read a full build's layers from the engine, those that are not known; None if it cannot be done.
+
+        Raises PlatformError, EngineRefusal.
+        """
+        facts = await engine.inspect(image.ref)
+        if facts is None or (await engine.info()).containerd_store:
+            return None
+        config = b""
+        layers = SavedLayers(facts.diff_ids)
+        found = {d: layer for d in facts.diff_ids if (layer := await self._layer(d)) is not None}
+        async with engine.save(image.ref) as archive:
+            stream = TarStream(archive)
+            async for entry in stream:
+                diff_id = layers.diff_id(entry)
+                if is_description(entry):
+                    layers.learn(entry, await stream.read())
+                elif config_digest(entry) == image.id:
+                    config = await stream.read()
+                elif diff_id and diff_id not in found:
+                    found[diff_id] = await self._take(diff_id, stream)
+                if config and len(found) == len(set(facts.diff_ids)):
+                    break
+        if b"devloop delta" in config:
+            return None  # which of its layers a full build gave, nothing tells any more
+        if not config or set(facts.diff_ids) - found.keys():
+            return None
+        stack = Layers(tuple(found[diff_id] for diff_id in facts.diff_ids))
+        return Parent(recipe, config, facts.diff_ids, stack, len(facts.diff_ids))
+
+    async def _take(self, diff_id: str, stream: TarStream) -> Layer:
+        with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool:
+            async for piece in stream.pieces():
+                spool.write(piece)
+            spool.seek(0)
+            layer = await anyio.to_thread.run_sync(Layer.read, spool)
+        self._layers[diff_id] = layer
+        await anyio.to_thread.run_sync(_write, self._layer_file(diff_id), layer.dump())
+        return layer
+
+    async def _layer(self, diff_id: str) -> Layer | None:
+        if diff_id not in self._layers:
+            layer = await anyio.to_thread.run_sync(self._read_layer, diff_id)
+            if layer is None:
+                return None
+            self._layers[diff_id] = layer
+        return self._layers[diff_id]
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def _read(self, service: str, fingerprint: str) -> Parent | None:
+        try:
+            record = json.loads(self._file(service, fingerprint).read_bytes())
+            diff_ids = tuple(str(diff_id) for diff_id in record["diff_ids"])
+            config = base64.b64decode(record["config"])
+            recipe, full = str(record["recipe"]), int(record["full"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        stack = [self._layers.get(diff_id) or self._read_layer(diff_id) for diff_id in diff_ids]
+        known = tuple(layer for layer in stack if layer is not None)
+        return Parent(recipe, config, diff_ids, Layers(known), full) if len(known) == len(stack) else None
+
+    def _write(self, service: str, fingerprint: str, parent: Parent) -> None:
+        for diff_id, layer in zip(parent.diff_ids, parent.layers.stack, strict=True):
+            if not self._layer_file(diff_id).exists():
+                _write(self._layer_file(diff_id), layer.dump())
+        record = {
+            "recipe": parent.recipe,
+            "config": base64.b64encode(parent.config).decode(),
+            "diff_ids": parent.diff_ids,
+            "full": parent.full,
+        }
+        _write(self._file(service, fingerprint), json.dumps(record).encode())
+        self._tidy(self._file(service, fingerprint).parent)
+
+    def _tidy(self, folder: Path) -> None:
+        """Old parents go, and the layers that no parent names."""
+        records = sorted(folder.glob("*.json"), key=_age, reverse=True)
+        for old in records[KEEP:]:
+            old.unlink(missing_ok=True)
+        named: set[str] = set()
+        for record in self._folder.glob("*/*.json"):
+            with suppress(OSError, ValueError, KeyError):
+                named.update(json.loads(record.read_bytes())["diff_ids"])
+        for layer in (self._folder / "layers").glob("*.layer"):
+            diff_id = f"sha256:{layer.stem}"
+            if diff_id not in named and diff_id not in self._layers:
+                layer.unlink(missing_ok=True)
+
+    def _read_layer(self, diff_id: str) -> Layer | None:
+        try:
+            return Layer.load(self._layer_file(diff_id).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def _file(self, service: str, fingerprint: str) -> Path:
+        return self._folder / f"of-{re.sub(r'[^A-Za-z0-9_.-]', '_', service)}" / f"{fingerprint}.json"
+
+    def _layer_file(self, diff_id: str) -> Path:
+        return self._folder / "layers" / f"{diff_id.removeprefix('sha256:')}.layer"
+
+
+def _write(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = file.with_suffix(".new")
+    beside.write_bytes(content)
+    beside.replace(file)
+
+
+def _age(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,258 @@
+"""Deltas end to end below the cluster: real tree, real fingerprints, real engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import pytest
+
+from devloop.adapters import deltas
+from devloop.adapters.bases import EngineBases
+from devloop.adapters.builder import ImageBuilder
+from devloop.adapters.deltas import DeltaBuilder, DeltaLoader
+from devloop.adapters.digest import Digests
+from devloop.adapters.engine import Engine
+from devloop.adapters.loader import ClusterLoader
+from devloop.adapters.nodes import NodeFacts
+from devloop.adapters.parents import ParentStore
+from devloop.adapters.routes import EngineRoute, Route, SharedRoute
+from devloop.adapters.source import FingerprintedTree
+from devloop.adapters.stores import EngineStore
+from devloop.events import DeltaFallback
+from devloop.fingerprint import TreeFingerprinter
+from devloop.model import BuildSpec, Change, Fingerprint, Image, LoadedImage, Service
+from devloop.statcache import StatCache
+from tests.adapters.docker.conftest import Bench
+
+pytestmark = pytest.mark.engine
+
+
+@dataclass
+class Corridor:
+    """Everything from a saved file to the node's engine, for one service."""
+
+    bench: Bench
+    service: Service
+    state: Path
+    route: Route
+    fingerprinters: list[TreeFingerprinter] = field(default_factory=list)
+
+    def start(self) -> None:
+        """A devloop that knows nothing but its state directory."""
+        bench = self.bench
+        environment = bench.environment
+
+        async def platform() -> str:
+            return "linux/amd64"
+
+        async def nodes() -> tuple[NodeFacts, ...]:
+            return (NodeFacts("node", "amd64", "docker://20.10.24"),)
+
+        async def choose(facts: tuple[NodeFacts, ...]) -> Route:
+            return self.route
+
+        bases = EngineBases(bench.engine, bench.digests, bench.events.append, environment)
+        self.fingerprinter = TreeFingerprinter(bases, StatCache(self.state / "stat.sqlite"), platform)
+        self.fingerprinters.append(self.fingerprinter)
+        tree = FingerprintedTree(self.fingerprinter)
+        full = ImageBuilder(
+            bench.engine, bench.digests, tree, bench.project, bench.events.append, environment
+        )
+        store = ParentStore(self.state / "parents")
+        self.builder = DeltaBuilder(
+            full, bench.engine, self.fingerprinter, store, lambda name: "", bench.events.append
+        )
+        inner = ClusterLoader(bench.engine, bench.digests, nodes, choose, bench.events.append)
+        self.loader = DeltaLoader(inner, self.builder)
+
+    async def fingerprint(self, *paths: str) -> Fingerprint:
+        now = time.time()
+        changed = frozenset(self.service.build.context / path for path in paths)
+        return await self.fingerprinter.take(self.service, Change(changed, now, now))
+
+    async def trip(self, *paths: str) -> LoadedImage:
+        """One trip as far as the node, and what happens in the background after it."""
+        taken = await self.fingerprint(*paths)
+        image = await self.loader.find(self.service, taken)
+        loaded = await self.loader.load(image or await self.builder.build(self.service, taken, None))
+        while self.builder._to_learn:
+            await self.builder.learn(await self.builder.to_learn(), self.loader._inner.load)
+        return loaded
+
+    def write(self, path: str, text: str) -> None:
+        target = self.service.build.context / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def reasons(self) -> list[str]:
+        return [event.reason for event in self.bench.events if isinstance(event, DeltaFallback)]
+
+
+DOCKERFILE = 'FROM {tiny}\nRUN echo once > /made\nWORKDIR /app\nCOPY src src\nCMD ["sh"]\n'
+
+
+@pytest.fixture
+async def corridor(bench: Bench, tiny: str, tmp_path: Path) -> AsyncIterator[Corridor]:
+    made = bench.service(DOCKERFILE.format(tiny=tiny))
+    service = Service(made.name, made.image, BuildSpec(made.build.context, made.build.dockerfile), ())
+    route = SharedRoute(bench.engine, (EngineStore("node", bench.engine, bench.digests),))
+    corridor = Corridor(bench, service, tmp_path / "state", route)
+    (tmp_path / "state").mkdir()
+    corridor.write("src/main.py", "one")
+    corridor.write("src/other.py", "other")
+    corridor.start()
+    yield corridor
+    for fingerprinter in corridor.fingerprinters:
+        await fingerprinter.close()
+
+
+async def shown(bench: Bench, image: Image, line: str) -> str:
+    done = await anyio.run_process(
+        ["docker", "run", "--rm", "--network", "none", image.ref, "sh", "-c", line]
+    )
+    return done.stdout.decode().strip()
+
+
+async def test_an_edit_after_a_full_build_is_a_delta(corridor: Corridor) -> None:
+    first = await corridor.trip()
+    assert first.image.how == "cli"
+    corridor.write("src/main.py", "two")
+    second = await corridor.trip("src/main.py")
+    assert second.image.how == "delta"
+    assert second.sent < 20_000
+    assert (
+        await shown(corridor.bench, second.image, "cat /app/src/main.py /app/src/other.py /made")
+        == "twootheronce"
+    )
+
+
+async def test_deltas_stand_on_deltas_and_forget_deleted_files(corridor: Corridor) -> None:
+    await corridor.trip()
+    corridor.write("src/new.py", "new")
+    await corridor.trip("src/new.py")
+    (corridor.service.build.context / "src/other.py").unlink()
+    (corridor.service.build.context / "src/new.py").rename(corridor.service.build.context / "src/moved.py")
+    third = await corridor.trip("src/other.py", "src/new.py", "src/moved.py")
+    assert third.image.how == "delta"
+    assert await shown(corridor.bench, third.image, "ls /app/src") == "main.py\nmoved.py"
+
+
+async def test_s3_a_delta_has_the_tag_that_a_full_build_would_get(corridor: Corridor) -> None:
+    await corridor.trip()
+    corridor.write("src/main.py", "two")
+    second = await corridor.trip("src/main.py")
+    assert second.image.ref == corridor.service.ref(await corridor.fingerprint())
+    facts = await corridor.bench.engine.inspect(second.image.ref)
+    assert facts is not None
+    assert facts.labels["dev.devloop.fingerprint"] == second.image.fingerprint.digest
+
+
+async def test_a_revert_finds_the_image_that_is_there(corridor: Corridor) -> None:
+    first = await corridor.trip()
+    corridor.write("src/main.py", "two")
+    await corridor.trip("src/main.py")
+    corridor.write("src/main.py", "one")
+    third = await corridor.trip("src/main.py")
+    assert third.image.how == "reused"
+    assert third.image.id == first.image.id
+    corridor.write("src/main.py", "three")
+    fourth = await corridor.trip("src/main.py")
+    assert fourth.image.how == "delta"
+    assert await shown(corridor.bench, fourth.image, "cat /app/src/main.py") == "three"
+
+
+async def test_s27_a_restarted_devloop_goes_on_with_deltas(corridor: Corridor) -> None:
+    await corridor.trip()
+    corridor.write("src/main.py", "two")
+    await corridor.trip("src/main.py")
+    corridor.start()
+    assert (await corridor.trip()).image.how == "reused"
+    corridor.write("src/main.py", "three")
+    third = await corridor.trip("src/main.py")
+    assert third.image.how == "delta"
+    assert await shown(corridor.bench, third.image, "cat /app/src/main.py") == "three"
+
+
+async def test_a_run_after_the_copy_is_built_in_full_and_says_why(corridor: Corridor, tiny: str) -> None:
+    corridor.write("Dockerfile", f"FROM {tiny}\nCOPY src /src\nRUN cat /src/main.py > /made\n")
+    await corridor.trip("Dockerfile")
+    corridor.write("src/main.py", "two")
+    second = await corridor.trip("src/main.py")
+    assert second.image.how == "cli"
+    assert corridor.reasons()[-1] == "RunAfter"
+    assert await shown(corridor.bench, second.image, "cat /made") == "two"
+    event = [e for e in corridor.bench.events if isinstance(e, DeltaFallback)][-1]
+    assert (event.line, event.first) == (3, True)
+
+
+async def test_a_changed_dockerfile_is_built_in_full(corridor: Corridor, tiny: str) -> None:
+    await corridor.trip()
+    corridor.write("Dockerfile", DOCKERFILE.format(tiny=tiny) + "ENV A=b\n")
+    assert (await corridor.trip("Dockerfile")).image.how == "cli"
+    assert corridor.reasons()[-1] == "RecipeChanged"
+
+
+async def test_a_superseded_delta_is_no_parent(corridor: Corridor) -> None:
+    """It was made and never loaded: the next one has all that changed since the image that was."""
+    await corridor.trip()
+    corridor.write("src/main.py", "two")
+    await corridor.builder.build(corridor.service, await corridor.fingerprint("src/main.py"), None)
+    corridor.write("src/other.py", "changed")
+    second = await corridor.trip("src/other.py")
+    assert second.image.how == "delta"
+    assert await shown(corridor.bench, second.image, "cat /app/src/main.py /app/src/other.py") == "twochanged"
+
+
+async def test_a_delta_whose_parent_was_pruned_is_built_in_full(corridor: Corridor) -> None:
+    first = await corridor.trip()
+    await corridor.bench.engine.remove(first.image.ref)
+    corridor.write("src/main.py", "two")
+    second = await corridor.trip("src/main.py")
+    assert await shown(corridor.bench, second.image, "cat /app/src/main.py") == "two"
+    assert second.image.id != first.image.id
+
+
+async def test_a_long_chain_is_folded_and_goes_on(
+    corridor: Corridor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deltas, "FOLD_AFTER", 3)
+    first = await corridor.trip()
+    layers = []
+    for number in range(5):
+        corridor.write("src/main.py", f"edit {number}")
+        loaded = await corridor.trip("src/main.py")
+        assert loaded.image.how == "delta"
+        assert loaded.image.archive is not None
+        layers.append(len(loaded.image.archive.diff_ids))
+    facts = await corridor.bench.engine.inspect(first.image.ref)
+    assert facts is not None
+    full = len(facts.diff_ids)
+    assert layers == [full + 1, full + 2, full + 3, full + 1, full + 2]
+    assert await shown(corridor.bench, loaded.image, "cat /app/src/main.py") == "edit 4"
+    tags = [ref for image in await corridor.bench.engine.images() for ref in image.refs]
+    assert [ref for ref in tags if ref.startswith(corridor.service.image) and ref.endswith("-base")]
+
+
+async def test_a_nodes_own_engine_gets_deltas_and_whole_images_where_it_lost_them(
+    corridor: Corridor, node: Engine
+) -> None:
+    bench = corridor.bench
+    corridor.route = EngineRoute("docker-env", bench.engine, (EngineStore("node", node, Digests(node)),))
+    first = await corridor.trip()
+    corridor.write("src/main.py", "two")
+    second = await corridor.trip("src/main.py")
+    assert (second.image.how, second.how) == ("delta", "docker-env")
+    assert second.sent < 20_000
+    assert await bench.engine.inspect(second.image.ref) is None
+    for loaded in (second, first):
+        await node.remove(loaded.image.ref)
+    corridor.write("src/main.py", "three")
+    third = await corridor.trip("src/main.py")
+    facts = await node.inspect(third.image.ref)
+    assert facts is not None
+    assert facts.id == third.image.id
+    assert third.sent > 1_500_000
