@@ -198,6 +198,21 @@ def status(ctx: click.Context, /, services: tuple[str, ...], as_json: bool, **gi
 
 
 @main.command()
+@services_argument
+@where
+@click.pass_context
+def doctor(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> None:
+    """Look at everything that devloop needs: engine, docker command, cluster, targets, limits.
+
+    Exit code: 0 nothing is in the way, 2 config or usage, 3 something is.
+    """
+    from devloop import run
+
+    config, _, kubeconfig = _loaded(ctx, given)
+    sys.exit(run.doctor(config, kubeconfig, services))
+
+
+@main.command()
 def schema() -> None:
     """Print the JSON Schema of config.yaml, for editors."""
     import json
