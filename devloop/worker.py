@@ -128,8 +128,8 @@ class Worker:
             self._pace = self._pace.cancelled()
             if patched:
                 self._pace = Pace(self._pace.superseded)
-        else:
-            self._pace = Pace()
+        elif not (isinstance(outcome, Failed) and isinstance(outcome.error, TreeMovedError)):
+            self._pace = Pace()  # a tree that moved leaves the next trip the same right to pass
         if isinstance(outcome, Live):
             self._parent = outcome.image
         fingerprint = getattr(outcome, "fingerprint", None)

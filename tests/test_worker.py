@@ -132,6 +132,25 @@ async def test_s21_after_three_supersessions_the_running_trip_goes_through_to_it
     assert fake.patched == [ref("v3"), ref("v9")]
 
 
+async def test_s21_a_tree_that_moved_under_a_trip_that_must_pass_leaves_the_right_to_the_next() -> None:
+    fake = FakeWorld("v0")
+    slow = [anyio.Event() for _ in range(3)]
+    last = anyio.Event()
+    fake.builds.script = [*slow, TreeMovedError("src/a.py changed while it was read"), last]
+    async with running(fake) as bench:
+        for number in range(3):
+            bench.save(f"v{number}")
+            await bench.until(lambda: fake.builds.calls == number + 1)  # noqa: B023
+        bench.save("v3")
+        await bench.until(lambda: fake.builds.calls == 5)
+        bench.save("v9")
+        await anyio.wait_all_tasks_blocked()
+        assert bench.outcomes() == ["Superseded"] * 3 + ["Failed"]
+        last.set()
+        await bench.until(lambda: bench.outcomes() == ["Superseded"] * 3 + ["Failed", "Live", "Live"])
+    assert fake.patched == [ref("v3"), ref("v9")]
+
+
 async def test_paths_of_a_superseded_trip_are_not_lost() -> None:
     fake = FakeWorld("v1")
     fake.builds.script = [anyio.Event()]

@@ -271,10 +271,13 @@ class Watch:
     def trips(self, service: str) -> list[dict[str, Any]]:
         return list(self.status().get("services", {}).get(service, {}).get("trips", []))
 
+    def state(self, service: str = "backend") -> str:
+        """What /api/status says of the service, "" while it does not answer."""
+        return str(self.status().get("services", {}).get(service, {}).get("state", ""))
+
     def live(self, *services: str) -> bool:
         """Whether devloop says that each of these runs the tree."""
-        cards = self.status().get("services", {})
-        return all(cards.get(name, {}).get("state") == "live" for name in services or ("backend", "frontend"))
+        return all(self.state(name) == "live" for name in services or ("backend", "frontend"))
 
     def wait(self, what: str, look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         """As `until`, and says what was printed where it fails or where devloop ended."""

@@ -64,8 +64,8 @@ def test_s21_steady_writing_gives_live_trips_and_ends_with_the_last_content(
     watch.wait("the last content served",
                lambda: project.served_greeting_inside("todo-backend") == f"steady {number}")  # fmt: skip
     watch.wait("devloop says so", lambda: watch.live("backend"))
-    outcomes = [trip["outcome"] for trip in watch.trips("backend")]
-    print(f"{number} writes in {WRITING:.0f} s: {during} live trips meanwhile; {outcomes}")
+    told = "\n".join(f"  {t['outcome']} {t['seconds']}" for t in watch.trips("backend"))
+    print(f"{number} writes in {WRITING:.0f} s: {during} live trips meanwhile\n{told}")
     assert during >= int(WRITING * LIVE_PER_SECOND)
 
 
@@ -84,7 +84,7 @@ def test_s20_an_undo_and_another_image_are_mended_and_the_third_reversal_is_cont
     watch.wait("the other image is mended", lambda: image_of(project) == ours and mended(watch) == 2)
     watch.wait("and live", lambda: watch.live("backend"))
     set_image(project, older)
-    watch.wait("contested", lambda: watch.status()["services"]["backend"]["state"] == "contested")
+    watch.wait("contested", lambda: watch.state() == "contested")
     assert image_of(project) == older
     assert re.search(r"contested: kubectl\S* keeps writing another image", watch.text())
     assert not watch.metrics()['devloop_live{service="backend"}']
@@ -116,7 +116,7 @@ def test_s17_a_second_target_that_is_missing_is_waited_for(project: Project) -> 
     both = "deploy: [{deployment: todo-backend}, {deployment: todo-second}]"
     project.config.write_text(text.replace("deploy: {deployment: todo-backend}", both))
     with project.watch("backend") as watch:
-        watch.wait("it waits", lambda: watch.status()["services"]["backend"]["state"] == "waiting")
+        watch.wait("it waits", lambda: watch.state() == "waiting")
         assert "todo-second" in watch.text()
         second = project.root / "second.yaml"
         second.write_text(
@@ -152,7 +152,7 @@ def test_s24_a_hold_is_left_alone_until_it_is_lifted_or_the_tree_changes(
 
     hold(f"={digest}")
     set_image(project, good)
-    watch.wait("held", lambda: watch.status()["services"]["backend"]["state"] == "held")
+    watch.wait("held", lambda: watch.state() == "held")
     watch.wait("the held image serves", lambda: project.served_greeting_inside("todo-backend") == "good")
     os.utime(project.greeting)  # a save of the same content
     watch.wait("still held", lambda: [t["outcome"] for t in watch.trips("backend")][-2:] == ["held"] * 2)
