@@ -86,7 +86,9 @@ def down(name: str) -> None:
     except daemon.DaemonError as error:
         click.echo(f"error: {error}\nhint: {error.hint}", err=True)
         raise SystemExit(3) from error
-    click.echo(f"sandbox {name!r} {'is gone' if gone else 'was not there'}")
+    click.echo(f"sandbox {name!r} {'was not there' if gone is None else 'is gone'}")
+    for text in gone or []:
+        click.echo(f"warning: the engine keeps a part of it until its next restart: {text}", err=True)
 
 
 @sandbox.command()

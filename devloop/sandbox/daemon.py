@@ -26,6 +26,7 @@ from devloop.sandbox import pki
 from devloop.sandbox.options import Options
 
 _START = 60.0  # seconds until the node must have registered
+_CLEAN = 20.0  # seconds in which the engine must have let go of containers and network
 _STOP = 20.0  # seconds until a process that ignores SIGTERM is killed
 
 
@@ -85,10 +86,12 @@ def start(options: Options) -> bool:
         return True
 
 
-def stop(state: Path) -> bool:
-    """End the process and remove its containers, networks and state; False if there was nothing."""
+def stop(state: Path) -> list[str] | None:
+    """End the process and remove its containers, networks and state: what the engine would not let go of.
+
+    None if there was nothing."""
     if not state.exists():
-        return False
+        return None
     with _locked(state):
         process = _process(state)
         if process is not None:
@@ -99,10 +102,9 @@ def stop(state: Path) -> bool:
                 process.kill()
                 process.wait(_STOP)
         text = _read(state / "options.json")
-        if text:
-            _clean_engine(Options.load(text))
+        left = _clean_engine(Options.load(text)) if text else []
         shutil.rmtree(state)
-        return True
+        return left
 
 
 def record_process(state: Path) -> None:
@@ -197,16 +199,26 @@ def _answers(state: Path) -> bool:
         line.close()
 
 
-def _clean_engine(options: Options) -> None:
+def _clean_engine(options: Options) -> list[str]:
     from devloop.sandbox.network.addresses import remove_all
     from devloop.sandbox.node import Node
+    from devloop.sandbox.node.engine import EngineError
     from devloop.sandbox.store import Store
 
-    try:
-        remove_all(options.state_dir / "addresses")
-        asyncio.run(Node(Store(), options).cleanup())
-    except OSError as error:
-        raise DaemonError(
-            f"what the sandbox left on {options.engine} could not be removed: {error}",
-            "start it and run `devloop sandbox down` again",
-        ) from error
+    deadline = time.monotonic() + _CLEAN
+    while True:
+        try:
+            remove_all(options.state_dir / "addresses")
+            asyncio.run(Node(Store(), options).cleanup())
+            return []
+        except (OSError, EngineError) as error:
+            # A container that is just being removed holds the network for a while; and an engine can lose
+            # count of a network's endpoints, which only its own restart mends.
+            if time.monotonic() > deadline and "has active endpoints" in str(error):
+                return [str(error)]
+            if time.monotonic() > deadline or (isinstance(error, EngineError) and not error.status):
+                raise DaemonError(
+                    f"what the sandbox left on {options.engine} could not be removed: {error}",
+                    "see to the engine and run `devloop sandbox down` again",
+                ) from error
+            time.sleep(0.5)
