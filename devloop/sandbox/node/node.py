@@ -68,6 +68,9 @@ class Node(Access):
         async with Engine(self._options.engine) as engine:
             found = await engine.containers(self._mine)
             await asyncio.gather(*(engine.remove(entry["Id"]) for entry in found))
+            unmount_below(self._options.state_dir / "pods")
+            shutil.rmtree(self._options.state_dir / "pods", ignore_errors=True)
+            remove_all(self._options.state_dir / "addresses")
             try:
                 await engine.call("DELETE", f"/networks/devloop-sandbox-{self._options.project}")
             except EngineError as error:
@@ -78,9 +81,6 @@ class Node(Access):
             except EngineError as error:
                 if error.status not in (404, 409):  # 409: another sandbox uses it
                     raise
-        unmount_below(self._options.state_dir / "pods")
-        shutil.rmtree(self._options.state_dir / "pods", ignore_errors=True)
-        remove_all(self._options.state_dir / "addresses")
 
     async def _register(self, network: infra.Network) -> Obj:
         """Make or refresh the Node object; its capacity."""
