@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from devloop import yamlfile
 from devloop.configpaths import absolute
+from devloop.configsection import Section
 from devloop.configshape import (
     LABEL,
     OBJECT,
@@ -22,7 +23,6 @@ from devloop.configshape import (
     SecretConfig,
     ServiceConfig,
 )
-from devloop.configsection import Section
 from devloop.errors import ConfigError
 from devloop.model import Service, Target
 from devloop.release import Release

@@ -70,7 +70,8 @@ async def trip(
                 if not touched:
                     missing = any(not feed.latest.exists for feed in feeds)
                     await world.installer.install(service, ref, missing=missing)
-                revisions = await _patch(service, loaded, feeds, world)
+                async with world.installer.writing(service):
+                    revisions = await _patch(service, loaded, feeds, world)
         if patched is not None:
             patched.set()
         if not feeds:

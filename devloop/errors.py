@@ -89,6 +89,24 @@ class TargetMissingError(PatchError):
     default_reason = "TargetMissing"
 
 
+class ReleaseError(PatchError):
+    """Helm said no: a chart, its values, or the cluster has to change."""
+
+    default_reason = "ReleaseFailed"
+
+
+class PrerequisiteError(PatchError):
+    """A Secret, ConfigMap or namespace that must be there beforehand is not."""
+
+    default_reason = "MissingPrerequisite"
+
+
+class ReleaseWaitsError(TargetMissingError):
+    """A release is not installed yet, for an image of another service failed (S22)."""
+
+    default_reason = "WaitsForImage"
+
+
 class RolloutError(StageError):
     stage = "rollout"
 

@@ -1,10 +1,11 @@
-"""Plain manifests as the `Installer` port: applied when they changed, or when a target is missing."""
+"""The `Installer` port: namespaces, plain manifests, releases, each when it changed or is missing."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -13,8 +14,38 @@ import anyio.to_thread
 from devloop.events import Applied, Emit
 from devloop.model import Service
 from devloop.ports import Cluster
+from devloop.releases import Releases
 
 Files = Callable[[], Sequence[Path]]
+
+
+class Installation:
+    """Manifests and releases together, in this order, for a manifest may hold what a chart needs."""
+
+    def __init__(self, manifests: Manifests, releases: Releases) -> None:
+        self.manifests, self.releases = manifests, releases
+
+    async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
+        """As the port says."""
+        await self.releases.make_namespaces()
+        applied = await self.manifests.install(service, ref, missing=missing)
+        released = await self.releases.install(service, ref, missing=missing)
+        return applied or released
+
+    async def settle(self) -> bool:
+        """Write what changed, as far as its images are loaded. Raises as `install`."""
+        await self.releases.make_namespaces()
+        applied = await self.manifests.settle()
+        released = await self.releases.settle()
+        return applied or released
+
+    @asynccontextmanager
+    async def writing(self, service: Service) -> AsyncIterator[None]:
+        async with self.releases.writing(service):
+            yield
+
+    async def unblocked(self) -> None:
+        await self.releases.unblocked()
 
 
 class Manifests:

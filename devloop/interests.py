@@ -12,11 +12,13 @@ from devloop.config import Config
 from devloop.errors import FingerprintError
 from devloop.ignore import NO_RULES, IgnoreRules, candidates
 from devloop.model import Service
+from devloop.release import IGNORED
 from devloop.watching import Interest
 
 # Interests of no service; no service can have such a name.
 CONFIG = ":config"
 MANIFESTS = ":manifests"
+RELEASES = ":releases"
 
 Stamp = tuple[int, int, int] | None
 
@@ -56,6 +58,21 @@ def manifest_interest(config: Config) -> Interest:
 
     files = frozenset(Path(pattern) for pattern in patterns if not _is_glob(pattern))
     return Interest(MANIFESTS, tuple(folders), files, concerns, enters)
+
+
+def release_interest(config: Config) -> Interest:
+    """Every chart's folder and every values file, under the name RELEASES (S22)."""
+    releases = config.releases()
+    charts = tuple(dict.fromkeys(release.chart for release in releases))
+    files = frozenset(file.path for release in releases for file in release.values)
+
+    def concerns(path: Path) -> bool:
+        return any(
+            path.is_relative_to(chart) and not IGNORED.search(path.relative_to(chart).as_posix())
+            for chart in charts
+        )
+
+    return Interest(RELEASES, charts, files, concerns, lambda folder: folder.name != ".git")
 
 
 class _Enters:

@@ -20,6 +20,7 @@ from devloop.model import (
     Snapshot,
     Target,
 )
+from devloop.release import Release, ReleaseView, Values
 from devloop.stopwatch import Clock
 
 
@@ -132,6 +133,63 @@ class Installer(Protocol):
         Raises ConfigError, PatchError, PlatformError.
         """
         ...
+
+    def writing(self, service: Service) -> AbstractAsyncContextManager[None]:
+        """Alone with the releases that hold the service: its PATCH happens within, never amid an upgrade
+        that read the tags before it (S22)."""
+        ...
+
+    async def unblocked(self) -> None:
+        """Wait until what a PrerequisiteError told of may be there."""
+        ...
+
+
+class Releaser(Protocol):
+    """Helm releases, whoever is Helm: the library in a worker process, or the user's command."""
+
+    def exclusive(self, release: Release) -> AbstractAsyncContextManager[None]:
+        """The only writer of the release on this host, a helm that outlived its devloop included."""
+        ...
+
+    async def find(self, release: Release) -> ReleaseView | None:
+        """The newest revision that the cluster has a record of. Raises PlatformError."""
+        ...
+
+    async def live(self, targets: Sequence[Target], image: str) -> Sequence[LiveImage | None]:
+        """What each target runs of the repository of `image`; None for a target that is not there."""
+        ...
+
+    async def ensure_namespace(self, release: Release) -> bool:
+        """Make the namespace if it may be made; True if it was. Raises PrerequisiteError, PlatformError."""
+        ...
+
+    async def render(self, release: Release, values: Values, *, upgrade: bool) -> str:
+        """The manifests, as YAML documents. Raises ReleaseError, PlatformError."""
+        ...
+
+    async def check_needs(self, release: Release, manifest: str) -> None:
+        """Raises PrerequisiteError for what its pods name, and is neither rendered nor there."""
+        ...
+
+    async def install(self, release: Release, values: Values, note: str) -> None:
+        """Raises ReleaseError, PlatformError. Cancellation waits for its end: `note` is its description."""
+        ...
+
+    async def upgrade(self, release: Release, values: Values, note: str) -> None: ...
+
+    async def uninstall(self, release: Release) -> None: ...
+
+    async def give_up(self, release: Release, view: ReleaseView) -> None:
+        """Record a pending revision as failed: whoever made it is dead (S23)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LiveImage:
+    """The reference in the template, and the manager that wrote it."""
+
+    ref: str
+    writer: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,20 @@ class Release:
         return f"release {self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseView:
+    """One revision as its record in the cluster tells. `status` is Helm's word: deployed, failed,
+    pending-install, pending-upgrade, pending-rollback, uninstalling; `note` its description."""
+
+    revision: int
+    status: str
+    note: str = ""
+
+    @property
+    def pending(self) -> bool:
+        return self.status.startswith("pending-") or self.status == "uninstalling"
+
+
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
     """`above` over `below`, mapping by mapping, as Helm merges values files."""
     result = dict(below)

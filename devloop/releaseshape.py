@@ -56,7 +56,7 @@ class ReleaseConfig(Section):
     )
     set_env: dict[str, str] = Field(
         default_factory=dict,
-        description="Values by dotted path from devloop's environment; never on a command line, never logged.",
+        description="Values by dotted path from the environment; on no command line, in no log.",
     )
     images: dict[str, str] = Field(
         default_factory=dict,

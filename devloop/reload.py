@@ -1,4 +1,4 @@
-"""config.yaml and manifests while `watch` runs: a valid change is taken, an invalid one is shown (S28)."""
+"""config.yaml, manifests and charts under `watch`: a valid change is taken, an invalid one is shown (S28)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from devloop import config as configs
 from devloop.config import Config
 from devloop.errors import ConfigError, DevloopError
 from devloop.events import ConfigReloaded, Emit, Notice
-from devloop.install import Manifests
-from devloop.interests import CONFIG, config_interest, manifest_interest
+from devloop.install import Installation
+from devloop.interests import CONFIG, config_interest, manifest_interest, release_interest
 from devloop.model import Change
 from devloop.watching import Interest
 
@@ -25,18 +25,18 @@ class ProjectFiles:
         self,
         config: Config,
         override: Override,
-        manifests: Manifests,
+        installation: Installation,
         employ: Callable[[Config], Sequence[str]],
         emit: Emit,
     ) -> None:
         self.config = config
-        self._override, self._manifests, self._employ, self._emit = override, manifests, employ, emit
+        self._override, self._installation, self._employ, self._emit = override, installation, employ, emit
         self._waiting: set[str] = set()
         self._woken = anyio.Event()
 
     def interests(self) -> list[Interest]:
         """What the watcher has to tell of."""
-        return [config_interest(self.config), manifest_interest(self.config)]
+        return [config_interest(self.config), manifest_interest(self.config), release_interest(self.config)]
 
     def deliver(self, name: str, _: Change) -> None:
         self._waiting.add(name)
@@ -50,9 +50,9 @@ class ProjectFiles:
             if CONFIG in waiting:
                 self._reload()
             try:
-                await self._manifests.settle()
+                await self._installation.settle()
             except DevloopError as error:
-                self._emit(Notice("", "error", f"manifests: {error.message}", error.hint))
+                self._emit(Notice("", "error", "\n".join((error.message, *error.evidence)), error.hint))
 
     def _reload(self) -> None:
         try:

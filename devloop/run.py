@@ -20,7 +20,7 @@ from devloop.config import Config
 from devloop.crew import Crew
 from devloop.errors import DevloopError, PlatformError
 from devloop.events import Event, Notice, TripEnded
-from devloop.interests import CONFIG, MANIFESTS, service_interest
+from devloop.interests import CONFIG, MANIFESTS, RELEASES, service_interest
 from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Override, ProjectFiles
@@ -89,7 +89,7 @@ async def _settled(session: Session, clock: Clock) -> Mapping[str, Outcome]:
     with session.held():
         workers = [Worker(service, session.world) for service in session.services]
         outcomes = await engine.once(workers, clock)
-        await session.manifests.settle()
+        await session.installation.settle()
     with suppress(DevloopError):  # what was rolled out is what counts
         await session.collect_garbage(clock.now())
     return outcomes
@@ -194,6 +194,7 @@ async def _watch_files(
     watcher: Watcher
 
     def employ(config: Config) -> Sequence[str]:
+        session.tree.config = config
         conceal.learn(known_values(chosen(config, names), os.environ))
         touched = crew.employ(chosen(config, names))
         group.start_soon(rearm, touched)
@@ -211,13 +212,13 @@ async def _watch_files(
         return [*wanted, *files.interests()]
 
     def deliver(name: str, change: Change) -> None:
-        if name in (CONFIG, MANIFESTS):
+        if name in (CONFIG, MANIFESTS, RELEASES):
             files.deliver(name, change)
         else:
             crew.deliver(name, change)
 
     async with anyio.create_task_group() as group:
-        files = ProjectFiles(session.config, override, session.manifests, employ, world.emit)
+        files = ProjectFiles(session.config, override, session.installation, employ, world.emit)
         watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit)
         await group.start(watcher.run, deliver)
         task_status.started()

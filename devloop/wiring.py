@@ -21,6 +21,8 @@ from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import Endpoint, current
 from devloop.adapters.engine import Engine
 from devloop.adapters.gc import Collector, Keep
+from devloop.adapters.helm.releaser import HelmReleaser
+from devloop.adapters.helm.runner import Place, choose
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.kubeconfig import find_files
 from devloop.adapters.loader import ClusterLoader
@@ -33,9 +35,10 @@ from devloop.errors import ConfigError
 from devloop.events import Emit, Event
 from devloop.fingerprint import TreeFingerprinter
 from devloop.history import History
-from devloop.install import Manifests
+from devloop.install import Installation, Manifests
 from devloop.model import Service, Target
 from devloop.ports import World
+from devloop.releases import Releases
 from devloop.statcache import StatCache
 from devloop.stopwatch import Clock
 
@@ -51,16 +54,24 @@ class Fan:
             sink(event)
 
 
+class Tree:
+    """The config that counts now: `watch` puts a changed one here (S28)."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """One project on one cluster, wired: what `watch`, `once` and `status` run on."""
 
-    config: Config
+    tree: Tree
     services: tuple[Service, ...]
     world: World
     fingerprinter: TreeFingerprinter
     cluster: KubernetesCluster
-    manifests: Manifests
+    installation: Installation
+    releaser: HelmReleaser
     owner: Owner
     history: History
     loader: ClusterLoader
@@ -76,6 +87,10 @@ class Session:
         async with anyio.create_task_group() as group:
             for companion in self.companions:
                 group.start_soon(companion)
+
+    @property
+    def config(self) -> Config:
+        return self.tree.config
 
     async def collect_garbage(self, now: float) -> tuple[str, ...]:
         """Remove this project's old images from engine and nodes; what was removed (S25).
@@ -158,6 +173,7 @@ async def opened(
             environ,
             load=config.cluster.load,
             engine=config.cluster.engine,
+            registry=config.cluster.registry,
         )
         stack.push_async_callback(route.aclose)
 
@@ -171,14 +187,27 @@ async def opened(
             salts=known_salts,
         )
         stack.push_async_callback(fingerprinter.close)
+        tree = Tree(config)
         manifests = Manifests(
-            config.manifest_files,
+            lambda: tree.config.manifest_files(),
             services,
             cluster,
             emit,
             state / "manifests.json",
             f"{cluster.platform.server} {config.cluster.namespace}",
         )
+        place = Place(find_files(str(kubeconfig) if kubeconfig else None, environ), config.cluster.context)
+        releaser = HelmReleaser(
+            lambda: choose(place, environ),
+            cluster.client,
+            runtime_dir() / "locks",
+            configs.project_id(config.path),
+        )
+        releases = Releases(
+            lambda: tree.config.releases(), lambda: chosen(tree.config, names), releaser, emit, environ
+        )
+        emit.sinks.append(releases.note)
+        installation = Installation(manifests, releases)
         loader = ClusterLoader(docker, digests, cluster.nodes, route, emit)
         full = ImageBuilder(
             docker,
@@ -204,17 +233,18 @@ async def opened(
             builder,
             thin,
             cluster,
-            manifests,
+            installation,
             emit,
             clock,
         )
         yield Session(
-            config,
+            tree,
             services,
             world,
             fingerprinter,
             cluster,
-            manifests,
+            installation,
+            releaser,
             owner,
             history,
             loader,

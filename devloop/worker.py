@@ -12,7 +12,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 
 from devloop.cycle import trip
-from devloop.errors import OvertakenError, PlatformError, TargetMissingError, TreeMovedError
+from devloop.errors import (
+    OvertakenError,
+    PlatformError,
+    PrerequisiteError,
+    TargetMissingError,
+    TreeMovedError,
+)
 from devloop.events import LiveChanged, Notice, TripEnded, TripStarted
 from devloop.follow import any_newer
 from devloop.inbox import Inbox
@@ -168,6 +174,10 @@ class Worker:
             self._retries += 1
             self._again_because("trying again")
             return
+        if isinstance(self.outcome, Failed) and isinstance(self.outcome.error, PrerequisiteError):
+            await self._world.installer.unblocked()
+            self._again_because("what was missing is there now")
+            return
         while self._feeds:
             seen = [feed.latest for feed in self._feeds]
             self._review(seen)
@@ -245,7 +255,8 @@ class Worker:
 
     def _tell_outcome(self, outcome: Outcome) -> None:
         state = outcome_word(outcome)
-        if isinstance(outcome, Failed) and isinstance(outcome.error, TargetMissingError | PlatformError):
+        waits = TargetMissingError | PlatformError | PrerequisiteError
+        if isinstance(outcome, Failed) and isinstance(outcome.error, waits):
             state = "waiting"
         live = isinstance(outcome, Live | Unchanged)
         self._tell(live=live, state="live" if live else state)

@@ -118,6 +118,13 @@ class FakeWorld:
         await anyio.lowlevel.checkpoint()
         return False
 
+    @asynccontextmanager
+    async def writing(self, service: Service) -> AsyncIterator[None]:
+        yield
+
+    async def unblocked(self) -> None:
+        await anyio.sleep_forever()
+
     # Cluster
     context = "test"
 
