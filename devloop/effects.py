@@ -53,9 +53,10 @@ class Effects:
         self.before, self.after = before.files, after.files
         self.changed = [
             path
-            for path in self.before.keys() | self.after.keys()
-            if _differs(self.before.get(path), self.after.get(path))
+            for path, now in self.after.items()
+            if (was := self.before.get(path)) is not now and _differs(was, now)
         ]
+        self.changed += self.before.keys() - self.after.keys()
         self._landed = {id(files): self._land(files) for files in (self.before, self.after)}
         self._owners: dict[Landing, tuple[int, int]] = {}
 
@@ -198,8 +199,6 @@ class Effects:
 
 
 def _differs(was: FileEntry | None, now: FileEntry | None) -> bool:
-    if was is now:
-        return False
     if was is None or now is None:
         return True
     return (was.kind, was.mode, was.digest) != (now.kind, now.mode, now.digest)

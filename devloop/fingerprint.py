@@ -50,6 +50,7 @@ class _Known:
     bases: tuple[Base, ...]
     plan: Plan
     recipe_key: tuple[object, ...]
+    real_context: Path  # with links followed, as some watchers name it
     tree: Tree
     fingerprint: Fingerprint
 
@@ -137,10 +138,10 @@ class TreeFingerprinter:
         spec = service.build
         if path == spec.dockerfile or path in candidates(spec.context, spec.dockerfile):
             return True
-        inside = _inside(spec.context, path)
+        known = self._memory(service).known
+        inside = _inside((spec.context, known.real_context) if known else (spec.context,), path)
         if inside is None:
             return any(parent == path for parent in (*spec.context.parents, *spec.dockerfile.parents))
-        known = self._memory(service).known
         return inside == "" or known is None or known.tree.selection.concerns(inside)
 
     async def close(self) -> None:
@@ -221,7 +222,8 @@ class TreeFingerprinter:
         """In a worker thread: bring the tree up to date and add everything up."""
         context = service.build.context
         key = (planned.reads, recipe.ignore_digest)
-        paths = {_inside(context, path) for path in changed or ()} - {None}
+        real = Path(os.path.realpath(context))
+        paths = {_inside((context, real), path) for path in changed or ()} - {None}
         fresh = {path for path in paths if path}
         tree = None
         if known and known.recipe_key == key and changed is not None and "" not in paths:
@@ -231,7 +233,7 @@ class TreeFingerprinter:
         self._cache.save_if_many()
         inputs = Inputs(tree.files, bases, platform, recipe.dockerfile_digest, recipe.ignore_digest)
         digest = _digest(service.build, inputs, tree.digest, self._salts.get(service.name, ""))
-        return _Known(recipe, bases, planned, key, tree, Fingerprint(digest, inputs))
+        return _Known(recipe, bases, planned, key, real, tree, Fingerprint(digest, inputs))
 
 
 def _digest(spec: BuildSpec, inputs: Inputs, files: bytes, salt: str) -> str:
@@ -283,9 +285,12 @@ def _text(path: Path) -> str | None:
         raise FingerprintError(f"cannot read {path}: {problem.strerror}", reason="Unreadable") from problem
 
 
-def _inside(context: Path, path: Path) -> str | None:
+def _inside(contexts: Iterable[Path], path: Path) -> str | None:
     """The path relative to the context, "" for the context itself, None outside."""
-    root, full = os.fspath(context), os.fspath(path)
-    if full == root:
-        return ""
-    return full[len(root) + 1 :] if full.startswith(root + "/") else None
+    full = os.fspath(path)
+    for root in map(os.fspath, contexts):
+        if full == root:
+            return ""
+        if full.startswith(root + "/"):
+            return full[len(root) + 1 :]
+    return None

@@ -22,6 +22,7 @@ from devloop.errors import FingerprintError
 Match = Callable[[str], bool]
 
 _BOM = "\ufeff"
+_MOST_REMEMBERED = 200_000  # directories; a daemon is asked about new ones for weeks
 _REGEX_SPECIAL = frozenset(".+()|{}$")
 # Escapes that a pattern may hold by accident (`\d`) and that mean the same to Go and to Python.
 _SHARED_ESCAPES = frozenset("dDwWsSbBAafnrtv")
@@ -159,6 +160,9 @@ class IgnoreRules:
     def _directory_decider(self, directory: str) -> int:
         known = self._deciders.get(directory)
         if known is None:
+            if len(self._deciders) > _MOST_REMEMBERED:
+                self._deciders = {"": -1, ".": -1}
+                self._pruned_2010 = {"": False, ".": False}
             known = self._deciders[directory] = self._decider(directory)
         return known
 

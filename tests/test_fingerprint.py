@@ -282,6 +282,16 @@ async def test_paths_of_interest_are_the_context_and_the_dockerfiles_home(
     assert shop.prints.paths_of_interest(outside) == {shop.context, tmp_path / "docker"}
 
 
+async def test_a_context_behind_a_link_is_known_by_both_names(shop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "by-link").symlink_to(shop.context)
+    spec = BuildSpec(tmp_path / "by-link", tmp_path / "by-link" / "Dockerfile")
+    service = replace(shop.service, build=spec)
+    first = await shop.prints.take(service, EVERYTHING)
+    real = shop.write("src/a.py", "other")
+    assert all(shop.prints.concerns(service, path) for path in real.paths)
+    assert (await shop.prints.take(service, real)).digest != first.digest
+
+
 async def test_concerns_only_what_can_change_the_image(shop: Workshop) -> None:
     def concerned(*names: str) -> list[str]:
         return [name for name in names if shop.prints.concerns(shop.service, shop.context / name)]

@@ -27,7 +27,13 @@ _PATH = st.lists(_NAME, min_size=1, max_size=3).map("/".join)
 _EDIT = st.tuples(st.sampled_from(["write", "mkdir", "delete", "chmod", "link", "move"]), _PATH, _PATH)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+def chmods_directory(source: Path, edit: tuple[str, str, str]) -> bool:
+    """BuildKit's context cache does not notice where only the mode of a directory changed (fsutil's
+    DiskWriter): the full build would be wrong, and the delta right."""
+    return edit[0] == "chmod" and (source / edit[1]).is_dir()
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     shape=st.sampled_from(_SHAPES),
     batches=st.lists(st.lists(_EDIT, min_size=1, max_size=4), min_size=1, max_size=3),
@@ -43,7 +49,8 @@ def test_random_edits_delta_upon_delta(shape, batches) -> None:  # type: ignore[
         parent = bench.parent(bench.build("before"), before)
         for batch in batches:
             for edit in batch:
-                _edit(bench.context / "src", edit)
+                if not chmods_directory(bench.context / "src", edit):
+                    _edit(bench.context / "src", edit)
             fix_times(bench.context)
             after = bench.inputs()
             made = bench.delta(parent, before, after, "random")

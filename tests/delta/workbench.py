@@ -108,6 +108,7 @@ class Bench:
         self, home: Path, name: str, dockerfile: str, ignored: str = "", args: Mapping[str, str] = {}
     ) -> None:
         self.home, self.name, self.dockerfile, self.args = home, name, dockerfile, args
+        self.repository = f"devloop-delta-test-{os.getpid()}-{name}"  # tests may run side by side
         self.context = home / "context"
         self.client = docker.APIClient(timeout=120)
         self.rules = IgnoreRules.parse(ignored)
@@ -146,7 +147,7 @@ class Bench:
 
     def build(self, tag: str) -> str:
         """A full build; the image's reference. Raises RefusedError."""
-        ref = f"devloop-delta-test-{self.name}:{tag}"
+        ref = f"{self.repository}:{tag}"
         self._docker_build("-q", "-t", ref, "--label", f"{LABEL}={tag}")
         self.tags[ref] = None
         return ref
@@ -181,7 +182,7 @@ class Bench:
         return delta(self.service, parent, before, after, self.plan, self.rules, {LABEL: tag})
 
     def load(self, made: Delta, tag: str) -> str:
-        ref = f"devloop-delta-test-{self.name}:{tag}"
+        ref = f"{self.repository}:{tag}"
         for line in self.client.load_image(thin_archive(made.archive, ref)):
             assert "error" not in line, line
         self.tags[ref] = None
