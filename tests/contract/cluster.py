@@ -384,7 +384,7 @@ class Room:
             subprotocol="v5.channel.k8s.io",
             command=list(command),
             stdout=True,
-            stderr=True,
+            **({} if params.get("tty") else {"stderr": True}),  # a terminal has one output
             **({"stdin": True} if stdin is not None else {}),
             **params,
         )

@@ -120,7 +120,8 @@ def test_stateful_set_defaults(room: Room) -> None:
     """https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/stateful-set-v1/#StatefulSetSpec"""
     spec = filled(room, stateful_set())["spec"]
     assert spec["podManagementPolicy"] == "OrderedReady"
-    assert spec["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
+    assert spec["updateStrategy"]["type"] == "RollingUpdate"
+    assert spec["updateStrategy"]["rollingUpdate"]["partition"] == 0
     assert spec["revisionHistoryLimit"] == 10
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.contract.cluster import Object, Room, eventually, is_true, name_of, refused, uid
+from tests.contract.cluster import Object, Refused, Room, eventually, is_true, name_of, refused, uid
 from tests.contract.objects import container, deployment, fetch, http_server, pod, service
 
 GATED = {
@@ -299,7 +299,7 @@ def test_node_port_can_be_chosen_once(room: Room) -> None:
 def _created(room: Room, wish: Object) -> Object | None:
     try:
         return room.create(wish)
-    except Exception as error:
-        if "allocated" in str(error):
+    except Refused as error:
+        if "allocated" in error.message:
             return None
         raise
