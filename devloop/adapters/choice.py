@@ -14,6 +14,7 @@ from devloop.adapters.minikube import Minikube
 from devloop.adapters.nodes import NodeFacts
 from devloop.adapters.nodeshell import ContainerShell, NodeShell
 from devloop.adapters.process import Finished, run
+from devloop.adapters.registry import Registry, RegistryRoute, RegistryStore, host_of
 from devloop.adapters.routes import CommandRoute, EngineRoute, Route, SharedRoute
 from devloop.adapters.stores import EngineStore, ShellStore, Store
 from devloop.errors import LoadError, PlatformError
@@ -41,6 +42,7 @@ class RouteChoice:
         *,
         load: str = "auto",
         engine: str | None = None,
+        registry: str | None = None,
     ) -> None:
         self._builder = builder
         self._digests = digests
@@ -50,6 +52,8 @@ class RouteChoice:
         self._environment = environment
         self._load = load
         self._engine = engine
+        self._registry = registry
+        self._opened: Registry | None = None
         self._engines: dict[str, tuple[Engine, Digests]] = {}
         self._shells: dict[str, NodeShell] = {}
         self._more = anyio.Event()  # a node got its shell
@@ -67,6 +71,10 @@ class RouteChoice:
             return await self._docker_env(nodes)
         if way == "image-load":
             return self._image_load(nodes)
+        if way == "registry" and self._registry:
+            self._opened = self._opened or Registry(host_of(self._registry), self._environment)
+            store = RegistryStore(self._registry, self._opened)
+            return RegistryRoute(self._builder, store, self._registry)
         if way == "containerd":
             return await self._containerd(nodes)
         if way == "kind":
@@ -87,6 +95,8 @@ class RouteChoice:
                 await self._more.wait()
 
     async def aclose(self) -> None:
+        if self._opened is not None:
+            await self._opened.aclose()
         for shell in self._shells.values():
             await shell.aclose()
         for engine, _ in self._engines.values():
@@ -95,6 +105,8 @@ class RouteChoice:
     def _auto(self, nodes: tuple[NodeFacts, ...]) -> str:
         if self._engine or all(node.engine for node in nodes):
             return "engine"
+        if self._registry:
+            return "registry"
         runtime = nodes[0].runtime_name
         if self._product == "minikube":
             if runtime == "docker":
@@ -110,7 +122,7 @@ class RouteChoice:
         runtime = nodes[0].runtime or "an unknown runtime"
         hint = (
             "name the nodes' Docker engine as cluster.engine in config.yaml, or annotate each Node with "
-            "dev.devloop/engine=unix:///path/of/docker.sock"
+            "dev.devloop/engine=unix:///path/of/docker.sock; or set cluster.registry and load: registry"
         )
         return LoadError(
             f"no way to bring images into context {self._context} (load: {way}): node {nodes[0].name} runs "

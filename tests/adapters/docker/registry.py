@@ -31,15 +31,17 @@ def registry_command(cache: Path) -> str:
 
 
 class Registry:
-    """One registry on a free port; `auth` makes it ask for USER and PASSWORD."""
+    """One registry on a free port. `auth`: it asks for USER and PASSWORD; `tokens`: lines of its config
+    that make it ask for a token."""
 
-    def __init__(self, folder: Path, program: str, *, auth: bool = False) -> None:
+    def __init__(self, folder: Path, program: str, *, auth: bool = False, tokens: str = "") -> None:
         self.folder = folder
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.host = f"127.0.0.1:{free.getsockname()[1]}"
         self._program = program
         self._auth = auth
+        self._tokens = tokens
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Registry:
@@ -49,6 +51,8 @@ class Registry:
             f"storage: {{filesystem: {{rootdirectory: {self.folder / 'data'}}}, delete: {{enabled: true}}}}",
             f"http: {{addr: '{self.host}'}}",
         ]
+        if self._tokens:
+            lines.append(self._tokens)
         if self._auth:
             (self.folder / "htpasswd").write_text(f"{USER}:{_HASHED}\n")
             lines.append(f"auth: {{htpasswd: {{realm: test, path: {self.folder / 'htpasswd'}}}}}")
