@@ -34,13 +34,52 @@ def tar_context(
 
 def dockerfile_entry(dockerfile: Path, inputs: Inputs, name: str) -> bytes:
     """The Dockerfile as one member of the tar; the server looks for it there. Raises TreeMovedError."""
+    text = read_dockerfile(dockerfile, inputs)
+    return _header(name, tarfile.REGTYPE, 0o644, 0, len(text)) + text + _padding(len(text))
+
+
+def read_dockerfile(dockerfile: Path, inputs: Inputs) -> bytes:
+    """Its bytes, checked. Raises TreeMovedError."""
     try:
         text = dockerfile.read_bytes()
     except OSError as problem:
         raise _moved(str(dockerfile)) from problem
     if hashlib.sha256(text).hexdigest() != inputs.dockerfile_digest:
         raise _moved(str(dockerfile))
-    return _header(name, tarfile.REGTYPE, 0o644, 0, len(text)) + text + _padding(len(text))
+    return text
+
+
+def copy_context(
+    context: Path,
+    inputs: Inputs,
+    rules: IgnoreRules,
+    target: Path,
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """The inputs as files below `target`, with modes and mtimes. Terms as for `tar_context`."""
+    target.mkdir()
+    entries = [inputs.files[path] for path in sorted(inputs.files) if not rules.matches(path)]
+    for entry in entries:
+        check()
+        full = target / entry.path
+        full.parent.mkdir(parents=True, exist_ok=True)
+        if entry.kind == "dir":
+            full.mkdir(exist_ok=True)
+        elif entry.kind == "link":
+            full.symlink_to(read_link(context / entry.path, entry))
+        elif entry.digest:
+            with full.open("wb") as file:
+                for chunk in read_file(context / entry.path, entry):
+                    file.write(chunk)
+                    check()
+        elif entry.mode & 0o170000 == 0o010000:
+            os.mkfifo(full)
+    for entry in reversed(entries):  # what lies in a folder changes the folder's mtime
+        full = target / entry.path
+        if entry.kind != "link" and full.exists():
+            full.chmod(entry.mode & 0o7777)
+            os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns))
 
 
 def _member(full: Path, entry: FileEntry, check: Callable[[], None]) -> Iterator[bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Protocol
 
 import anyio
@@ -14,7 +16,7 @@ from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine, EngineRefusal
 from devloop.errors import BuildError, TreeMovedError
 from devloop.events import Emit, Notice
-from devloop.model import Fingerprint, How, Image, Service
+from devloop.model import BuildSpec, Fingerprint, How, Image, Service
 
 PROJECT, SERVICE, FINGERPRINT = "dev.devloop.project", "dev.devloop.service", "dev.devloop.fingerprint"
 
@@ -24,6 +26,10 @@ class Tree(Protocol):
 
     def archive(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[bytes]:
         """The context as a tar, Dockerfile included, each file compared as it is read: TreeMovedError."""
+        ...
+
+    def copy(self, service: Service, fingerprint: Fingerprint) -> AbstractAsyncContextManager[BuildSpec]:
+        """The same build from a private copy of the inputs, compared as they are read: TreeMovedError."""
         ...
 
     async def complete(self, service: Service, fingerprint: Fingerprint) -> bool:
@@ -92,14 +98,8 @@ class ImageBuilder:
         labels = self.labels(service, fingerprint)
         reserved = reserved_args(service)
         command = None if reserved else self._command
-        if command is not None and not await self._restless(service, fingerprint):
-            cli = CliBuild(command, self._environment, self._emit)
-            told = await cli.build(service, ref, platform, labels, await self._engine.endpoint())
-            if not await self._tree.still_matches(service, fingerprint):
-                await self._engine.remove(ref)  # a tag must not name what it was not built from (S3)
-                self._moved.add(service.name)
-                raise TreeMovedError(f"{service.name}: files changed while docker read them")
-            return "cli", told
+        if command is not None:
+            return "cli", await self._run_command(command, service, fingerprint, ref, platform)
         await self._check_api(service, fingerprint, reserved)
         legacy = not await self._has_buildkit()
         if legacy:
@@ -112,14 +112,29 @@ class ImageBuilder:
         told = await api.build(service, ref, platform, labels, self._tree.archive(service, fingerprint))
         return ("legacy" if legacy else "buildkit"), told
 
-    async def _restless(self, service: Service, fingerprint: Fingerprint) -> bool:
-        """Whether the files changed under the last build, and a tar that is checked while it is read will do.
+    async def _run_command(
+        self, command: DockerCommand, service: Service, fingerprint: Fingerprint, ref: str, platform: str
+    ) -> str:
+        """Build by the docker command; the id that it told.
 
-        The command's reading can only be judged when the build is over; under steady writing it never passes.
+        When it read the files is unknown, so they are looked at after the build. Steady writing would fail
+        that for ever: a build whose files moved is followed by builds from a copy that was checked.
         """
-        restless = service.name in self._moved and not service.build.secrets
-        self._moved.discard(service.name)
-        return restless and await self._tree.complete(service, fingerprint) and await self._has_buildkit()
+        cli = CliBuild(command, self._environment, self._emit)
+        labels, endpoint = self.labels(service, fingerprint), await self._engine.endpoint()
+        if service.name in self._moved:
+            async with self._tree.copy(service, fingerprint) as spec:
+                still = replace(service, build=spec)
+                told = await cli.build(still, ref, platform, labels, endpoint)
+            if await self._tree.still_matches(service, fingerprint):
+                self._moved.discard(service.name)
+            return told
+        told = await cli.build(service, ref, platform, labels, endpoint)
+        if not await self._tree.still_matches(service, fingerprint):
+            await self._engine.remove(ref)  # a tag must not name what it was not built from (S3)
+            self._moved.add(service.name)
+            raise TreeMovedError(f"{service.name}: files changed while docker read them")
+        return told
 
     async def _check_api(self, service: Service, fingerprint: Fingerprint, reserved: list[str]) -> None:
         """Refuse by name what only a docker command could build."""

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from devloop.context import copy_context, read_dockerfile
+from devloop.errors import TreeMovedError
+from devloop.ignore import NO_RULES, IgnoreRules
+from devloop.model import FileEntry, Inputs
+
+
+def entry(root: Path, path: str) -> FileEntry:
+    full = root / path
+    found = full.lstat()
+    if full.is_symlink():
+        digest = hashlib.sha256(os.fsencode(full.readlink())).hexdigest()
+        return FileEntry(path, "link", found.st_mode, found.st_size, found.st_mtime_ns, digest)
+    if full.is_dir():
+        return FileEntry(path, "dir", found.st_mode & 0o7777, 0, found.st_mtime_ns, "")
+    digest = hashlib.sha256(full.read_bytes()).hexdigest()
+    return FileEntry(path, "file", found.st_mode & 0o7777, found.st_size, found.st_mtime_ns, digest)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    (root / "src").mkdir(parents=True)
+    (root / "src" / "run.sh").write_text("#!/bin/sh\n")
+    (root / "src" / "run.sh").chmod(0o750)
+    (root / "src" / "link").symlink_to("run.sh")
+    (root / "secret.txt").write_text("no input")
+    (root / "Dockerfile").write_text("FROM scratch\n")
+    os.utime(root / "src", ns=(1_000_000_001, 1_000_000_001))
+    return root
+
+
+def inputs(root: Path) -> Inputs:
+    files = {path: entry(root, path) for path in ("src", "src/run.sh", "src/link", "secret.txt")}
+    digest = hashlib.sha256((root / "Dockerfile").read_bytes()).hexdigest()
+    return Inputs(files, (), "linux/amd64", digest, "")
+
+
+def test_s8_a_copy_has_the_inputs_with_modes_times_and_links(tree: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy_context(tree, inputs(tree), IgnoreRules.parse("secret.txt\n", ".dockerignore"), copy)
+    assert sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*")) == [
+        "src",
+        "src/link",
+        "src/run.sh",
+    ]
+    assert (copy / "src" / "link").readlink() == Path("run.sh")
+    for path in ("src", "src/run.sh"):
+        there, here = (tree / path).stat(), (copy / path).stat()
+        assert (here.st_mode, here.st_mtime_ns) == (there.st_mode, there.st_mtime_ns), path
+    assert (copy / "src" / "run.sh").read_bytes() == (tree / "src" / "run.sh").read_bytes()
+
+
+@pytest.mark.parametrize("text", ["#!/bin/sh\n# longer", "", None])
+def test_s8_a_file_that_moved_aborts_the_copy(tree: Path, tmp_path: Path, text: str | None) -> None:
+    taken = inputs(tree)
+    (tree / "src" / "run.sh").unlink()
+    if text is not None:
+        (tree / "src" / "run.sh").write_text(text)
+    with pytest.raises(TreeMovedError, match=r"src/run\.sh changed"):
+        copy_context(tree, taken, NO_RULES, tmp_path / "copy")
+
+
+def test_s8_a_dockerfile_that_moved_is_not_read(tree: Path) -> None:
+    taken = inputs(tree)
+    assert read_dockerfile(tree / "Dockerfile", taken) == b"FROM scratch\n"
+    (tree / "Dockerfile").write_text("FROM other\n")
+    with pytest.raises(TreeMovedError):
+        read_dockerfile(tree / "Dockerfile", taken)
