@@ -77,7 +77,8 @@ class Effects:
                 self._check_collision(was, now, target)
                 nodes[target] = self._node(now), now.entry
             elif was is not None:
-                self._check_uncovers_nothing(was, target)
+                if target.rpartition("/")[0] not in deleted:  # else looked at with all below it
+                    self._check_uncovers_nothing(was, target)
                 deleted.add(target)
             self._check_written_again(was, now, target)
         self._check_destinations(nodes, deleted)

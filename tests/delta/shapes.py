@@ -159,7 +159,11 @@ SHAPES = (
         "stage-on-stage",
         f'FROM {BASE} AS b\nRUN mkdir -p /made\nFROM b AS c\nCOPY src /made/src\nFROM c\nENV A=1\nCMD ["x"]',
     ),
-    shape("variables", "ARG to=/app\nENV in=${to}/x\nCOPY ${none:-src} ${in}", args={"to": "/var"}),
+    shape(
+        "variables",
+        f"FROM {BASE}\nARG to=/app\nENV in=${{to}}/x\nCOPY ${{none:-src}} ${{in}}",
+        args={"to": "/var"},
+    ),
     shape("global-arg", f"ARG base={BASE}\nFROM ${{base}}\nCOPY src /app"),
     shape("run-before", "RUN mkdir -p /app/sub && chmod 700 /app && chown 3:4 /app\nCOPY src /app"),
     shape("scratch", "FROM scratch\nCOPY src /app"),

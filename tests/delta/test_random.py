@@ -55,7 +55,7 @@ def test_random_edits_delta_upon_delta(shape, batches) -> None:  # type: ignore[
             after = bench.inputs()
             made = bench.delta(parent, before, after, "random")
             assert isinstance(made, Delta), made
-            check(bench, made, str(batches))
+            check(bench, made, str(batches), keep=True)
             parent, before = made.parent, after
     finally:
         bench.close()
