@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-# The library loads tens of megabytes and threads of its own: it ends with its process. One line asked, one answered.
+# The library loads tens of megabytes and threads of its own: it ends with its process. A line in, a line out.
 PROGRAM = """
 import json, sys
 import helm_python as helm

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -147,7 +148,7 @@ for node in ast.parse(open("models.py").read()).body:
     if isinstance(node, ast.ClassDef):
         fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
         found[node.name] = {
-            field.target.id: [ast.unparse(field.annotation)] + ([ast.unparse(field.value)] if field.value else [])
+            field.target.id: [ast.unparse(part) for part in (field.annotation, field.value) if part]
             for field in fields
         }
 import models
@@ -171,6 +172,33 @@ def test_the_backends_own_tests_pass_in_its_image(images: Images) -> None:
         "-t",
         ".",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "service"),
+    [("002-split-contexts", "backend"), ("004-two-charts", "backend"), ("004-two-charts", "frontend")],
+)
+def test_the_health_check_tells_whether_the_service_answers(name: str, service: str, images: Images) -> None:
+    """002 line 27, 004 lines 12 and 25: the stated command, with the service and without it."""
+    image = images[name, service]
+    kind, *command = image.stated["Config"]["Healthcheck"]["Test"]
+    words = ["sh", "-c", *command] if kind == "CMD-SHELL" else command
+    container = f"topologies-{os.getpid()}-health"
+    alone = ["docker", "run", "--rm", "--network", "none", "--entrypoint", words[0], image.tag, *words[1:]]
+    assert subprocess.run(alone, capture_output=True, check=False).returncode != 0
+    try:
+        subprocess.run(
+            ["docker", "run", "-d", "--name", container, image.tag], check=True, capture_output=True
+        )
+        end = time.monotonic() + 60
+        while True:
+            done = subprocess.run(["docker", "exec", container, *words], capture_output=True, check=False)
+            if done.returncode == 0:
+                break
+            assert time.monotonic() < end, done.stderr
+            time.sleep(0.2)
+    finally:
+        subprocess.run(["docker", "rm", "-f", container], capture_output=True, check=False)
 
 
 def test_another_build_argument_is_another_frontend(images: Images, tmp_path: Path) -> None:
