@@ -14,8 +14,6 @@ from anyio.abc import ByteReceiveStream, Process
 
 from devloop.errors import PlatformError
 
-GRACE_SECONDS = 0.05  # between SIGTERM and SIGKILL: long enough for a client to hang up politely
-
 
 @dataclass(frozen=True, slots=True)
 class Finished:
@@ -115,9 +113,7 @@ async def _end(process: Process) -> None:
     """Nothing of the command outlives this, children included."""
     with anyio.CancelScope(shield=True):
         if process.returncode is None:  # what a command left behind on purpose (ssh-agent) stays
-            _signal(process, signal.SIGTERM)
-            with anyio.move_on_after(GRACE_SECONDS):
-                await process.wait()
+            # Not SIGTERM first: an engine ends what a client began as soon as the connection is closed.
             _signal(process, signal.SIGKILL)
         await process.aclose()
 
