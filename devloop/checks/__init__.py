@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Rules over rendered manifests and built images: pure, each with an id and a severity (docs/checks.md)."""
