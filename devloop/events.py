@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -136,6 +136,24 @@ class LiveChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The workload went from one state of state.py to the next; `log`: what crashed, where it is Degraded."""
+
+    service: str
+    before: str
+    after: str
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PodsCounted:
+    """How many pods of the service are in each state of state.py; a state without pods is left out."""
+
+    service: str
+    pods: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class WatchBatch:
     """File events that arrived together, before the ignore rules."""
 
@@ -187,6 +205,8 @@ Event = (
     | PodLog
     | TripEnded
     | LiveChanged
+    | StateChanged
+    | PodsCounted
     | WatchBatch
     | WatchOverflow
     | ConfigReloaded

@@ -276,6 +276,7 @@ class Snapshot:
     pods: tuple[PodView, ...] = ()
     events: tuple[EventView, ...] = ()
     writer: str = ""  # the manager that last wrote the template's images (managedFields)
+    deleting: bool = False  # it has a deletionTimestamp
     probe_note: str = ""  # e.g. "readinessProbe.initialDelaySeconds 10" when a probe dominates
 
     @property

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 import anyio.to_thread
 
-from devloop.errors import PrerequisiteError, ReleaseWaitsError
+from devloop.errors import PrerequisiteError, ReleaseError, ReleaseWaitsError
 from devloop.events import Applied, Emit, Event, Notice, TripEnded, TripStarted
 from devloop.model import Failed, Service
 from devloop.ports import Releaser
@@ -40,6 +40,7 @@ class Releases:
         self._failed: dict[str, str] = {}  # service -> the stage in which its last trip failed
         self._moved = anyio.Event()  # set, and replaced, when one of these two changes
         self._locks: dict[str, anyio.Lock] = {}
+        self._refused: dict[str, tuple[int, str, dict[str, str]]] = {}  # release -> what failed, and when
         self._blocked: dict[str, tuple[Release, Values]] = {}  # release -> what lacks something beforehand
 
     def note(self, event: Event) -> None:
@@ -99,21 +100,29 @@ class Releases:
         if view is None and not await self._all_loaded(release, wait=wait):
             return False
         async with self._alone(release), self._releaser.exclusive(release):
-            return await self._write(release, values, note, missing=missing)
+            return await self._write(release, values, note, missing=missing, retry=wait)
 
-    async def _write(self, release: Release, values: Values, note: str, *, missing: bool) -> bool:
+    async def _write(
+        self, release: Release, values: Values, note: str, *, missing: bool, retry: bool
+    ) -> bool:
         view = await self._settled_view(release)
         refs, absent = await self._live_refs(release)
         if _done(view, note) and not (missing and absent):
             return False
+        revision = view.revision if view else 0
+        if not retry and self._refused.get(release.name) == (revision, note, refs):
+            return False  # refused before, and nothing has changed since
         values = await anyio.to_thread.run_sync(with_images, release, values, refs)
         await self._prepare(release, values, upgrade=view is not None)
-        if view is None:
-            await self._releaser.install(release, values, note)
-            told = "installed"
-        else:
-            await self._releaser.upgrade(release, values, note)
-            told = f"upgraded from revision {view.revision}"
+        write = self._releaser.install if view is None else self._releaser.upgrade
+        try:
+            await write(release, values, note)
+        except ReleaseError:
+            after = await self._releaser.find(release)
+            self._refused[release.name] = after.revision if after else 0, note, refs
+            raise
+        self._refused.pop(release.name, None)
+        told = "installed" if view is None else f"upgraded from revision {revision}"
         self._emit(Applied(str(release), (told,)))
         return True
 

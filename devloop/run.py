@@ -25,6 +25,7 @@ from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Override, ProjectFiles
 from devloop.sinks.concealing import Conceal, Concealer, concealer, known_values
+from devloop.statewatch import follow_states
 from devloop.status import Standing, standings
 from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
@@ -139,7 +140,8 @@ def watch(
         async def work() -> None:
             async with opened(config, kubeconfig, names, fan, clock) as session:
                 fan(Notice("", "info", f"metrics on {web.url}/metrics"))
-                crew = Crew(session.world, session.hold, [partial(_pod_logs, session)] if logs else [])
+                companions = [partial(_states, session), *([partial(_pod_logs, session)] if logs else [])]
+                crew = Crew(session.world, session.hold, companions)
                 async with anyio.create_task_group() as group:
                     for companion in (web.run, *redraw):
                         group.start_soon(companion)
@@ -175,6 +177,11 @@ async def _tidy_up(session: Session) -> None:
 
 async def _pod_logs(session: Session, worker: Worker) -> None:
     await follow_logs(worker.service.name, await worker.feeds(), session.cluster, session.world.emit)
+
+
+async def _states(session: Session, worker: Worker) -> None:
+    feeds = await worker.feeds()
+    await follow_states(worker.service.name, feeds, session.cluster, session.world.emit, session.statuses)
 
 
 async def _watch_files(
@@ -221,6 +228,13 @@ async def _watch_files(
         files = ProjectFiles(session.config, override, session.installation, employ, world.emit)
         watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit)
         await group.start(watcher.run, deliver)
+        group.start_soon(
+            session.releaser.watch,
+            session.cluster.observe,
+            lambda: files.config.releases(),
+            session.statuses.put,
+            lambda: files.deliver(RELEASES, engine.start_of(world.clock)),
+        )
         task_status.started()
         await files.run()
 
@@ -274,7 +288,7 @@ def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_
 
     async def work() -> None:
         async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
-            found.update(await standings(session.services, session.world))
+            found.update(await standings(session.services, session.world, session.release_status))
 
     if anyio.run(engine.until_interrupted, work):
         return INTERRUPTED

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from devloop.engine import start_of
 from devloop.errors import StageError
@@ -12,6 +13,8 @@ from devloop.model import Progressing, Ready, Service, Snapshot, Stuck
 from devloop.ports import World
 from devloop.references import same_repository
 from devloop.rollout import Expectation, carries, judge
+from devloop.state import deployment_state, pod_state
+from devloop.statewatch import worst
 from devloop.tasks import gather
 
 
@@ -24,6 +27,8 @@ class Standing:
     """
 
     state: str
+    deployment: str = ""  # state.py's word, of the worst target
+    pods: Mapping[str, int] = field(default_factory=dict)  # state.py's word -> how many
     fingerprint: str = ""
     image: str = ""  # what the tree asks for
     running: tuple[str, ...] = ()  # what the templates say
@@ -38,16 +43,21 @@ class Standing:
         return self.state in ("live", "held", "built-only")
 
 
-async def standings(services: Sequence[Service], world: World) -> Mapping[str, Standing]:
-    """Every service's standing, side by side. Raises PlatformError."""
+async def standings(
+    services: Sequence[Service], world: World, release: Callable[[Service], Awaitable[str]]
+) -> Mapping[str, Standing]:
+    """Every service's standing, side by side; `release` gives its Helm release's status, "" without one.
+
+    Raises PlatformError.
+    """
 
     async def stand(service: Service) -> tuple[str, Standing]:
-        return service.name, await _stand(service, world)
+        return service.name, await _stand(service, world, await release(service))
 
     return dict(await gather(stand, services))
 
 
-async def _stand(service: Service, world: World) -> Standing:
+async def _stand(service: Service, world: World, release: str) -> Standing:
     async with AsyncExitStack() as stack:
         feeds = [await stack.enter_async_context(world.cluster.feed(target)) for target in service.targets]
         snapshots = [feed.latest for feed in feeds]
@@ -59,11 +69,16 @@ async def _stand(service: Service, world: World) -> Standing:
     try:
         fingerprint = await world.fingerprinter.take(service, start_of(world.clock))
     except StageError as error:
-        return Standing("unknown", "", "", running, ready, replicas, None, error.message, error.hint)
+        found = Standing("unknown", message=error.message, hint=error.hint)
+        return replace(found, running=running, ready=ready, replicas=replicas)
     ref = service.ref(fingerprint)
     state, message, hint = _judged(service, ref, fingerprint.digest, snapshots, world.clock.now())
     url = await world.cluster.url(service.targets[0]) if service.targets and running else None
-    return Standing(state, fingerprint.digest, ref, running, ready, replicas, url, message, hint)
+    pods = Counter(str(pod_state(pod)) for snapshot in snapshots for pod in snapshot.pods)
+    word = str(worst([deployment_state(one, release) for one in snapshots])) if snapshots else ""
+    return Standing(
+        state, word, dict(pods), fingerprint.digest, ref, running, ready, replicas, url, message, hint
+    )
 
 
 def _judged(

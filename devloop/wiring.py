@@ -40,6 +40,7 @@ from devloop.model import Service, Target
 from devloop.ports import World
 from devloop.releases import Releases
 from devloop.statcache import StatCache
+from devloop.statewatch import Statuses
 from devloop.stopwatch import Clock
 
 
@@ -72,6 +73,7 @@ class Session:
     cluster: KubernetesCluster
     installation: Installation
     releaser: HelmReleaser
+    statuses: Statuses
     owner: Owner
     history: History
     loader: ClusterLoader
@@ -91,6 +93,14 @@ class Session:
     @property
     def config(self) -> Config:
         return self.tree.config
+
+    async def release_status(self, service: Service) -> str:
+        """The status of the Helm release that holds the service, "" without one. Raises PlatformError."""
+        for release in self.config.releases():
+            if service.name in release.images:
+                view = await self.releaser.find(release)
+                return view.status if view else ""
+        return ""
 
     async def collect_garbage(self, now: float) -> tuple[str, ...]:
         """Remove this project's old images from engine and nodes; what was removed (S25).
@@ -245,6 +255,7 @@ async def opened(
             cluster,
             installation,
             releaser,
+            Statuses(lambda: tree.config.releases()),
             owner,
             history,
             loader,

@@ -41,6 +41,7 @@ from devloop.model import (
 from devloop.phase import Pace, Reversals
 from devloop.ports import Feed, World
 from devloop.rollout import Expectation, carries, judge, lost_image, why_long
+from devloop.state import DeploymentState, deployment_state
 from devloop.stopwatch import Stopwatch
 
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 5.0)  # waits while an engine or API server is gone
@@ -217,7 +218,9 @@ class Worker:
                     Notice(self.service.name, "info", "the failed rollout became ready after all: live")
                 )
             self._tell(live=True, state="live")
-        elif any(isinstance(v, Stuck) for v in verdicts):
+        elif any(isinstance(v, Stuck) for v in verdicts) or any(
+            deployment_state(s) is DeploymentState.DEGRADED for s in snapshots
+        ):
             self._tell(live=False, state="failed" if isinstance(self.outcome, Failed) else "degraded")
 
     def _reverse(self, snapshots: Sequence[Snapshot]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -13,13 +13,16 @@ from devloop.events import (
     ImageBuilt,
     ImageLoaded,
     LiveChanged,
+    PodsCounted,
     RolloutPhase,
     StageEnded,
+    StateChanged,
     TripEnded,
     WatchBatch,
     WatchOverflow,
 )
 from devloop.model import outcome_word
+from devloop.state import DeploymentState, PodState
 
 # 5 ms to 10 min: a warm PATCH at one end, a cold build that pulls its base at the other.
 BUCKETS = (
@@ -68,6 +71,15 @@ class Metrics:
             ["service"],
             registry=registry,
         )
+        self._states = Gauge(
+            "devloop_deployment_state",
+            "1 for the state that the service's workload is in, 0 for the other six.",
+            ["service", "state"],
+            registry=registry,
+        )
+        self._pods = Gauge(
+            "devloop_pods", "Pods of the service in each state.", ["service", "state"], registry=registry
+        )
         self._size = Gauge(
             "devloop_image_size_bytes", "Size of the newest image.", ["service"], registry=registry
         )
@@ -83,6 +95,8 @@ class Metrics:
         ).labels(version, platform.python_version()).set(1)
         for service in services:
             self._live.labels(service).set(0)
+            self._state(service, DeploymentState.NOT_DEPLOYED)
+            self._count_pods(service, {})
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -96,6 +110,10 @@ class Metrics:
                 self._trip_count.labels(event.service, word).inc()
             case LiveChanged():
                 self._live.labels(event.service).set(int(event.live))
+            case StateChanged():
+                self._state(event.service, event.after)
+            case PodsCounted():
+                self._count_pods(event.service, event.pods)
             case WatchBatch():
                 self._events.inc(event.events)
             case WatchOverflow():
@@ -114,6 +132,14 @@ class Metrics:
             self._loads.labels(event.service, event.how).inc()
             self._load_bytes.labels(event.service, "sent").inc(event.sent)
             self._load_bytes.labels(event.service, "skipped").inc(event.skipped)
+
+    def _state(self, service: str, now: str) -> None:
+        for state in DeploymentState:
+            self._states.labels(service, str(state)).set(int(state == now))
+
+    def _count_pods(self, service: str, pods: Mapping[str, int]) -> None:
+        for state in PodState:
+            self._pods.labels(service, str(state)).set(pods.get(str(state), 0))
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from devloop.status import Standing
 
-COLUMNS = ("SERVICE", "STATE", "READY", "TREE", "CLUSTER", "WATCH", "URL")
+COLUMNS = ("SERVICE", "STATE", "DEPLOYMENT", "READY", "TREE", "CLUSTER", "WATCH", "URL")
 
 
 def as_json(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> str:
@@ -24,7 +24,16 @@ def as_table(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> st
         running = ", ".join(sorted({_tag(ref) for ref in one.running})) or "-"
         ready = f"{one.ready}/{one.replicas}"
         rows.append(
-            (name, one.state, ready, _tag(one.image) or "-", running, stages.get(name, "-"), one.url or "")
+            (
+                name,
+                one.state,
+                one.deployment or "-",
+                ready,
+                _tag(one.image) or "-",
+                running,
+                stages.get(name, "-"),
+                one.url or "",
+            )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = [

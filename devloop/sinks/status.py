@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from devloop.events import Event, LiveChanged, StageEnded, StageStarted, TripEnded, TripStarted
+from devloop.events import (
+    Event,
+    LiveChanged,
+    PodsCounted,
+    StageEnded,
+    StageStarted,
+    StateChanged,
+    TripEnded,
+    TripStarted,
+)
 from devloop.model import Change, Live, Unchanged
 from devloop.sinks.concealing import Conceal, conceal_all
 from devloop.sinks.outcomes import describe, describe_paths, describe_span
@@ -22,6 +31,8 @@ class _Card:
 
     state: str = "starting"
     live: bool = False
+    deployment: str = "Not Deployed"
+    pods: dict[str, int] = field(default_factory=dict)
     stage: str | None = None
     stage_started_at: float | None = None
     image: str | None = None
@@ -56,6 +67,10 @@ class StatusBoard:
         match event:
             case TripStarted() | TripEnded() | StageStarted() | StageEnded() | LiveChanged():
                 self._note(self._cards.setdefault(event.service, _Card()), event)
+            case StateChanged():
+                self._cards.setdefault(event.service, _Card()).deployment = event.after
+            case PodsCounted():
+                self._cards.setdefault(event.service, _Card()).pods = dict(event.pods)
             case _:
                 pass
 
@@ -105,6 +120,8 @@ def _shown(card: _Card) -> dict[str, Any]:
     return {
         "state": card.state,
         "live": card.live,
+        "deployment": card.deployment,
+        "pods": card.pods,
         "stage": card.stage,
         "stage_started_at": card.stage_started_at,
         "image": card.image,

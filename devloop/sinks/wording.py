@@ -12,15 +12,16 @@ from devloop.events import (
     Applied,
     ConfigReloaded,
     Event,
-    LiveChanged,
     Notice,
     PodExited,
     PodLog,
+    StateChanged,
     TripEnded,
     TripStarted,
     WatchOverflow,
 )
 from devloop.model import STAGES, Failed, Held, Live, Outcome, Superseded, Timing, Unchanged
+from devloop.state import DeploymentState
 
 Tone = Literal["plain", "quiet", "good", "bad", "warn", "log"]
 SHOWN_PATHS = 3
@@ -57,8 +58,8 @@ def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
             return (Line("", f"config.yaml taken: {', '.join(event.services) or 'no service changed'}"),)
         case Applied():
             return tuple(Line("", f"{event.what}: {text}") for text in event.changed)
-        case LiveChanged() if event.state == "degraded":
-            return (Line(event.service, "degraded: its pods are no longer ready", "bad"),)
+        case StateChanged():
+            return _state_changed(event)
         case _:
             return ()
 
@@ -119,6 +120,15 @@ def _failure(service: str, failed: Failed, root: Path) -> Iterable[Line]:
         yield Line(service, f"  changed: {files(failed.paths, root)}", "plain")
     if error.hint:
         yield Line(service, f"  -> {error.hint}", "warn")
+
+
+def _state_changed(event: StateChanged) -> tuple[Line, ...]:
+    if event.after == DeploymentState.DEGRADED:
+        log = (Line(event.service, f"  | {text}", "plain") for text in event.log)
+        return (Line(event.service, "degraded: its pods are no longer ready", "bad"), *log)
+    if event.before == DeploymentState.DEGRADED:
+        return (Line(event.service, "its pods are ready again", "good"),)
+    return ()
 
 
 def _exited(event: PodExited) -> tuple[Line, ...]:

@@ -12,13 +12,13 @@ from devloop.events import (
     Applied,
     ConfigReloaded,
     Event,
-    LiveChanged,
     Notice,
     Output,
     PodExited,
     PodLog,
     Progress,
     StageEnded,
+    StateChanged,
     TripEnded,
     TripStarted,
     WatchOverflow,
@@ -90,7 +90,7 @@ def test_a_failure_is_a_block_with_evidence_files_and_hint() -> None:
         (WatchOverflow("queue full"), "file events were lost: queue full; looking at everything"),
         (ConfigReloaded(("a", "b")), "config.yaml taken: a, b"),
         (Applied("manifests", ("deployment/x created",)), "manifests: deployment/x created"),
-        (LiveChanged("a", False, REF, "degraded"), "a | degraded: its pods are no longer ready"),
+        (StateChanged("a", "Running", "Degraded"), "a | degraded: its pods are no longer ready"),
     ],
 )
 def test_each_event_has_its_words(event: Event, line: str) -> None:

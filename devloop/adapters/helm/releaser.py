@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -15,6 +16,7 @@ from devloop.adapters.helm import records
 from devloop.adapters.helm.needs import Need, needs_of, objects_of
 from devloop.adapters.helm.runner import Runner
 from devloop.adapters.kubernetes.client import Client, Json, Refused
+from devloop.adapters.kubernetes.informer import Listener
 from devloop.adapters.kubernetes.patch import matching, read_workload
 from devloop.adapters.kubernetes.views import image_writer
 from devloop.errors import HeldError, PatchError, PrerequisiteError, TargetMissingError
@@ -22,6 +24,9 @@ from devloop.model import Target
 from devloop.ports import LiveImage
 from devloop.release import Release, ReleaseView, Values
 
+Observe = Callable[[str, Listener], Coroutine[Any, Any, None]]
+Seen = Callable[[Release, str], None]
+Wake = Callable[[], None]
 MADE_BY = "dev.devloop/created-by"  # annotation of a namespace that devloop made: the project's id
 LOCK_SECONDS = 320.0  # a helm that outlived its devloop may wait this long for a hook
 
@@ -62,6 +67,31 @@ class HelmReleaser:
 
     async def find(self, release: Release) -> ReleaseView | None:
         return await records.find(self._client, release)
+
+    async def watch(
+        self, observe: Observe, releases: Callable[[], Sequence[Release]], seen: Seen, woken: Wake
+    ) -> None:
+        """Tell `seen` of each status, and call `woken` at every revision that is no longer pending: somebody
+        else may have made it. Ends when cancelled."""
+
+        def listen(old: Json | None, new: Json | None, at: float, *, live: bool) -> None:
+            item = new if new is not None else old
+            assert item is not None
+            meta = item["metadata"]
+            labels = meta.get("labels") or {}
+            name, status = str(labels.get("name")), str(labels.get("status"))
+            known = {(one.namespace, one.name): one for one in releases()}
+            release = known.get((meta["namespace"], name))
+            if release is None or status == "superseded":
+                return
+            seen(release, status if new is not None else "")
+            if new is not None and live and not status.startswith("pending-") and status != "uninstalling":
+                woken()
+
+        async with anyio.create_task_group() as group:
+            for namespace in sorted({release.namespace for release in releases()}):
+                path = f"{records.SECRETS.format(namespace)}?labelSelector=owner%3Dhelm"
+                group.start_soon(observe, path, listen)
 
     async def give_up(self, release: Release, view: ReleaseView) -> None:
         await records.give_up(self._client, release, view)

@@ -16,7 +16,7 @@ from devloop.adapters.kubernetes.client import MERGE_PATCH, Client, Refused
 from devloop.adapters.kubernetes.evidence import follow_log, read_last_words
 from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
 from devloop.adapters.kubernetes.guard import Platform
-from devloop.adapters.kubernetes.informer import Health
+from devloop.adapters.kubernetes.informer import Health, Informer, Listener
 from devloop.adapters.kubernetes.inventory import find_url, read_images, read_nodes
 from devloop.adapters.kubernetes.manifests import Applier
 from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
@@ -125,6 +125,10 @@ class KubernetesCluster:
             )
         except Refused as error:
             raise refuse(error, target, self.client) from error
+
+    async def observe(self, path: str, listener: Listener) -> None:
+        """Tell `listener` of every change of the objects at a list's path, until cancelled."""
+        await Informer(self.client, path, self._clock, self._health, listener).run()
 
     async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
         return await read_last_words(self.client, target.namespace, pod, container, lines)

@@ -23,6 +23,7 @@ def workload_fields(target: Target, item: Json) -> dict[str, Any]:
     strategy = spec.get("updateStrategy" if stateful else "strategy") or {}
     return {
         "uid": meta["uid"],
+        "deleting": bool(meta.get("deletionTimestamp")),
         "generation": int(meta.get("generation") or 0),
         "observed_generation": int(status.get("observedGeneration") or 0),
         "replicas": 1 if spec.get("replicas") is None else int(spec["replicas"]),

@@ -1,0 +1,144 @@
+"""What the cluster shows, in the words of a deployment's and a pod's life: seven states each. Pure.
+
+Deployment: Not Deployed, Installing, Deployed, Running, Degraded, Upgrading, Uninstalling. Pod: Pending,
+ContainerCreating, Running, Ready, Terminating, Failed, CrashLoopBackOff.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from enum import StrEnum
+
+from devloop.model import PodView, Snapshot
+
+
+class DeploymentState(StrEnum):
+    NOT_DEPLOYED = "Not Deployed"
+    INSTALLING = "Installing"
+    DEPLOYED = "Deployed"
+    RUNNING = "Running"
+    DEGRADED = "Degraded"
+    UPGRADING = "Upgrading"
+    UNINSTALLING = "Uninstalling"
+
+
+class PodState(StrEnum):
+    PENDING = "Pending"
+    CREATING = "ContainerCreating"
+    RUNNING = "Running"
+    READY = "Ready"
+    TERMINATING = "Terminating"
+    FAILED = "Failed"
+    CRASH_LOOP = "CrashLoopBackOff"
+
+
+_D, _P = DeploymentState, PodState
+DEPLOYMENT_TRANSITIONS: frozenset[tuple[DeploymentState, DeploymentState]] = frozenset(
+    {
+        (_D.NOT_DEPLOYED, _D.INSTALLING),
+        (_D.INSTALLING, _D.DEPLOYED),
+        (_D.DEPLOYED, _D.RUNNING),
+        (_D.RUNNING, _D.DEGRADED),
+        (_D.DEGRADED, _D.RUNNING),
+        (_D.RUNNING, _D.UPGRADING),
+        (_D.UPGRADING, _D.RUNNING),
+        (_D.RUNNING, _D.UNINSTALLING),
+        (_D.UNINSTALLING, _D.NOT_DEPLOYED),
+    }
+)
+POD_TRANSITIONS: frozenset[tuple[PodState, PodState]] = frozenset(
+    {
+        (_P.PENDING, _P.CREATING),
+        (_P.CREATING, _P.RUNNING),
+        (_P.RUNNING, _P.READY),
+        (_P.READY, _P.TERMINATING),
+        (_P.RUNNING, _P.FAILED),
+        (_P.FAILED, _P.PENDING),
+        (_P.FAILED, _P.CRASH_LOOP),
+    }
+)
+# Helm's status of a release -> the state that it means whatever the pods do.
+_OF_RELEASE = {
+    "pending-install": _D.INSTALLING,
+    "pending-upgrade": _D.UPGRADING,
+    "pending-rollback": _D.UPGRADING,
+    "uninstalling": _D.UNINSTALLING,
+}
+NEW_REPLICASET_AVAILABLE = "NewReplicaSetAvailable"  # the Deployment's word for a rollout that is over
+
+
+def deployment_state(snapshot: Snapshot, release: str = "") -> DeploymentState:
+    """`release`: the status label of its Helm release, "" without one.
+
+    Deployed: the first rollout is under way. Upgrading: a later one is. Degraded: the rollout was over, and
+    now pods lack.
+    """
+    if release in _OF_RELEASE:
+        return _OF_RELEASE[release]
+    if not snapshot.exists:
+        return _D.NOT_DEPLOYED
+    if snapshot.deleting:
+        return _D.UNINSTALLING
+    if _complete(snapshot):
+        return _D.RUNNING
+    if _rolled_out(snapshot):
+        return _D.DEGRADED
+    return _D.UPGRADING if _has_older_pods(snapshot) else _D.DEPLOYED
+
+
+def _complete(snapshot: Snapshot) -> bool:
+    wanted = snapshot.replicas
+    return snapshot.observed_generation >= snapshot.generation and (
+        snapshot.updated == snapshot.current == snapshot.available == wanted
+    )
+
+
+def _rolled_out(snapshot: Snapshot) -> bool:
+    """Whether the newest template had been brought out to the end before."""
+    if snapshot.observed_generation < snapshot.generation or _has_older_pods(snapshot):
+        return False
+    progressing = snapshot.conditions.get("Progressing")
+    if progressing is None:  # a StatefulSet has no such condition: its pods tell
+        return any(pod.ready_at is not None for pod in snapshot.pods)
+    return progressing[1] == NEW_REPLICASET_AVAILABLE
+
+
+def _has_older_pods(snapshot: Snapshot) -> bool:
+    return snapshot.observed_generation < snapshot.generation or any(
+        pod.revision != snapshot.revision and not pod.terminating for pod in snapshot.pods
+    )
+
+
+def pod_state(pod: PodView) -> PodState:
+    if pod.terminating:
+        return _P.TERMINATING
+    if any(container.waiting == "CrashLoopBackOff" for container in pod.containers):
+        return _P.CRASH_LOOP
+    ended = [c for c in pod.containers if not c.running and c.exit_code not in (None, 0)]
+    if pod.phase == "Failed" or ended:
+        return _P.FAILED
+    if pod.ready:
+        return _P.READY
+    if any(container.running and not container.init for container in pod.containers):
+        return _P.RUNNING
+    return _P.CREATING if pod.scheduled else _P.PENDING
+
+
+def deployment_way(before: DeploymentState, after: DeploymentState) -> Sequence[DeploymentState]:
+    """The states from `before` (left out) to `after` by the shortest way of listed transitions.
+
+    What happens between two looks is passed through, not skipped: an install that took no time is still
+    Installing, then Deployed, then Running.
+    """
+    ways: deque[tuple[DeploymentState, ...]] = deque([(before,)])
+    seen = {before}
+    while ways:
+        way = ways.popleft()
+        if way[-1] is after:
+            return way[1:]
+        for state in DeploymentState:
+            if (way[-1], state) in DEPLOYMENT_TRANSITIONS and state not in seen:
+                seen.add(state)
+                ways.append((*way, state))
+    return (after,)
