@@ -182,7 +182,7 @@ SHAPES = (
     shape(
         "other-file-on-top",
         "COPY src /app\nCOPY req.txt /app/main.py",
-        proven=ALL,
+        proven=ALL - {"edit_content"},
     ),
     shape("requirements-then-run", "COPY req.txt /r/\nRUN cp /r/req.txt /done\nCOPY src /app"),
     # partly
