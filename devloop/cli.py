@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -210,6 +210,25 @@ def doctor(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> No
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(run.doctor(config, kubeconfig, services))
+
+
+@main.command()
+@where
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def down(ctx: click.Context, /, yes: bool, **given: Any) -> None:
+    """Remove what devloop brought into the cluster: releases, objects of the manifests, its namespaces.
+
+    A namespace that was there before stays, and so do the images on the nodes.
+    """
+    from devloop import run
+
+    def ask(lines: Sequence[str]) -> bool:
+        click.echo("\n".join(("devloop down removes", *(f"  {line}" for line in lines))))
+        return yes or click.confirm("Go on?", default=False)
+
+    config, _, kubeconfig = _loaded(ctx, given)
+    sys.exit(run.down(config, kubeconfig, ask))
 
 
 @main.command()

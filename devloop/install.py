@@ -95,6 +95,10 @@ class Manifests:
                 self._emit(Applied("manifests", changed))
             return bool(changed)
 
+    def forget(self) -> None:
+        """They were deleted: what is to come is applied whether it changed or not."""
+        self._remember("")
+
     def _applied(self) -> str:
         return self._read().get(self._where, "")
 

@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from devloop import __version__, beside, engine
+from devloop import __version__, beside, engine, teardown
 from devloop import config as configs
 from devloop.config import Config
 from devloop.crew import Crew
@@ -315,6 +315,30 @@ def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int
         if finding.hint:
             print(f"      -> {finding.hint}")
     return 3 if any(finding.grade == "bad" for finding in findings) else 0
+
+
+def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]], bool]) -> int:
+    """Remove what devloop brought into the cluster, if `ask` says so; 1 if it does not."""
+    asked = True
+
+    async def work() -> None:
+        nonlocal asked
+        async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
+            with session.held():
+                removal = session.removal()
+                found = await teardown.plan(config.releases(), session.releaser, removal)
+                if found.empty:
+                    print("nothing of this project is in the cluster")
+                    return
+                asked = await anyio.to_thread.run_sync(ask, found.lines())
+                if asked:
+                    await teardown.tear_down(found, session.releaser, removal)
+                    session.installation.manifests.forget()
+                    print(f"removed: {', '.join(found.lines())}")
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    return 0 if asked else 1
 
 
 def _stages(config: Config) -> dict[str, str]:

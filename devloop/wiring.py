@@ -25,6 +25,7 @@ from devloop.adapters.helm.releaser import HelmReleaser
 from devloop.adapters.helm.runner import Place, choose
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.kubeconfig import find_files
+from devloop.adapters.kubernetes.removal import Removal
 from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.lock import Owner, hold, holder
 from devloop.adapters.nodes import platform_of
@@ -93,6 +94,11 @@ class Session:
     @property
     def config(self) -> Config:
         return self.tree.config
+
+    def removal(self) -> Removal:
+        """What `down` deletes with."""
+        project = configs.project_id(self.config.path)
+        return Removal(self.cluster.client, self.cluster.applier, self.config.manifest_files, project)
 
     async def release_status(self, service: Service) -> str:
         """The status of the Helm release that holds the service, "" without one. Raises PlatformError."""

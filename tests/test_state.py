@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -115,4 +116,4 @@ def test_what_happens_between_two_looks_is_passed_through() -> None:
         for end in set(D) - {start}:
             way = (start, *deployment_way(start, end))
             assert way[-1] is end
-            assert set(zip(way, way[1:], strict=False)) <= DEPLOYMENT_TRANSITIONS, (start, end)
+            assert set(pairwise(way)) <= DEPLOYMENT_TRANSITIONS, (start, end)

@@ -17,6 +17,8 @@ from devloop.stopwatch import Clock
 from tests.sinks.trips import failed_trip, live_trip, of
 
 NAMES = {
+    "devloop_deployment_state": {"service", "state"},
+    "devloop_pods": {"service", "state"},
     "devloop_stage_duration_seconds": {"service", "stage", "outcome"},
     "devloop_rollout_phase_seconds": {"service", "phase"},
     "devloop_trip_duration_seconds": {"service", "outcome"},

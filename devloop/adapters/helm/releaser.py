@@ -18,6 +18,7 @@ from devloop.adapters.helm.runner import Runner
 from devloop.adapters.kubernetes.client import Client, Json, Refused
 from devloop.adapters.kubernetes.informer import Listener
 from devloop.adapters.kubernetes.patch import matching, read_workload
+from devloop.adapters.kubernetes.removal import MADE_BY
 from devloop.adapters.kubernetes.views import image_writer
 from devloop.errors import HeldError, PatchError, PrerequisiteError, TargetMissingError
 from devloop.model import Target
@@ -27,7 +28,6 @@ from devloop.release import Release, ReleaseView, Values
 Observe = Callable[[str, Listener], Coroutine[Any, Any, None]]
 Seen = Callable[[Release, str], None]
 Wake = Callable[[], None]
-MADE_BY = "dev.devloop/created-by"  # annotation of a namespace that devloop made: the project's id
 LOCK_SECONDS = 320.0  # a helm that outlived its devloop may wait this long for a hook
 
 

@@ -58,7 +58,7 @@ class KubernetesCluster:
             return await open_access(files, context, allow_remote=allow_remote, last=last)
 
         self.client = Client(open_it)
-        self._applier = Applier(self.client, namespace)
+        self.applier = Applier(self.client, namespace)
         self._health.on_back.append(self._forget)
         self._tasks: TaskGroup
 
@@ -149,7 +149,7 @@ class KubernetesCluster:
     async def apply(
         self, paths: Sequence[Path], refs: Sequence[str], withheld: Sequence[str] = ()
     ) -> tuple[str, ...]:
-        return await self._applier.apply(paths, refs, withheld)
+        return await self.applier.apply(paths, refs, withheld)
 
     async def nodes(self) -> tuple[NodeFacts, ...]:
         """Every node, read once and again after an outage. Raises PlatformError."""
@@ -166,7 +166,7 @@ class KubernetesCluster:
 
     def _forget(self) -> None:
         self._nodes = ()
-        self._applier.forget()
+        self.applier.forget()
 
     def _warn_of_other(self, target: Target, view: NamespaceView | None) -> None:
         """A devloop of another host wrote last: said once, not refused (S26)."""

@@ -129,6 +129,10 @@ class Applier:
         results = [await self._apply(manifest, table) for manifest in due]
         return tuple(result for result in results if result)
 
+    async def path_of(self, manifest: Manifest) -> str:
+        """Where the API serves the object. Raises PatchError, PlatformError."""
+        return (await self._locate(manifest))[0]
+
     def forget(self) -> None:
         """After an outage: the server may be another one."""
         self._served.clear()
