@@ -232,6 +232,31 @@ def down(ctx: click.Context, /, yes: bool, **given: Any) -> None:
 
 
 @main.command()
+@services_argument
+@where
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="github: annotations of a workflow.",
+)
+@click.option("--offline", is_flag=True, help="Ask neither cluster nor engine; their rules do not run.")
+@click.pass_context
+def check(ctx: click.Context, /, services: tuple[str, ...], output: str, offline: bool, **given: Any) -> None:
+    """Judge what devloop would deploy, and the images that were built, by the rules of docs/checks.md.
+
+    Exit code: 0 no errors, 1 errors, 2 config or usage, 3 no errors, but platform not reachable: the rules
+    that ask it did not run.
+    """
+    from devloop import run
+
+    config, _, kubeconfig = _loaded(ctx, given)
+    sys.exit(run.check(config, kubeconfig, services, offline=offline, output=output))
+
+
+@main.command()
 def schema() -> None:
     """Print the JSON Schema of config.yaml, for editors."""
     import json

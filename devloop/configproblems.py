@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic_core import ErrorDetails
 
 from devloop import yamlfile
+from devloop.checkshape import ChecksConfig
 from devloop.configpaths import absolute
 from devloop.configsection import Section
 from devloop.configshape import (
@@ -42,6 +43,7 @@ SECTIONS: dict[Location, type[Section]] = {
     ("releases", "*", "values", "*"): ValuesConfig,
     ("metrics",): MetricsConfig,
     ("gc",): GcConfig,
+    ("checks",): ChecksConfig,
 }
 _EXAMPLES = {"version": "version: 1", "context": "context: backend", "image": "image: todo-backend"}
 

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from devloop.checkshape import ChecksConfig, Size
 from devloop.configpaths import absolute, dockerfile_path, matching
 from devloop.configsection import Section
 from devloop.model import BuildSpec, Secret, Service, Target
@@ -161,6 +162,9 @@ class ServiceConfig(Section):
         default_factory=list,
         description="One workload or a list; without it the image is built and loaded only.",
     )
+    max_image_size: Size | None = Field(
+        default=None, description="What `devloop check` allows: bytes, or text such as 200MB."
+    )
 
     @field_validator("image")
     @classmethod
@@ -220,6 +224,7 @@ class Config(Section):
     )
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     gc: GcConfig = Field(default_factory=GcConfig)
+    checks: ChecksConfig = Field(default_factory=ChecksConfig, description="For `devloop check`.")
     _path: Path = PrivateAttr(default=Path("config.yaml"))
 
     @field_validator("by_name", mode="before")

@@ -78,6 +78,7 @@ class ImageFacts:
     env: tuple[str, ...] = ()
     workdir: str = ""
     user: str = ""
+    ports: tuple[str, ...] = ()  # "8000/tcp"
 
     @property
     def platform(self) -> str:
@@ -190,6 +191,7 @@ class Engine:
             tuple(config.get("Env") or ()),
             str(config.get("WorkingDir") or ""),
             str(config.get("User") or ""),
+            tuple(config.get("ExposedPorts") or ()),
         )
 
     async def images(self, label: str = "") -> tuple[Listed, ...]:

@@ -45,8 +45,8 @@ class Facts:
 
     `images`: repository -> service. `taken_ports`: NodePort -> "namespace/name" of another Service.
     `lacking`: image -> nodes that do not have it. `others`: (namespace, name) of Services in the cluster.
-    `service_types` and `secret_keys` are checks.* of config.yaml. `schema`: the first thing that is
-    wrong with an object, its place and why.
+    `service_types` and `secret_keys` are checks.* of config.yaml. `broken`: (file or chart, why) of what
+    gave no objects. `schema`: the first thing that is wrong with an object, its place and why.
     """
 
     images: Mapping[str, str] = field(default_factory=dict)
@@ -58,5 +58,6 @@ class Facts:
     others: frozenset[tuple[str, str]] = frozenset()
     service_types: Mapping[str, str] = field(default_factory=dict)
     secret_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    broken: tuple[tuple[str, str], ...] = ()
     schema: Schema | None = None
     absent: Mapping[Need, str] = field(default_factory=dict)

@@ -7,14 +7,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from devloop.checks.rule import Found, Rule, View
-from devloop.checks.subject import Place, Subject, dig, listing, mapping
+from devloop.checks.subject import Place, Subject, mapping
 
 LABEL_WORD = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 SERVICE_NAME = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
 SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
 KEY_NAME = re.compile(r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
 DATA_KEY = re.compile(r"^[-._a-zA-Z0-9]+$")
+UNEXPECTED = re.compile(r"Additional properties are not allowed \((.*) (?:was|were) unexpected\)")
 ROLES = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")  # their names may hold a colon
+
+
+def renders(view: View) -> Iterator[Found]:
+    for what, why in view.facts.broken:
+        yield Found(Subject({"kind": "", "metadata": {"name": what}}, "", ""), (), why)
 
 
 def schema(view: View) -> Iterator[Found]:
@@ -121,7 +127,7 @@ def kubernetes_schema(version: str | None = None) -> Any:
         try:
             validator.validate(item, chosen, strict=True)
         except validator.ValidationError as error:
-            return _schema_problem(item, error)
+            return _schema_problem(error)
         except validator.SchemaNotFoundError:
             group = item["apiVersion"].rpartition("/")[0]
             if "." in group and not group.endswith(".k8s.io"):
@@ -132,24 +138,25 @@ def kubernetes_schema(version: str | None = None) -> Any:
     return first_problem
 
 
-def _schema_problem(item: dict[str, Any], error: Any) -> tuple[Place, str]:
+def _schema_problem(error: Any) -> tuple[Place, str]:
+    """Its place and why, without the value: it may be a secret (S30)."""
     place: Place = tuple(error.path)
     written = ".".join(map(str, place)) or "the object"
-    secret = item.get("kind") == "Secret" or isinstance(dig(item, *place), dict | list)
-    said = "has the wrong type" if secret and error.validator == "type" else error.message
-    if error.validator == "type" and not secret:
-        kinds = listing(error.validator_value) or [error.validator_value]
-        said = f"{dig(item, *place)!r} is no {' or '.join(map(str, kinds))}"
-    elif error.validator == "additionalProperties":
-        said = re.sub(
-            r"Additional properties are not allowed \((.*) (?:was|were) unexpected\)",
-            r"no such field: \1",
-            said,
-        )
-    return place, f"{written}: {said}" if len(said) < 300 else f"{written} does not fit the schema"
+    match error.validator:
+        case "type":
+            kinds = error.validator_value
+            said = f"not {' or '.join(map(str, kinds)) if isinstance(kinds, list) else kinds}"
+        case "additionalProperties":
+            said = UNEXPECTED.sub(r"no such field: \1", error.message)
+        case "required":
+            said = error.message
+        case _:
+            said = f"does not fit the schema ({error.validator})"
+    return place, f"{written}: {said}"
 
 
 RULES = (
+    Rule("renders", "error", "Every chart renders, and every manifest is YAML with objects.", renders),
     Rule("schema", "error", "Every object fits Kubernetes' schema.", schema, "schema"),
     Rule("name-form", "error", "Names of objects, containers and ports are valid.", name_form),
     Rule("label-form", "error", "Labels and selectors are valid.", label_form),

@@ -51,7 +51,7 @@ class Subject:
     lines: Mapping[Place, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
+        return f"{self.kind} {self.name}".strip()
 
     @property
     def kind(self) -> str:

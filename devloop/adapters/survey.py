@@ -1,0 +1,95 @@
+"""What `devloop check` asks of the cluster and of the build engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from devloop.adapters.engine import Engine
+from devloop.adapters.kubernetes.client import Client, Refused
+from devloop.adapters.layerfiles import suspicious_files
+from devloop.adapters.loader import ClusterLoader
+from devloop.checks.facts import BuiltImage, NodeRoom
+from devloop.checks.quantity import number
+from devloop.errors import PlatformError
+
+RELEASE, SPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The cluster around what is deployed; fields as in `Facts`."""
+
+    version: str  # "1.36"
+    nodes: tuple[NodeRoom, ...]
+    taken_ports: Mapping[int, str]
+    others: frozenset[tuple[str, str]]
+
+
+async def look_around(client: Client, own: Iterable[tuple[str, str]]) -> Surroundings:
+    """`own`: (namespace, name) of the releases: their present Services are not others.
+
+    Raises PlatformError.
+    """
+    try:
+        nodes = await client.get("/api/v1/nodes")
+        services = await client.get("/api/v1/services")
+        version = await client.get("/version")
+    except Refused as error:
+        raise PlatformError(
+            f"looking at the cluster was refused: {error.message}",
+            reason=error.reason,
+            hint="the user needs `list` on nodes and services",
+        ) from error
+    releases = set(own)
+    foreign = [one for one in services.get("items") or () if _release(one) not in releases]
+    found = f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}"
+    return Surroundings(
+        found,
+        tuple(_room(one) for one in nodes.get("items") or ()),
+        {
+            port["nodePort"]: f"{one['metadata']['namespace']}/{one['metadata']['name']}"
+            for one in foreign
+            for port in (one.get("spec") or {}).get("ports") or ()
+            if port.get("nodePort")
+        },
+        frozenset((one["metadata"]["namespace"], one["metadata"]["name"]) for one in foreign),
+    )
+
+
+async def nodes_without(loader: ClusterLoader, refs: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Image -> the nodes that lack it, of those that any node lacks. Raises LoadError, PlatformError."""
+    wanted = sorted(set(refs))
+    if not wanted:
+        return {}
+    route = await loader.route()
+    found: dict[str, tuple[str, ...]] = {}
+    for ref in wanted:
+        lacking = [store.node for store in route.stores if await store.digest(ref) is None]
+        if lacking:
+            found[ref] = tuple(lacking)
+    return found
+
+
+async def built_image(engine: Engine, ref: str, max_size: int | None) -> BuiltImage | None:
+    """None if the engine does not have it. Raises PlatformError, EngineRefusal."""
+    facts = await engine.inspect(ref)
+    if facts is None:
+        return None
+    ports = frozenset(int(port.partition("/")[0]) for port in facts.ports if port.partition("/")[0].isdigit())
+    files = await suspicious_files(engine, ref)
+    return BuiltImage(ref, facts.size, facts.user, ports, files, max_size)
+
+
+def _room(node: Mapping[str, Any]) -> NodeRoom:
+    status = node.get("status") or {}
+    room = status.get("allocatable") or status.get("capacity") or {}
+    return NodeRoom(
+        node["metadata"]["name"], number(room.get("cpu")) or 0.0, number(room.get("memory")) or 0.0
+    )
+
+
+def _release(service: Mapping[str, Any]) -> tuple[str, str]:
+    notes = service["metadata"].get("annotations") or {}
+    return str(notes.get(SPACE, "")), str(notes.get(RELEASE, ""))
