@@ -341,6 +341,26 @@ def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]],
     return 0 if asked else 1
 
 
+def check(
+    config: Config, kubeconfig: Path | None, names: Sequence[str], *, offline: bool, output: str
+) -> int:
+    """Print what the rules find in what devloop would deploy; the exit code."""
+    from devloop.check import Result
+    from devloop.check import check as look
+    from devloop.sinks.findings import as_github, as_json, as_text
+
+    found: list[Result] = []
+
+    async def work() -> None:
+        found.append(await look(config, kubeconfig, names, offline=offline))
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    told = {"text": as_text, "json": as_json, "github": as_github}[output](found[0].report)
+    print(_conceal(config, names)(told))
+    return found[0].exit_code
+
+
 def _stages(config: Config) -> dict[str, str]:
     """What a running `devloop watch` of this config says: service -> stage or state; {} without one."""
     try:
