@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from devloop.errors import BuildError, TreeMovedError
 from devloop.events import Emit, Notice
 from devloop.model import BuildSpec, Fingerprint, How, Image, Service
 
+LONGEST_TURN = 5.0  # seconds that a build waits for those of other services before it starts beside them
 PROJECT, SERVICE, FINGERPRINT = "dev.devloop.project", "dev.devloop.service", "dev.devloop.fingerprint"
 
 
@@ -85,11 +86,24 @@ class ImageBuilder:
         """
         del parent
         await self.prepare()
-        async with self._limit:
+        async with self._turn():
             platform = await self._platform(service, fingerprint)
             ref = service.ref(fingerprint) + suffix
             how, told = await self._run(service, fingerprint, ref, platform)
             return await self._proven(service, fingerprint, ref, how, told)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the places for builds; a build that hangs keeps others waiting only so long."""
+        builder, waited = object(), True
+        with anyio.move_on_after(LONGEST_TURN):
+            await self._limit.acquire_on_behalf_of(builder)
+            waited = False
+        try:
+            yield
+        finally:
+            if not waited:
+                self._limit.release_on_behalf_of(builder)
 
     async def _run(
         self, service: Service, fingerprint: Fingerprint, ref: str, platform: str

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.charted import Charted
 from tests.e2e.project import Project, Sandbox, free_port
 
 _numbers = itertools.count(1)
@@ -33,6 +34,13 @@ def new_project(sandbox: Sandbox, root: Path) -> Project:
     namespace = f"todo-{os.getpid()}-{next(_numbers)}"
     sandbox.kubectl("create", "namespace", namespace)
     return Project(root, sandbox, namespace, node_port=_node_port()).make()
+
+
+def new_charted(sandbox: Sandbox, root: Path) -> Charted:
+    """The sample's backend as a Helm release, in a namespace of its own."""
+    namespace = f"todo-{os.getpid()}-{next(_numbers)}"
+    sandbox.kubectl("create", "namespace", namespace)
+    return Charted(root, sandbox, namespace, node_port=_node_port()).make()
 
 
 def _node_port() -> int:

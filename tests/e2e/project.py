@@ -114,6 +114,7 @@ class Project:
     namespace: str
     node_port: int = field(default_factory=lambda: 0)
     metrics_port: int = field(default_factory=free_port)
+    kubeconfig: Path | None = None  # another way to the sandbox
 
     def make(self) -> Project:
         shutil.copytree(
@@ -156,7 +157,7 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
         self.greeting.write_text(f'GREETING = "{text}"\n')
 
     def command(self, *words: str) -> tuple[str, ...]:
-        return (*DEVLOOP, *words, "--kubeconfig", str(self.sandbox.kubeconfig))
+        return (*DEVLOOP, *words, "--kubeconfig", str(self.kubeconfig or self.sandbox.kubeconfig))
 
     def devloop(self, *words: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

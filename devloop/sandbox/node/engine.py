@@ -96,11 +96,16 @@ class Engine:
 
     async def remove(self, container: str) -> None:
         """Kill and remove; one that is gone, or going, is fine."""
-        try:
-            await self.call("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"})
-        except EngineError as error:
-            if error.status not in (404, 409):
-                raise
+        for pause in (0.2, 0.5, 1.0, 2.0, None):
+            try:
+                await self.call("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"})
+                return
+            except EngineError as error:
+                if error.status in (404, 409):
+                    return
+                if pause is None or "busy" not in error.message:
+                    raise
+                await asyncio.sleep(pause)  # after an engine's restart somebody holds a mount for a while
 
     async def events(self, label: str) -> AsyncIterator[Obj]:
         """Container events with the label from now on; the first item is {} once the stream stands."""

@@ -201,11 +201,18 @@ class Node(Access):
             elif labels[TYPE] == "container" and uid in pods:
                 by_pod.setdefault(uid, []).append(entry)
             else:
-                await parts.engine.remove(entry["Id"])
+                await self._discard(parts.engine, entry["Id"])
         for uid, pod in pods.items():
             worker = Worker(parts, pod)
             await worker.adopt(by_pod.get(uid, []), held.get(uid))
             self._begin(uid, worker)
+
+    async def _discard(self, engine: Engine, container: str) -> None:
+        try:
+            await engine.remove(container)
+        except EngineError as error:
+            # A dead one that the engine cannot remove is no reason not to start; the next start tries again.
+            logger.warning("container %s stays: %s", container, error.message)
 
     def _is_mine(self, pod: Obj) -> bool:
         return bool(pod["spec"].get("nodeName") == self.name)
