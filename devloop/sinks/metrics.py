@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from devloop.events import (
+    DeltaFallback,
     Event,
     ImageBuilt,
     ImageLoaded,
@@ -62,6 +63,9 @@ class Metrics:
         self._trip_count = _counter(registry, "devloop_trips", "Trips that ended.", "service", "outcome")
         self._builds = _counter(registry, "devloop_builds", "Images that a trip got.", "service", "how")
         self._loads = _counter(registry, "devloop_loads", "Images brought to the nodes.", "service", "how")
+        self._fallbacks = _counter(
+            registry, "devloop_delta_fallbacks", "Full builds where no delta was proven.", "service", "reason"
+        )
         self._load_bytes = _counter(
             registry, "devloop_load_bytes", "Bytes of images, sent or skipped as there.", "service", "kind"
         )
@@ -118,13 +122,15 @@ class Metrics:
                 self._events.inc(event.events)
             case WatchOverflow():
                 self._overflows.inc()
-            case ImageBuilt() | ImageLoaded():
+            case ImageBuilt() | ImageLoaded() | DeltaFallback():
                 self._image(event)
             case _:
                 pass  # nothing to count
 
-    def _image(self, event: ImageBuilt | ImageLoaded) -> None:
-        if isinstance(event, ImageBuilt):
+    def _image(self, event: ImageBuilt | ImageLoaded | DeltaFallback) -> None:
+        if isinstance(event, DeltaFallback):
+            self._fallbacks.labels(event.service, event.reason).inc()
+        elif isinstance(event, ImageBuilt):
             self._builds.labels(event.service, event.how).inc()
             if event.size:
                 self._size.labels(event.service).set(event.size)
