@@ -214,6 +214,20 @@ def doctor(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> No
 
 @main.command()
 @where
+@click.pass_context
+def diff(ctx: click.Context, /, **given: Any) -> None:
+    """What `once` would change: manifests and releases as they would be, against the cluster as it is.
+
+    With the images that are live now; values of Secrets are masked. Exit code: 0 nothing, 1 something.
+    """
+    from devloop import run
+
+    config, _, kubeconfig = _loaded(ctx, given)
+    sys.exit(run.diff(config, kubeconfig))
+
+
+@main.command()
+@where
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 def down(ctx: click.Context, /, yes: bool, **given: Any) -> None:

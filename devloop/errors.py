@@ -10,6 +10,7 @@ DevloopError             what was tried and what came back; `hint` says what to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 
@@ -36,6 +37,13 @@ class DevloopError(Exception):
         self.reason = reason or self.default_reason
         self.evidence = evidence
         self.hint = hint
+
+    def conceal(self, conceal: Callable[[str], str]) -> None:
+        """Put every text through `conceal`: what a foreign tool said may hold a secret (S30)."""
+        self.message = conceal(self.message)
+        self.args = (self.message,)
+        self.evidence = tuple(map(conceal, self.evidence))
+        self.hint = conceal(self.hint) if self.hint else None
 
 
 class ConfigError(DevloopError):

@@ -76,6 +76,14 @@ class Releases:
         changed = [await self._bring(release, missing=False, wait=False) for release in self._releases()]
         return any(changed)
 
+    async def preview(self, release: Release) -> str:
+        """The manifest that an upgrade would have now. Raises ConfigError, ReleaseError, PlatformError."""
+        values = await anyio.to_thread.run_sync(base_values, release, self._environ)
+        refs, _ = await self._live_refs(release)
+        view = await self._releaser.find(release)
+        values = await anyio.to_thread.run_sync(with_images, release, values, refs)
+        return await self._releaser.render(release, values, upgrade=view is not None)
+
     async def make_namespaces(self) -> None:
         """The namespaces that `create_namespace` asks for."""
         for release in self._releases():

@@ -18,13 +18,14 @@ from devloop import __version__, beside, engine, teardown
 from devloop import config as configs
 from devloop.config import Config
 from devloop.crew import Crew
+from devloop.diffing import diff as unified
 from devloop.errors import DevloopError, PlatformError
 from devloop.events import Event, Notice, TripEnded
 from devloop.interests import CONFIG, MANIFESTS, RELEASES, service_interest
 from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Override, ProjectFiles
-from devloop.sinks.concealing import Conceal, Concealer, concealer, known_values
+from devloop.sinks.concealing import Conceal, Concealer, concealer, known_release_values, known_values
 from devloop.statewatch import follow_states
 from devloop.status import Standing, standings
 from devloop.stopwatch import Clock
@@ -73,6 +74,7 @@ def once(
         try:
             interrupted = anyio.run(engine.until_interrupted, work)
         except DevloopError as error:
+            error.conceal(conceal)
             if as_json:
                 print(summary.error_as_json(error, dict.fromkeys(_names(config, names)), conceal))
             raise
@@ -202,7 +204,7 @@ async def _watch_files(
 
     def employ(config: Config) -> Sequence[str]:
         session.tree.config = config
-        conceal.learn(known_values(chosen(config, names), os.environ))
+        conceal.learn(_known(config, names))
         touched = crew.employ(chosen(config, names))
         group.start_soon(rearm, touched)
         return touched
@@ -244,7 +246,13 @@ def _names(config: Config, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _conceal(config: Config, names: Sequence[str]) -> Concealer:
-    return concealer(known_values(chosen(config, names), os.environ))
+    return concealer(_known(config, names))
+
+
+def _known(config: Config, names: Sequence[str]) -> dict[str, str]:
+    """What no sink may show (S30)."""
+    released = known_release_values(config.releases(), os.environ)
+    return {**released, **known_values(chosen(config, names), os.environ)}
 
 
 def _show(
@@ -315,6 +323,21 @@ def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int
         if finding.hint:
             print(f"      -> {finding.hint}")
     return 3 if any(finding.grade == "bad" for finding in findings) else 0
+
+
+def diff(config: Config, kubeconfig: Path | None) -> int:
+    """Print what `once` would change of objects, as a unified diff; 0 nothing, 1 something."""
+    lines: list[str] = []
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
+            lines.extend(unified(await session.previews()))
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    conceal = _conceal(config, ())
+    print("\n".join(map(conceal, lines)) if lines else "nothing would change")
+    return 1 if lines else 0
 
 
 def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]], bool]) -> int:

@@ -21,10 +21,13 @@ from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import Endpoint, current
 from devloop.adapters.engine import Engine
 from devloop.adapters.gc import Collector, Keep
+from devloop.adapters.helm.needs import HELM, objects_of, owned
 from devloop.adapters.helm.releaser import HelmReleaser
 from devloop.adapters.helm.runner import Place, choose
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.kubeconfig import find_files
+from devloop.adapters.kubernetes.manifests import Manifest, put_refs, read_manifests
+from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.removal import Removal
 from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.lock import Owner, hold, holder
@@ -32,6 +35,7 @@ from devloop.adapters.nodes import platform_of
 from devloop.adapters.parents import ParentStore
 from devloop.adapters.source import FingerprintedTree
 from devloop.config import Config
+from devloop.diffing import Preview
 from devloop.errors import ConfigError
 from devloop.events import Emit, Event
 from devloop.fingerprint import TreeFingerprinter
@@ -39,6 +43,7 @@ from devloop.history import History
 from devloop.install import Installation, Manifests
 from devloop.model import Service, Target
 from devloop.ports import World
+from devloop.references import repository
 from devloop.releases import Releases
 from devloop.statcache import StatCache
 from devloop.statewatch import Statuses
@@ -99,6 +104,31 @@ class Session:
         """What `down` deletes with."""
         project = configs.project_id(self.config.path)
         return Removal(self.cluster.client, self.cluster.applier, self.config.manifest_files, project)
+
+    async def previews(self) -> list[Preview]:
+        """What `once` would make of each object, with the images that are live now.
+
+        Raises ConfigError, PatchError, PlatformError.
+        """
+        applier = self.cluster.applier
+        live = await self._live_refs()
+        files = read_manifests(self.config.manifest_files())
+        plain = [Manifest(put_refs(one.item, live), one.where) for one in files]
+        found = await applier.preview(plain, MANAGER)
+        for release in self.config.releases():
+            text = await self.installation.releases.preview(release)
+            objects = [owned(item, release) for item in objects_of(text)]
+            found += await applier.preview([Manifest(one, str(release)) for one in objects], HELM)
+        return found
+
+    async def _live_refs(self) -> dict[str, str]:
+        """Repository -> the reference that the first target of its service runs."""
+        refs: dict[str, str] = {}
+        for service in self.services:
+            for one in await self.releaser.live(service.targets, service.image):
+                if one is not None and one.ref:
+                    refs.setdefault(repository(service.image), one.ref)
+        return refs
 
     async def release_status(self, service: Service) -> str:
         """The status of the Helm release that holds the service, "" without one. Raises PlatformError."""

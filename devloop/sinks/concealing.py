@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from devloop.errors import ConfigError
 from devloop.model import Service
+from devloop.release import Release, base_values
 
 SHORTEST_SECRET = 4  # shorter values would blank out half of every line
 SHORTEST_ARGUMENT = 6
 MASK = "***"
+SECRET_PATH = re.compile(r"secret|passw|token|credential|api_?key|databaseurl|database_url", re.IGNORECASE)
 
 Conceal = Callable[[str], str]
 
@@ -35,6 +38,31 @@ def known_values(services: Iterable[Service], environ: Mapping[str, str]) -> dic
             parts = (part.strip() for part in text.splitlines())
             found.update({part: secret.id for part in parts if len(part) >= SHORTEST_SECRET})
     return {value: name for value, name in found.items() if value not in public}
+
+
+def known_release_values(releases: Iterable[Release], environ: Mapping[str, str]) -> dict[str, str]:
+    """Helm values that are secret: all that come from the environment, and texts of values files and `set`
+    whose path says so. value -> name."""
+    found: dict[str, str] = {}
+    for release in releases:
+        try:
+            values = base_values(release, environ)
+        except ConfigError:
+            values = {}  # the trip says what is wrong
+        secret = ((path, text) for path, text in _leaves(values) if SECRET_PATH.search(path))
+        found.update({text: path for path, text in secret if len(text) >= SHORTEST_ARGUMENT})
+        for path, variable in release.set_env.items():
+            text = environ.get(variable, "")
+            found.update({part: path for part in (text, *text.split()) if len(part) >= SHORTEST_SECRET})
+    return found
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, str):
+        yield path, value
 
 
 class Concealer:

@@ -8,7 +8,10 @@ from typing import Any
 
 import yaml
 
+from devloop.release import Release
+
 Json = dict[str, Any]
+HELM = "helm"  # the manager that Helm writes as
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,19 @@ def objects_of(manifest: str) -> list[Json]:
         elif isinstance(item, dict) and item.get("kind"):
             found.append(item)
     return found
+
+
+def owned(item: Json, release: Release) -> Json:
+    """The object as Helm writes it: with its namespace, and the marks of the release that it belongs to."""
+    meta = dict(item["metadata"])
+    meta["labels"] = {**(meta.get("labels") or {}), "app.kubernetes.io/managed-by": "Helm"}
+    meta["annotations"] = {
+        **(meta.get("annotations") or {}),
+        "meta.helm.sh/release-name": release.name,
+        "meta.helm.sh/release-namespace": release.namespace,
+    }
+    meta.setdefault("namespace", release.namespace)
+    return {**item, "metadata": meta}
 
 
 def needs_of(objects: Sequence[Json], namespace: str) -> list[Need]:

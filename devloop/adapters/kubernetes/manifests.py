@@ -12,6 +12,7 @@ import yaml
 from devloop.adapters.kubernetes.client import APPLY_PATCH, Client, Json, Refused
 from devloop.adapters.kubernetes.inventory import images_of
 from devloop.adapters.kubernetes.patch import MANAGER
+from devloop.diffing import Preview
 from devloop.errors import ConfigError, PatchError
 from devloop.references import repository
 
@@ -128,6 +129,26 @@ class Applier:
         due = [m for m in manifests if waiting.isdisjoint(map(repository, images_of(m.item)))]
         results = [await self._apply(manifest, table) for manifest in due]
         return tuple(result for result in results if result)
+
+    async def preview(self, manifests: Sequence[Manifest], manager: str) -> list[Preview]:
+        """What applying them as `manager` would make of each: a dry run on the server, nothing is written.
+
+        Raises ConfigError, PatchError, PlatformError.
+        """
+        found = []
+        for manifest in manifests:
+            path, item = await self._locate(manifest)
+            old = await self._find(path)
+            params = {"fieldManager": manager, "force": "true", "dryRun": "All"}
+            try:
+                new = await self._send(path, params, item)
+            except Refused as error:
+                namespace = item["metadata"].get("namespace")
+                if error.status != 404 or await self._find(f"/api/v1/namespaces/{namespace}") is not None:
+                    raise _conflict(manifest, error, path) from error
+                new = item  # its namespace is yet to be made
+            found.append(Preview(manifest.name, str(item["metadata"].get("namespace") or ""), old, new))
+        return found
 
     async def path_of(self, manifest: Manifest) -> str:
         """Where the API serves the object. Raises PatchError, PlatformError."""
