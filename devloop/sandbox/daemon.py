@@ -7,6 +7,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +28,7 @@ from devloop.sandbox.options import Options
 
 _START = 60.0  # seconds until the node must have registered
 _CLEAN = 20.0  # seconds in which the engine must have let go of containers and network
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_BIND_SERVICE": 10}
 _STOP = 20.0  # seconds until a process that ignores SIGTERM is killed
 
 
@@ -70,6 +72,7 @@ def start(options: Options) -> bool:
     with _locked(state):
         if _process(state) is not None:
             return False
+        _check_rights()
         _ping_engine(options.engine)
         pki.write_private(state / "options.json", options.dump().encode())
         with (state / "log").open("ab") as log:
@@ -140,6 +143,17 @@ def _locked(state: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _check_rights() -> None:
+    """Addresses on `lo` and port 53 of the pods' bridge are root's; better said now than in a log."""
+    (mask,) = re.findall(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    missing = [name for name, bit in _CAPABILITIES.items() if not int(mask, 16) >> bit & 1]
+    if missing:
+        raise DaemonError(
+            f"the sandbox puts Services on addresses of this machine, which needs {' and '.join(missing)}",
+            "run `devloop sandbox up` as root (sudo -E); devloop itself needs no such rights",
+        )
 
 
 def _ping_engine(url: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from devloop.sandbox import errors
-from devloop.sandbox.resources import Obj, Resource, clone
+from devloop.sandbox.resources import Obj, Resource
 
 SERVER_OWNED = (
     "uid",
@@ -39,16 +39,16 @@ def merged(kind: Resource, obj: Obj, old: Obj, subresource: str) -> Obj:
     """What the write may change, on top of what it may not."""
     fixed: Obj = {"apiVersion": kind.api_version, "kind": kind.kind}
     if subresource == "status":
-        meta: Obj = clone(old["metadata"])
+        meta: Obj = {**old["metadata"]}
         for name in ("labels", "annotations", "managedFields", "finalizers"):
             if name in obj["metadata"]:
                 meta[name] = obj["metadata"][name]
-        return {**clone(old), **fixed, "metadata": meta, "status": obj.get("status", {})}
+        return {**old, **fixed, "metadata": meta, "status": obj.get("status", {})}
     obj |= fixed
     if kind.has_status:
         obj.pop("status", None)
         if "status" in old:
-            obj["status"] = clone(old["status"])
+            obj["status"] = old["status"]
     for name in (*SERVER_OWNED, "selfLink"):
         obj["metadata"].pop(name, None)
         if name in old["metadata"]:

@@ -24,26 +24,35 @@ _SERVER_OWNED = (
 _ALWAYS_THERE = {"f:spec", "f:status", "f:metadata", "f:template", "f:strategy", "f:containers"}
 
 
-def values(resource: Resource, obj: Obj, subresource: str = "") -> dict[Path, Any]:
-    """Every field that a manager can own, with its value; items and maps themselves carry None."""
+def values(resource: Resource, obj: Obj, subresource: str = "", other: Obj | None = None) -> dict[Path, Any]:
+    """Every field that a manager can own, with its value; items and maps themselves carry None.
+
+    What is the same in `other` is left out: most of an object is, in most writes."""
     top = ("status",) if subresource == "status" else tuple(k for k in obj if k != "status")
     found: dict[Path, Any] = {}
     for key in top:
         if key in obj and key not in ("apiVersion", "kind"):
-            value = obj[key]
+            value, rival = obj[key], (other or {}).get(key)
             if key == "metadata":
-                value = {k: v for k, v in value.items() if k not in _SERVER_OWNED}
+                value, rival = _ownable(value), _ownable(rival or {})
                 if not value:
                     continue
-            _walk(child(root(resource), key) or ANYTHING, (f"f:{key}",), value, found)
+            _walk(child(root(resource), key) or ANYTHING, (f"f:{key}",), value, found, rival)
     return found
 
 
-def _walk(field: Field, path: Path, value: Any, found: dict[Path, Any]) -> None:
+def _ownable(metadata: Obj) -> Obj:
+    return {key: value for key, value in metadata.items() if key not in _SERVER_OWNED}
+
+
+def _walk(field: Field, path: Path, value: Any, found: dict[Path, Any], other: Any = None) -> None:
+    if value == other and other is not None:
+        return
     if isinstance(value, dict) and not is_atomic(field) and value:
         found[(*path, ".")] = None
+        rivals = other if isinstance(other, dict) else {}
         for key, item in value.items():
-            _walk(child(field, key) or ANYTHING, (*path, f"f:{key}"), item, found)
+            _walk(child(field, key) or ANYTHING, (*path, f"f:{key}"), item, found, rivals.get(key))
     elif isinstance(value, list) and (field.keys or field.is_set) and value:
         found[(*path, ".")] = None
         for item in value:
@@ -125,8 +134,8 @@ def same_owner(row: Obj, manager: str, operation: str, part: str) -> bool:
 
 def note_update(resource: Resource, obj: Obj, old: Obj | None, manager: str, part: str = "") -> None:
     """Write into `obj` that `manager` changed it from `old` by a create, update or patch."""
-    after = values(resource, obj, part)
-    before = values(resource, old, part) if old is not None else {}
+    after = values(resource, obj, part, old)
+    before = values(resource, old, part, obj) if old is not None else {}
     changed = frozenset(
         path
         for path, value in after.items()

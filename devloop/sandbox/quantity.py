@@ -15,7 +15,7 @@ _UNITS = {
 }
 
 
-def to_number(quantity: str | int | float) -> Decimal:
+def to_number(quantity: str | int | float | Decimal) -> Decimal:
     """The exact amount; ValueError for what is no quantity."""
     text = str(quantity).strip()
     unit = text.lstrip("+-.0123456789")

@@ -30,11 +30,18 @@ def check(store: Store, resource: Resource, obj: Obj) -> None:
         if over:
             parts = ("requested", asked), ("used", used), ("limited", hard)
             text = ", ".join(
-                f"{word}: " + ",".join(f"{name}={canonical(str(values[name]))}" for name in sorted(over))
+                f"{word}: "
+                + ",".join(f"{name}={spelled(name, to_number(values[name]))}" for name in sorted(over))
                 for word, values in parts
             )
             why = f"exceeded quota: {quota['metadata']['name']}, {text}"
             raise errors.forbidden(resource, obj["metadata"]["name"], why)
+
+
+def spelled(name: str, amount: Decimal) -> str:
+    """The amount as status.used and refusals show it: memory in binary units."""
+    binary = name.endswith("memory") and amount and amount % 1024 == 0
+    return canonical(f"{amount / 1024}Ki" if binary else str(amount))
 
 
 def usage(store: Store, quota: Obj) -> dict[str, Decimal]:

@@ -127,8 +127,11 @@ class Store:
         write that changes nothing keeps the version. An object that is being deleted goes with its
         last finalizer.
         """
+        return self._replace(resource, clone(obj), subresource, dry_run=dry_run, owned=owned)
+
+    def _replace(self, resource: str, obj: Obj, subresource: str, *, dry_run: bool, owned: bool) -> Obj:
+        """`update` of an object that is already the store's own."""
         kind = BY_PLURAL[resource]
-        obj = clone(obj)
         old = self.get(resource, *_key(obj))
         meta = obj["metadata"]
         lifecycle.check_identity(kind, old, meta.get("uid"), meta.get("resourceVersion"))
@@ -159,10 +162,13 @@ class Store:
         *,
         subresource: str = "",
     ) -> Obj:
-        """Read, copy, let `change` edit the copy, update."""
-        obj = clone(self.get(resource, namespace, name))
+        """Read, copy, let `change` edit the copy, update if it did."""
+        old = self.get(resource, namespace, name)
+        obj = clone(old)
         change(obj)
-        return self.update(resource, obj, subresource=subresource)
+        if obj == old:
+            return old
+        return self._replace(resource, obj, subresource, dry_run=False, owned=False)
 
     def delete(
         self,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 
 from aiohttp import WSMsgType, web
 
 from devloop.sandbox import errors, negotiation
+from devloop.sandbox.errors import ApiError
 from devloop.sandbox.kubelet import ExecSession, Kubelet
 from devloop.sandbox.negotiation import Target
 from devloop.sandbox.resources import Obj
@@ -41,9 +43,10 @@ async def log(store: Store, kubelet: Kubelet, request: web.Request, where: Targe
         answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
         answer.enable_chunked_encoding()
         await answer.prepare(request)
-        await answer.write(await first)
-        async for chunk in chunks:
-            await answer.write(chunk)
+        with suppress(ApiError):  # too late to refuse: what there is ends here
+            await answer.write(await first)
+            async for chunk in chunks:
+                await answer.write(chunk)
         await answer.write_eof()
     finally:
         first.cancel()

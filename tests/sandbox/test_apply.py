@@ -126,3 +126,19 @@ def test_fields_survive_the_way_through_fields_v1() -> None:
     live = apply(DEPLOYMENTS, None, wish(args=["x"], env=[{"name": "A", "value": "1"}]), "one", force=False)
     paths = ownership.claimed(ownership.values(DEPLOYMENTS, live))
     assert ownership.decode(ownership.encode(paths)) == paths
+
+
+def test_a_status_write_owns_the_status_alone() -> None:
+    applied = apply(DEPLOYMENTS, None, wish("a:1"), "helm", force=False)
+    stored = updated(applied, "kubectl", image="a:2")
+    written: Obj = clone(stored)
+    main(written)["image"] = "a:1"  # read before the update: the spec of a status write does not count
+    written["status"] = {"replicas": 1}
+    ownership.note_update(DEPLOYMENTS, written, stored, "kube-controller-manager", "status")
+    rows = {row["manager"]: row for row in ownership.managers(written)}
+    assert rows["kube-controller-manager"]["subresource"] == "status"
+    assert owned(written, "kube-controller-manager", "Update") == {"f:status/f:replicas"}
+    assert {name: rows[name]["fieldsV1"] for name in ("helm", "kubectl")} == {
+        row["manager"]: row["fieldsV1"] for row in ownership.managers(stored)
+    }
+    apply(DEPLOYMENTS, written, wish("a:1"), "helm", force=True)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -80,6 +81,20 @@ def test_up_without_an_engine_is_exit_3_with_a_hint(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert f"no engine answers at unix://{tmp_path}/no.sock" in done.stderr
     assert "hint:" in done.stderr
+
+
+def test_up_without_the_right_to_add_addresses_is_exit_3_with_a_hint(tmp_path: Path) -> None:
+    plain = Sandbox("plain", tmp_path)
+    words = ["setpriv", "--bounding-set", "-net_admin", sys.executable, "-m", "devloop.sandbox.cli"]
+    done = subprocess.run(
+        [*words, "up", "--name", plain.name],
+        env=plain.environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
+    assert "CAP_NET_ADMIN" in done.stderr
+    assert "CAP_NET_BIND_SERVICE" not in done.stderr
+    assert plain.run("down").returncode == 0
 
 
 def test_status_of_nothing_is_exit_1(tmp_path: Path) -> None:

@@ -171,6 +171,35 @@ def test_fields_without_effect_are_named() -> None:
         "spec.template.spec.priorityClassName: has no effect in the devloop sandbox",
         "spec.template.spec.containers[0].ports[0].hostPort: has no effect in the devloop sandbox",
     ]
+    plain = {
+        "name": "c",
+        "image": "i",
+        "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "$(A)"}],
+    }
+    probed = {**plain, "readinessProbe": {"grpc": {"port": 1}}, "livenessProbe": {"tcpSocket": {"port": 1}}}
+    spec = {
+        "activeDeadlineSeconds": 5,
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": ["1.1.1.1"]},
+        "initContainers": [{"name": "side", "image": "i", "restartPolicy": "Always"}],
+        "containers": [probed],
+        "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}],
+    }
+    told = effects.warnings({"kind": "Pod", "spec": spec})
+    assert {text.removesuffix(": has no effect in the devloop sandbox") for text in told} == {
+        "spec.activeDeadlineSeconds",
+        "spec.dnsConfig",
+        "spec.dnsPolicy",
+        "spec.initContainers[0].restartPolicy",
+        "spec.containers[0].readinessProbe.grpc",
+        "spec.containers[0].volumeMounts[0].subPathExpr",
+        "spec.volumes[0].nfs",
+    }
+    sticky = {"kind": "Service", "spec": {"sessionAffinity": "ClientIP", "externalIPs": ["1.2.3.4"]}}
+    assert {text.split(":")[0] for text in effects.warnings(sticky)} == {
+        "spec.externalIPs",
+        "spec.sessionAffinity",
+    }
     assert effects.warnings({"kind": "Service", "spec": {"ports": [{"port": 53, "protocol": "UDP"}]}}) == [
         "spec.ports[0].protocol: has no effect in the devloop sandbox"
     ]

@@ -225,6 +225,8 @@ class Deployments(Controller):
     def _scale(self, deployment: Obj, replica_set: Obj, size: int) -> Obj:
         """Write the size and what it was reckoned from; tells if the size has changed."""
         before = replica_set["spec"]["replicas"]
+        if not before and not size:
+            return replica_set
         desired = deployment["spec"]["replicas"]
         surge, _ = _limits(deployment)
 

@@ -8,7 +8,8 @@ from typing_extensions import override
 
 from devloop.sandbox.controllers.base import Controller, Key, key_of
 from devloop.sandbox.controllers.owners import delete_quietly, owner_exists, seconds_since
-from devloop.sandbox.resources import BY_PLURAL, RESOURCES, Obj
+from devloop.sandbox.quotas import spelled, usage
+from devloop.sandbox.resources import RESOURCES, Obj
 from devloop.sandbox.store import Event
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
@@ -204,7 +205,7 @@ class Quotas(Controller):
         if found is None:
             return None
         hard = found["spec"].get("hard") or {}
-        used = {name: str(count) for name in hard if (count := self._count(name, key[0])) is not None}
+        used = {name: spelled(name, amount) for name, amount in usage(self.store, found).items()}
         status = {"hard": hard, "used": used}
         if status != found.get("status"):
 
@@ -213,16 +214,6 @@ class Quotas(Controller):
 
             self.store.mutate("resourcequotas", *key, change, subresource="status")
         return None
-
-    def _count(self, name: str, namespace: str) -> int | None:
-        plural = name.removeprefix("count/").partition(".")[0]
-        if plural not in BY_PLURAL:
-            return None
-        objects = self.store.list(plural, namespace)
-        if plural == "pods" and name == "pods":
-            over = ("Succeeded", "Failed")
-            objects = [pod for pod in objects if pod.get("status", {}).get("phase") not in over]
-        return len(objects)
 
 
 def _key(plural: str, obj: Obj) -> Key:

@@ -91,6 +91,8 @@ def _value_from(pod: Obj, container: Obj, source: Obj, find: Find, capacity: Obj
         return field(pod, source["fieldRef"]["fieldPath"])
     if "resourceFieldRef" in source:
         return resource_field(pod, container, source["resourceFieldRef"], capacity)
+    if "fileKeyRef" in source:
+        return None  # the writer was warned
     kind = "secret" if "secretKeyRef" in source else "configmap"
     reference = source.get("secretKeyRef") or source.get("configMapKeyRef") or {}
     data = data_of(find, kind, pod["metadata"]["namespace"], reference)
