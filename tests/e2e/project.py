@@ -74,9 +74,12 @@ class Sandbox:
 
     def kill(self) -> int:
         """kill -9 of the process; its pid."""
-        pid = int(json.loads(self._run("status", "--json"))["pid"])
+        pid = self.pid()
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def pid(self) -> int:
+        return int(json.loads(self._run("status", "--json"))["pid"])
 
     def docker(self, *words: str, check: bool = True) -> str:
         """The docker command on the sandbox's engine."""
