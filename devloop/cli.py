@@ -271,6 +271,33 @@ def check(ctx: click.Context, /, services: tuple[str, ...], output: str, offline
 
 
 @main.command()
+@services_argument
+@where
+@click.pass_context
+def explain(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> None:
+    """Which files can go to the cluster as a delta, and the Dockerfile line that stops the others."""
+    from devloop import run
+
+    config, _, kubeconfig = _loaded(ctx, given)
+    sys.exit(run.explain(config, kubeconfig, services))
+
+
+@main.command()
+@services_argument
+@where
+@click.pass_context
+def verify(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> None:
+    """Compare the live images with full builds of the same tree, file by file.
+
+    Exit code: 0 equal, 1 one differs or cannot be built, 2 config or usage, 3 platform not reachable.
+    """
+    from devloop import run
+
+    config, _, kubeconfig = _loaded(ctx, given)
+    sys.exit(run.verify(config, kubeconfig, services))
+
+
+@main.command()
 def schema() -> None:
     """Print the JSON Schema of config.yaml, for editors."""
     import json

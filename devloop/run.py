@@ -305,6 +305,49 @@ def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_
     return 0 if all(standing.well for standing in found.values()) else 1
 
 
+def explain(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+    """Print which edits are deltas, and what stops the others."""
+    from devloop import explain as explaining
+
+    told: list[str] = []
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            for service in session.services:
+                found = await session.fingerprinter.take(service, engine.start_of(session.world.clock))
+                plan = session.fingerprinter.plan_of(service)
+                assert plan is not None
+                groups = explaining.explain(plan, found.inputs.files)
+                told.extend(explaining.lines(service, groups))
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    print("\n".join(told))
+    return 0
+
+
+def verify(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+    """Print whether each live image is what a full build gives; 1 if one is not."""
+    from devloop.verify import verify as compare
+
+    different = False
+
+    async def work() -> None:
+        nonlocal different
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            for service in session.services:
+                found = await compare(session, service, session.full)
+                different |= bool(found.different)
+                verdict = f"{len(found.different)} differ" if found.different else "equal to a full build"
+                print(f"{service.name}: {found.ref}: {found.files} paths, {verdict}")
+                for line in found.different:
+                    print(f"  {line}")
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    return 1 if different else 0
+
+
 def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
     """Print what devloop needs and what was found; 3 if something is in the way."""
     from devloop.doctor import Finding, examine

@@ -84,6 +84,7 @@ class Session:
     history: History
     loader: ClusterLoader
     docker: Engine
+    full: ImageBuilder
     fan: Fan
     companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
@@ -296,6 +297,7 @@ async def opened(
             history,
             loader,
             docker,
+            full,
             emit,
             (full.prepare, thin.run, route.keep_warm),
         )
