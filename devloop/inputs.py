@@ -6,6 +6,7 @@ names or passes through brings its target; links inside a copied directory stay 
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import re
@@ -236,6 +237,8 @@ def look(root: str, path: str) -> Found | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:
+        if problem.errno == errno.ELOOP:  # links in a circle above it: nothing is there
+            return None
         raise _unreadable(path, problem) from problem
 
 

@@ -54,7 +54,8 @@ class StatCache:
 
     def digest(self, path: str, status: os.stat_result, *, fresh: bool, check: Callable[[], None]) -> str:
         """sha256 hex of a regular file. `fresh`: read it whatever its stat says. `check` is called
-        between chunks and may raise. Raises FileNotFoundError if it vanished, FingerprintError."""
+        between chunks and may raise. Raises FileNotFoundError or NotADirectoryError if it
+        vanished, FingerprintError."""
         seen = identity(status)
         if not fresh:
             known = self._known.get(path)
@@ -67,7 +68,9 @@ class StatCache:
             read_at = self._now_ns()
             try:
                 before, digest, after = hash_file(path, check)
-            except PermissionError as problem:
+            except (FileNotFoundError, NotADirectoryError):
+                raise
+            except OSError as problem:
                 raise FingerprintError(
                     f"cannot read {path}: {problem.strerror}",
                     reason="Unreadable",

@@ -15,6 +15,7 @@ from devloop.statcache import Identity, StatCache, identity
 
 Check = Callable[[], None]
 Kind = Literal["file", "dir", "link"]
+_MANY = 500  # changed paths from which on one walk costs less
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,10 @@ class Tree:
         Raises FingerprintError, and whatever `check` raises.
         """
         stale: set[str] = set()
-        paths = {alias for path in paths for alias in (path, self._real(path))}
+        paths = set(paths)
+        if len(paths) > _MANY:
+            return None
+        paths |= self._real(paths)
         for path in paths:
             affected = self._affected(path)
             if affected is None:
@@ -58,7 +62,7 @@ class Tree:
         if walk.links:
             return None
         gone = {known for path in stale for known in self._at_or_below(path)} - found.keys()
-        gone |= self._emptied(gone)
+        gone |= self._emptied(gone) - found.keys()
         return self._with(found, gone, paths, walk, cache, check)
 
     def unchanged(self, check: Check) -> bool:
@@ -85,12 +89,18 @@ class Tree:
             for path, found in now.items()
         )
 
-    def _real(self, path: str) -> str:
-        """Where the path lies when the links above it are followed: a watcher that follows links may
+    def _real(self, paths: Iterable[str]) -> set[str]:
+        """Where the paths lie when the links above them are followed: a watcher that follows links may
         name a file by any of its ways."""
-        root, (above, _, name) = os.path.realpath(self.context), path.rpartition("/")
-        real = os.path.realpath(os.path.join(self.context, above))  # noqa: PTH118
-        return os.path.join(real, name)[len(root) + 1 :] if f"{real}/".startswith(f"{root}/") else path  # noqa: PTH118
+        root, real = os.path.realpath(self.context), set[str]()
+        above: dict[str, str] = {}
+        for path in paths:
+            directory, _, name = path.rpartition("/")
+            if directory not in above:
+                above[directory] = os.path.realpath(os.path.join(root, directory))  # noqa: PTH118
+            if f"{above[directory]}/".startswith(f"{root}/"):
+                real.add(f"{above[directory]}/{name}"[len(root) + 1 :])
+        return real
 
     def _affected(self, path: str) -> str | None:
         """The path, or the directory above it from which on the tree is to be read again: a directory
@@ -110,6 +120,8 @@ class Tree:
 
     def _at_or_below(self, path: str) -> Iterable[str]:
         known = self.files.get(path)
+        if known is None and path not in self.listed:
+            return ()
         if known is not None and known.kind != "dir":
             return (path,)
         inside = path + "/"

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -281,14 +282,14 @@ def _edit(context: Path, edit: tuple[str, str, str]) -> set[str]:
     path, second = context / name, context / other
     try:
         match verb:
-            case "write":
+            case "write" if not path.is_symlink():  # a watcher names the file, not the link to it
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(other)
             case "mkdir":
                 path.mkdir(parents=True)
             case "delete":
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-            case "chmod":
+            case "chmod" if not path.is_symlink():
                 path.chmod(0o700)
             case "link":
                 path.symlink_to(other)
@@ -298,6 +299,11 @@ def _edit(context: Path, edit: tuple[str, str, str]) -> set[str]:
     except OSError:
         return {str(p) for p in [*Path(name).parents][:-1]} | {name}  # parents may have been made
     return {str(p) for p in [*Path(name).parents][:-1]} | {name}
+
+
+def timeless(found: tree.Tree) -> dict[str, object]:
+    """The files; the time of a directory, which changes with names that do not count, left out."""
+    return {p: replace(e, mtime_ns=0) if e.kind == "dir" else e for p, e in found.files.items()}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -319,7 +325,7 @@ def test_s7_single_paths_give_what_a_full_walk_gives(
             now = current.updated(paths, cache, no_check)
             whole = tree.read(context, chosen, set(), StatCache(home / "never-written.db"), no_check)
             current = now or tree.read(context, chosen, paths, cache, no_check)
-            assert current.files == whole.files, (dockerfile, ignored, batches)
+            assert timeless(current) == timeless(whole), (dockerfile, ignored, batches)
             assert current.digest == whole.digest
             assert current.unchanged(no_check)
     finally:
