@@ -85,7 +85,8 @@ class HelmReleaser:
             if release is None or status == "superseded":
                 return
             seen(release, status if new is not None else "")
-            if new is not None and live and not status.startswith("pending-") and status != "uninstalling":
+            at_work = status.startswith("pending-") or status == "uninstalling"
+            if live and (new is None or not at_work):
                 woken()
 
         async with anyio.create_task_group() as group:
