@@ -24,7 +24,7 @@ def needs(manifest: str) -> list[Need]:
     [
         ("{containers: [{envFrom: [{secretRef: {name: x}}]}]}", "Secret", (), "generic x --from-literal=KEY"),
         (
-            "{containers: [{env: [%s, %s]}]}" % (KEY % "A", KEY % "B"),
+            "{containers: [{env: [" + KEY % "A" + ", " + KEY % "B" + "]}]}",
             "Secret", ("A", "B"), "generic x --from-literal=A=… --from-literal=B=…",
         ),
         ("{initContainers: [{envFrom: [{configMapRef: {name: x}}]}]}", "ConfigMap", (), "configmap x --from"),
