@@ -127,7 +127,7 @@ SHAPES = (
     shape("workdir", "WORKDIR /app\nCOPY src ."),
     shape("workdir-relative", "WORKDIR /app\nWORKDIR in\nCOPY src ./src"),
     shape("workdir-after", "COPY src /app\nWORKDIR /app"),
-    shape("workdir-elsewhere-after", "COPY src /app\nWORKDIR /work/deep"),
+    shape("workdir-elsewhere-after", "COPY src /app\nWORKDIR /elsewhere/deep"),
     shape("onto-base-directory", "COPY src /srv"),
     shape("onto-odd-directory", "COPY src /odd"),
     shape("linked-destination", "COPY src /lnk"),
