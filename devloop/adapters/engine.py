@@ -1,4 +1,4 @@
-"""The Docker Engine API over HTTP: the one way to every engine, the builder's and the nodes'."""
+"""The Docker Engine API over HTTP, the one way to every engine. Long because it is the whole client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images into a registry, for clusters whose nodes pull: only the blobs that it lacks travel.
+"""Images into a registry, for nodes that pull. Long because the protocol and its logins are one thing.
 
 Layers go uncompressed, so that their digests are the diff_ids, known before a byte of them is read.
 """
