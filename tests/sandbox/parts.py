@@ -53,7 +53,7 @@ class Parts:
         meta = {"name": name, "namespace": namespace, **more.pop("metadata", {})}
         return self.store.create(resource, {"metadata": meta, "spec": spec, **more})
 
-    async def until(self, look: Callable[[], Any], told: str = "", seconds: float = 50) -> Any:
+    async def until(self, look: Callable[[], Any], told: str = "", seconds: float = 120) -> Any:
         """The first true value of `look`, asked again at every change in the store and now and then."""
         for task in self._tasks:
             if task.done():

@@ -180,7 +180,9 @@ async def test_dead_holder_brings_the_pod_up_again(cluster: Parts) -> None:
     cluster.create("pods", "homeless", pod_spec())
     pod = await cluster.pod("homeless", is_ready)
     async with Engine(cluster.options.engine) as engine:
-        await engine.remove(f"k8s_POD_homeless_default_{pod['metadata']['uid']}")
+        holder = cluster.node.holder(pod)
+        assert holder is not None
+        await engine.remove(holder.container)
     again = await cluster.pod(
         "homeless", lambda p: is_ready(p) and p["status"]["containerStatuses"][0]["restartCount"] == 1
     )
@@ -200,6 +202,21 @@ async def test_pod_that_asks_for_too_much_stays_pending_until_there_is_room(clus
     assert "FailedScheduling" in _events(cluster, "huge")
     cluster.store.delete("pods", "default", "huge", grace=0)
     assert cluster.store.find("pods", "default", "huge") is None
+
+
+async def test_a_warm_holder_that_has_gone_unseen_is_replaced(cluster: Parts) -> None:
+    cluster.create("pods", "first", pod_spec())
+    first = await cluster.pod("first", is_ready)
+    taken = cluster.node.holder(first)
+    assert taken is not None
+    cluster.store.delete("pods", "default", "first", grace=0)
+    await cluster.until(lambda: cluster.store.find("pods", "default", "first") is None)
+    cluster.node.parts.pool.adopt(taken)  # the engine has none of that name any more
+    for number in range(SPARE + 1):
+        cluster.create("pods", f"next-{number}", pod_spec())
+    for number in range(SPARE + 1):
+        await cluster.pod(f"next-{number}", is_ready)
+        cluster.store.delete("pods", "default", f"next-{number}", grace=0)
 
 
 async def test_warm_holders_are_refilled_and_no_more_than_that(cluster: Parts) -> None:

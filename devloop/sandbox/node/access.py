@@ -12,7 +12,7 @@ from devloop.sandbox import errors
 from devloop.sandbox.errors import ApiError
 from devloop.sandbox.node.container import ATTEMPT, CONTAINER, POD_UID
 from devloop.sandbox.node.engine import Engine, EngineError, frames
-from devloop.sandbox.node.infra import sandbox_name
+from devloop.sandbox.node.infra import Holder
 from devloop.sandbox.node.namespaces import within
 from devloop.sandbox.resources import Obj
 
@@ -69,6 +69,10 @@ class Access:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def holder(self, pod: Obj) -> Holder | None:
+        """The pod's network, None if it has none yet."""
+        raise NotImplementedError
 
     async def logs(
         self,
@@ -143,12 +147,14 @@ class Access:
 
     async def port_forward(self, pod: Obj, port: int) -> tuple[StreamReader, StreamWriter]:
         """A connection to 127.0.0.1:port inside the pod. ApiError 500 if nobody listens there."""
-        meta = pod["metadata"]
+        meta, holder = pod["metadata"], self.holder(pod)
+        if holder is None:
+            raise errors.bad_request(f"pod {meta['name']} is not running")
         try:
-            holder = await self._engine.inspect(sandbox_name(pod))
-            pid = int(holder["State"]["Pid"])
-            connected = await within(pid, "net", lambda: socket.create_connection(("127.0.0.1", port), 5))
-        except (EngineError, OSError) as error:
+            connected = await within(
+                holder.pid, "net", lambda: socket.create_connection(("127.0.0.1", port), 5)
+            )
+        except OSError as error:
             text = f"error forwarding port {port} to pod {meta['name']}, uid {meta['uid']}: {error}"
             raise ApiError(500, "InternalError", text) from error
         return await asyncio.open_connection(sock=connected)

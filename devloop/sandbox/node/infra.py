@@ -118,7 +118,7 @@ async def inspect_holder(engine: Engine, container: str, network: Network) -> Ho
 
 
 def sandbox_name(pod: Obj) -> str:
-    """The name by which a restarted node finds a pod's holder again."""
+    """The dockershim's name for a pod's holder."""
     meta = pod["metadata"]
     return f"k8s_POD_{meta['name']}_{meta['namespace']}_{meta['uid']}"
 
@@ -144,18 +144,16 @@ class Pool:
             self._spare = left
             self._taken.set()
 
-    async def take(self, pod: Obj) -> Holder:
-        """A running holder, named for the pod. EngineError if none can be made."""
+    async def take(self) -> Holder:
+        """A holder that ran when it was last seen. EngineError if none can be made."""
         holder = self._spare.pop(0) if self._spare else await self._make()
         self._taken.set()
-        try:
-            params = {"name": sandbox_name(pod)}
-            await self._engine.call("POST", f"/containers/{holder.container}/rename", params=params)
-        except EngineError as error:
-            if error.status != 404:
-                raise
-            return await self.take(pod)  # somebody removed the warm one
         return holder
+
+    async def name(self, holder: Holder, pod: Obj) -> None:
+        """Give a taken holder its pod's name, for people; it costs the engine too much to wait for it."""
+        params = {"name": sandbox_name(pod)}
+        await self._engine.call("POST", f"/containers/{holder.container}/rename", params=params)
 
     async def run(self) -> None:
         while True:

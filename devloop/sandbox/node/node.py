@@ -54,7 +54,7 @@ class Node(Access):
             parts = Parts(self._store, engine, pool, network, self._options, record, capacity)
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self._parts = parts
+                self.parts = parts
                 with self._store.subscribe() as events:
                     await self._adopt(parts)
                     group.create_task(pool.run())
@@ -185,18 +185,18 @@ class Node(Access):
         """Find the pods' containers of an earlier process again; remove what belongs to none."""
         found = await parts.engine.containers(self._mine)
         pods = {pod["metadata"]["uid"]: pod for pod in self._store.list("pods") if self._is_mine(pod)}
-        holders = {infra.sandbox_name(pod): uid for uid, pod in pods.items()}
+        users = {_network_of(entry): entry["Labels"].get(POD_UID, "") for entry in found}
         by_pod: dict[str, list[Obj]] = {}
         held: dict[str, infra.Holder] = {}
         for entry in found:
-            labels, name = entry["Labels"], entry["Names"][0].lstrip("/")
-            uid = labels.get(POD_UID, "") or holders.get(name, "")
+            labels = entry["Labels"]
+            uid = labels.get(POD_UID) or users.get(entry["Id"], "")
             holder = None
             if labels[TYPE] == "podsandbox" and entry["State"] == "running":
                 holder = await infra.inspect_holder(parts.engine, entry["Id"], parts.network)
-            if labels[TYPE] == "podsandbox" and holder is not None and name.startswith("k8s_POD_warm_"):
+            if holder is not None and not uid:
                 parts.pool.adopt(holder)
-            elif labels[TYPE] == "podsandbox" and holder is not None and uid:
+            elif holder is not None and uid in pods:
                 held[uid] = holder
             elif labels[TYPE] == "container" and uid in pods:
                 by_pod.setdefault(uid, []).append(entry)
@@ -214,6 +214,10 @@ class Node(Access):
             # A dead one that the engine cannot remove is no reason not to start; the next start tries again.
             logger.warning("container %s stays: %s", container, error.message)
 
+    def holder(self, pod: Obj) -> infra.Holder | None:
+        worker = self._workers.get(pod["metadata"]["uid"])
+        return worker.holder if worker is not None else None
+
     def _is_mine(self, pod: Obj) -> bool:
         return bool(pod["spec"].get("nodeName") == self.name)
 
@@ -225,7 +229,7 @@ class Node(Access):
             if worker is not None:
                 worker.update(event.obj, gone=event.type == "DELETED")
             elif event.type != "DELETED":
-                self._begin(meta["uid"], Worker(self._parts, event.obj))
+                self._begin(meta["uid"], Worker(self.parts, event.obj))
         elif event.resource in ("configmaps", "secrets"):
             for worker in self._workers.values():
                 if worker.pod["metadata"]["namespace"] == meta["namespace"]:
@@ -293,7 +297,12 @@ class Node(Access):
         if worker is not None:
             worker.container_changed(container)
         elif labels.get(TYPE) == "podsandbox":
-            self._parts.pool.drop(container)
+            self.parts.pool.drop(container)
             for other in self._workers.values():
                 if other.holder is not None and other.holder.container == container:
                     other.container_changed(container)
+
+
+def _network_of(entry: Obj) -> str:
+    """The holder whose network a container of the engine's list is in."""
+    return str(entry["HostConfig"]["NetworkMode"]).removeprefix("container:")

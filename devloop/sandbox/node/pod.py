@@ -31,6 +31,7 @@ class Worker:
     def __init__(self, parts: Parts, pod: Obj) -> None:
         self.pod = pod
         self.holder: infra.Holder | None = None
+        self._unnamed: infra.Holder | None = None  # taken, and not yet called after the pod
         self.inits = [Record(spec, init=True) for spec in pod["spec"].get("initContainers") or []]
         self.containers = [Record(spec) for spec in pod["spec"]["containers"]]
         self._parts = parts
@@ -199,7 +200,7 @@ class Worker:
     async def _house(self) -> None:
         """Take a holder. It runs on when the loop is cancelled, so that no holder is lost."""
         try:
-            self.holder = await self._parts.pool.take(self.pod)
+            self.holder = self._unnamed = await self._parts.pool.take()
         except EngineError as error:
             self._refused = error
 
@@ -212,9 +213,11 @@ class Worker:
         if self.holder is not None and self.holder.container in stale:
             await self._check_holder(self.holder)
 
-    async def _check_holder(self, holder: infra.Holder) -> None:
+    async def _check_holder(self, holder: infra.Holder | None) -> None:
         """A dead holder takes the network along: everything in the pod starts again."""
-        if await infra.inspect_holder(self._parts.engine, holder.container, self._parts.network):
+        if holder is None or await infra.inspect_holder(
+            self._parts.engine, holder.container, self._parts.network
+        ):
             return
         if not self.finished:
             text = "Pod sandbox changed, it will be killed and re-created."
@@ -245,7 +248,9 @@ class Worker:
         except Problem as problem:
             if self._should_run(record):
                 record.waiting = (problem.reason, problem.message)
-            return self._retry_after(problem.reason)
+            if problem.reason in ("CreateContainerError", "RunContainerError"):
+                await self._check_holder(self.holder)
+            return self._retry_after(problem.reason) if self.holder is not None else 0.0
         return None
 
     def _say_backoff(self, record: Record, backoff: Backoff) -> None:
@@ -272,6 +277,9 @@ class Worker:
                 pulls.advance(moment, moment)
             raise
         self.publish()
+        if self._unnamed is not None:
+            self._task(self._parts.pool.name(self._unnamed, self.pod), "name")
+            self._unnamed = None
         if not record.init:
             await self._runner.post_start(self.pod, record, self.holder.address)
             self._watch(record)
