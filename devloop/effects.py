@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from devloop.buildplan import Copy, Plan, Step, Workdir
 from devloop.ignore import IgnoreRules
-from devloop.landing import Landing, NotProvenError, Place, landings, octal, owner_of, places
+from devloop.landing import Landing, NotProvenError, Place, landings, octal, owner_of, places, roots
 from devloop.layers import WHITEOUT, Layers, Node
 from devloop.model import FileEntry, Inputs
-from devloop.obstacle import check_path, check_plan
+from devloop.obstacle import check_path, check_plan, context_sources
 
 MOST_LAYERS = 100
 
@@ -57,6 +57,8 @@ class Effects:
             if (was := self.before.get(path)) is not now and _differs(was, now)
         ]
         self.changed += self.before.keys() - self.after.keys()
+        for files in (self.before, self.after):
+            self._check_no_links(files)
         self._landed = {id(files): self._land(files) for files in (self.before, self.after)}
         self._owners: dict[Landing, tuple[int, int]] = {}
 
@@ -132,6 +134,20 @@ class Effects:
         return Node(entry.kind, entry.mode if forced is None else forced, uid, gid, mtime, size)
 
     # --- doubts
+
+    def _check_no_links(self, files: Mapping[str, FileEntry]) -> None:
+        """A stage that reads the context by way of a link reads more than its words say."""
+        for stage in self._plan.stages.values():
+            for step in stage.steps:
+                for source in context_sources(step):
+                    if roots(source, files).links:
+                        line = step.instruction.line
+                        raise NotProvenError(
+                            "SourceLink",
+                            f"{source} is a link, or lies behind one",
+                            line,
+                            "copy the directory itself",
+                        )
 
     def _check_model(self, was: Source, target: str) -> None:
         """The file must lie in the parent as the model thinks that it does."""

@@ -160,10 +160,6 @@ def _landings_of(copy: Copy, layer: int, files: Mapping[str, FileEntry], layers:
     several = len(copy.sources) > 1 or any(has_wildcard(source) for source in copy.sources)
     for source in copy.sources:
         resolution = roots(source, files)
-        if resolution.links:
-            raise NotProvenError(
-                "SourceLink", f"{source} is a link, or lies behind one", line, "copy the directory itself"
-            )
         for name, real in resolution.found:
             entry = files.get(real)
             if entry is None and real:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from devloop.buildplan import Copy, Plan, Run, Step
+from devloop.ignore import go_clean
 from devloop.inputs import pattern_of
 from devloop.landing import NotProvenError, octal
 
@@ -78,15 +79,18 @@ def _check_taken_from(plan: Plan, stages: Iterable[int], line: int) -> None:
 
 
 def _reads(step: Step, path: str) -> bool:
+    return any(_covers(source, path) for source in context_sources(step))
+
+
+def context_sources(step: Step) -> Iterator[str]:
+    """The words by which a step reads the context, "" for all of it."""
     if isinstance(step, Copy) and step.source.is_context:
-        return step.sources is None or any(_covers(source, path) for source in step.sources)
-    if isinstance(step, Run):
-        return any(
-            mount.source.is_context and mount.type == "bind" and _covers(mount.path or "", path)
-            for mount in step.mounts
-        )
-    return False
+        yield from ("",) if step.sources is None else step.sources
+    elif isinstance(step, Run):
+        for mount in step.mounts:
+            if mount.source.is_context and mount.type == "bind":
+                yield go_clean("/" + (mount.path or ""))[1:]
 
 
 def _covers(source: str, path: str) -> bool:
-    return pattern_of(source.strip("/")).fits(tuple(path.split("/")))
+    return pattern_of(source).fits(tuple(path.split("/")))

@@ -149,6 +149,22 @@ def test_a_fifo_is_refused(yard: Yard) -> None:
     assert doubt(yard.delta()) == "Special"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM scratch\nCOPY link /app\nCOPY src /app\n",
+        "FROM scratch AS b\nCOPY link /x\nFROM scratch\nCOPY --from=b /x /x\nCOPY src /app\n",
+    ],
+)
+def test_a_source_behind_a_link_is_refused(tmp_path: Path, text: str) -> None:
+    yard = Yard(tmp_path, text)
+    (yard.context / "link").symlink_to("src/d")
+    yard.before = yard.inputs()
+    yard.parent = yard.with_layers({"app": DIR}, {"app": DIR})
+    (yard.context / "src/d/c").write_text("other")
+    assert doubt(yard.delta()) == "SourceLink"
+
+
 def test_extended_attributes_are_refused(yard: Yard) -> None:
     (yard.context / "src/a").write_text("other")
     with suppress(OSError):  # a file system without them cannot lose them
