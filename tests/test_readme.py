@@ -76,7 +76,7 @@ def test_commands_of_the_readme_exist() -> None:
 
 @pytest.mark.parametrize("command", sorted(c for c in commands() if c not in ELSEWHERE))
 def test_other_commands_of_the_readme_run(command: str, tmp_path: Path) -> None:
-    """Without a cluster they may say so (2, 3), or find fault with the machine (1), but in their own words."""
+    """Without a cluster they may say so (2, 3), or find fault with the machine (1), in their own words."""
     done = subprocess.run(
         (sys.executable, "-m", "devloop.cli", *command.split()[1:]),
         capture_output=True, text=True, check=False, cwd=ROOT, timeout=60,

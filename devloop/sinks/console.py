@@ -193,10 +193,12 @@ class Terminal:
             since = row.stage_since if row.stage else row.trip_since
             text.append(f"{stage} {wording.seconds(max(0.0, now - since))}", "bold")
             text.append(f"  {self._conceal(row.note)}" if row.note else "", "dim")
-        else:
+        elif not row.last.lower().startswith(row.state):  # "live in 0.9 s" says "live" already
             text.append(row.state, "bold")
         if row.last:
-            text.append(f"  {row.last}", STYLES[row.last_tone] or "dim")
+            space = "  " if text else ""
+            before = "last: " if row.trip_since is not None else ""
+            text.append(f"{space}{before}{row.last}", STYLES[row.last_tone] or "dim")
         if row.url:
             text.append(f"  {row.url}", "underline")
         return text

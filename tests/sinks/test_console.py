@@ -88,7 +88,7 @@ def test_a_live_trip_shows_what_happened_and_a_living_line_per_service(screen: S
     assert "backend | saved: backend/main.py" in text
     assert REF in text
     last = [line.strip() for line in screen.read().replace("\r", "\n").splitlines() if line.strip()][-2:]
-    assert last[0].startswith("● backend live  live in ")
+    assert last[0].startswith("● backend live in ")
     assert last[0].endswith(URL)
     assert last[1] == "● web     starting"
 
