@@ -191,10 +191,10 @@ def status(ctx: click.Context, /, services: tuple[str, ...], as_json: bool, **gi
 
     Exit code: 0 every service is live, 1 one is not, 2 config or usage, 3 platform not reachable.
     """
-    from devloop import run
+    from devloop import look
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(run.status(config, kubeconfig, services, as_json=as_json))
+    sys.exit(look.status(config, kubeconfig, services, as_json=as_json))
 
 
 @main.command()
@@ -206,10 +206,37 @@ def doctor(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> No
 
     Exit code: 0 nothing is in the way, 2 config or usage, 3 something is.
     """
-    from devloop import run
+    from devloop import look
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(run.doctor(config, kubeconfig, services))
+    sys.exit(look.doctor(config, kubeconfig, services))
+
+
+@main.command()
+@click.argument("service", shell_complete=_service_names)
+@where
+@click.pass_context
+def rollback(ctx: click.Context, /, service: str, **given: Any) -> None:
+    """Go back to the image before, and stay there while the tree stays as it is.
+
+    Another edit lifts the hold, and so does `devloop resume`.
+    """
+    from devloop import holding
+
+    config, _, kubeconfig = _loaded(ctx, given)
+    sys.exit(holding.hold(config, kubeconfig, service))
+
+
+@main.command()
+@click.argument("service", shell_complete=_service_names)
+@where
+@click.pass_context
+def resume(ctx: click.Context, /, service: str, **given: Any) -> None:
+    """Lift the hold of `devloop rollback`."""
+    from devloop import holding
+
+    config, _, kubeconfig = _loaded(ctx, given)
+    sys.exit(holding.release(config, kubeconfig, service))
 
 
 @main.command()
@@ -220,10 +247,10 @@ def diff(ctx: click.Context, /, **given: Any) -> None:
 
     With the images that are live now; values of Secrets are masked. Exit code: 0 nothing, 1 something.
     """
-    from devloop import run
+    from devloop import look
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(run.diff(config, kubeconfig))
+    sys.exit(look.diff(config, kubeconfig))
 
 
 @main.command()
@@ -264,10 +291,10 @@ def check(ctx: click.Context, /, services: tuple[str, ...], output: str, offline
     Exit code: 0 no errors, 1 errors, 2 config or usage, 3 no errors, but platform not reachable: the rules
     that ask it did not run.
     """
-    from devloop import run
+    from devloop import look
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(run.check(config, kubeconfig, services, offline=offline, output=output))
+    sys.exit(look.check(config, kubeconfig, services, offline=offline, output=output))
 
 
 @main.command()
@@ -276,10 +303,10 @@ def check(ctx: click.Context, /, services: tuple[str, ...], output: str, offline
 @click.pass_context
 def explain(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> None:
     """Which files can go to the cluster as a delta, and the Dockerfile line that stops the others."""
-    from devloop import run
+    from devloop import look
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(run.explain(config, kubeconfig, services))
+    sys.exit(look.explain(config, kubeconfig, services))
 
 
 @main.command()
@@ -291,10 +318,10 @@ def verify(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> No
 
     Exit code: 0 equal, 1 one differs or cannot be built, 2 config or usage, 3 platform not reachable.
     """
-    from devloop import run
+    from devloop import look
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(run.verify(config, kubeconfig, services))
+    sys.exit(look.verify(config, kubeconfig, services))
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""`watch`, `once` and `status` as the command line calls them: sinks chosen, session opened, exit code."""
+"""`watch`, `once` and `down` as the command line calls them: sinks chosen, session opened, exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from devloop import __version__, beside, engine, teardown
 from devloop import config as configs
 from devloop.config import Config
 from devloop.crew import Crew
-from devloop.diffing import diff as unified
 from devloop.errors import DevloopError, PlatformError
 from devloop.events import Event, Notice, TripEnded
 from devloop.interests import CONFIG, MANIFESTS, RELEASES, service_interest
@@ -27,7 +26,6 @@ from devloop.podlogs import follow_logs
 from devloop.reload import Override, ProjectFiles
 from devloop.sinks.concealing import Conceal, Concealer, concealer, known_release_values, known_values
 from devloop.statewatch import follow_states
-from devloop.status import Standing, standings
 from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
 from devloop.wiring import Fan, Session, chosen, opened
@@ -50,7 +48,7 @@ def once(
     """Bring the cluster to the tree; the exit code."""
     from devloop.sinks import summary
 
-    clock, fan, conceal = Clock(), Fan(), _conceal(config, names)
+    clock, fan, conceal = Clock(), Fan(), concealer_of(config, names)
     outcomes: dict[str, Outcome] = {}
     told: dict[str, dict[str, Any]] = {}  # by a running watch of the same config
 
@@ -122,7 +120,7 @@ def watch(
     from devloop.sinks.status import StatusBoard
     from devloop.sinks.web import Web, open_listener
 
-    clock, fan, conceal = Clock(), Fan(), _conceal(config, names)
+    clock, fan, conceal = Clock(), Fan(), concealer_of(config, names)
     host, port = config.metrics.address
     with ExitStack() as stack:
         listener = open_listener(host, port)
@@ -245,7 +243,8 @@ def _names(config: Config, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(service.name for service in chosen(config, names))
 
 
-def _conceal(config: Config, names: Sequence[str]) -> Concealer:
+def concealer_of(config: Config, names: Sequence[str]) -> Concealer:
+    """What hides the values of build arguments, secrets and releases (S30)."""
     return concealer(_known(config, names))
 
 
@@ -287,102 +286,6 @@ def _show(
     return []
 
 
-def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_json: bool) -> int:
-    """Print how every service stands; 0 if each is live."""
-    from devloop.sinks.standing import as_json as to_json
-    from devloop.sinks.standing import as_table as to_table
-
-    found: dict[str, Standing] = {}
-
-    async def work() -> None:
-        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
-            found.update(await standings(session.services, session.world, session.release_status))
-
-    if anyio.run(engine.until_interrupted, work):
-        return INTERRUPTED
-    stages = _stages(config)
-    print(to_json(found, stages) if as_json else to_table(found, stages))
-    return 0 if all(standing.well for standing in found.values()) else 1
-
-
-def explain(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
-    """Print which edits are deltas, and what stops the others."""
-    from devloop import explain as explaining
-
-    told: list[str] = []
-
-    async def work() -> None:
-        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
-            for service in session.services:
-                found = await session.fingerprinter.take(service, engine.start_of(session.world.clock))
-                plan = session.fingerprinter.plan_of(service)
-                assert plan is not None
-                groups = explaining.explain(plan, found.inputs.files)
-                told.extend(explaining.lines(service, groups))
-
-    if anyio.run(engine.until_interrupted, work):
-        return INTERRUPTED
-    print("\n".join(told))
-    return 0
-
-
-def verify(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
-    """Print whether each live image is what a full build gives; 1 if one is not."""
-    from devloop.verify import verify as compare
-
-    different = False
-
-    async def work() -> None:
-        nonlocal different
-        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
-            for service in session.services:
-                found = await compare(session, service, session.full)
-                different |= bool(found.different)
-                verdict = f"{len(found.different)} differ" if found.different else "equal to a full build"
-                print(f"{service.name}: {found.ref}: {found.files} paths, {verdict}")
-                for line in found.different:
-                    print(f"  {line}")
-
-    if anyio.run(engine.until_interrupted, work):
-        return INTERRUPTED
-    return 1 if different else 0
-
-
-def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
-    """Print what devloop needs and what was found; 3 if something is in the way."""
-    from devloop.doctor import Finding, examine
-
-    findings: list[Finding] = []
-
-    async def work() -> None:
-        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
-            findings.extend(await examine(session))
-
-    if anyio.run(engine.until_interrupted, work):
-        return INTERRUPTED
-    marks = {"good": "ok  ", "note": "note", "bad": "BAD "}
-    for finding in findings:
-        print(f"{marks[finding.grade]}  {finding.what}: {finding.found}")
-        if finding.hint:
-            print(f"      -> {finding.hint}")
-    return 3 if any(finding.grade == "bad" for finding in findings) else 0
-
-
-def diff(config: Config, kubeconfig: Path | None) -> int:
-    """Print what `once` would change of objects, as a unified diff; 0 nothing, 1 something."""
-    lines: list[str] = []
-
-    async def work() -> None:
-        async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
-            lines.extend(unified(await session.previews()))
-
-    if anyio.run(engine.until_interrupted, work):
-        return INTERRUPTED
-    conceal = _conceal(config, ())
-    print("\n".join(map(conceal, lines)) if lines else "nothing would change")
-    return 1 if lines else 0
-
-
 def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]], bool]) -> int:
     """Remove what devloop brought into the cluster, if `ask` says so; 1 if it does not."""
     asked = True
@@ -405,32 +308,3 @@ def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]],
     if anyio.run(engine.until_interrupted, work):
         return INTERRUPTED
     return 0 if asked else 1
-
-
-def check(
-    config: Config, kubeconfig: Path | None, names: Sequence[str], *, offline: bool, output: str
-) -> int:
-    """Print what the rules find in what devloop would deploy; the exit code."""
-    from devloop.check import Result
-    from devloop.check import check as look
-    from devloop.sinks.findings import as_github, as_json, as_text
-
-    found: list[Result] = []
-
-    async def work() -> None:
-        found.append(await look(config, kubeconfig, names, offline=offline))
-
-    if anyio.run(engine.until_interrupted, work):
-        return INTERRUPTED
-    told = {"text": as_text, "json": as_json, "github": as_github}[output](found[0].report)
-    print(_conceal(config, names)(told))
-    return found[0].exit_code
-
-
-def _stages(config: Config) -> dict[str, str]:
-    """What a running `devloop watch` of this config says: service -> stage or state; {} without one."""
-    try:
-        cards = beside.ask(config)["services"]
-    except PlatformError:
-        return {}
-    return {name: card.get("stage") or card.get("state") or "" for name, card in cards.items()}

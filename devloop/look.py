@@ -1,0 +1,142 @@
+"""Commands that look and change nothing: status, doctor, diff, check, explain, verify; and exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+
+from devloop import beside, engine
+from devloop.config import Config
+from devloop.diffing import diff as unified
+from devloop.errors import PlatformError
+from devloop.run import INTERRUPTED, concealer_of
+from devloop.status import Standing, standings
+from devloop.stopwatch import Clock
+from devloop.wiring import Fan, opened
+
+
+def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_json: bool) -> int:
+    """Print how every service stands; 0 if each is live."""
+    from devloop.sinks.standing import as_json as to_json
+    from devloop.sinks.standing import as_table as to_table
+
+    found: dict[str, Standing] = {}
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            found.update(await standings(session.services, session.world, session.release_status))
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    stages = _stages(config)
+    print(to_json(found, stages) if as_json else to_table(found, stages))
+    return 0 if all(standing.well for standing in found.values()) else 1
+
+
+def explain(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+    """Print which edits are deltas, and what stops the others."""
+    from devloop import explain as explaining
+
+    told: list[str] = []
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            for service in session.services:
+                found = await session.fingerprinter.take(service, engine.start_of(session.world.clock))
+                plan = session.fingerprinter.plan_of(service)
+                assert plan is not None
+                groups = explaining.explain(plan, found.inputs.files)
+                told.extend(explaining.lines(service, groups))
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    print("\n".join(told))
+    return 0
+
+
+def verify(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+    """Print whether each live image is what a full build gives; 1 if one is not."""
+    from devloop.verify import verify as compare
+
+    different = False
+
+    async def work() -> None:
+        nonlocal different
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            for service in session.services:
+                found = await compare(session, service, session.full)
+                different |= bool(found.different)
+                verdict = f"{len(found.different)} differ" if found.different else "equal to a full build"
+                print(f"{service.name}: {found.ref}: {found.files} paths, {verdict}")
+                for line in found.different:
+                    print(f"  {line}")
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    return 1 if different else 0
+
+
+def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+    """Print what devloop needs and what was found; 3 if something is in the way."""
+    from devloop.doctor import Finding, examine
+
+    findings: list[Finding] = []
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            findings.extend(await examine(session))
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    marks = {"good": "ok  ", "note": "note", "bad": "BAD "}
+    for finding in findings:
+        print(f"{marks[finding.grade]}  {finding.what}: {finding.found}")
+        if finding.hint:
+            print(f"      -> {finding.hint}")
+    return 3 if any(finding.grade == "bad" for finding in findings) else 0
+
+
+def diff(config: Config, kubeconfig: Path | None) -> int:
+    """Print what `once` would change of objects, as a unified diff; 0 nothing, 1 something."""
+    lines: list[str] = []
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
+            lines.extend(unified(await session.previews()))
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    conceal = concealer_of(config, ())
+    print("\n".join(map(conceal, lines)) if lines else "nothing would change")
+    return 1 if lines else 0
+
+
+def check(
+    config: Config, kubeconfig: Path | None, names: Sequence[str], *, offline: bool, output: str
+) -> int:
+    """Print what the rules find in what devloop would deploy; the exit code."""
+    from devloop.check import Result
+    from devloop.check import check as look
+    from devloop.sinks.findings import as_github, as_json, as_text
+
+    found: list[Result] = []
+
+    async def work() -> None:
+        found.append(await look(config, kubeconfig, names, offline=offline))
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    told = {"text": as_text, "json": as_json, "github": as_github}[output](found[0].report)
+    print(concealer_of(config, names)(told))
+    return found[0].exit_code
+
+
+def _stages(config: Config) -> dict[str, str]:
+    """What a running `devloop watch` of this config says: service -> stage or state; {} without one."""
+    try:
+        cards = beside.ask(config)["services"]
+    except PlatformError:
+        return {}
+    return {name: card.get("stage") or card.get("state") or "" for name, card in cards.items()}
