@@ -125,7 +125,7 @@ def test_s23_kill_9_in_mid_install(charted: Charted) -> None:
     charted.set(colour="blue")
     assert charted.once()["backend"]["outcome"] == "live"
     assert charted.settled("Hello from the todo backend", "blue")
-    assert charted.records() == {1: "failed", 2: "deployed"}
+    assert charted.records() == {1: "superseded", 2: "deployed"}
 
 
 def test_a_secret_that_must_exist_is_named_and_waited_for(charted: Charted) -> None:

@@ -17,15 +17,17 @@ from devloop.adapters.kubernetes.evidence import follow_log, read_last_words
 from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
 from devloop.adapters.kubernetes.guard import Platform
 from devloop.adapters.kubernetes.informer import Health, Informer, Listener
-from devloop.adapters.kubernetes.inventory import find_url, read_images, read_nodes
+from devloop.adapters.kubernetes.inventory import find_url, images_of, read_images, read_nodes
 from devloop.adapters.kubernetes.manifests import Applier
 from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
+from devloop.adapters.kubernetes.views import REVISION, owned_by
 from devloop.adapters.lock import Owner
 from devloop.adapters.nodes import NodeFacts
-from devloop.errors import TargetMissingError
+from devloop.errors import PatchError, TargetMissingError
 from devloop.events import Emit, Notice
 from devloop.model import LoadedImage, Revision, Service, Target
 from devloop.ports import Feed
+from devloop.references import same_repository
 from devloop.stopwatch import Clock
 
 
@@ -111,6 +113,26 @@ class KubernetesCluster:
             self._owner.dump(),
             lambda: view.find(target) if view else None,
         )
+
+    async def put_image(self, target: Target, image: str, ref: str) -> Revision:
+        """As `patch`, to any reference. Raises PatchError, TargetMissingError, PlatformError."""
+        return await write_image(
+            self.client, self._clock, target, image, ref, self._owner.dump(), lambda: None
+        )
+
+    async def earlier_images(self, target: Target, image: str) -> tuple[str, ...]:
+        """The references of that repository in the Deployment's template and in its ReplicaSets: the
+        present one, then back in time, each once. Raises PatchError, PlatformError."""
+        item = await read_workload(self.client, target)
+        if target.kind != "deployment":
+            raise PatchError(f"{target}: only a Deployment can be rolled back", reason="NotADeployment")
+        path = f"/apis/apps/v1/namespaces/{target.namespace}/replicasets"
+        sets = owned_by((await self.client.get(path)).get("items") or (), {item["metadata"]["uid"]})
+        sets.sort(
+            key=lambda one: int((one["metadata"].get("annotations") or {}).get(REVISION, 0)), reverse=True
+        )
+        refs = (ref for one in (item, *sets) for ref in images_of(one) if same_repository(ref, image))
+        return tuple(dict.fromkeys(refs))
 
     async def annotate(self, target: Target, notes: Mapping[str, str | None]) -> None:
         """Write annotations of the workload itself, None removes one. Rolls nothing (S24).
