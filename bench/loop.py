@@ -85,6 +85,9 @@ SCENARIOS = {
 }
 
 
+STAGES = ("detect", "fingerprint", "build", "load", "patch")
+
+
 class Pods:
     """Pod addresses by label as the API's watch tells them, and the moment a version is served."""
 
@@ -239,14 +242,31 @@ def naive(context: Path, name: str, number: int, pods: Pods, sandbox: Sandbox) -
     return pods.serving("naive", f"naive {number}") - begun
 
 
-def run(edits: int, names: list[str], say: Callable[[str], None]) -> dict[str, object]:
+def summary(
+    floors: list[float], trips: list[float], spans: list[dict[str, float | None]]
+) -> dict[str, float]:
+    """Medians in seconds: floor, save_to_serving, share (their difference), and each stage of devloop's."""
+    floor, save = statistics.median(floors), statistics.median(trips)
+    stages = {stage: statistics.median(span.get(stage) or 0.0 for span in spans) for stage in STAGES}
+    return {"floor": floor, "save_to_serving": save, "share": save - floor, **stages}
+
+
+def line(name: str, found: dict[str, float]) -> str:
+    stages = " ".join(f"{stage} {found[stage] * 1000:.0f}" for stage in STAGES)
+    return (
+        f"{name:15} floor {found['floor']:6.3f} s   save -> serving {found['save_to_serving']:6.3f} s"
+        f"   devloop's share {found['share'] * 1000:5.0f} ms   (ms: {stages})"
+    )
+
+
+def run(edits: int, names: list[str], say: Callable[[str], None]) -> dict[str, dict[str, float]]:
     state = Path(tempfile.mkdtemp(prefix="devloop-bench-"))
     sandbox = Sandbox(f"bench-{os.getpid()}", state)
     sandbox.up()
     try:
         pods = Pods(sandbox.kubeconfig)
         floor = Floor(state / "floor", pods, sandbox, edits * (len(names) + 1))
-        report: dict[str, object] = {}
+        report: dict[str, dict[str, float]] = {}
         rounds = iter(range(1, len(floor.images)))
         for name in names:
             floors, trips = [], []
@@ -257,21 +277,8 @@ def run(edits: int, names: list[str], say: Callable[[str], None]) -> dict[str, o
                     trips.append(pods.serving(name, f"edit {number}") - begun)
                     watch.wait("trip over", lambda: len(watch.trips(name)) > number + 1)  # noqa: B023
                 spans = [trip["seconds"] for trip in watch.trips(name)[-edits:]]
-            share = statistics.median(trips) - statistics.median(floors)
-            report[name] = {
-                "floor": statistics.median(floors),
-                "save_to_serving": statistics.median(trips),
-                "share": share,
-                "stages": {
-                    stage: statistics.median(span.get(stage, 0.0) for span in spans)
-                    for stage in ("detect", "fingerprint", "build", "load", "patch")
-                },
-            }
-            say(
-                f"{name:15} floor {statistics.median(floors):6.3f} s   save -> serving {statistics.median(trips):6.3f} s"
-                f"   devloop's share {share * 1000:6.0f} ms   "
-                + " ".join(f"{k} {v * 1000:.0f}" for k, v in report[name]["stages"].items())  # type: ignore[index]
-            )
+            report[name] = summary(floors, trips, spans)
+            say(line(name, report[name]))
         context = state / "naive"
         write_context(context, SCENARIOS["small"])
         docker("build", "-q", "-t", "bench-naive:0", str(context))
