@@ -15,10 +15,10 @@ from devloop.adapters.helm.runner import Place, Runner, choose
 from devloop.adapters.kubernetes.manifests import put_refs
 from devloop.adapters.survey import built_image, look_around, nodes_without
 from devloop.checks.facts import BuiltImage, Facts, Need
-from devloop.checks.form import kubernetes_schema
 from devloop.checks.origin import from_file, from_release, shown
 from devloop.checks.rule import Report, View, judge
 from devloop.checks.rules import NAMES, RULES
+from devloop.checks.schema import kubernetes_schema
 from devloop.checks.subject import Subject
 from devloop.config import Config
 from devloop.errors import ConfigError, DevloopError, PlatformError, ReleaseError

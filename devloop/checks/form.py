@@ -14,7 +14,6 @@ SERVICE_NAME = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
 SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
 KEY_NAME = re.compile(r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
 DATA_KEY = re.compile(r"^[-._a-zA-Z0-9]+$")
-UNEXPECTED = re.compile(r"Additional properties are not allowed \((.*) (?:was|were) unexpected\)")
 ROLES = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")  # their names may hold a colon
 
 
@@ -109,50 +108,6 @@ def _label_problem(key: str, value: Any) -> str:
     if value and (len(value) > 63 or not KEY_NAME.match(value)):
         return f"label {key}: {value!r}: letters, digits, -, _ and ., at most 63"
     return ""
-
-
-def kubernetes_schema(version: str | None = None) -> Any:
-    """The `Schema` of Facts for one Kubernetes version ("1.36"; the newest known if null).
-
-    Raises ImportError where kubernetes-validate is not installed.
-    """
-    import kubernetes_validate as validator
-
-    known = validator.utils.all_versions()
-    chosen = version if version in known else known[-1]
-
-    def first_problem(item: dict[str, Any]) -> tuple[Place, str] | None:
-        if not isinstance(item.get("apiVersion"), str) or not isinstance(item.get("kind"), str):
-            return (), "apiVersion or kind is missing"
-        try:
-            validator.validate(item, chosen, strict=True)
-        except validator.ValidationError as error:
-            return _schema_problem(error)
-        except validator.SchemaNotFoundError:
-            group = item["apiVersion"].rpartition("/")[0]
-            if "." in group and not group.endswith(".k8s.io"):
-                return None  # a custom kind: its schema is in the cluster
-            return ("kind",), f"Kubernetes {chosen} has no {item['kind']} in {item['apiVersion']}"
-        return None
-
-    return first_problem
-
-
-def _schema_problem(error: Any) -> tuple[Place, str]:
-    """Its place and why, without the value: it may be a secret (S30)."""
-    place: Place = tuple(error.path)
-    written = ".".join(map(str, place)) or "the object"
-    match error.validator:
-        case "type":
-            kinds = error.validator_value
-            said = f"not {' or '.join(map(str, kinds)) if isinstance(kinds, list) else kinds}"
-        case "additionalProperties":
-            said = UNEXPECTED.sub(r"no such field: \1", error.message)
-        case "required":
-            said = error.message
-        case _:
-            said = f"does not fit the schema ({error.validator})"
-    return place, f"{written}: {said}"
 
 
 RULES = (

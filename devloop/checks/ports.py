@@ -79,13 +79,15 @@ def port_collision(view: View) -> Iterator[Found]:
     for service in view.of("Service"):
         yield from _twice(service, "port")
         yield from _twice(service, "name")
-    taken: dict[int, Subject] = {}
+    taken: dict[tuple[int, object], Subject] = {}
     for service in view.of("Service"):
         for index, port in _ports(service):
-            asked = port.get("nodePort")
-            if isinstance(asked, int) and taken.setdefault(asked, service) is not service:
-                text = f"nodePort {asked} is that of {taken[asked]} too"
-                yield Found(service, ("spec", "ports", index, "nodePort"), text)
+            asked, protocol = port.get("nodePort"), port.get("protocol", "TCP")
+            if isinstance(asked, int):
+                if (asked, protocol) in taken:
+                    text = f"nodePort {asked} is that of {taken[asked, protocol]} already"
+                    yield Found(service, ("spec", "ports", index, "nodePort"), text)
+                taken.setdefault((asked, protocol), service)
 
 
 def node_port_range(view: View) -> Iterator[Found]:

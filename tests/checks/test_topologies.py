@@ -1,0 +1,69 @@
+"""On the five deployments the rules find what the documents prescribe (docs/topologies.md), and no more."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import pytest
+import yaml
+
+from devloop.checks.facts import Facts
+from devloop.checks.origin import from_release
+from devloop.checks.rule import Report, View, judge
+from devloop.checks.rules import RULES
+from devloop.checks.subject import Subject
+from devloop.references import repository
+from devloop.release import Release
+from tests.checks.soil import schema
+from tests.topologies import helm
+from tests.topologies.deployments import ALL, BY_NAME, ROOT, Topology
+
+OFFLINE = {"cluster": "not asked", "engine": "not asked"}
+ROW = re.compile(r"^\| (\d{3}) \| `([\w-]+)` \| (\w+ [\w-]+) \| ([\d, -]+) \|", re.MULTILINE)
+
+
+def rendered(topology: Topology) -> tuple[Subject, ...]:
+    images = {name: f"{one['image']}:dl-0123456789abcdef" for name, one in topology.services.items()}
+    found: list[Subject] = []
+    for name in topology.releases:
+        chart = topology.chart(name)
+        texts = helm.render(chart, topology.values(name, images), name=name, namespace=topology.namespace)
+        manifest = "\n".join(
+            f"---\n# Source: {path}\n{text}" for path, text in sorted(texts.items()) if "NOTES" not in path
+        )
+        found += from_release(Release(name, chart, topology.namespace), manifest, topology.folder)
+    return tuple(found)
+
+
+@functools.cache
+def report(name: str) -> Report:
+    topology = BY_NAME[name]
+    config = yaml.safe_load((topology.folder / "config.yaml").read_text())
+    services = {repository(one["image"]): key for key, one in topology.services.items()}
+    facts = Facts(images=services, schema=schema(), absent=OFFLINE)
+    return judge(RULES, View(rendered(topology), facts), config.get("checks", {}).get("ignore", ()))
+
+
+@pytest.mark.parametrize("name", [topology.name for topology in ALL])
+def test_nothing_is_found_but_what_is_switched_off(name: str) -> None:
+    assert report(name).findings == ()
+
+
+@pytest.mark.parametrize("name", [topology.name for topology in ALL])
+def test_what_is_switched_off_is_listed_with_the_documents_line(name: str) -> None:
+    text = (ROOT / "docs" / "topologies.md").read_text()
+    listed = {(rule, about) for number, rule, about, _ in ROW.findall(text) if number == name[:3]}
+    assert listed == {(one.rule, one.about) for one in report(name).suppressed}
+    assert all(lines.strip() for _, _, _, lines in ROW.findall(text))
+
+
+@pytest.mark.parametrize("name", [topology.name for topology in ALL])
+def test_every_rendered_object_has_a_line_of_its_template(name: str) -> None:
+    topology = BY_NAME[name]
+    for subject in rendered(topology):
+        lines = (topology.folder / subject.file).read_text().splitlines()
+        assert "kind:" in lines[subject.line(("kind",)) - 1]
+        assert "name:" in lines[subject.line(("metadata", "name")) - 1]
+        for container in subject.containers():
+            assert "image:" in lines[subject.line((*container.place, "image")) - 1]
