@@ -235,7 +235,7 @@ async def test_the_last_thing_that_happens_is_in_the_living_line(screen: Screen)
                     pass
             lines = [line.strip() for line in screen.read().replace("\r", "\n").splitlines() if line.strip()]
             group.cancel_scope.cancel()
-    assert lines[-2].startswith("● backend failed  FAILED in build")
+    assert lines[-2].startswith("● backend FAILED in build")
 
 
 async def grows(screen: Screen) -> bool:
