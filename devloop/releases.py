@@ -23,18 +23,20 @@ class Releases:
     """Brings every release to what config.yaml, chart and values say, with the tags that are live.
 
     A release that was never installed waits until each of its services has its image on the nodes. Also a
-    sink: `note` hears which services failed, so that nobody waits for those.
+    sink: `note` hears which services failed, so that nobody waits for those. `every` are the services of
+    config.yaml, `services` those of them that this session works for.
     """
 
     def __init__(
         self,
         releases: Callable[[], Sequence[Release]],
         services: Callable[[], Sequence[Service]],
+        every: Callable[[], Sequence[Service]],
         releaser: Releaser,
         emit: Emit,
         environ: Mapping[str, str],
     ) -> None:
-        self._releases, self._services = releases, services
+        self._releases, self._services, self._every = releases, services, every
         self._releaser, self._emit, self._environ = releaser, emit, environ
         self._refs: dict[str, str] = {}  # service -> its newest loaded reference
         self._failed: dict[str, str] = {}  # service -> the stage in which its last trip failed
@@ -155,7 +157,7 @@ class Releases:
         """
         refs: dict[str, str] = {}
         absent = False
-        for service in self._services():
+        for service in self._every():
             if service.name not in release.images:
                 continue
             newest = self._refs.get(service.name, "")

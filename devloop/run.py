@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,9 @@ async def _settled(session: Session, clock: Clock) -> Mapping[str, Outcome]:
     with session.held():
         workers = [Worker(service, session.world) for service in session.services]
         outcomes = await engine.once(workers, clock)
-        await session.installation.settle()
+        failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
+        with suppress(DevloopError) if failed else nullcontext():  # a trip has told why already
+            await session.installation.settle()
     with suppress(DevloopError):  # what was rolled out is what counts
         await session.collect_garbage(clock.now())
     return outcomes

@@ -251,7 +251,12 @@ async def opened(
             configs.project_id(config.path),
         )
         releases = Releases(
-            lambda: tree.config.releases(), lambda: chosen(tree.config, names), releaser, emit, environ
+            lambda: tree.config.releases(),
+            lambda: chosen(tree.config, names),
+            lambda: tree.config.services(),
+            releaser,
+            emit,
+            environ,
         )
         emit.sinks.append(releases.note)
         installation = Installation(manifests, releases)

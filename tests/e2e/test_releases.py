@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.charted import Charted, helm_pids
 from tests.e2e.conftest import new_charted
-from tests.e2e.project import Sandbox
+from tests.e2e.project import BASE, Sandbox
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.engine, pytest.mark.timeout(400)]
 
@@ -40,6 +40,21 @@ def test_s22_once_installs_and_then_leaves_alone(charted: Charted) -> None:
     assert charted.once()["backend"]["outcome"] == "unchanged"
     assert (charted.colour(), charted.served_greeting()) == ("blue", "edited")
     assert charted.records() == {1: "superseded", 2: "deployed"}
+
+
+def test_s22_a_session_for_one_service_keeps_what_the_others_run(charted: Charted) -> None:
+    charted.once()
+    running = charted.pod_image()
+    text = charted.config.read_text()
+    extra = (
+        f"  other:\n    image: other-{charted.namespace}\n"
+        f'    build: {{context: backend, args: {{BASE: "{BASE}"}}}}\nreleases:'
+    )
+    charted.config.write_text(text.replace("releases:", extra))
+    charted.set(colour="blue")
+    assert charted.once("other")["other"]["outcome"] == "live"
+    assert charted.colour() == "blue"
+    assert charted.pod_image() == running
 
 
 def test_s22_a_missing_deployment_comes_back(charted: Charted) -> None:
