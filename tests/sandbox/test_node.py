@@ -314,3 +314,15 @@ async def test_cleanup_leaves_nothing_behind_even_after_a_kill(tmp_path: Path) -
         networks = await engine.call("GET", "/networks")
     assert f"devloop-sandbox-{parts.options.project}" not in {one["Name"] for one in networks}
     assert not (tmp_path / "pods").exists()
+
+
+async def test_stopped_while_it_makes_holders_the_network_can_be_removed(tmp_path: Path) -> None:
+    """An engine whose start of a container is cut off counts an endpoint that is not there."""
+    parts = Parts(tmp_path)
+    await parts.start()
+    async with Engine(parts.options.engine) as engine:
+        while not await engine.containers(f"{LABEL}={parts.options.project}"):
+            pass
+        await parts.crash()
+        await parts.node.cleanup()
+        assert await engine.containers(f"{LABEL}={parts.options.project}") == []

@@ -167,6 +167,16 @@ class Pool:
             await asyncio.sleep(REFILL_AFTER)
 
     async def _make(self) -> Holder:
+        """One more. It is made to its end even when cancelled: an engine that is cut off in a start
+        loses count of the network's endpoints, and then never lets the network go."""
+        making = asyncio.ensure_future(self._start_one())
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.gather(making, return_exceptions=True)
+            raise
+
+    async def _start_one(self) -> Holder:
         body = {
             "Image": IMAGE,
             "Labels": {LABEL: self._project, TYPE: "podsandbox"},
@@ -179,8 +189,12 @@ class Pool:
         }
         name = f"k8s_POD_warm_{self._project}_{secrets.token_hex(4)}"
         container = await self._engine.create(name, body)
-        await self._engine.start(container)
-        holder = await inspect_holder(self._engine, container, self._network)
-        if holder is None:
-            raise EngineError(0, f"the pause container {name} died at its start")
+        try:
+            await self._engine.start(container)
+            holder = await inspect_holder(self._engine, container, self._network)
+            if holder is None:
+                raise EngineError(0, f"the pause container {name} died at its start")
+        except EngineError:
+            await self._engine.remove(container)
+            raise
         return holder
