@@ -13,7 +13,13 @@ from devloop.release import Release, base_values
 SHORTEST_SECRET = 4  # shorter values would blank out half of every line
 SHORTEST_ARGUMENT = 6
 MASK = "***"
-SECRET_PATH = re.compile(r"secret|passw|token|credential|api_?key|databaseurl|database_url", re.IGNORECASE)
+# Paths of Helm values that hold a secret; `existingSecret`, `secretName` and the like hold a name.
+SECRET_PATH = re.compile(
+    r"(^|\.)(secrets|credentials)\.(?!([\w.]*\.)?(name|existing\w*|create)$)"
+    r"|(password|passwd|token|credential|api_?key|private_?key|database_?url)$"
+    r"|[a-z0-9](?<!existing)(?<!pull)(?<!tls)_?secret$",
+    re.IGNORECASE,
+)
 
 Conceal = Callable[[str], str]
 

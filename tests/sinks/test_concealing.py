@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from devloop.model import BuildSpec, Secret, Service, Target
-from devloop.sinks.concealing import conceal_all, concealer, known_values
+from devloop.release import Release, ValuesFile
+from devloop.sinks.concealing import (
+    SECRET_PATH,
+    conceal_all,
+    concealer,
+    known_release_values,
+    known_values,
+)
 
 
 def test_s30_values_come_from_files_environment_and_arguments(tmp_path: Path) -> None:
@@ -57,3 +66,35 @@ def test_s30_values_learned_later_are_masked_too() -> None:
     conceal = concealer(["first-value"])
     conceal.learn({"second-value": "TOKEN"})
     assert conceal("first-value second-value") == "*** [TOKEN]"
+
+
+@pytest.mark.parametrize(
+    "path, secret",
+    [
+        ("secrets.databaseUrl", True),
+        ("backend.secrets.openaiApiKey", True),
+        ("global.betterAuthSecret", True),
+        ("databaseUrl", True),
+        ("db.password", True),
+        ("existingSecret", False),
+        ("ingress.tlsSecret", False),
+        ("imagePullSecret", False),
+        ("secret", False),
+        ("secretName", False),
+        ("secrets.name", False),
+        ("secrets.existingSecret", False),
+        ("backend.image.tag", False),
+    ],
+)
+def test_s30_which_helm_values_are_secret(path: str, secret: bool) -> None:
+    assert bool(SECRET_PATH.search(path)) is secret
+
+
+def test_s30_values_of_a_release_are_known_from_the_environment_and_from_files(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("secrets: {apiKey: sk-in-a-file}\nexistingSecret: made-by-hand\n")
+    release = Release(
+        "r", tmp_path, "default", values=(ValuesFile(values),), set_env={"anything": "VARIABLE"}
+    )
+    found = known_release_values([release], {"VARIABLE": "from-outside"})
+    assert found == {"sk-in-a-file": "secrets.apiKey", "from-outside": "anything"}
