@@ -22,6 +22,9 @@ __all__ = ["sandbox"]
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(580)]
 
 
+SECONDS = 180.0  # for one edit: a frontend's build on a busy machine takes its time
+
+
 @dataclass(frozen=True, slots=True)
 class Edits:
     """Files below the project: what says the greeting, a source of the frontend; a chart value that is
@@ -168,35 +171,35 @@ def test_from_nothing_to_rolling_on_save(
     with project.asked() as (check, url):
         wait_for_backend_data(check, url)
     with project.watch("--no-logs") as watch:
-        watch.wait("the start", lambda: watch.live("backend", "frontend"))
+        watch.wait("the start", lambda: watch.live("backend", "frontend"), SECONDS)
         start = counts(watch)
         assert {service: builds for service, (_, builds, _) in start.items()} == {"backend": 0, "frontend": 0}
 
         greeting = project.root / edits.greeting
         greeting.write_text(greeting.read_text().replace(check.greeting, "Hello, edited"))
-        watch.wait("the backend's edit", lambda: counts(watch)["backend"][0] == 1)
+        watch.wait("the backend's edit", lambda: counts(watch)["backend"][0] == 1, SECONDS)
         assert counts(watch) == {"backend": (1, 1, 1), "frontend": start["frontend"]}
         with project.asked() as (check, url):
             wait_for_backend_data(check, url, greeting="Hello, edited")
 
         page = project.root / edits.frontend
         page.write_text(page.read_text() + "// edited\n")
-        watch.wait("the frontend's edit", lambda: counts(watch)["frontend"][0] == 1)
+        watch.wait("the frontend's edit", lambda: counts(watch)["frontend"][0] == 1, SECONDS)
         assert counts(watch) == {"backend": (1, 1, 1), "frontend": (1, 1, 1)}
         both = 1
         if edits.shared:
             (project.root / edits.shared).write_text("9.9.9\n")
             both = 2
-            watch.wait("both", lambda: [one[0] for one in counts(watch).values()] == [2, 2])
+            watch.wait("both", lambda: [one[0] for one in counts(watch).values()] == [2, 2], SECONDS)
         assert set(project.revisions().values()) == {1}, "edits of sources upgrade no release"
 
         values = project.root / edits.values
         values.write_text(values.read_text().replace(edits.old, edits.new, 1))
         upgraded = {name: 2 if name == edits.release else 1 for name in project.topology.releases}
-        watch.wait("the upgrade", lambda: project.revisions() == upgraded)
+        watch.wait("the upgrade", lambda: project.revisions() == upgraded, SECONDS)
         words = ("-n", project.namespace, "get", "deployment", edits.scaled)
         ready = (*words, "-o", "jsonpath={.status.readyReplicas}")
-        watch.wait("the replicas", lambda: sandbox.kubectl(*ready) == str(edits.replicas))
+        watch.wait("the replicas", lambda: sandbox.kubectl(*ready) == str(edits.replicas), SECONDS)
         assert counts(watch) == {"backend": (both, both, both), "frontend": (both, both, both)}
         with project.asked() as (check, url):
             wait_for_backend_data(check, url, greeting="Hello, edited")
