@@ -64,11 +64,6 @@ async def check(config: Config, kubeconfig: Path | None, names: Sequence[str], *
         return Result(await _judged(config, services, {}, _unasked(why)), error.message)
 
 
-async def check_files(config: Config, names: Sequence[str]) -> Report:
-    """What can be said from the files alone: quick, for every save of a chart. Raises ConfigError."""
-    return await _judged(config, chosen(config, names), {}, _unasked(OFFLINE))
-
-
 async def _asked(config: Config, session: Session) -> Result:
     """With a session: tags from the tree, facts from cluster and engine, as far as each answers."""
     absent: dict[Need, str] = {}

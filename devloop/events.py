@@ -182,6 +182,17 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """Charts or manifests were judged again: (severity, line) of what is new, how many findings are `gone`,
+    and how many there are now."""
+
+    new: tuple[tuple[str, str], ...]
+    gone: int
+    errors: int
+    warnings: int
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """A sentence for people that fits no other event. `service` "" = the whole session."""
 
@@ -211,6 +222,7 @@ Event = (
     | WatchOverflow
     | ConfigReloaded
     | Applied
+    | Checked
     | Notice
 )
 Emit = Callable[[Event], None]

@@ -16,6 +16,7 @@ from anyio.abc import TaskStatus
 
 from devloop import __version__, beside, engine, teardown
 from devloop import config as configs
+from devloop.checkwatch import CheckWatch, by_process
 from devloop.config import Config
 from devloop.crew import Crew
 from devloop.errors import DevloopError, PlatformError
@@ -223,11 +224,15 @@ async def _watch_files(
     def deliver(name: str, change: Change) -> None:
         if name in (CONFIG, MANIFESTS, RELEASES):
             files.deliver(name, change)
+            rules.wake()
         else:
             crew.deliver(name, change)
 
     async with anyio.create_task_group() as group:
         files = ProjectFiles(session.config, override, session.installation, employ, world.emit)
+        rules = CheckWatch(lambda: files.config, by_process(names), world.emit)
+        session.fan.sinks.append(rules.note)
+        group.start_soon(rules.run)
         watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit)
         await group.start(watcher.run, deliver)
         group.start_soon(

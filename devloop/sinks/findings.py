@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from devloop.checks.rule import Finding, Report
@@ -71,9 +71,3 @@ def _grouped(report: Report) -> Mapping[str, list[str]]:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def new_findings(before: Report | None, now: Report) -> Iterator[Finding]:
-    """Those that `before` had not: a finding that only moved to another line is none of them."""
-    known = {(one.rule, one.about, one.file, one.text) for one in before.findings} if before else set()
-    return (one for one in now.findings if (one.rule, one.about, one.file, one.text) not in known)

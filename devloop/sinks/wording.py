@@ -10,6 +10,7 @@ from typing import Literal, assert_never
 
 from devloop.events import (
     Applied,
+    Checked,
     ConfigReloaded,
     Event,
     Notice,
@@ -25,6 +26,7 @@ from devloop.state import DeploymentState
 
 Tone = Literal["plain", "quiet", "good", "bad", "warn", "log"]
 SHOWN_PATHS = 3
+SHOWN_FINDINGS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +50,38 @@ def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
         case PodLog():
             return (Line(f"{event.service}/{_short_pod(event.pod)}", event.line, "log"),)
         case Notice():
-            tone: Tone = {"info": "plain", "warning": "warn", "error": "bad"}[event.level]  # type: ignore[assignment]
-            hint = (Line(event.service, f"-> {event.hint}", tone),) if event.hint else ()
-            said = (Line(event.service, text, tone) for text in event.message.splitlines())
-            return (*said, *hint)
+            return _noticed(event)
         case WatchOverflow():
             return (Line("", f"file events were lost: {event.reason}; looking at everything", "warn"),)
         case ConfigReloaded():
             return (Line("", f"config.yaml taken: {', '.join(event.services) or 'no service changed'}"),)
-        case Applied():
-            return tuple(Line("", f"{event.what}: {text}") for text in event.changed)
+        case Applied() | Checked():
+            return _written(event) if isinstance(event, Applied) else tuple(_checked(event))
         case StateChanged():
             return _state_changed(event)
         case _:
             return ()
+
+
+def _written(event: Applied) -> tuple[Line, ...]:
+    return tuple(Line("", f"{event.what}: {text}") for text in event.changed)
+
+
+def _noticed(event: Notice) -> tuple[Line, ...]:
+    tone: Tone = {"info": "plain", "warning": "warn", "error": "bad"}[event.level]  # type: ignore[assignment]
+    hint = (Line(event.service, f"-> {event.hint}", tone),) if event.hint else ()
+    said = (Line(event.service, text, tone) for text in event.message.splitlines())
+    return (*said, *hint)
+
+
+def _checked(event: Checked) -> Iterable[Line]:
+    for severity, text in event.new[:SHOWN_FINDINGS]:
+        yield Line("", f"check: {severity}: {text}", "bad" if severity == "error" else "warn")
+    more = len(event.new) - SHOWN_FINDINGS
+    parts = [f"{event.errors} errors, {event.warnings} warnings"]
+    parts += [f"{more} more new ones"] if more > 0 else []
+    parts += [f"{event.gone} gone"] if event.gone else []
+    yield Line("", f"check: {', '.join(parts)} (devloop check)", "bad" if event.errors else "plain")
 
 
 def _started(event: TripStarted, root: Path) -> tuple[Line, ...]:

@@ -1,0 +1,160 @@
+"""`devloop check` as a process: formats, exit codes, what was not run, what is switched off."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from devloop import config as configs
+from devloop.checkwatch import CheckWatch, by_process
+from devloop.events import Checked, Event, Notice
+from devloop.sinks.wording import lines_of
+
+CONFIG = """\
+version: 1
+cluster: {{context: nowhere, namespace: shop}}
+services:
+  web:
+    image: web
+    build: {{context: .}}
+    deploy: {{deployment: web}}
+manifests: [k8s.yaml]
+checks: {{ignore: [{}]}}
+"""
+DEPLOYMENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: REPLICAS
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+        - name: web
+          image: web
+          imagePullPolicy: Always
+          ports: [{containerPort: 8000}]
+          resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {cpu: 100m, memory: 128Mi}}
+          readinessProbe: {httpGet: {port: 8000}}
+          livenessProbe: {httpGet: {port: 8000}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    write(tmp_path)
+    return tmp_path
+
+
+def write(project: Path, *, replicas: int = 1, ignore: str = "") -> None:
+    (project / "config.yaml").write_text(CONFIG.format(ignore))
+    (project / "k8s.yaml").write_text(DEPLOYMENT.replace("REPLICAS", str(replicas)))
+
+
+def check(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "KUBECONFIG": str(project / "none")}
+    command = [sys.executable, "-m", "devloop.cli", "check", *words]
+    return subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_what_devloop_would_deploy_is_judged_and_exits_0(project: Path) -> None:
+    """The template's `web` without a tag and its Always are replaced before anything runs (S15)."""
+    done = check(project, "--offline")
+    assert done.returncode == 0, done.stdout
+    assert "not run: image-on-node, fits-nodes, node-port-free, image-size" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("0 errors, 0 warnings, 7 rules not run")
+
+
+def test_an_error_exits_1_in_every_format_with_file_and_line(project: Path) -> None:
+    write(project, replicas=11)
+    text = check(project, "--offline")
+    assert text.returncode == 1
+    assert (
+        "error    k8s.yaml:5  Deployment web: 11 replicas; 1 to 10 is the rule  [replica-count]"
+        in text.stdout
+    )
+    told = json.loads(check(project, "--offline", "--format", "json").stdout)
+    assert [(one["rule"], one["file"], one["line"]) for one in told["findings"]] == [
+        ("replica-count", "k8s.yaml", 5)
+    ]
+    assert told["not_run"]["image-size"] == "--offline"
+    line = check(project, "--offline", "--format", "github").stdout.splitlines()[0]
+    assert line == (
+        "::error file=k8s.yaml,line=5,title=devloop check%3A replica-count"
+        "::Deployment web: 11 replicas; 1 to 10 is the rule"
+    )
+
+
+def test_a_rule_that_config_switches_off_is_counted(project: Path) -> None:
+    write(project, replicas=11, ignore="replica-count")
+    done = check(project, "--offline")
+    assert (done.returncode, "1 switched off" in done.stdout) == (0, True)
+
+
+def test_a_rule_that_does_not_exist_exits_2(project: Path) -> None:
+    write(project, ignore="replica-counts")
+    done = check(project, "--offline")
+    assert (done.returncode, "no rule replica-counts" in done.stderr) == (2, True)
+
+
+def test_a_cluster_that_is_away_exits_3_and_its_rules_are_not_run(project: Path) -> None:
+    done = check(project)
+    assert done.returncode == 3, done.stderr
+    assert "not run: image-on-node, fits-nodes" in done.stdout
+    assert "the cluster is not reachable" in done.stdout
+    write(project, replicas=0)
+    assert check(project).returncode == 1
+
+
+def test_a_manifest_that_is_no_yaml_is_a_finding(project: Path) -> None:
+    (project / "k8s.yaml").write_text("kind: [\n")
+    done = check(project, "--offline")
+    assert (done.returncode, "[renders]" in done.stdout) == (1, True)
+
+
+async def test_watch_tells_what_is_new_and_what_is_gone(project: Path) -> None:
+    write(project, replicas=0)
+    heard: list[Event] = []
+    more = anyio.Event()
+
+    def emit(event: Event) -> None:
+        heard.append(event)
+        more.set()
+
+    async def told(number: int) -> None:
+        nonlocal more
+        while len(heard) < number:
+            await more.wait()
+            more = anyio.Event()
+
+    config = configs.load(project / "config.yaml")
+    rules = CheckWatch(lambda: config, by_process(()), emit)
+    async with anyio.create_task_group() as group:
+        group.start_soon(rules.run)
+        rules.wake()
+        await told(1)
+        text = (project / "k8s.yaml").read_text()
+        (project / "k8s.yaml").write_text("# one line more\n" + text.replace("replicas: 0", "replicas: 12"))
+        rules.wake()
+        await told(2)
+        (project / "config.yaml").write_text("version: 1\n")
+        rules.wake()
+        await told(3)
+        group.cancel_scope.cancel()
+    line = "k8s.yaml:6: Deployment web: 12 replicas; 1 to 10 is the rule [replica-count]"
+    assert heard[:2] == [Checked((), 0, 1, 0), Checked((("error", line),), 1, 1, 0)]
+    assert isinstance(heard[2], Notice)
+    assert "services" in heard[2].message
+    assert [one.text for one in lines_of(heard[1], project)] == [
+        f"check: error: {line}",
+        "check: 1 errors, 0 warnings, 1 gone (devloop check)",
+    ]
