@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -251,3 +253,23 @@ def test_plain_and_json_output_carry_no_escape_codes(project: Project) -> None:
         capture_output=True, text=True, check=False, cwd=project.root, env=environ, timeout=120,
     )  # fmt: skip
     assert "\x1b" not in done.stdout + done.stderr + again.stdout + again.stderr
+
+
+def test_no_color_leaves_a_terminal_without_colours(project: Project) -> None:
+    """Bold and the moving of the living line stay: NO_COLOR is about colours."""
+    colour = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|9[0-7])(?:;\d+)*m")
+    for variables, coloured in (({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)):
+        ours, theirs = pty.openpty()
+        environ = {**project.sandbox.environ, "TERM": "xterm-256color", **variables}
+        process = subprocess.Popen(
+            project.command("once", "backend"), stdin=theirs, stdout=theirs, stderr=theirs,
+            cwd=project.root, env=environ,
+        )  # fmt: skip
+        os.close(theirs)
+        shown = bytearray()
+        with suppress(OSError):  # EIO: the other end is closed
+            while piece := os.read(ours, 65536):
+                shown += piece
+        os.close(ours)
+        assert process.wait(60) == 0, shown.decode(errors="replace")
+        assert bool(colour.search(shown.decode(errors="replace"))) == coloured, variables
