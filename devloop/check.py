@@ -10,10 +10,11 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from devloop import config as configs
 from devloop.adapters.engine import EngineRefusal
 from devloop.adapters.helm.runner import Place, Runner, choose
 from devloop.adapters.kubernetes.manifests import put_refs
-from devloop.adapters.survey import built_image, look_around, nodes_without
+from devloop.adapters.survey import Scans, built_image, look_around, nodes_without
 from devloop.checks.facts import BuiltImage, Facts, Need
 from devloop.checks.origin import from_file, from_release, shown
 from devloop.checks.rule import Report, View, judge
@@ -69,11 +70,13 @@ async def _asked(config: Config, session: Session) -> Result:
     absent: dict[Need, str] = {}
     refs, unbuilt = {}, {}
     built: dict[str, BuiltImage] = {}
+    scans = Scans(configs.state_dir(config.path) / "layers.json")
     for service in session.services:
         try:
             found = await session.fingerprinter.take(service, Change(frozenset(), 0.0, 0.0, "check"))
             refs[service.name] = ref = service.ref(found)
-            image = await built_image(session.docker, ref, config.by_name[service.name].max_image_size)
+            allowed = config.by_name[service.name].max_image_size
+            image = await built_image(session.docker, scans, ref, allowed)
         except PlatformError as error:
             absent["engine"] = f"the build engine is not reachable: {error.message}"
             break
