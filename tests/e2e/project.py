@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "examples" / "todo"
 BASE = os.environ.get("DEVLOOP_TEST_BASE", "devloop-base:bookworm-1")
 DEVLOOP = (sys.executable, "-m", "devloop.cli")
-PATIENCE = 60.0  # seconds that a condition may take before the test says what it saw instead
+PATIENCE = 120.0  # seconds that a condition may take before the test says what it saw instead
 
 
 def free_port() -> int:
