@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from devloop.errors import PrerequisiteError, ReleaseError, ReleaseWaitsError
 from devloop.events import Applied, Emit, Event, Notice, TripEnded, TripStarted
-from devloop.model import Failed, Service
+from devloop.model import Failed, Held, Service
 from devloop.ports import Releaser
 from devloop.release import Release, ReleaseView, Values, base_values, digest, with_images
 
@@ -39,7 +39,7 @@ class Releases:
         self._releases, self._services, self._every = releases, services, every
         self._releaser, self._emit, self._environ = releaser, emit, environ
         self._refs: dict[str, str] = {}  # service -> its newest loaded reference
-        self._failed: dict[str, str] = {}  # service -> the stage in which its last trip failed
+        self._failed: dict[str, str] = {}  # service -> why its last trip brought no image
         self._moved = anyio.Event()  # set, and replaced, when one of these two changes
         self._locks: dict[str, anyio.Lock] = {}
         self._refused: dict[str, tuple[int, str, dict[str, str]]] = {}  # release -> what failed, and when
@@ -51,7 +51,9 @@ class Releases:
             self._failed.pop(event.service, None)
         elif isinstance(event, TripEnded):
             if isinstance(event.outcome, Failed):
-                self._failed[event.service] = event.outcome.stage
+                self._failed[event.service] = f"failed in {event.outcome.stage}"
+            elif isinstance(event.outcome, Held):
+                self._failed[event.service] = "is held"
             self._stir()
 
     @asynccontextmanager
@@ -200,7 +202,7 @@ class Releases:
                 if name in self._failed:
                     raise ReleaseWaitsError(
                         f"{release} is not installed yet: it waits for the image of {name}, "
-                        f"which failed in {self._failed[name]}",
+                        f"which {self._failed[name]}",
                         hint=f"mend {name}: the release is installed as soon as its image is there",
                     )
             await self._moved.wait()
