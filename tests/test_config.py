@@ -369,3 +369,17 @@ def test_the_projects_own_config_is_valid() -> None:
     config = configs.load(Path(__file__).parents[1] / "config.yaml")
     assert {found.name for found in config.services()} == {"backend", "frontend"}
     assert config.path.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [("1000", 1000), ("200MB", 200_000_000), ("190MiB", 199_229_440), ("1.5 GB", 15 * 10**8)],
+)
+def test_max_image_size_is_bytes_or_a_text_with_its_unit(project: Path, written: str, size: int) -> None:
+    text = MINIMAL + f"    max_image_size: {written}\n"
+    assert load(project, text).by_name["backend"].max_image_size == size
+
+
+def test_a_max_image_size_that_is_none_is_refused(project: Path) -> None:
+    lines = refused(project, MINIMAL + "    max_image_size: small\n")
+    assert any("write 200MB" in line for line in lines), lines
