@@ -15,7 +15,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 _KINDS = {"uts": 0x04000000, "net": 0x40000000}
-_RUNC_ROOTS = ("/run/docker/runtime-runc/moby", "/var/run/docker/runtime-runc/moby")
+_RUNC_ROOTS = {Path(run, "docker/runtime-runc/moby").resolve() for run in ("/run", "/var/run")}
 _libc = ctypes.CDLL(None, use_errno=True)
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="namespace")
 
@@ -64,11 +64,11 @@ async def set_hostname(pid: int, name: str) -> None:
     await within(pid, "uts", lambda: socket.sethostname(name))
 
 
-def _created_pid(container: str) -> int | None:
+def _created_pid(states: list[Path]) -> int | None:
     """The init process of a container that runc has created, seen before its program runs."""
-    for root in _RUNC_ROOTS:
+    for path in states:
         try:
-            state = json.loads(Path(root, container, "state.json").read_bytes())
+            state = json.loads(path.read_bytes())
         except (OSError, ValueError):
             continue
         return int(state["init_process_pid"]) or None
@@ -82,6 +82,7 @@ async def name_at_birth(container: str, name: str) -> None:
     of the pod's. runc creates the process, waits, and only then runs the program: in that gap, about
     20 ms, the name is set, so the program never sees another.
     """
-    while (pid := _created_pid(container)) is None:  # noqa: ASYNC110  nothing tells of it
+    states = [root / container / "state.json" for root in _RUNC_ROOTS]
+    while (pid := _created_pid(states)) is None:  # noqa: ASYNC110  nothing tells of it
         await asyncio.sleep(0.002)
     await set_hostname(pid, name)
