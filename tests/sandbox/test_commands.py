@@ -16,7 +16,7 @@ import pytest
 
 from tests.sandbox.conftest import Sandbox
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.engine, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.sandbox, pytest.mark.engine, pytest.mark.timeout(480)]
 
 WEB = """
 apiVersion: apps/v1
@@ -183,7 +183,7 @@ def test_kill_9_in_a_rollout_ends_where_it_would_have(tmp_path: Path) -> None:
     try:
         assert up.returncode == 0, up.stderr
         own.kubectl("apply", "-f", "-", stdin=WEB)
-        own.kubectl("rollout", "status", "deployment/web", "--timeout=80s")
+        own.kubectl("rollout", "status", "deployment/web", "--timeout=180s")
         version = int(
             own.kubectl("get", "deployment", "web", "-o", "jsonpath={.metadata.resourceVersion}").stdout
         )
@@ -193,7 +193,7 @@ def test_kill_9_in_a_rollout_ends_where_it_would_have(tmp_path: Path) -> None:
         before = own.kubeconfig.read_text()
         assert own.run("up", "--backoff-scale", "0.1").returncode == 0
         assert own.kubeconfig.read_text() == before  # the same address, CA and token
-        own.kubectl("rollout", "status", "deployment/web", "--timeout=80s")
+        own.kubectl("rollout", "status", "deployment/web", "--timeout=180s")
         assert own.kubectl("exec", "deployment/web", "--", "printenv", "WORD").stdout == "second\n"
         later = int(
             own.kubectl("get", "deployment", "web", "-o", "jsonpath={.metadata.resourceVersion}").stdout
