@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -176,14 +177,15 @@ def test_from_nothing_to_rolling_on_save(
         assert {service: builds for service, (_, builds, _) in start.items()} == {"backend": 0, "frontend": 0}
 
         greeting = project.root / edits.greeting
-        greeting.write_text(greeting.read_text().replace(check.greeting, "Hello, edited"))
+        edited = f"Hello, edited {time.time_ns()}"  # an image of it may be left from an earlier run
+        greeting.write_text(greeting.read_text().replace(check.greeting, edited))
         watch.wait("the backend's edit", lambda: counts(watch)["backend"][0] == 1, SECONDS)
         assert counts(watch) == {"backend": (1, 1, 1), "frontend": start["frontend"]}
         with project.asked() as (check, url):
-            wait_for_backend_data(check, url, greeting="Hello, edited")
+            wait_for_backend_data(check, url, greeting=edited)
 
         page = project.root / edits.frontend
-        page.write_text(page.read_text() + "// edited\n")
+        page.write_text(page.read_text() + f"// {edited}\n")
         watch.wait("the frontend's edit", lambda: counts(watch)["frontend"][0] == 1, SECONDS)
         assert counts(watch) == {"backend": (1, 1, 1), "frontend": (1, 1, 1)}
         both = 1
@@ -202,7 +204,7 @@ def test_from_nothing_to_rolling_on_save(
         watch.wait("the replicas", lambda: sandbox.kubectl(*ready) == str(edits.replicas), SECONDS)
         assert counts(watch) == {"backend": (both, both, both), "frontend": (both, both, both)}
         with project.asked() as (check, url):
-            wait_for_backend_data(check, url, greeting="Hello, edited")
+            wait_for_backend_data(check, url, greeting=edited)
     done = project.devloop("down", "--yes")
     assert done.returncode == 0, done.stderr
     kinds = "deployments,replicasets,services,ingresses,configmaps,secrets"
