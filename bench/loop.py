@@ -85,6 +85,8 @@ SCENARIOS = {
 }
 
 
+# Seconds before each measurement: the old pod of the one before ends, and the engine is busy with that.
+REST = 4.0
 STAGES = ("detect", "fingerprint", "build", "load", "patch")
 
 
@@ -272,7 +274,9 @@ def run(edits: int, names: list[str], say: Callable[[str], None]) -> dict[str, d
             floors, trips = [], []
             with watching(name, SCENARIOS[name], sandbox, pods) as (context, watch):
                 for number in range(edits):
+                    time.sleep(REST)
                     floors.append(floor.measure(next(rounds)))
+                    time.sleep(REST)
                     begun = edit(context, f"edit {number}")
                     trips.append(pods.serving(name, f"edit {number}") - begun)
                     watch.wait("trip over", lambda: len(watch.trips(name)) > number + 1)  # noqa: B023
