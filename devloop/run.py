@@ -141,7 +141,7 @@ def watch(
         )
 
         async def work() -> None:
-            async with opened(config, kubeconfig, names, fan, clock) as session:
+            async with opened(config, kubeconfig, names, fan, clock, patient=True) as session:
                 fan(Notice("", "info", f"metrics on {web.url}/metrics"))
                 companions = [partial(_states, session), *([partial(_pod_logs, session)] if logs else [])]
                 crew = Crew(session.world, session.hold, companions)

@@ -184,8 +184,12 @@ async def opened(
     clock: Clock,
     *,
     salt: str = "",
+    patient: bool = False,
 ) -> AsyncIterator[Session]:
-    """Connect everything; leaving the block closes it. Raises ConfigError, PlatformError."""
+    """Connect everything; leaving the block closes it. A `patient` session waits for the API server.
+
+    Raises ConfigError, PlatformError.
+    """
     services = chosen(config, names)
     state = configs.state_dir(config.path)
     owner = Owner.here(config.path)
@@ -202,6 +206,7 @@ async def opened(
                 emit=emit,
                 namespace=config.cluster.namespace,
                 allow_remote=config.cluster.allow_remote,
+                patient=patient,
             )
         )
 

@@ -83,7 +83,7 @@ class Worker:
         return self._feeds
 
     async def run(self) -> None:
-        """Trips for ever, from the inbox. Raises PlatformError if the cluster cannot be reached at first."""
+        """Trips for ever, from the inbox. Raises PlatformError if the cluster says no at first."""
         async with self.connected():
             while True:
                 change = await self._next_change()

@@ -35,7 +35,8 @@ class KubernetesCluster:
     """`async with KubernetesCluster(…) as cluster`: reads the kubeconfig and lets the guard decide (S29),
     without a connection; raises ConfigError, PlatformError. Leaving it ends every watch.
 
-    `files` are those of kubeconfig.find_files; `namespace` is where manifests go that name none.
+    `files` are those of kubeconfig.find_files; `namespace` is where manifests go that name none;
+    a `patient` one waits for an API server that does not answer yet.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class KubernetesCluster:
         emit: Emit,
         namespace: str = "default",
         allow_remote: bool = False,
+        patient: bool = False,
     ) -> None:
         self.namespace = namespace
+        self._patient = patient
         self._owner, self._clock, self._emit = owner, clock, emit
         self._health = Health(emit)
         self._views: dict[str, NamespaceView] = {}
@@ -96,7 +99,9 @@ class KubernetesCluster:
     async def feed(self, target: Target) -> AsyncIterator[Feed]:
         view = self._views.get(target.namespace)
         if view is None:
-            view = NamespaceView(target.namespace, self.client, self._clock, self._health, self._tasks)
+            view = NamespaceView(
+                target.namespace, self.client, self._clock, self._health, self._tasks, patient=self._patient
+            )
             self._views[target.namespace] = view
         async with view.watching(target.kind):
             yield TargetFeed(view, target)

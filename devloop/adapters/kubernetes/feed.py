@@ -39,12 +39,23 @@ SHOWN_EVENTS = 30  # of a target, the newest
 
 
 class NamespaceView:
-    """The informers of one namespace, each running while a feed needs it, and what they have seen."""
+    """The informers of one namespace, each running while a feed needs it, and what they have seen.
+
+    `patient`: a feed waits for a server that does not answer yet, instead of failing.
+    """
 
     def __init__(
-        self, namespace: str, client: Client, clock: Clock, health: Health, tasks: TaskGroup
+        self,
+        namespace: str,
+        client: Client,
+        clock: Clock,
+        health: Health,
+        tasks: TaskGroup,
+        *,
+        patient: bool = False,
     ) -> None:
         self.namespace = namespace
+        self._patient = patient
         self.changed = anyio.Event()  # set, and replaced, at every change
         self._client, self._clock, self._health, self._tasks = client, clock, health, tasks
         self._informers: dict[str, Informer] = {}
@@ -67,7 +78,7 @@ class NamespaceView:
         try:
             for resource in resources:
                 if resource != "events":  # evidence only: a role may not show them
-                    await self._informers[resource].first_list()
+                    await self._informers[resource].first_list(patient=self._patient)
             yield
         finally:
             for resource in resources:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import anyio
 
 from devloop.adapters.kubernetes.access import Access
-from devloop.adapters.kubernetes.client import Client, Json, Refused
+from devloop.adapters.kubernetes.client import Client, Json, Refused, Unreachable
 from devloop.errors import ConfigError, DevloopError, PlatformError
 from devloop.events import Emit, Notice
 from devloop.stopwatch import Clock
@@ -70,18 +70,21 @@ class Informer:
         self._newest = newest
         self._version = ""
         self._attempt = 0
-        self._settled = anyio.Event()  # set after the first list, whether it went well or not
+        self._tried = anyio.Event()  # set, and replaced, after each attempt, whether it went well or not
         self.scope = anyio.CancelScope()
 
-    async def first_list(self) -> None:
-        """Wait for the first list. Raises what it failed with: PlatformError or ConfigError."""
-        await self._settled.wait()
-        if not self.synced.is_set() and self.failure is not None:
+    async def first_list(self, *, patient: bool) -> None:
+        """Wait for the first list; if `patient`, also for a server that does not answer yet.
+
+        Raises what it failed with: PlatformError or ConfigError.
+        """
+        while not self.synced.is_set():
             if isinstance(self.failure, Refused):
-                raise PlatformError(
-                    f"listing {self.path}: {self.failure.message}", reason=self.failure.reason
-                ) from self.failure
-            raise self.failure
+                message = f"listing {self.path}: {self.failure.message}"
+                raise PlatformError(message, reason=self.failure.reason) from self.failure
+            if self.failure is not None and not (patient and isinstance(self.failure, Unreachable)):
+                raise self.failure
+            await self._tried.wait()
 
     async def run(self) -> None:
         """Until `scope` is cancelled."""
@@ -110,7 +113,8 @@ class Informer:
         # After an outage the server may be another one (a cluster made anew): never resume, list.
         self._version = ""
         self.failure = error
-        self._settled.set()
+        self._tried.set()
+        self._tried = anyio.Event()
 
     async def _pause(self, access: Access) -> None:
         """Jittered back-off, then the kubeconfig once more, unless another informer has read it since
@@ -135,7 +139,8 @@ class Informer:
         self.failure = None
         self._health.back()
         self.synced.set()
-        self._settled.set()
+        self._tried.set()
+        self._tried = anyio.Event()
 
     def _take(self, items: list[Json], at: float) -> None:
         found = {item["metadata"]["name"]: item for item in items}

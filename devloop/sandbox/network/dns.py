@@ -147,7 +147,12 @@ class Server(asyncio.DatagramProtocol):
     async def run(self) -> None:
         """Until cancelled. OSError if the port is taken."""
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, (self._address, 53))
+        try:
+            transport, _ = await loop.create_datagram_endpoint(lambda: self, (self._address, 53))
+        except OSError as error:
+            question = "does a sandbox of the same name run from another state folder (XDG_STATE_HOME)?"
+            message = f"DNS for the pods on {self._address}:53: {error.strerror}; {question}"
+            raise OSError(error.errno, message) from error
         self._transport = transport
         try:
             async with await asyncio.start_server(self._serve_tcp, self._address, 53) as server:

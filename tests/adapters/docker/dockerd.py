@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -31,24 +33,25 @@ class Dockerd:
         self.socket = folder / "docker.sock"
         # A bridge of its own: `--bridge none` would delete docker0, which is the other engine's.
         self.bridge = f"dlt{os.getpid()}-{gateway.split('.')[2]}"
+        # Short: containerd makes sockets below it, whose paths the kernel limits to 107 bytes.
+        self.exec_root = Path(tempfile.mkdtemp(prefix="dlt"))
         self._process: subprocess.Popen[bytes] | None = None
         certificates(self.certs)
 
     def __enter__(self) -> Dockerd:
-        subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
-        subprocess.run(["ip", "addr", "add", self.gateway, "dev", self.bridge], check=True)
-        self.start()
+        try:
+            subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
+            subprocess.run(["ip", "addr", "add", self.gateway, "dev", self.bridge], check=True)
+            self.start()
+        except BaseException:
+            self._leave_nothing()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        subprocess.run(["ip", "link", "del", self.bridge], check=True)
-        for mount in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            point = mount.split()[1]
-            if point.startswith(str(self.folder)):
-                subprocess.run(["umount", "-l", point], check=False)
+        self._leave_nothing()
 
     def start(self) -> None:
         with socket.socket() as free:
@@ -58,7 +61,7 @@ class Dockerd:
             self._process = subprocess.Popen(
                 [
                     "dockerd",
-                    *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
+                    *("--data-root", str(self.folder / "data"), "--exec-root", str(self.exec_root)),
                     *("--pidfile", str(self.folder / "pid"), "--bridge", self.bridge),
                     *("--iptables=false", "--ip-forward=false", "--ip-masq=false"),
                     *("-H", f"unix://{self.socket}", "-H", f"tcp://127.0.0.1:{self.port}"),
@@ -85,7 +88,11 @@ class Dockerd:
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(30)
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(30)
             self._process = None
 
     def restart(self) -> None:
@@ -102,6 +109,15 @@ class Dockerd:
             "DOCKER_HOST": f"tcp://127.0.0.1:{self.port}",
             "DOCKER_CERT_PATH": str(self.certs),
         }
+
+    def _leave_nothing(self) -> None:
+        self.stop()
+        subprocess.run(["ip", "link", "del", self.bridge], check=False)
+        for mount in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+            point = mount.split()[1]
+            if point.startswith((f"{self.folder}/", f"{self.exec_root}/")):
+                subprocess.run(["umount", "-l", point], check=False)
+        shutil.rmtree(self.exec_root, ignore_errors=True)
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as client:

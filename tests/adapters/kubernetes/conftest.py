@@ -40,11 +40,11 @@ def events() -> list[Event]:
 
 @asynccontextmanager
 async def open_cluster(
-    kubeconfig: Path, events: list[Event], context: str = CONTEXT
+    kubeconfig: Path, events: list[Event], context: str = CONTEXT, *, patient: bool = False
 ) -> AsyncIterator[KubernetesCluster]:
     owner = Owner("this-host", 4711, "/home/me/todo/config.yaml")
     async with KubernetesCluster(
-        [kubeconfig], context, owner=owner, clock=Clock(), emit=events.append
+        [kubeconfig], context, owner=owner, clock=Clock(), emit=events.append, patient=patient
     ) as cluster:
         yield cluster
 

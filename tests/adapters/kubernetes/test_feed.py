@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from devloop.adapters.kubernetes import informer
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
+from devloop.errors import PlatformError
 from devloop.events import Event, Notice
 from devloop.model import Ready, Snapshot, Target
 from devloop.ports import Feed
@@ -31,7 +34,7 @@ from tests.adapters.kubernetes.objects import (
     replicaset,
     statefulset,
 )
-from tests.faults import Answer, Lose, Proxy
+from tests.faults import Answer, Lose, Proxy, through
 
 WEB = f"{DEPLOYMENTS}/web"
 DIGEST = "sha256:" + "a" * 64
@@ -275,6 +278,43 @@ async def test_a_feed_survives_an_outage_and_misses_nothing(
     assert "back" in back.message
 
 
+async def test_a_server_that_is_not_there_at_the_start_is_waited_for_by_the_patient(
+    api: Api, proxy: Proxy, tmp_path: Path, events: list[Event]
+) -> None:
+    await api.create(DEPLOYMENTS, deployment())
+    kubeconfig = through(api.kubeconfig, proxy, tmp_path / "through")
+    await proxy.refuse()
+    async with open_cluster(kubeconfig, events) as cluster:
+        with pytest.raises(PlatformError):
+            async with cluster.feed(TARGET):
+                pass
+    async with open_cluster(kubeconfig, events, patient=True) as cluster, anyio.create_task_group() as group:
+
+        async def start_it() -> None:
+            await until(lambda: bool(events))
+            await proxy.accept()
+
+        group.start_soon(start_it)
+        with anyio.fail_after(20):
+            async with cluster.feed(TARGET) as feed:
+                assert feed.latest.exists
+    gone, back = [e for e in events if isinstance(e, Notice)]
+    assert "trying again" in gone.message
+    assert "back" in back.message
+
+
+async def test_a_server_that_says_no_at_the_start_is_not_waited_for(
+    api: Api, proxy: Proxy, tmp_path: Path, events: list[Event]
+) -> None:
+    kubeconfig = through(api.kubeconfig, proxy, tmp_path / "through")
+    proxy.on("GET", "/deployments", Answer(403, reason="Forbidden"), times=99)
+    async with open_cluster(kubeconfig, events, patient=True) as cluster:
+        with anyio.fail_after(20), pytest.raises(PlatformError) as caught:
+            async with cluster.feed(TARGET):
+                pass
+    assert caught.value.reason == "Forbidden"
+
+
 async def test_a_deletion_during_an_outage_is_seen(api: Api, proxy: Proxy, shaky: KubernetesCluster) -> None:
     await api.create(DEPLOYMENTS, deployment())
     async with shaky.feed(TARGET) as feed:
@@ -299,8 +339,6 @@ async def test_one_cut_connection_is_mended_in_silence(
 async def test_s13_a_server_that_comes_back_on_another_port_is_found(
     api: Api, proxy: Proxy, shaky: KubernetesCluster, tmp_path: Any
 ) -> None:
-    from tests.faults import through
-
     await api.create(DEPLOYMENTS, deployment())
     calls: list[int] = []
     shaky.on_reconnect(lambda: calls.append(1))
@@ -358,8 +396,6 @@ async def test_500s_are_waited_out(
 async def test_a_half_open_connection_ends_by_silence(
     api: Api, proxy: Proxy, tmp_path: Any, events: list[Event], monkeypatch: Any
 ) -> None:
-    from tests.faults import through
-
     monkeypatch.setattr(informer, "SILENCE_SECONDS", 0.5)
     kubeconfig = through(api.kubeconfig, proxy, tmp_path / "half-open")
     await api.create(DEPLOYMENTS, deployment())
