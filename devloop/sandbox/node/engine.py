@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 
 from devloop.sandbox.resources import Obj
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Its result. A caller that is cancelled waits for it: an engine that is cut off in a start or a removal
+    loses count of the network's endpoints, and then never lets the network go."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+T = TypeVar("T")
 
 
 class EngineError(Exception):
@@ -95,7 +109,10 @@ class Engine:
                 raise
 
     async def remove(self, container: str) -> None:
-        """Kill and remove; one that is gone, or going, is fine."""
+        """Kill and remove, to its end even when cancelled; one that is gone, or going, is fine."""
+        await to_its_end(self._remove(container))
+
+    async def _remove(self, container: str) -> None:
         for pause in (0.2, 0.5, 1.0, 2.0, None):
             try:
                 await self.call("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"})

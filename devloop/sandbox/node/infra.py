@@ -14,7 +14,7 @@ import struct
 import tarfile
 from dataclasses import dataclass
 
-from devloop.sandbox.node.engine import Engine, EngineError
+from devloop.sandbox.node.engine import Engine, EngineError, to_its_end
 from devloop.sandbox.resources import Obj
 
 LABEL = "dev.devloop.sandbox"
@@ -146,7 +146,7 @@ class Pool:
 
     async def take(self) -> Holder:
         """A holder that ran when it was last seen. EngineError if none can be made."""
-        holder = self._spare.pop(0) if self._spare else await self._make()
+        holder = self._spare.pop(0) if self._spare else await to_its_end(self._make())
         self._taken.set()
         return holder
 
@@ -160,23 +160,14 @@ class Pool:
             self._taken.clear()
             for _ in range(SPARE - len(self._spare)):  # a count: ones that die at once make no storm
                 try:
-                    self._spare.append(await self._make())
+                    self._spare.append(await to_its_end(self._make()))
                 except EngineError:
                     await asyncio.sleep(5)  # the engine is away; the node says so
             await self._taken.wait()
             await asyncio.sleep(REFILL_AFTER)
 
     async def _make(self) -> Holder:
-        """One more. It is made to its end even when cancelled: an engine that is cut off in a start
-        loses count of the network's endpoints, and then never lets the network go."""
-        making = asyncio.ensure_future(self._start_one())
-        try:
-            return await asyncio.shield(making)
-        except asyncio.CancelledError:
-            await asyncio.gather(making, return_exceptions=True)
-            raise
-
-    async def _start_one(self) -> Holder:
+        """One more."""
         body = {
             "Image": IMAGE,
             "Labels": {LABEL: self._project, TYPE: "podsandbox"},
