@@ -59,6 +59,7 @@ def once(
             for companion in redraw:
                 group.start_soon(companion)
             async with opened(config, kubeconfig, names, fan, clock, salt=salt) as session:
+                session.require_tools()
                 if session.held_by_own_watch():
                     fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
                     told.update(await beside.reported(config, session.services, session.world))
@@ -142,6 +143,7 @@ def watch(
 
         async def work() -> None:
             async with opened(config, kubeconfig, names, fan, clock, patient=True) as session:
+                session.require_tools()
                 fan(Notice("", "info", f"metrics on {web.url}/metrics"))
                 companions = [partial(_states, session), *([partial(_pod_logs, session)] if logs else [])]
                 crew = Crew(session.world, session.hold, companions)

@@ -101,6 +101,11 @@ class Session:
     def config(self) -> Config:
         return self.tree.config
 
+    def require_tools(self) -> None:
+        """Raises ConfigError for a tool that config.yaml asks for and that is not here."""
+        if self.config.releases_by_name:
+            self.releaser.require()
+
     def removal(self) -> Removal:
         """What `down` deletes with."""
         project = configs.project_id(self.config.path)

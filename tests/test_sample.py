@@ -21,6 +21,7 @@ import yaml
 
 from devloop import config
 from tests.buildkit import docker_cli
+from tests.topologies.deployments import UMBRELLA
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples" / "todo"
@@ -347,8 +348,9 @@ def test_workloads_are_as_the_document_says(
         assert (exposed["type"], served["port"]) == ("ClusterIP", 8001)
 
 
-def test_config_at_the_root_points_at_the_sample() -> None:
-    loaded = config.load(ROOT / "config.yaml")
+@pytest.mark.parametrize("file", ["config.yaml", "config.manifests.yaml"])
+def test_configs_at_the_root_point_at_the_sample(file: str) -> None:
+    loaded = config.load(ROOT / file)
     assert loaded.cluster.context == "minikube"
     services = {service.name: service for service in loaded.services()}
     assert set(services) == {"backend", "frontend"}
@@ -358,4 +360,25 @@ def test_config_at_the_root_points_at_the_sample() -> None:
         assert service.build.dockerfile == SAMPLE / name / "Dockerfile"
         assert service.build.dockerfile.is_file()
         assert [(target.kind, target.name) for target in service.targets] == [("deployment", f"todo-{name}")]
-    assert set(loaded.manifest_files()) == set((SAMPLE / "k8s").glob("*.yaml"))
+    plain = set((SAMPLE / "k8s").glob("*.yaml")) if "manifests" in file else set()
+    assert set(loaded.manifest_files()) == plain
+    assert bool(loaded.releases()) is not bool(plain)
+
+
+def test_config_at_the_root_deploys_the_umbrella_chart_with_quick_probes() -> None:
+    loaded = config.load(ROOT / "config.yaml")
+    (release,) = loaded.releases()
+    quick = yaml.safe_load((ROOT / "charts" / "todo-chatbot" / "values-dev.yaml").read_text())
+    assert release.values[0].path == ROOT / "charts" / "todo-chatbot" / "values-dev.yaml"
+    for service in ("backend", "frontend"):
+        assert release.images[service] == f"{service}.image"
+        for probe in ("livenessProbe", "readinessProbe"):
+            told = quick[service][probe]
+            assert (told["initialDelaySeconds"], told["periodSeconds"]) == (0, 1)
+    # What the tests of the topology install is what this config says, but for the port.
+    topology = UMBRELLA.releases["todo-chatbot"]
+    written = yaml.safe_load((ROOT / "config.yaml").read_text())["releases"]["todo-chatbot"]
+    assert topology["values"][0] == written["values"][0]
+    assert {key: written[key] for key in ("chart", "namespace", "images")} == {
+        key: topology[key] for key in ("chart", "namespace", "images")
+    }

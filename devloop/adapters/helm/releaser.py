@@ -45,6 +45,10 @@ class HelmReleaser:
         self._chosen = self._chosen or self._choose()
         return self._chosen
 
+    def require(self) -> None:
+        """Raises ConfigError where there is no Helm: to be told before anything is built."""
+        _ = self._runner
+
     @property
     def _context(self) -> str:
         return self._client.access.context.name
