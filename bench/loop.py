@@ -5,9 +5,12 @@
 Runs on a sandbox of its own. In each round, one after the other, so that noise hits all alike:
 
     floor      PATCH of an image that the node has already -> the new process listens in a new pod
+    engine     POST /images/load of one changed file on a known image, without devloop: the engine's own time
     SCENARIO   write of a source file -> the new process listens in a new pod, under `devloop watch`
+    by build   the same edit, `DOCKER_BUILDKIT=1 docker build`, PATCH -> the new process listens
 
-Prints per scenario the median, and devloop's share = median(SCENARIO) - median(floor).
+Prints per scenario the medians, and devloop's share = median(SCENARIO) - median(floor). At the end the naive
+way: docker build, docker save | docker load, kubectl set image.
 """
 
 from __future__ import annotations
@@ -16,159 +19,34 @@ import argparse
 import json
 import os
 import shutil
-import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.e2e.project import BASE, DEVLOOP, Sandbox, Watch, free_port
-
-SERVER = """
-import socket, sys
-from version import VERSION
-with socket.create_server(("", 8000)) as server:
-    while True:
-        peer, _ = server.accept()
-        with peer:
-            peer.recv(1024)
-            body = VERSION.encode()
-            peer.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
-"""
-DEPLOYMENT = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: 1
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers:
-      - name: app
-        image: {image}
-        imagePullPolicy: Never
-        readinessProbe: {{tcpSocket: {{port: 8000}}, periodSeconds: 1}}
-"""
-COPY_LAST = (
-    f'ARG BASE={BASE}\nFROM ${{BASE}}\nWORKDIR /app\nCMD ["python3", "-u", "server.py"]\nCOPY . /app\n'
+from bench.parts import (
+    DEPLOYMENT,
+    SCENARIOS,
+    Pods,
+    Scenario,
+    ThinLoad,
+    apply,
+    docker,
+    edit,
+    write_context,
 )
-RUN_LAST = COPY_LAST + "RUN python3 -m compileall -q server.py version.py\n"
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A build context: how many files besides the program, of how many bytes, below which Dockerfile."""
-
-    files: int
-    size: int
-    dockerfile: str
-
-
-SCENARIOS = {
-    "small": Scenario(3, 1_000, COPY_LAST),
-    "large": Scenario(5_000, 20_000, COPY_LAST),
-    "run-after-copy": Scenario(5_000, 2_000, RUN_LAST),
-}
-
+from tests.e2e.project import DEVLOOP, Sandbox, Watch, free_port
 
 # Seconds before each measurement: the old pod of the one before ends, and the engine is busy with that.
 REST = 4.0
+FIRST = 600.0  # seconds that a first build and rollout may take
 STAGES = ("detect", "fingerprint", "build", "load", "patch")
-
-
-class Pods:
-    """Pod addresses by label as the API's watch tells them, and the moment a version is served."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
-        import base64
-
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        self._server, self._token = cluster["server"], user["token"]
-        self._tls = ssl.create_default_context(
-            cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
-        )
-        self._addresses: dict[str, dict[str, str]] = {}
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def patch_image(self, deployment: str, image: str) -> None:
-        """The smallest PATCH that rolls: what the cluster's own floor is measured from."""
-        body = json.dumps(
-            [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image}]
-        )
-        path = f"/apis/apps/v1/namespaces/default/deployments/{deployment}"
-        with self._open(path, body.encode(), "PATCH") as answer:
-            answer.read()
-
-    def serving(self, app: str, version: str, seconds: float = 120) -> float:
-        """time.monotonic() of the first answer of `version` from a pod of `app`."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            for address in reversed(list(self._addresses.get(app, {}).values())):
-                try:
-                    with urllib.request.urlopen(f"http://{address}:8000", timeout=1) as answer:
-                        if answer.read().decode() == version:
-                            return time.monotonic()
-                except OSError:
-                    pass
-            time.sleep(0.004)
-        raise TimeoutError(f"{app} does not serve {version}")
-
-    def _open(self, path: str, body: bytes | None = None, method: str = "GET"):  # type: ignore[no-untyped-def]
-        request = urllib.request.Request(self._server + path, body, method=method)
-        request.add_header("Authorization", f"Bearer {self._token}")
-        if body:
-            request.add_header("Content-Type", "application/json-patch+json")
-        return urllib.request.urlopen(request, context=self._tls)
-
-    def _watch(self) -> None:
-        with self._open("/api/v1/namespaces/default/pods?watch=true") as stream:
-            for line in stream:
-                event = json.loads(line)
-                pod = event["object"]
-                app, uid = pod["metadata"].get("labels", {}).get("app"), pod["metadata"]["uid"]
-                addresses = self._addresses.setdefault(app, {})
-                if event["type"] == "DELETED" or pod["metadata"].get("deletionTimestamp"):
-                    addresses.pop(uid, None)
-                elif pod.get("status", {}).get("podIP"):
-                    addresses[uid] = pod["status"]["podIP"]
-
-
-def write_context(folder: Path, scenario: Scenario) -> None:
-    folder.mkdir(parents=True)
-    (folder / "server.py").write_text(SERVER)
-    (folder / "version.py").write_text('VERSION = "start"\n')
-    (folder / "Dockerfile").write_text(scenario.dockerfile)
-    for number in range(scenario.files):
-        file = folder / "data" / f"{number // 100:03}" / f"{number:05}.bin"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(os.urandom(scenario.size))
-
-
-def docker(*words: str) -> str:
-    buildkit = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
-    done = subprocess.run(
-        (buildkit, *words),
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "DOCKER_BUILDKIT": "1"},
-    )
-    return done.stdout
 
 
 class Floor:
@@ -193,10 +71,24 @@ class Floor:
         return self._pods.serving(self.name, f"floor {number}") - begun
 
 
-def apply(sandbox: Sandbox, name: str, image: str) -> None:
-    file = sandbox.state / f"{name}.yaml"
-    file.write_text(DEPLOYMENT.format(name=name, image=image))
-    sandbox.kubectl("apply", "-f", str(file))
+class ByBuild:
+    """What a script does for the same edit: a full build with BuildKit, then the smallest PATCH."""
+
+    def __init__(self, name: str, folder: Path, scenario: Scenario, pods: Pods, sandbox: Sandbox) -> None:
+        self._name, self._context, self._pods = f"built-{name}", folder, pods
+        write_context(folder, scenario)
+        apply(sandbox, self._name, self._build("first"))
+        pods.serving(self._name, "start", FIRST)
+
+    def measure(self, number: int) -> float:
+        begun = edit(self._context, f"built {number}")
+        self._pods.patch_image(self._name, self._build(str(number)))
+        return self._pods.serving(self._name, f"built {number}") - begun
+
+    def _build(self, tag: str) -> str:
+        image = f"bench-{self._name}:{tag}"
+        docker("build", "-q", "-t", image, str(self._context))
+        return image
 
 
 @contextmanager
@@ -218,18 +110,11 @@ metrics: {{listen: "127.0.0.1:{port}"}}
     )  # fmt: skip
     watch = Watch(process, port)
     try:
-        pods.serving(name, "start")
-        watch.wait("live", lambda: watch.trips(name))
+        watch.wait("live", lambda: watch.trips(name), FIRST)
+        pods.serving(name, "start", FIRST)
         yield root / "src", watch
     finally:
         watch.stop()
-
-
-def edit(context: Path, version: str) -> float:
-    """Save as an editor does, and when."""
-    begun = time.monotonic()
-    (context / "version.py").write_text(f'VERSION = "{version}"\n')
-    return begun
 
 
 def naive(context: Path, name: str, number: int, pods: Pods, sandbox: Sandbox) -> float:
@@ -244,20 +129,37 @@ def naive(context: Path, name: str, number: int, pods: Pods, sandbox: Sandbox) -
     return pods.serving("naive", f"naive {number}") - begun
 
 
-def summary(
-    floors: list[float], trips: list[float], spans: list[dict[str, float | None]]
+def rounds(
+    name: str, edits: int, floor: Floor, thin: ThinLoad, pods: Pods, sandbox: Sandbox, first: int
 ) -> dict[str, float]:
-    """Medians in seconds: floor, save_to_serving, share (their difference), and each stage of devloop's."""
-    floor, save = statistics.median(floors), statistics.median(trips)
+    """Medians in seconds: floor, engine, save_to_serving, by_build, share, and each stage of devloop's."""
+    rows: dict[str, list[float]] = {"floor": [], "engine": [], "save_to_serving": [], "by_build": []}
+    scenario = SCENARIOS[name]
+    with watching(name, scenario, sandbox, pods) as (context, watch):
+        by_build = ByBuild(name, sandbox.state / f"built-{name}", scenario, pods, sandbox)
+        for number in range(edits):
+            time.sleep(REST)
+            rows["engine"].append(thin.measure(number))
+            rows["floor"].append(floor.measure(first + number))
+            time.sleep(REST)
+            begun = edit(context, f"edit {number}")
+            rows["save_to_serving"].append(pods.serving(name, f"edit {number}") - begun)
+            watch.wait("trip over", lambda: len(watch.trips(name)) > number + 1)  # noqa: B023
+            time.sleep(REST)
+            rows["by_build"].append(by_build.measure(number))
+        spans = [trip["seconds"] for trip in watch.trips(name)[-edits:]]
+    found = {row: statistics.median(values) for row, values in rows.items()}
     stages = {stage: statistics.median(span.get(stage) or 0.0 for span in spans) for stage in STAGES}
-    return {"floor": floor, "save_to_serving": save, "share": save - floor, **stages}
+    return {**found, "share": found["save_to_serving"] - found["floor"], **stages}
 
 
 def line(name: str, found: dict[str, float]) -> str:
     stages = " ".join(f"{stage} {found[stage] * 1000:.0f}" for stage in STAGES)
     return (
         f"{name:15} floor {found['floor']:6.3f} s   save -> serving {found['save_to_serving']:6.3f} s"
-        f"   devloop's share {found['share'] * 1000:5.0f} ms   (ms: {stages})"
+        f"   by build {found['by_build']:6.3f} s"
+        f"   devloop's share {found['share'] * 1000:5.0f} ms, of which the engine alone"
+        f" {found['engine'] * 1000:.0f}   (ms: {stages})"
     )
 
 
@@ -267,21 +169,11 @@ def run(edits: int, names: list[str], say: Callable[[str], None]) -> dict[str, d
     sandbox.up()
     try:
         pods = Pods(sandbox.kubeconfig)
-        floor = Floor(state / "floor", pods, sandbox, edits * (len(names) + 1))
+        floor = Floor(state / "floor", pods, sandbox, edits * len(names))
+        thin = ThinLoad(floor.images[0])
         report: dict[str, dict[str, float]] = {}
-        rounds = iter(range(1, len(floor.images)))
-        for name in names:
-            floors, trips = [], []
-            with watching(name, SCENARIOS[name], sandbox, pods) as (context, watch):
-                for number in range(edits):
-                    time.sleep(REST)
-                    floors.append(floor.measure(next(rounds)))
-                    time.sleep(REST)
-                    begun = edit(context, f"edit {number}")
-                    trips.append(pods.serving(name, f"edit {number}") - begun)
-                    watch.wait("trip over", lambda: len(watch.trips(name)) > number + 1)  # noqa: B023
-                spans = [trip["seconds"] for trip in watch.trips(name)[-edits:]]
-            report[name] = summary(floors, trips, spans)
+        for count, name in enumerate(names):
+            report[name] = rounds(name, edits, floor, thin, pods, sandbox, 1 + count * edits)
             say(line(name, report[name]))
         context = state / "naive"
         write_context(context, SCENARIOS["small"])
@@ -294,12 +186,8 @@ def run(edits: int, names: list[str], say: Callable[[str], None]) -> dict[str, d
         return report
     finally:
         sandbox.down()
-        for image in subprocess.run(
-            ("docker", "images", "-q", "--filter", "reference=bench-*"),
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.split():
+        images = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=bench-*")
+        for image in images.split():
             subprocess.run(("docker", "rmi", "-f", image), capture_output=True, check=False)
         shutil.rmtree(state, ignore_errors=True)
 
