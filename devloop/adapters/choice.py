@@ -10,6 +10,7 @@ from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import at
 from devloop.adapters.engine import Engine
+from devloop.adapters.hostnode import HostShell, is_this_machine
 from devloop.adapters.minikube import Minikube
 from devloop.adapters.nodes import NodeFacts
 from devloop.adapters.nodeshell import ContainerShell, NodeShell
@@ -62,7 +63,7 @@ class RouteChoice:
         """The route to these nodes. Raises LoadError (none is open, and what to do), PlatformError."""
         if not nodes:
             raise PlatformError("the cluster has no nodes", reason="NoNodes", hint="kubectl get nodes")
-        way = self._load if self._load != "auto" else self._auto(nodes)
+        way = self._load if self._load != "auto" else await self._auto(nodes)
         if way == "engine":
             return await self._by_address(nodes)
         if way == "shared":
@@ -102,12 +103,21 @@ class RouteChoice:
         for engine, _ in self._engines.values():
             await engine.aclose()
 
-    def _auto(self, nodes: tuple[NodeFacts, ...]) -> str:
+    async def _auto(self, nodes: tuple[NodeFacts, ...]) -> str:
         if self._engine or all(node.engine for node in nodes):
             return "engine"
         if self._registry:
             return "registry"
         runtime = nodes[0].runtime_name
+        if (
+            len(nodes) == 1
+            and is_this_machine(nodes[0])
+            and not await self._builder.has_container(nodes[0].name)
+        ):
+            if runtime == "containerd":
+                return "containerd"
+            if runtime == "docker" and await self._builder.runs_pods():
+                return "shared"
         if self._product == "minikube":
             if runtime == "docker":
                 return "docker-env" if len(nodes) == 1 else "image-load"
@@ -195,6 +205,8 @@ class RouteChoice:
                         node.name
                     )
                 return ContainerdStore(node.name, self._shells[node.name])
+            if is_this_machine(node):
+                return ContainerdStore(node.name, HostShell(node.name, self._environment))
             raise self._refusal("containerd", nodes)
 
         return ContainerdRoute(self._builder, self._digests, await gather(one, nodes))

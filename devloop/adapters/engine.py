@@ -225,6 +225,11 @@ class Engine:
             raise
         return bool((answer.get("State") or {}).get("Running"))
 
+    async def runs_pods(self) -> bool:
+        """Whether a kubelet keeps pods here: cri-dockerd labels what it makes."""
+        filters = json.dumps({"label": ["io.kubernetes.docker.type=podsandbox"]})
+        return bool(await self._json("GET", "/containers/json", {"filters": filters, "limit": "1"}))
+
     # --- changing -----------------------------------------------------------------------------
 
     async def tag(self, ref: str, repository: str, tag: str) -> None:

@@ -12,7 +12,8 @@ ENGINE_ANNOTATION = "dev.devloop/engine"
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """One node. `runtime` is nodeInfo.containerRuntimeVersion, such as "docker://20.10.24"."""
+    """One node. `runtime` is nodeInfo.containerRuntimeVersion, such as "docker://20.10.24"; `machine_id` and
+    `boot_id` are nodeInfo's: of /etc/machine-id and of the running kernel, as the kubelet sees them."""
 
     name: str
     architecture: str = ""
@@ -21,6 +22,8 @@ class NodeFacts:
     labels: Mapping[str, str] = field(default_factory=dict)
     internal_ip: str = ""
     os: str = "linux"
+    machine_id: str = ""
+    boot_id: str = ""
 
     @property
     def runtime_name(self) -> str:

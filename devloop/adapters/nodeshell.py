@@ -205,7 +205,7 @@ class SshShell:
 
     async def run(self, line: str, body: Body = None) -> tuple[int, str]:
         argv = [*self._argv, f"sudo sh -c {_quoted(line)}"]
-        finished = await run(argv, self._environment, body=_pieces(body))
+        finished = await run(argv, self._environment, body=pieces(body))
         said = finished.out.decode(errors="replace") + "\n".join(finished.err)
         if finished.code == 255:  # ssh's own
             raise PlatformError(
@@ -226,7 +226,8 @@ def _quoted(line: str) -> str:
     return "'" + line.replace("'", "'\\''") + "'"
 
 
-def _pieces(body: Body) -> AsyncIterator[bytes] | None:
+def pieces(body: Body) -> AsyncIterator[bytes] | None:
+    """The body as `process.run` takes it."""
     if not isinstance(body, bytes):
         return body
 

@@ -46,6 +46,8 @@ def _node(item: Json) -> NodeFacts:
         labels=meta.get("labels") or {},
         internal_ip=addresses.get("InternalIP", ""),
         os=str(info.get("operatingSystem") or "linux"),
+        machine_id=str(info.get("machineID") or ""),
+        boot_id=str(info.get("bootID") or ""),
     )
 
 

@@ -1,0 +1,63 @@
+"""Nodes that are this very machine: k3s, kubeadm, MicroK8s, `minikube start --driver=none`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+
+from devloop.adapters.nodes import NodeFacts
+from devloop.adapters.nodeshell import Body, pieces
+from devloop.adapters.process import run
+from devloop.errors import PlatformError
+
+MACHINE_ID = Path("/etc/machine-id")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# Where a distribution's own containerd listens; `ctr` and `crictl` know the plain one by themselves.
+SOCKETS = (
+    Path("/run/k3s/containerd/containerd.sock"),
+    Path("/var/snap/microk8s/common/run/containerd.sock"),
+)
+
+
+def is_this_machine(node: NodeFacts) -> bool:
+    """Whether the kubelet runs here, outside of any container: one has a machine ID of its own."""
+    try:
+        mine = MACHINE_ID.read_text().strip(), BOOT_ID.read_text().strip()
+    except OSError:
+        return False
+    return all(mine) and (node.machine_id, node.boot_id) == mine
+
+
+class HostShell:
+    """Lines on this machine as root, by `sudo -n` for any other user."""
+
+    def __init__(self, node: str, environment: Mapping[str, str]) -> None:
+        socket = next((path for path in SOCKETS if path.exists()), None)
+        own = {
+            "CONTAINERD_ADDRESS": str(socket),
+            "CONTAINER_RUNTIME_ENDPOINT": f"unix://{socket}",
+        }
+        self._node = node
+        self._environment = {**(own if socket else {}), **environment}
+
+    async def run(self, line: str, body: Body = None) -> tuple[int, str]:
+        kept = "CONTAINERD_ADDRESS,CONTAINER_RUNTIME_ENDPOINT"
+        root = () if os.geteuid() == 0 else ("sudo", "-n", f"--preserve-env={kept}")
+        finished = await run([*root, "sh", "-c", line], self._environment, body=pieces(body))
+        said = finished.out.decode(errors="replace") + "\n".join(finished.err)
+        if root and finished.code == 1 and finished.err and finished.err[0].startswith("sudo:"):
+            raise PlatformError(
+                f"node {self._node} is this machine, and its containerd is root's: {finished.err[0]}",
+                reason="NotRoot",
+                hint="run devloop as root, allow sudo without a password, or name a cluster.registry",
+            )
+        return finished.code, said
+
+    async def keep_warm(self) -> None:
+        await anyio.sleep_forever()
+
+    async def aclose(self) -> None:
+        return

@@ -1,0 +1,122 @@
+"""A node that is this machine, as with k3s or kubeadm: a real containerd of the test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from devloop.adapters import hostnode
+from devloop.adapters.choice import RouteChoice
+from devloop.adapters.hostnode import HostShell, is_this_machine
+from devloop.adapters.loader import ClusterLoader
+from devloop.adapters.nodes import NodeFacts
+from devloop.errors import LoadError, PlatformError
+from tests.adapters.docker.conftest import Bench, fingerprint
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(autouse=True)
+def machine_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that runs the tests may have none."""
+    file = tmp_path / "machine-id"
+    file.write_text("0a1b2c3d4e5f60718293a4b5c6d7e8f9\n")
+    monkeypatch.setattr(hostnode, "MACHINE_ID", file)
+
+
+def here(runtime: str) -> NodeFacts:
+    """This machine as its own kubelet would tell of it."""
+    boot_id = hostnode.BOOT_ID.read_text().strip()
+    return NodeFacts(
+        "this-machine", "amd64", runtime, machine_id=hostnode.MACHINE_ID.read_text().strip(), boot_id=boot_id
+    )
+
+
+@pytest.fixture(scope="module")
+def containerd() -> Iterator[dict[str, str]]:
+    """The environment in which `ctr` finds a containerd of the test's own."""
+    assert shutil.which("containerd"), "apt-get install --no-install-recommends containerd"
+    folder = Path(tempfile.mkdtemp(prefix="dlc"))  # short: paths of sockets are limited to 107 bytes
+    address = folder / "sock"
+    config = folder / "config.toml"
+    config.write_text(
+        f'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\nroot = "{folder}/root"\n'
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ("containerd", "-c", str(config), "--state", str(folder / "state"), "-a", str(address)),
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    environ = {**os.environ, "CONTAINERD_ADDRESS": str(address)}
+    end = time.monotonic() + 30
+    while subprocess.run(("ctr", "version"), env=environ, capture_output=True, check=False).returncode:
+        assert process.poll() is None, (folder / "log").read_text()[-2000:]
+        assert time.monotonic() < end, (folder / "log").read_text()[-2000:]
+        time.sleep(0.1)
+    yield environ
+    process.terminate()
+    process.wait(30)
+    shutil.rmtree(folder)
+
+
+async def test_s11_the_containerd_of_this_machine_is_loaded(
+    bench: Bench, containerd: dict[str, str], tiny: str
+) -> None:
+    choice = RouteChoice(bench.engine, bench.digests, "default", "remote", "", containerd)
+
+    async def nodes() -> tuple[NodeFacts, ...]:
+        return (here("containerd://2.1.9"),)
+
+    loader = ClusterLoader(bench.engine, bench.digests, nodes, choice, bench.events.append)
+    service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
+    image = await bench.builder().build(service, fingerprint(), None)
+    loaded = await loader.load(image)
+    assert (loaded.how, loaded.nodes) == ("containerd", ("this-machine",))
+    assert loaded.sent > 1_000_000
+    route = await loader.route()
+    assert await route.stores[0].digest(image.ref) == image.id
+    await choice.aclose()
+
+
+async def test_s11_the_docker_engine_of_this_machines_kubelet_is_shared(bench: Bench, tiny: str) -> None:
+    """cri-dockerd labels its containers: an engine without one is not the kubelet's."""
+    choice = RouteChoice(bench.engine, bench.digests, "default", "remote", "", os.environ)
+    name = f"devloop-dockertest-pod-{uuid.uuid4().hex[:8]}"
+    with pytest.raises(LoadError):
+        await choice((here("docker://28.5.2"),))
+    label = "io.kubernetes.docker.type=podsandbox"
+    run = ("docker", "run", "-d", "--rm", "--network", "none", "--name", name)
+    subprocess.run((*run, "--label", label, tiny, "sleep", "300"), check=True, capture_output=True)
+    try:
+        assert (await choice((here("docker://28.5.2"),))).how == "shared"
+    finally:
+        subprocess.run(("docker", "rm", "-f", name), check=True, capture_output=True)
+    await choice.aclose()
+
+
+def test_a_node_in_a_container_on_this_kernel_is_not_this_machine() -> None:
+    node = here("containerd://2.1.9")
+    assert is_this_machine(node)
+    assert not is_this_machine(replace(node, machine_id="4c1e1c0b0d5a4b8e9f0a1b2c3d4e5f60"))
+    assert not is_this_machine(NodeFacts("far", "amd64", "containerd://2.1.9"))
+
+
+async def test_who_is_not_root_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sudo = tmp_path / "sudo"
+    sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    sudo.chmod(0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    shell = HostShell("this-machine", {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    with pytest.raises(PlatformError) as caught:
+        await shell.run("true")
+    assert "a password is required" in caught.value.message
+    assert "root" in (caught.value.hint or "")
