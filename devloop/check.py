@@ -13,10 +13,11 @@ import anyio.to_thread
 from devloop import config as configs
 from devloop.adapters.engine import EngineRefusal
 from devloop.adapters.helm.runner import Place, Runner, choose
+from devloop.adapters.kubernetes.kustomize import render
 from devloop.adapters.kubernetes.manifests import put_refs
 from devloop.adapters.survey import Scans, built_image, look_around, nodes_without
 from devloop.checks.facts import BuiltImage, Facts, Need
-from devloop.checks.origin import from_file, from_release, shown
+from devloop.checks.origin import from_file, from_release, from_text, shown
 from devloop.checks.rule import Report, View, judge
 from devloop.checks.rules import NAMES, RULES
 from devloop.checks.schema import kubernetes_schema
@@ -151,7 +152,7 @@ async def _gathered(
     table = {repository(ref): ref for ref in every.values()}
     for path in config.manifest_files():
         try:
-            found = await anyio.to_thread.run_sync(from_file, path, config.root, config.cluster.namespace)
+            found = await _plain(path, config)
         except ConfigError as error:
             broken.append((shown(path, config.root), error.message))
             continue
@@ -165,6 +166,13 @@ async def _gathered(
         except (ReleaseError, PlatformError) as error:
             broken.append((shown(release.chart, config.root), "\n".join((error.message, *error.evidence))))
     return tuple(subjects), replace(facts, broken=tuple(broken))
+
+
+async def _plain(path: Path, config: Config) -> list[Subject]:
+    namespace = config.cluster.namespace
+    if await anyio.Path(path).is_dir():
+        return from_text(await render(path), shown(path, config.root), namespace)
+    return await anyio.to_thread.run_sync(from_file, path, config.root, namespace)
 
 
 async def _rendered(runner: Runner, release: Release, refs: Mapping[str, str], root: Path) -> list[Subject]:

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from devloop.kustomization import is_kustomization
+
 
 def absolute(root: Path, text: str) -> Path:
     """Without "..", with symlinks left as they are: the watcher reports paths as they were given."""
@@ -20,7 +22,8 @@ def dockerfile_path(root: Path, context: Path, text: str) -> Path:
 
 
 def matching(root: Path, pattern: str) -> list[Path]:
+    """Files; an entry without a wildcard may also be the folder of a kustomization."""
     path = absolute(root, pattern)
     if not re.search(r"[*?\[]", pattern):
-        return [path] if path.is_file() else []
+        return [path] if path.is_file() or is_kustomization(path) else []
     return [found for found in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if found.is_file()]

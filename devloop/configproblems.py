@@ -25,6 +25,7 @@ from devloop.configshape import (
     ServiceConfig,
 )
 from devloop.errors import ConfigError
+from devloop.kustomization import is_kustomization
 from devloop.model import Service, Target
 from devloop.release import Release
 from devloop.releaseshape import NamespaceConfig, ReleaseConfig, ValuesConfig
@@ -156,8 +157,10 @@ def tree_problems(document: Document, config: Config) -> list[Problem]:
                 found.append((at, f"{other} sets the same image on {target} already"))
     for number, pattern in enumerate(config.manifests):
         path = absolute(config.root, pattern)
-        if not re.search(r"[*?\[]", pattern) and not path.is_file():
-            found.append((("manifests", number), f"{path} is no file"))
+        if re.search(r"[*?\[]", pattern) or path.is_file() or is_kustomization(path):
+            continue
+        text = f"{path} has no kustomization.yaml; for plain files write {pattern.rstrip('/')}/*.yaml"
+        found.append((("manifests", number), text if path.is_dir() else f"{path} is no file"))
     for release in config.releases():
         found.extend(_release_problems(config, release))
     return [Problem(document.position(at), yamlfile.dotted(at), text) for at, text in found]

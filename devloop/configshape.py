@@ -217,7 +217,8 @@ class Config(Section):
     )
     manifests: list[str] = Field(
         default_factory=list,
-        description="Plain YAML files (globs), applied with the live tags put in, again when they change.",
+        description="Plain YAML files (globs) and folders of kustomizations, applied with the live tags "
+        "put in, again when they change.",
     )
     releases_by_name: dict[str, ReleaseConfig] = Field(
         default_factory=dict, alias="releases", description="Helm releases, by name (docs/releases.md)."
@@ -265,7 +266,7 @@ class Config(Section):
         return tuple(self._service(name, section) for name, section in self.by_name.items())
 
     def manifest_files(self) -> tuple[Path, ...]:
-        """The files that `manifests` matches now, in order, each once."""
+        """The files that `manifests` matches now, and folders of kustomizations, in order, each once."""
         found: dict[Path, None] = {}
         for pattern in self.manifests:
             found.update(dict.fromkeys(sorted(matching(self.root, pattern))))

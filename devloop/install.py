@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from devloop.events import Applied, Emit
+from devloop.kustomization import sources
 from devloop.model import Service
 from devloop.ports import Cluster
 from devloop.releases import Releases
@@ -118,8 +119,17 @@ class Manifests:
 
 
 def _digest(files: Sequence[Path]) -> str:
+    """Of files; a kustomization's folder counts by all that rendering it reads."""
     total = hashlib.sha256()
-    for file in files:
-        total.update(str(file).encode(errors="surrogateescape") + b"\0")
-        total.update(hashlib.sha256(file.read_bytes()).digest())
+    for entry in files:
+        for file in sources(entry) if entry.is_dir() else (entry,):
+            total.update(str(file).encode(errors="surrogateescape") + b"\0")
+            total.update(hashlib.sha256(_content(file)).digest())
     return total.hexdigest()
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""  # gone, or yet to come: reading it for real says what is wrong

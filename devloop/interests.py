@@ -11,6 +11,7 @@ from pathlib import Path
 from devloop.config import Config
 from devloop.errors import FingerprintError
 from devloop.ignore import NO_RULES, IgnoreRules, candidates
+from devloop.kustomization import sources
 from devloop.model import Service
 from devloop.release import IGNORED
 from devloop.watching import Interest
@@ -40,7 +41,8 @@ def config_interest(config: Config) -> Interest:
 
 
 def manifest_interest(config: Config) -> Interest:
-    """What the `manifests` globs match, also files that are yet to come, under the name MANIFESTS."""
+    """What the `manifests` globs match, also files that are yet to come, and every local file that a
+    kustomization reads, under the name MANIFESTS."""
     patterns = [os.path.normpath(config.root / pattern) for pattern in config.manifests]
     matches = [_expression(pattern) for pattern in patterns]
     folders = {_fixed_part(pattern): "**" in pattern for pattern in patterns if _is_glob(pattern)}
@@ -56,7 +58,9 @@ def manifest_interest(config: Config) -> Interest:
             for fixed, pattern in ((_fixed_part(pattern), pattern) for pattern in patterns)
         )
 
-    files = frozenset(Path(pattern) for pattern in patterns if not _is_glob(pattern))
+    single = [Path(pattern) for pattern in patterns if not _is_glob(pattern)]
+    read = (file for path in single if path.is_dir() for file in sources(path))
+    files = frozenset((*(path for path in single if not path.is_dir()), *read))
     return Interest(MANIFESTS, tuple(folders), files, concerns, enters)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import anyio
 
@@ -32,11 +33,18 @@ class ProjectFiles:
         self.config = config
         self._override, self._installation, self._employ, self._emit = override, installation, employ, emit
         self._waiting: set[str] = set()
+        self._followed: frozenset[Path] = frozenset()
         self._woken = anyio.Event()
 
     def interests(self) -> list[Interest]:
         """What the watcher has to tell of."""
-        return [config_interest(self.config), manifest_interest(self.config), release_interest(self.config)]
+        manifests = manifest_interest(self.config)
+        self._followed = manifests.files
+        return [config_interest(self.config), manifests, release_interest(self.config)]
+
+    def moved(self) -> bool:
+        """Whether kustomizations name other files than `interests` said. Reads files."""
+        return manifest_interest(self.config).files != self._followed
 
     def deliver(self, name: str, _: Change) -> None:
         self._waiting.add(name)

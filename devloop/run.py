@@ -218,6 +218,12 @@ async def _watch_files(
         for name in touched:
             crew.deliver(name, engine.start_of(world.clock))
 
+    async def refollow() -> None:
+        """A kustomization may name other files now; what was saved to them meanwhile is looked at."""
+        if await anyio.to_thread.run_sync(files.moved):
+            await watcher.reconfigure(await anyio.to_thread.run_sync(interests))
+            files.deliver(MANIFESTS, engine.start_of(world.clock))
+
     def interests() -> list[Interest]:
         services = chosen(files.config, names)
         wanted = [service_interest(service, partial(trees.concerns, service)) for service in services]
@@ -227,6 +233,7 @@ async def _watch_files(
         if name in (CONFIG, MANIFESTS, RELEASES):
             files.deliver(name, change)
             rules.wake()
+            group.start_soon(refollow)
         else:
             crew.deliver(name, change)
 

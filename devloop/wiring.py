@@ -26,7 +26,7 @@ from devloop.adapters.helm.releaser import HelmReleaser
 from devloop.adapters.helm.runner import Place, choose
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.kubeconfig import find_files
-from devloop.adapters.kubernetes.manifests import Manifest, put_refs, read_manifests
+from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, put_refs
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.removal import Removal
 from devloop.adapters.loader import ClusterLoader
@@ -118,7 +118,7 @@ class Session:
         """
         applier = self.cluster.applier
         live = await self._live_refs()
-        files = read_manifests(self.config.manifest_files())
+        files = await gather_manifests(self.config.manifest_files())
         plain = [Manifest(put_refs(one.item, live), one.where) for one in files]
         found = await applier.preview(plain, MANAGER)
         for release in self.config.releases():

@@ -56,6 +56,11 @@ def from_file(path: Path, root: Path, namespace: str) -> list[Subject]:
     ]
 
 
+def from_text(text: str, name: str, namespace: str) -> list[Subject]:
+    """The subjects of a rendered text, which has no lines in any file; `name` says what was rendered."""
+    return [Subject(one.item, _namespace(one.item, namespace), "manifests", name) for one in read(text, name)]
+
+
 def from_release(release: Release, manifest: str, root: Path) -> list[Subject]:
     """The subjects of what Helm rendered; lines are those of the chart's templates, where they can be told.
 

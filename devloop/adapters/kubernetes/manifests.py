@@ -1,4 +1,4 @@
-"""Plain manifests: read from YAML, the live references put in, applied server-side in Helm's order."""
+"""Plain manifests and kustomizations: the live references put in, applied server-side in Helm's order."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import yaml
 
 from devloop.adapters.kubernetes.client import APPLY_PATCH, Client, Json, Refused
 from devloop.adapters.kubernetes.inventory import images_of
+from devloop.adapters.kubernetes.kustomize import render
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.diffing import Preview
 from devloop.errors import ConfigError, PatchError
+from devloop.kustomization import FILE_NAMES
 from devloop.references import repository
 
 # Helm's install order, as far as plain manifests go; a kind that is not here comes last.
@@ -53,7 +56,7 @@ OURS = frozenset({MANAGER, "kubectl-client-side-apply", "kubectl", "before-first
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One object of a file; `where` is "file:line" of its document."""
+    """One object; `where` is "file:line" of its document, or the folder of its kustomization."""
 
     item: Json
     where: str
@@ -76,10 +79,30 @@ class Resource:
     namespaced: bool
 
 
+async def gather_manifests(paths: Sequence[Path]) -> list[Manifest]:
+    """As `read_manifests`, also of folders: those are kustomizations. Raises ConfigError."""
+    found: list[Manifest] = []
+    for path in paths:
+        if await anyio.Path(path).is_dir():
+            found += parsed(await render(path), str(path))
+        else:
+            found += _read(path)
+    return sorted(found, key=lambda manifest: manifest.rank)
+
+
 def read_manifests(paths: Sequence[Path]) -> list[Manifest]:
     """The objects of all files in the order in which to apply them. Raises ConfigError: file and line."""
     found = [manifest for path in paths for manifest in _read(path)]
     return sorted(found, key=lambda manifest: manifest.rank)
+
+
+def parsed(text: str, where: str) -> list[Manifest]:
+    """The objects of a rendered text: its lines are in no file, so `where` alone says where they are from."""
+    try:
+        values = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}", reason="InvalidManifest") from error
+    return [manifest for value in values for manifest in _objects(value, where)]
 
 
 def put_refs(value: Any, refs: dict[str, str]) -> Any:
@@ -123,7 +146,7 @@ class Applier:
 
         Raises ConfigError, PatchError, PlatformError.
         """
-        manifests = read_manifests(paths)
+        manifests = await gather_manifests(paths)
         table = {repository(ref): ref for ref in refs}
         waiting = {repository(name) for name in withheld}
         due = [m for m in manifests if waiting.isdisjoint(map(repository, images_of(m.item)))]
@@ -225,6 +248,12 @@ class Applier:
 
 
 def _read(path: Path) -> Iterator[Manifest]:
+    if path.name in FILE_NAMES:
+        raise ConfigError(
+            f"{path}: the file of a kustomization is no manifest",
+            reason="InvalidManifest",
+            hint=f"write its folder below manifests: in config.yaml, {path.parent}, without a wildcard",
+        )
     try:
         text = path.read_text()
         nodes = list(yaml.compose_all(text, Loader=yaml.CSafeLoader))

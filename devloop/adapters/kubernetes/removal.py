@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 
 from devloop.adapters.kubernetes.client import Client, Json, Refused
-from devloop.adapters.kubernetes.manifests import Applier, read_manifests
+from devloop.adapters.kubernetes.manifests import Applier, gather_manifests
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.errors import PatchError
 
@@ -53,7 +53,7 @@ class Removal:
     async def _made(self) -> list[tuple[str, str]]:
         """(name, path) of each, in the reverse of the order in which they were applied."""
         found = []
-        for manifest in reversed(read_manifests(self._files())):
+        for manifest in reversed(await gather_manifests(self._files())):
             if manifest.item["kind"] == "Namespace":
                 continue
             path = await self._applier.path_of(manifest)

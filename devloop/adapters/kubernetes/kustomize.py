@@ -1,0 +1,76 @@
+"""Kustomizations rendered by `kubectl kustomize`: a process per rendering, no cluster is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from devloop.adapters.process import run
+from devloop.errors import ConfigError, PlatformError
+
+OLDEST = (1, 21)  # the first with kustomize 4: components, patches, replacements as the docs have them
+_CHECKED: set[str] = set()  # kubectl commands that are new enough
+REMEDY = (
+    "install kubectl 1.21 or newer (https://kubernetes.io/docs/tasks/tools), or write the output of another "
+    "`kustomize build` to a file and list that"
+)
+
+
+async def render(folder: Path, environ: Mapping[str, str] | None = None) -> str:
+    """The objects as YAML documents. Cancelling ends kubectl.
+
+    Raises ConfigError: no kubectl, one that is too old, or what kustomize found wrong with the files.
+    """
+    environ = os.environ if environ is None else environ
+    await require(folder, environ)
+    done = await run(("kubectl", "kustomize", str(folder)), environ)
+    if done.code:
+        first, *more = done.tail() or (f"kubectl ended with {done.code}",)
+        raise ConfigError(
+            f"{folder}: kubectl kustomize: {first.removeprefix('error: ')}",
+            reason="InvalidKustomization",
+            evidence=tuple(more),
+            hint=f"kubectl kustomize {folder} shows the same",
+        )
+    return done.out.decode("utf-8", "replace")
+
+
+async def require(folder: Path, environ: Mapping[str, str]) -> None:
+    """Raises ConfigError unless there is a kubectl that is new enough; asked once per PATH."""
+    where = environ.get("PATH", "")
+    if where in _CHECKED:
+        return
+    try:
+        done = await run(("kubectl", "version", "--client", "-o", "json"), environ)
+    except PlatformError as error:
+        raise ConfigError(
+            f"{folder} is a kustomization, which kubectl renders, and there is no kubectl on PATH",
+            reason="NoKubectl",
+            hint=REMEDY,
+        ) from error
+    version = version_of(done.out)
+    if version is None:
+        said = "; ".join(done.tail(3)) or f"exit code {done.code}"
+        raise ConfigError(
+            f"{folder}: kubectl version --client told no version: {said}", reason="NoKubectl", hint=REMEDY
+        )
+    if version < OLDEST:
+        raise ConfigError(
+            f"{folder} is a kustomization, which needs kubectl {OLDEST[0]}.{OLDEST[1]} or newer; "
+            f"the one on PATH is {version[0]}.{version[1]}",
+            reason="OldKubectl",
+            hint=REMEDY,
+        )
+    _CHECKED.add(where)
+
+
+def version_of(answer: bytes) -> tuple[int, int] | None:
+    """(major, minor) of what `kubectl version --client -o json` said; vendors write a minor of "20+"."""
+    try:
+        told = json.loads(answer)["clientVersion"]
+        digits = "".join(one for one in str(told["minor"]) if one.isdigit())
+        return int(told["major"]), int(digits)
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,86 @@
+"""Kustomizations as files: which folder is one, and every local file that rendering it reads.
+
+Rendering itself is kubectl's work (adapters/kubernetes/kustomize.py). What is read here says when to render
+anew, and what the watcher has to tell of.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FILE_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+# Their entries name files or folders, also ones that are yet to be made.
+_NAMING = frozenset(
+    {"resources", "bases", "components", "patchesStrategicMerge", "crds", "configurations"}
+    | {"generators", "transformers", "validators", "files", "envs", "env", "path"}
+)
+
+
+def is_kustomization(folder: Path) -> bool:
+    """Whether `kubectl kustomize` would take it."""
+    return any((folder / name).is_file() for name in FILE_NAMES)
+
+
+def sources(folder: Path) -> tuple[Path, ...]:
+    """The kustomization's file, and every local file that it and the ones below it name, in order, each once;
+    also those that are not there (yet). What lies elsewhere on the network is not among them.
+    """
+    found: dict[Path, None] = {}
+    _gather(Path(os.path.normpath(folder)), found, set())
+    return tuple(found)
+
+
+def _gather(folder: Path, found: dict[Path, None], visited: set[Path]) -> None:
+    if folder in visited:
+        return  # kubectl says what is wrong with a circle
+    visited.add(folder)
+    for name in FILE_NAMES:
+        found[folder / name] = None
+    for name in FILE_NAMES:
+        for path in _named(folder / name, folder):
+            if is_kustomization(path):
+                _gather(path, found, visited)
+            elif not path.is_dir():
+                found[path] = None
+
+
+def _named(file: Path, folder: Path) -> list[Path]:
+    """What a file names, relative to its folder. One that cannot be read names nothing: kubectl says why."""
+    try:
+        documents = list(yaml.load_all(file.read_text("utf-8-sig"), Loader=yaml.CSafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError):
+        return []
+    found: dict[Path, None] = {}
+    for key, text in _texts(documents, ""):
+        # "name=path" is how configMapGenerator renames a file.
+        for candidate in (text, text.partition("=")[2]) if key == "files" else (text,):
+            path = _local(folder, candidate)
+            if path is not None and (key in _NAMING or path.exists()):
+                found[path] = None
+    return list(found)
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """(key it stands under, text) of every text."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from _texts(one, str(name))
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one, key)
+    elif isinstance(value, str):
+        yield key, value
+
+
+def _local(folder: Path, text: str) -> Path | None:
+    """The path that a text means, None for what cannot be one: several lines, a URL, a git repository."""
+    if not text or len(text) > 255 or "\n" in text or "://" in text or "?" in text or ":" in text:
+        return None
+    path = Path(os.path.normpath(folder / text))
+    upwards = folder.is_relative_to(path)  # a folder above, or this one: no source unless it is rendered
+    return None if path == folder or (upwards and not is_kustomization(path)) else path
