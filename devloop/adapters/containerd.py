@@ -31,6 +31,7 @@ class ContainerdStore:
         self.node = node
         self.shell = shell
         self._told: dict[str, str] = {}  # what the node said at the end of an import, once
+        self._manifests: dict[str, str] = {}  # manifest digest -> config digest of layouts that were sent
 
     async def digest(self, ref: str) -> str | None:
         if ref in self._told:
@@ -51,14 +52,19 @@ class ContainerdStore:
         _, said = await self.shell.run(f"{CTR} snapshots ls")
         return frozenset(_CHAIN.findall(said))
 
-    async def load(self, ref: str, body: Body) -> None:
+    async def load(self, ref: str, body: Body, described: bytes = b"") -> None:
         """Import an OCI layout and ask for the image at once. Raises LoadError, PlatformError.
+
+        `described`: the layout's manifest where it is known beforehand; the node then need not print it.
 
         What is left of an import that failed is taken away: kubelet would find a broken image.
         """
         name = shlex.quote(full(ref))
+        expected = oci.sha256(described) if described else ""
+        if described:
+            self._manifests[expected] = str(json.loads(described)["config"]["digest"])
         line = (
-            f"if {CTR} images import - 2>&1; then {_question(ref)}; "
+            f"if {CTR} images import - 2>&1; then {_question(ref, expected)}; "
             f"else {CTR} images rm {name} >/dev/null 2>&1; false; fi"
         )
         code, said = await self.shell.run(line, body)
@@ -79,6 +85,8 @@ class ContainerdStore:
     def _answer(self, ref: str, code: int, said: str) -> str | None:
         """The config digest in what `_question` printed."""
         _, asked, answer = said.partition(_ASKED)
+        if code == 0 and answer.strip() in self._manifests:
+            return self._manifests[answer.strip()]
         if code != 0 or not asked:
             raise PlatformError(
                 f"node {self.node}: asking for {ref}: exit code {code}: {_last(said)}",
@@ -94,8 +102,11 @@ class ContainerdStore:
         return f"sha256:{found.removeprefix('sha256:')}" if found else None
 
 
-def _question(ref: str) -> str:
-    """A line that prints JSON with the config digest, or nothing. CRI hears of an import a moment later."""
+def _question(ref: str, expected: str = "") -> str:
+    """A line that prints JSON with the config digest, or nothing. CRI hears of an import a moment later.
+
+    Without crictl the manifest is printed, or only its digest where that is the expected one.
+    """
     name = shlex.quote(full(ref))
     record = f"$({CTR} images ls name=={name} | tail -n +2 | while read -r n t d rest; do echo $d; done)"
     return (
@@ -103,7 +114,7 @@ def _question(ref: str) -> str:
         f'if [ -z "$d" ]; then :; elif command -v crictl >/dev/null; then '
         f"for i in 1 2 3 4 5 6 7 8; do crictl inspecti -o json {name} 2>/dev/null && break; sleep 0.1; done; "
         "true; "
-        f"else {CTR} content get $d; fi"
+        f'elif [ "$d" = "{expected}" ]; then echo $d; else {CTR} content get $d; fi'
     )
 
 
@@ -130,7 +141,7 @@ class ContainerdRoute:
         if image.archive is not None:
             layout = oci.delta(image.archive, image.ref)
             try:
-                await store.load(image.ref, layout)
+                await store.load(image.ref, layout, oci.described(image.archive))
             except LoadError:
                 await complete(self._builder, image)  # a layer below is gone from the node: all of it, then
             else:

@@ -32,6 +32,7 @@ class ClusterLoader:
         self._facts: tuple[NodeFacts, ...] = ()
         self._chosen: Route | None = None
         self._choosing = anyio.Lock()
+        self._absent: set[str] = set()  # references that no node had when `find` asked, until they are loaded
 
     async def route(self) -> Route:
         """The way to the nodes, as they are now. Raises LoadError (none is known), PlatformError."""
@@ -59,6 +60,8 @@ class ClusterLoader:
         held = set(found)
         if len(held) == 1 and None not in held:
             return Image(service.name, fingerprint, ref, str(found[0]), "reused")
+        if held == {None}:
+            self._absent = {ref for ref in self._absent if not ref.startswith(f"{service.image}:")} | {ref}
         return None
 
     async def load(self, image: Image) -> LoadedImage:
@@ -74,7 +77,10 @@ class ClusterLoader:
 
     async def _load(self, image: Image, route: Route) -> LoadedImage:
         nodes = names(route.stores)
-        lacking = await self._lacking(route.stores, image)
+        # What `find` has just asked is not asked again: sending to a node that has the image does no harm.
+        new = image.ref in self._absent
+        self._absent.discard(image.ref)
+        lacking = tuple(route.stores) if new else await self._lacking(route.stores, image)
         if not lacking:
             return LoadedImage(image, nodes, route.how, 0, image.size * len(nodes))
         shown = -1

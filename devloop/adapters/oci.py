@@ -63,19 +63,18 @@ def frame(described: bytes, ref: str) -> bytes:
     )
 
 
-def delta(archive: Archive, ref: str, sizes: Sequence[int] = ()) -> bytes:
-    """A delta image as an OCI layout: config, manifest and the one new layer.
+def described(archive: Archive) -> bytes:
+    """The manifest of a delta image. The sizes of the layers below are given as 0 and never read."""
+    layers = [*((below, 0) for below in archive.diff_ids[:-1]), (archive.diff_ids[-1], len(archive.layer))]
+    return manifest(sha256(archive.config), len(archive.config), layers)
 
-    `sizes` of the layers below, for the manifest; what is unknown is given as 0 and never read.
-    """
-    below = archive.diff_ids[:-1]
-    known = [*sizes[: len(below)], *([0] * (len(below) - len(sizes)))]
-    layers = [*zip(below, known, strict=True), (archive.diff_ids[-1], len(archive.layer))]
-    config = sha256(archive.config)
+
+def delta(archive: Archive, ref: str) -> bytes:
+    """A delta image as an OCI layout: config, manifest and the one new layer."""
     return (
-        member(_blob(config), archive.config)
+        member(_blob(sha256(archive.config)), archive.config)
         + member(_blob(archive.diff_ids[-1]), archive.layer)
-        + frame(manifest(config, len(archive.config), layers), ref)
+        + frame(described(archive), ref)
         + END
     )
 
