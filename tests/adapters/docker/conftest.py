@@ -24,7 +24,7 @@ from devloop.model import BuildSpec, Fingerprint, Inputs, Secret, Service
 from tests.adapters.docker.dockerd import Dockerd
 from tests.adapters.docker.registry import Registry, registry_command
 
-TINY = "devloop-dockertest-tiny:1"
+TINY = f"devloop-dockertest-tiny:{os.getpid()}"  # each process removes its own
 PREFIX = "devloop-dockertest-"
 
 
