@@ -77,8 +77,8 @@ class ClusterLoader:
 
     async def _load(self, image: Image, route: Route) -> LoadedImage:
         nodes = names(route.stores)
-        # What `find` has just asked is not asked again: sending to a node that has the image does no harm.
-        new = image.ref in self._absent
+        # What `find` has just asked is not asked again for a delta: no engine has one before it is sent.
+        new = image.archive is not None and image.ref in self._absent
         self._absent.discard(image.ref)
         lacking = tuple(route.stores) if new else await self._lacking(route.stores, image)
         if not lacking:
