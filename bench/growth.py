@@ -51,7 +51,7 @@ AXES = {
     "change": (KB, 10 * KB, 100 * KB, MB, 10 * MB, 100 * MB),
     "context": (10, 100, 1_000, 10_000, 50_000),
     "image": (20 * MB, 200 * MB, 2 * GB),
-    "chain": (1, 10, 20, 30, 40, 50, 60),
+    "chain": (1, 10, 20, 40, 60),
 }
 UNITS = {"change": "bytes", "context": "files", "image": "bytes", "chain": "deltas"}
 STEPS = ("fingerprint", "build", "load", "trip", "engine")
@@ -198,7 +198,8 @@ def panel(axis: str, points: list[Point]) -> Panel:
             ("devloop: fingerprint + build", lambda point: point.steps["fingerprint"] + point.steps["build"]),
         )
     ]
-    return Panel(f"{axis} ({UNITS[axis]})", tuple((at, shown(axis, at)) for at in AXES[axis]), tuple(lines))
+    labels = tuple((at, shown(axis, at).partition(f" {UNITS[axis]}")[0]) for at in AXES[axis])
+    return Panel(f"{axis} ({UNITS[axis]})", labels, tuple(lines))
 
 
 if __name__ == "__main__":
