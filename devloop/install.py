@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from devloop.events import Applied, Emit
+from devloop.errors import PlatformError, PrerequisiteError
+from devloop.events import Applied, Emit, Notice
 from devloop.kustomization import sources
 from devloop.model import Service
 from devloop.ports import Cluster
-from devloop.releases import Releases
+from devloop.releases import POLL_SECONDS, Releases
 
 Files = Callable[[], Sequence[Path]]
+Step = Callable[[], Awaitable[bool]]
 
 
 class Installation:
@@ -29,16 +31,15 @@ class Installation:
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
         """As the port says."""
         await self.releases.make_namespaces()
-        applied = await self.manifests.install(service, ref, missing=missing)
-        released = await self.releases.install(service, ref, missing=missing)
-        return applied or released
+        return await self._both(
+            lambda: self.manifests.install(service, ref, missing=missing),
+            lambda: self.releases.install(service, ref, missing=missing),
+        )
 
     async def settle(self) -> bool:
         """Write what changed, as far as its images are loaded. Raises as `install`."""
         await self.releases.make_namespaces()
-        applied = await self.manifests.settle()
-        released = await self.releases.settle()
-        return applied or released
+        return await self._both(self.manifests.settle, self.releases.settle)
 
     @asynccontextmanager
     async def writing(self, service: Service) -> AsyncIterator[None]:
@@ -46,7 +47,32 @@ class Installation:
             yield
 
     async def unblocked(self) -> None:
-        await self.releases.unblocked()
+        """Returns as soon as one of those that lack something no longer does."""
+        waiting = [part for part in (self.manifests, self.releases) if part.blocked]
+        if not waiting:  # a namespace that goes away, for one
+            await anyio.sleep(POLL_SECONDS)
+            return
+        async with anyio.create_task_group() as group:
+
+            async def wait(part: Manifests | Releases) -> None:
+                while True:
+                    with suppress(PlatformError):  # the API server is away: what was missing still is
+                        await part.unblocked()
+                        group.cancel_scope.cancel()
+                    await anyio.sleep(POLL_SECONDS)
+
+            for part in waiting:
+                group.start_soon(wait, part)
+
+    async def _both(self, apply: Step, release: Step) -> bool:
+        """Manifests, then releases; what manifests lack a release may bring."""
+        try:
+            applied = await apply()
+        except PrerequisiteError:
+            if not await release():
+                raise
+            return await self.manifests.settle() or True
+        return await release() or applied
 
 
 class Manifests:
@@ -70,16 +96,28 @@ class Manifests:
         self._images = {service.image for service in services}
         self._refs: dict[str, str] = {}
         self._lock = anyio.Lock()
+        self._told = ""
+        self.blocked = False  # something that must be there beforehand is not
+        self.held = anyio.Event()  # set while blocked
 
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
         """As the port says; also applies what another service's image held back."""
         self._refs[service.image] = ref
-        return await self.settle(missing=missing)
+        try:
+            return await self.settle(missing=missing)
+        except PrerequisiteError as error:
+            own = await self._cluster.prerequisite(service.image)
+            if own is not None:
+                raise own from error
+            if self._told != error.message:  # another's: no reason to hold up this service
+                self._told = error.message
+                self._emit(Notice("", "error", error.message, error.hint))
+            return True
 
     async def settle(self, *, missing: bool = False) -> bool:
         """Apply if the files changed since the last time, or if told that something is `missing`.
 
-        Raises ConfigError, PatchError, PlatformError.
+        Raises ConfigError, PatchError, PlatformError; PrerequisiteError, once all else is applied.
         """
         async with self._lock:
             files = tuple(self._files())
@@ -90,11 +128,28 @@ class Manifests:
                 return False
             withheld = tuple(self._images - self._refs.keys())
             changed = await self._cluster.apply(files, tuple(self._refs.values()), withheld)
-            if not withheld:
-                self._remember(digest)
             if changed:
                 self._emit(Applied("manifests", changed))
+            lacking = await self._cluster.prerequisite()
+            self._block(lacking is not None)
+            if lacking is not None:
+                raise lacking
+            if not withheld:
+                self._remember(digest)
             return bool(changed)
+
+    async def unblocked(self) -> None:
+        """Wait until what was missing is there. Raises PlatformError."""
+        while self.blocked:
+            await anyio.sleep(POLL_SECONDS)
+            self._block(await self._cluster.prerequisite() is not None)
+
+    def _block(self, blocked: bool) -> None:
+        self.blocked = blocked
+        if blocked:
+            self.held.set()
+        elif self.held.is_set():
+            self.held, self._told = anyio.Event(), ""
 
     def forget(self) -> None:
         """They were deleted: what is to come is applied whether it changed or not."""

@@ -151,12 +151,28 @@ class Archive:
     """An image as bytes that no engine holds yet: layer blobs of a delta, to be sent by a loader.
 
     `config` is the image config JSON; `layer` the new layer's uncompressed tar; `diff_ids` of all
-    layers, lowest first, the new one last.
+    layers, lowest first, the new one last. `lower`: new layers below it, lowest first.
     """
 
     config: bytes
     layer: bytes
     diff_ids: tuple[str, ...]
+    lower: tuple[bytes, ...] = ()
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        """The diff_ids of the layers that the other side must have."""
+        return self.diff_ids[: -1 - len(self.lower)]
+
+    @property
+    def new(self) -> tuple[tuple[str, bytes], ...]:
+        """diff_id and tar of each new layer, lowest first."""
+        return tuple(zip(self.diff_ids[len(self.below) :], (*self.lower, self.layer), strict=True))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the new layers."""
+        return len(self.layer) + sum(map(len, self.lower))
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +279,7 @@ class Snapshot:
     paused: bool = False
     hold: str = ""  # dev.devloop/hold (S24)
     owner: str = ""  # dev.devloop/owner (S26)
+    writing: str = ""  # dev.devloop/state: what devloop does with its manifest at this moment
     helm_managed: bool = False
     images: Mapping[str, str] = field(default_factory=dict)  # container -> image in the template
     revision: str = ""  # pod-template-hash of the ReplicaSet that carries the template

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from devloop.errors import PrerequisiteError
 from devloop.events import Emit
 from devloop.model import (
     Base,
@@ -116,9 +117,17 @@ class Cluster(Protocol):
     ) -> tuple[str, ...]:
         """Apply manifests (server-side, manager devloop) with the live image `refs` put in.
 
-        Objects that name an image of the `withheld` repositories wait (their image is not loaded yet).
+        Objects that name an image of the `withheld` repositories wait (their image is not loaded yet), and
+        so do those that ask for what must be there beforehand and is not (see `prerequisite`).
         Returns what changed, "deployment/x created". Raises ConfigError (bad YAML, file and line),
         PatchError (refused), PlatformError.
+        """
+        ...
+
+    async def prerequisite(self, image: str = "") -> PrerequisiteError | None:
+        """What objects that the last `apply` left wait for, looked for anew; None where nothing is missing.
+
+        With `image`, only of objects that name an image of this repository. Raises PlatformError.
         """
         ...
 

@@ -94,6 +94,11 @@ class Releases:
             if release.create_namespace is not None and await self._releaser.ensure_namespace(release):
                 self._emit(Applied(str(release), (f"namespace/{release.namespace} created",)))
 
+    @property
+    def blocked(self) -> bool:
+        """Whether a release lacks something that must be there beforehand."""
+        return bool(self._blocked)
+
     async def unblocked(self) -> None:
         while self._blocked:
             await anyio.sleep(POLL_SECONDS)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
 from devloop import config as configs
 from devloop.config import Config
-from devloop.errors import ConfigError, DevloopError
+from devloop.errors import ConfigError, DevloopError, PlatformError
 from devloop.events import ConfigReloaded, Emit, Notice
 from devloop.install import Installation
-from devloop.interests import CONFIG, config_interest, manifest_interest, release_interest
+from devloop.interests import CONFIG, MANIFESTS, config_interest, manifest_interest, release_interest
 from devloop.model import Change
 from devloop.watching import Interest
 
@@ -47,10 +48,28 @@ class ProjectFiles:
         return manifest_interest(self.config).files != self._followed
 
     def deliver(self, name: str, _: Change) -> None:
+        self._wake(name)
+
+    def _wake(self, name: str) -> None:
         self._waiting.add(name)
         self._woken.set()
 
     async def run(self) -> None:
+        """Until cancelled; also when what manifests lacked is there."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._follow_prerequisites)
+            await self._serve()
+
+    async def _follow_prerequisites(self) -> None:
+        manifests = self._installation.manifests
+        while True:
+            await manifests.held.wait()
+            with suppress(PlatformError):
+                await manifests.unblocked()
+                self._wake(MANIFESTS)
+            await anyio.lowlevel.checkpoint()
+
+    async def _serve(self) -> None:
         while True:
             await self._woken.wait()
             self._woken = anyio.Event()

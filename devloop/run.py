@@ -317,8 +317,8 @@ def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]],
                     return
                 asked = await anyio.to_thread.run_sync(ask, found.lines())
                 if asked:
-                    await teardown.tear_down(found, session.releaser, removal)
-                    session.installation.manifests.forget()
+                    session.installation.manifests.forget()  # first: a down that is killed is no reason to
+                    await teardown.tear_down(found, session.releaser, removal)  # leave out what it deleted
                     print(f"removed: {', '.join(found.lines())}")
 
     if anyio.run(engine.until_interrupted, work):

@@ -65,6 +65,8 @@ _OF_RELEASE = {
     "pending-rollback": _D.UPGRADING,
     "uninstalling": _D.UNINSTALLING,
 }
+# devloop's annotation on a workload of plain manifests, the same way.
+_OF_MANIFEST = {"installing": _D.INSTALLING, "upgrading": _D.UPGRADING, "uninstalling": _D.UNINSTALLING}
 NEW_REPLICASET_AVAILABLE = "NewReplicaSetAvailable"  # the Deployment's word for a rollout that is over
 
 
@@ -80,6 +82,8 @@ def deployment_state(snapshot: Snapshot, release: str = "") -> DeploymentState:
         return _D.NOT_DEPLOYED
     if snapshot.deleting:
         return _D.UNINSTALLING
+    if snapshot.writing in _OF_MANIFEST and not snapshot.helm_managed:
+        return _OF_MANIFEST[snapshot.writing]
     if _complete(snapshot):
         return _D.RUNNING
     if _rolled_out(snapshot):

@@ -56,6 +56,24 @@ def test_each_transition_of_a_deployment(
     assert (word, next_word) in DEPLOYMENT_TRANSITIONS
 
 
+BY_ANNOTATION = [
+    (MISSING, replace(STARTING, writing="installing"), D.NOT_DEPLOYED, D.INSTALLING),
+    (replace(STARTING, writing="installing"), STARTING, D.INSTALLING, D.DEPLOYED),
+    (RUNNING, replace(RUNNING, writing="upgrading"), D.RUNNING, D.UPGRADING),
+    (replace(RUNNING, writing="upgrading"), RUNNING, D.UPGRADING, D.RUNNING),
+    (RUNNING, replace(RUNNING, writing="uninstalling"), D.RUNNING, D.UNINSTALLING),
+    (replace(RUNNING, writing="uninstalling"), MISSING, D.UNINSTALLING, D.NOT_DEPLOYED),
+]
+
+
+@pytest.mark.parametrize("before, after, word, next_word", BY_ANNOTATION)
+def test_transitions_of_plain_manifests_by_devloops_annotation(
+    before: Snapshot, after: Snapshot, word: D, next_word: D
+) -> None:
+    assert (deployment_state(before), deployment_state(after)) == (word, next_word)
+    assert (word, next_word) in DEPLOYMENT_TRANSITIONS
+
+
 def test_the_table_is_whole() -> None:
     assert {(word, then) for _, _, word, then in TRANSITIONS} == DEPLOYMENT_TRANSITIONS
     assert len(DEPLOYMENT_TRANSITIONS) == 9
@@ -71,6 +89,15 @@ def test_the_table_is_whole() -> None:
         (RUNNING, "pending-rollback", D.UPGRADING),
         (RUNNING, "failed", D.RUNNING),
         (replace(RUNNING, deleting=True), "", D.UNINSTALLING),
+        # Plain manifests: devloop's annotation, dev.devloop/state.
+        (replace(STARTING, writing="installing"), "", D.INSTALLING),
+        (replace(RUNNING, writing="upgrading"), "", D.UPGRADING),
+        (replace(RUNNING, writing="uninstalling"), "", D.UNINSTALLING),
+        (replace(RUNNING, writing="uninstalling", deleting=True), "", D.UNINSTALLING),
+        (replace(MISSING, writing="uninstalling"), "", D.NOT_DEPLOYED),
+        (replace(RUNNING, writing="anything"), "", D.RUNNING),
+        (replace(RUNNING, writing="upgrading", helm_managed=True), "deployed", D.RUNNING),
+        (replace(RUNNING, writing="upgrading"), "pending-install", D.INSTALLING),
         (replace(STARTING, conditions={}), "", D.DEPLOYED),
         (replace(DEGRADED, conditions={}, pods=(replace(POD, ready_at=1.0),)), "", D.DEGRADED),
         (replace(RUNNING, replicas=0, current=0, updated=0, available=0), "", D.RUNNING),

@@ -27,11 +27,15 @@ class Need:
 
     @property
     def path(self) -> str:
+        if self.kind == "Namespace":
+            return f"/api/v1/namespaces/{self.name}"
         plural = "secrets" if self.kind == "Secret" else "configmaps"
         return f"/api/v1/namespaces/{self.namespace}/{plural}/{self.name}"
 
     def make(self, context: str) -> str:
         """The kubectl line that makes it, with the values left open."""
+        if self.kind == "Namespace":
+            return f"kubectl --context {context} create namespace {self.name}"
         start = f"kubectl --context {context} -n {self.namespace} create"
         literals = "".join(f" --from-literal={key}=…" for key in self.keys) or " --from-literal=KEY=…"
         if self.kind == "ConfigMap":
@@ -97,6 +101,8 @@ Mention = tuple[str, str, tuple[str, ...], str]  # kind, name, keys, type of Sec
 def _named(item: Json) -> Iterator[Mention]:
     spec = item.get("spec") or {}
     if item["kind"] == "Ingress":
+        if any(key.startswith("cert-manager.io/") for key in item["metadata"].get("annotations") or ()):
+            return  # its certificate is made once the Ingress is there
         for tls in spec.get("tls") or ():
             if tls.get("secretName"):
                 yield "Secret", tls["secretName"], (), "tls"

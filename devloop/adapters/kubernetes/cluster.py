@@ -12,18 +12,18 @@ import anyio
 from anyio.abc import TaskGroup
 
 from devloop.adapters.kubernetes.access import Access, open_access
+from devloop.adapters.kubernetes.applier import Applier
 from devloop.adapters.kubernetes.client import MERGE_PATCH, Client, Refused
 from devloop.adapters.kubernetes.evidence import follow_log, read_last_words
 from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
 from devloop.adapters.kubernetes.guard import Platform
 from devloop.adapters.kubernetes.informer import Health, Informer, Listener
 from devloop.adapters.kubernetes.inventory import find_url, images_of, read_images, read_nodes
-from devloop.adapters.kubernetes.manifests import Applier
 from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
 from devloop.adapters.kubernetes.views import REVISION, owned_by
 from devloop.adapters.lock import Owner
 from devloop.adapters.nodes import NodeFacts
-from devloop.errors import PatchError, TargetMissingError
+from devloop.errors import PatchError, PrerequisiteError, TargetMissingError
 from devloop.events import Emit, Notice
 from devloop.model import LoadedImage, Revision, Service, Target
 from devloop.ports import Feed
@@ -177,6 +177,9 @@ class KubernetesCluster:
         self, paths: Sequence[Path], refs: Sequence[str], withheld: Sequence[str] = ()
     ) -> tuple[str, ...]:
         return await self.applier.apply(paths, refs, withheld)
+
+    async def prerequisite(self, image: str = "") -> PrerequisiteError | None:
+        return await self.applier.prerequisite(image)
 
     async def nodes(self) -> tuple[NodeFacts, ...]:
         """Every node, read once and again after an outage. Raises PlatformError."""

@@ -126,12 +126,15 @@ async def read_images(client: Client, namespaces: Iterable[str]) -> frozenset[st
 
 
 def images_of(item: Json) -> Iterable[str]:
-    """The images of a pod's spec, or of a workload's template."""
-    spec = item.get("spec") or {}
-    template = spec.get("template")
+    """The images of a pod's spec, or of a workload's template; none where a file has something else there."""
+    spec = item.get("spec")
+    template = spec.get("template") if isinstance(spec, dict) else None
     if isinstance(template, dict):
-        spec = template.get("spec") or {}
+        spec = template.get("spec")
+    if not isinstance(spec, dict):
+        return
     for kind in ("containers", "initContainers", "ephemeralContainers"):
-        for container in spec.get(kind) or ():
-            if container.get("image"):
+        containers = spec.get(kind)
+        for container in containers if isinstance(containers, list) else ():
+            if isinstance(container, dict) and container.get("image"):
                 yield str(container["image"])

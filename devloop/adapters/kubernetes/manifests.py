@@ -1,4 +1,4 @@
-"""Plain manifests and kustomizations: the live references put in, applied server-side in Helm's order."""
+"""Plain manifests and kustomizations as objects in Helm's order, the live references put in."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from typing import Any
 import anyio
 import yaml
 
-from devloop.adapters.kubernetes.client import APPLY_PATCH, Client, Json, Refused
-from devloop.adapters.kubernetes.inventory import images_of
+from devloop.adapters.kubernetes.client import Json
 from devloop.adapters.kubernetes.kustomize import render
-from devloop.adapters.kubernetes.patch import MANAGER
-from devloop.diffing import Preview
-from devloop.errors import ConfigError, PatchError
+from devloop.errors import ConfigError
 from devloop.kustomization import FILE_NAMES
 from devloop.references import repository
 
@@ -50,8 +47,6 @@ ORDER = (
     "IngressClass",
     "Ingress",
 )
-# Managers whose fields the user's own file may take back: the same file, applied by hand, and our PATCH.
-OURS = frozenset({MANAGER, "kubectl-client-side-apply", "kubectl", "before-first-apply"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +64,6 @@ class Manifest:
     def rank(self) -> int:
         kind = self.item["kind"]
         return ORDER.index(kind) if kind in ORDER else len(ORDER)
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """How the server serves a kind."""
-
-    plural: str
-    namespaced: bool
 
 
 async def gather_manifests(paths: Sequence[Path]) -> list[Manifest]:
@@ -130,123 +117,6 @@ def _put_ref(container: Any, refs: dict[str, str]) -> Any:
     return {**container, "image": ref, **eased}
 
 
-class Applier:
-    """Applies manifests to one cluster; what the server serves is asked once per group."""
-
-    def __init__(self, client: Client, namespace: str) -> None:
-        self._client = client
-        self._namespace = namespace
-        self._served: dict[str, dict[str, Resource]] = {}
-
-    async def apply(
-        self, paths: Sequence[Path], refs: Sequence[str], withheld: Sequence[str] = ()
-    ) -> tuple[str, ...]:
-        """ "deployment/web created" or "… configured" for each object that changed. Objects that name an
-        image of the `withheld` repositories are left for a later call.
-
-        Raises ConfigError, PatchError, PlatformError.
-        """
-        manifests = await gather_manifests(paths)
-        table = {repository(ref): ref for ref in refs}
-        waiting = {repository(name) for name in withheld}
-        due = [m for m in manifests if waiting.isdisjoint(map(repository, images_of(m.item)))]
-        results = [await self._apply(manifest, table) for manifest in due]
-        return tuple(result for result in results if result)
-
-    async def preview(self, manifests: Sequence[Manifest], manager: str) -> list[Preview]:
-        """What applying them as `manager` would make of each: a dry run on the server, nothing is written.
-
-        Raises ConfigError, PatchError, PlatformError.
-        """
-        found = []
-        for manifest in manifests:
-            path, item = await self._locate(manifest)
-            old = await self._find(path)
-            params = {"fieldManager": manager, "force": "true", "dryRun": "All"}
-            try:
-                new = await self._send(path, params, item)
-            except Refused as error:
-                namespace = item["metadata"].get("namespace")
-                if error.status != 404 or await self._find(f"/api/v1/namespaces/{namespace}") is not None:
-                    raise _conflict(manifest, error, path) from error
-                new = item  # its namespace is yet to be made
-            found.append(Preview(manifest.name, str(item["metadata"].get("namespace") or ""), old, new))
-        return found
-
-    async def path_of(self, manifest: Manifest) -> str:
-        """Where the API serves the object. Raises PatchError, PlatformError."""
-        return (await self._locate(manifest))[0]
-
-    def forget(self) -> None:
-        """After an outage: the server may be another one."""
-        self._served.clear()
-
-    async def _apply(self, manifest: Manifest, table: dict[str, str]) -> str:
-        path, item = await self._locate(manifest)
-        item = put_refs(item, table)
-        old = await self._find(path)
-        params = {"fieldManager": MANAGER, "force": "false"}
-        try:
-            new = await self._send(path, params, item)
-        except Refused as error:
-            if error.status != 409 or not _only_ours(error):
-                raise _conflict(manifest, error, path) from error
-            try:
-                new = await self._send(path, {**params, "force": "true"}, item)
-            except Refused as second:
-                raise _conflict(manifest, second, path) from second
-        if old is None:
-            return f"{manifest.name} created"
-        changed = old["metadata"].get("resourceVersion") != new["metadata"].get("resourceVersion")
-        return f"{manifest.name} configured" if changed else ""
-
-    async def _send(self, path: str, params: dict[str, str], item: Json) -> Json:
-        return await self._client.request("PATCH", path, params=params, body=item, content_type=APPLY_PATCH)
-
-    async def _find(self, path: str) -> Json | None:
-        try:
-            return await self._client.get(path)
-        except Refused as error:
-            if error.status == 404:
-                return None
-            raise
-
-    async def _locate(self, manifest: Manifest) -> tuple[str, Json]:
-        """(path of the object, the object with its namespace)."""
-        item = manifest.item
-        version, kind, meta = str(item["apiVersion"]), str(item["kind"]), dict(item["metadata"])
-        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        resource = (await self._discover(root, version, manifest)).get(kind)
-        if resource is None:
-            raise PatchError(
-                f"{manifest.where}: context {self._client.access.context.name} serves no {kind} in {version}",
-                reason="UnknownKind",
-                hint=f"is it spelt right? kubectl api-resources --api-group="
-                f"{version.rpartition('/')[0]!r}; a custom kind needs its CRD first",
-            )
-        if resource.namespaced:
-            meta["namespace"] = str(meta.get("namespace") or self._namespace)
-            root += f"/namespaces/{meta['namespace']}"
-        return f"{root}/{resource.plural}/{meta['name']}", {**item, "metadata": meta}
-
-    async def _discover(self, root: str, version: str, manifest: Manifest) -> dict[str, Resource]:
-        if root not in self._served:
-            try:
-                data = await self._client.get(root)
-            except Refused as error:
-                raise PatchError(
-                    f"{manifest.where}: context {self._client.access.context.name} serves no {version}",
-                    reason="UnknownKind",
-                    hint="kubectl api-versions lists what it serves",
-                ) from error
-            self._served[root] = {
-                one["kind"]: Resource(one["name"], bool(one.get("namespaced")))
-                for one in data.get("resources") or ()
-                if "/" not in one["name"]
-            }
-        return self._served[root]
-
-
 def _read(path: Path) -> Iterator[Manifest]:
     if path.name in FILE_NAMES:
         raise ConfigError(
@@ -298,37 +168,3 @@ def _objects(value: Any, where: str) -> Iterator[Manifest]:
 
 def _text(value: Any, key: str) -> bool:
     return isinstance(value, dict) and isinstance(value.get(key), str) and bool(value[key])
-
-
-def _only_ours(error: Refused) -> bool:
-    managers = [manager for manager, _ in _conflicts(error)]
-    return bool(managers) and all(manager in OURS for manager in managers)
-
-
-def _conflicts(error: Refused) -> list[tuple[str, str]]:
-    """(manager, field) of each conflict. The Status says: conflict with "helm" using apps/v1."""
-    found = []
-    for cause in error.details.get("causes") or ():
-        if cause.get("reason") == "FieldManagerConflict":
-            quoted = str(cause.get("message", "")).split('"')
-            found.append((quoted[1] if len(quoted) > 1 else "?", str(cause.get("field", "?"))))
-    return found
-
-
-def _conflict(manifest: Manifest, error: Refused, path: str) -> PatchError:
-    conflicts = _conflicts(error)
-    if error.status == 409 and conflicts:
-        managers = sorted({manager for manager, _ in conflicts if manager not in OURS})
-        fields = ", ".join(f"{field} ({manager})" for manager, field in conflicts if manager not in OURS)
-        return PatchError(
-            f"{manifest.where}: {manifest.name} has fields that belong to {', '.join(managers)}: {fields}",
-            reason="Conflict",
-            hint=f"leave these fields out of the file, or let {managers[0]} manage the object alone",
-        )
-    return PatchError(
-        f"{manifest.where}: {manifest.name} was refused: {error.message}",
-        reason=error.reason,
-        hint="the namespace does not exist: add it to the manifests, or create it"
-        if error.status == 404 and "namespace" in error.message
-        else None,
-    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
+from devloop.adapters.kubernetes.applier import Applier, mark
 from devloop.adapters.kubernetes.client import Client, Json, Refused
-from devloop.adapters.kubernetes.manifests import Applier, gather_manifests
+from devloop.adapters.kubernetes.manifests import gather_manifests
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.errors import PatchError
 
@@ -30,6 +32,10 @@ class Removal:
 
     async def delete_made(self) -> Sequence[str]:
         made = await self._made()
+        for name, path in made:
+            if name.partition("/")[0] in ("deployment", "statefulset"):
+                with suppress(Refused):  # gone meanwhile
+                    await mark(self._client, path, "uninstalling")
         for _, path in made:
             await self._delete(path)
         await self._wait_gone([path for _, path in made])

@@ -11,6 +11,7 @@ from devloop.model import ContainerView, EventView, PodView, Target
 
 HOLD = "dev.devloop/hold"
 OWNER = "dev.devloop/owner"
+STATE = "dev.devloop/state"  # installing, upgrading, uninstalling: only as long as devloop writes manifests
 REVISION = "deployment.kubernetes.io/revision"
 SLOW_PROBE = 2  # seconds from which a probe's setting is worth a note
 
@@ -33,6 +34,7 @@ def workload_fields(target: Target, item: Json) -> dict[str, Any]:
         "paused": bool(spec.get("paused")),
         "hold": str(notes.get(HOLD) or ""),
         "owner": str(notes.get(OWNER) or ""),
+        "writing": str(notes.get(STATE) or ""),
         "helm_managed": is_helm_managed(item),
         "images": template_images(item),
         "conditions": {

@@ -109,10 +109,16 @@ async def test_namespaces_come_first_and_a_named_namespace_is_kept(
 
 async def test_a_missing_namespace_is_told(api: Api, cluster: KubernetesCluster, tmp_path: Path) -> None:
     elsewhere = {**CONFIG_MAP, "metadata": {"name": "settings", "namespace": "nowhere"}}
-    with pytest.raises(PatchError) as caught:
-        await cluster.apply([write(tmp_path / "a.yaml", elsewhere)], [])
-    assert "nowhere" in caught.value.message
-    assert "add it to the manifests" in str(caught.value.hint)
+    assert await cluster.apply([write(tmp_path / "a.yaml", elsewhere, CONFIG_MAP)], []) == (
+        "configmap/settings created",
+    )
+    error = await cluster.prerequisite()
+    assert error is not None
+    assert error.reason == "MissingNamespace"
+    assert "Namespace nowhere (asked for by configmap/settings)" in error.message
+    assert error.hint == f"kubectl --context {cluster.context} create namespace nowhere"
+    await api.create("/api/v1/namespaces", {"metadata": {"name": "nowhere"}})
+    assert await cluster.prerequisite() is None
 
 
 @pytest.mark.parametrize(

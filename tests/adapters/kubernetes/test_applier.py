@@ -1,0 +1,187 @@
+"""What manifests need is named and waited for; workloads say what devloop does with them meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from devloop.adapters.kubernetes.client import Json
+from devloop.adapters.kubernetes.cluster import KubernetesCluster
+from devloop.adapters.kubernetes.removal import Removal
+from devloop.adapters.kubernetes.views import STATE
+from devloop.errors import PatchError, PrerequisiteError
+from devloop.events import Applied, Event, Notice
+from devloop.install import Manifests
+from devloop.model import BuildSpec, Service
+from tests.adapters.kubernetes.objects import DEPLOYMENTS, SERVICE, Api, deployment, ref
+from tests.adapters.kubernetes.test_manifests import CONFIG_MAP, WEB, write
+
+SECRETS = "/api/v1/namespaces/default/secrets"
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "by-hand"}}
+
+
+def asking(**source: Any) -> dict[str, Any]:
+    """The pod of `deployment()`, with one more source of its environment."""
+    pod = {"containers": [{"name": "web", "image": "todo:1.0", "envFrom": [source]}]}
+    return deployment(pod_spec=pod)
+
+
+# --- what must be there beforehand --------------------------------------------------------------
+
+
+async def test_what_asks_for_something_missing_is_left_and_named(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.yaml", CONFIG_MAP, asking(secretRef={"name": "by-hand"}))
+    assert await cluster.apply([path], [ref("1")]) == ("configmap/settings created",)
+    error = await cluster.prerequisite()
+    assert error is not None
+    assert error.reason == "MissingSecret"
+    assert "Secret by-hand in namespace default (asked for by deployment/web)" in error.message
+    line = f"kubectl --context {cluster.context} -n default create secret generic by-hand"
+    assert str(error.hint).startswith(line)
+    assert await cluster.prerequisite(SERVICE.image) is not None
+    assert await cluster.prerequisite("another") is None, "no object of that image waits"
+    await api.create(SECRETS, SECRET)
+    assert await cluster.prerequisite() is None
+    assert await cluster.apply([path], [ref("1")]) == ("deployment/web created",)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"secretRef": {"name": "by-hand", "optional": True}},
+        {"configMapRef": {"name": "settings"}},  # brought by the manifests themselves
+    ],
+)
+async def test_what_is_optional_or_brought_along_is_not_asked_for(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path, source: dict[str, Any]
+) -> None:
+    path = write(tmp_path / "a.yaml", asking(**source), CONFIG_MAP)
+    assert "deployment/web created" in await cluster.apply([path], [ref("1")])
+    assert await cluster.prerequisite() is None
+
+
+async def test_what_is_held_back_for_its_image_is_not_asked_about_yet(
+    cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.yaml", asking(secretRef={"name": "by-hand"}))
+    assert await cluster.apply([path], [], [SERVICE.image]) == ()
+    assert await cluster.prerequisite() is None
+
+
+async def test_a_malformed_object_is_left_to_the_server(cluster: KubernetesCluster, tmp_path: Path) -> None:
+    broken = {**deployment(), "spec": "text"}
+    with pytest.raises(PatchError):
+        await cluster.apply([write(tmp_path / "a.yaml", broken)], [])
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+def manifests_of(
+    cluster: KubernetesCluster, tmp_path: Path, events: list[Event], *paths: Path
+) -> tuple[Manifests, Service]:
+    other = Service("other", "other", BuildSpec(tmp_path, tmp_path / "Dockerfile"), ())
+    services = (SERVICE, other)
+    return Manifests(
+        lambda: paths, services, cluster, events.append, tmp_path / "state" / "m.json", "here"
+    ), other
+
+
+async def test_one_services_missing_secret_holds_up_no_other(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devloop.install.POLL_SECONDS", 0.01)
+    path = write(tmp_path / "a.yaml", CONFIG_MAP, asking(secretRef={"name": "by-hand"}))
+    manifests, other = manifests_of(cluster, tmp_path, events, path)
+    with pytest.raises(PrerequisiteError, match="Secret by-hand"):
+        await manifests.install(SERVICE, ref("1"))
+    assert manifests.blocked
+    await manifests.install(other, "other:dl-0000000000000001")
+    await manifests.install(other, "other:dl-0000000000000002")
+    notices = [event for event in events if isinstance(event, Notice)]
+    assert len(notices) == 1, "said once"
+    assert "Secret by-hand" in notices[0].message
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(manifests.unblocked)
+            await api.create(SECRETS, SECRET)
+    assert not manifests.blocked
+    assert await manifests.settle()
+    assert [event.changed for event in events if isinstance(event, Applied)] == [
+        ("configmap/settings created",),
+        ("deployment/web created",),
+    ]
+    assert not await manifests.settle(), "remembered"
+
+
+# --- the annotation -----------------------------------------------------------------------------
+
+
+class States:
+    """Every value that the annotation had on the Deployment, None without it, "gone" at the end."""
+
+    def __init__(self) -> None:
+        self.seen: list[str | None] = []
+        self._moved = anyio.Event()
+
+    def listen(self, old: Json | None, new: Json | None, at: float, *, live: bool) -> None:
+        value = (new["metadata"].get("annotations") or {}).get(STATE) if new is not None else "gone"
+        if not self.seen or self.seen[-1] != value:
+            self.seen.append(value)
+        self._moved.set()
+
+    async def until(self, done: Callable[[list[str | None]], bool]) -> list[str | None]:
+        with anyio.fail_after(60):
+            while not done(self.seen):
+                self._moved = anyio.Event()
+                await self._moved.wait()
+        return self.seen
+
+
+async def test_installing_upgrading_uninstalling_are_written_while_they_last(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    states = States()
+    path = write(tmp_path / "a.yaml", deployment(replicas=1), CONFIG_MAP)
+    removal = Removal(cluster.client, cluster.applier, lambda: [path], "project")
+    async with anyio.create_task_group() as group:
+        group.start_soon(cluster.observe, DEPLOYMENTS, states.listen)
+        await cluster.apply([path], [ref("1")])
+        assert await states.until(lambda seen: seen[-1:] == [None]) == ["installing", None]
+        assert await cluster.apply([path], [ref("1")]) == ()
+        write(path, deployment(replicas=1), {**CONFIG_MAP, "data": {"a": "2"}})
+        assert await cluster.apply([path], [ref("1")]) == ("configmap/settings configured",)
+        write(path, deployment(replicas=2), {**CONFIG_MAP, "data": {"a": "2"}})
+        assert await cluster.apply([path], [ref("1")]) == ("deployment/web configured",)
+        await states.until(lambda seen: len(seen) >= 4)
+        assert states.seen[2:] == ["upgrading", None], "not for the ConfigMap's change"
+        await removal.delete_made()
+        assert (await states.until(lambda seen: seen[-1] == "gone"))[4:] == ["uninstalling", "gone"]
+        group.cancel_scope.cancel()
+
+
+async def test_a_mark_that_a_killed_devloop_left_is_taken_off(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.yaml", deployment(replicas=1))
+    await cluster.apply([path], [ref("1")])
+    await api.merge(WEB, {"metadata": {"annotations": {STATE: "upgrading"}}}, "devloop")
+    assert await cluster.apply([path], [ref("1")]) == ()
+    assert STATE not in ((await api.get(WEB))["metadata"].get("annotations") or {})
+
+
+async def test_a_refused_change_leaves_no_mark(api: Api, cluster: KubernetesCluster, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.yaml", deployment(replicas=1))
+    await cluster.apply([path], [ref("1")])
+    await api.merge(WEB, {"spec": {"replicas": 5}}, "autoscaler")
+    with pytest.raises(PatchError, match="autoscaler"):
+        await cluster.apply([path], [ref("1")])
+    assert STATE not in ((await api.get(WEB))["metadata"].get("annotations") or {})
