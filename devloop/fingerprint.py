@@ -13,12 +13,13 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from devloop.buildplan import BaseRef, Plan, plan
+from devloop.buildplan import BaseRef, Plan
 from devloop.dockerfile import Dockerfile
 from devloop.errors import BuildError, FingerprintError
 from devloop.ignore import NO_RULES, IgnoreRules, candidates
 from devloop.inputs import Selection
 from devloop.model import Base, BuildSpec, Change, Fingerprint, Inputs, Service
+from devloop.planning import plan
 from devloop.ports import Bases
 from devloop.statcache import StatCache
 from devloop.tree import Check, Tree, read

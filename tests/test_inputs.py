@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devloop import tree
-from devloop.buildplan import plan
 from devloop.dockerfile import Dockerfile
 from devloop.errors import FingerprintError
 from devloop.ignore import IgnoreRules
 from devloop.inputs import Selection
+from devloop.planning import plan
 from devloop.statcache import StatCache
 from tests.buildkit import RefusedError, build
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from devloop import tree
-from devloop.buildplan import Plan, plan
+from devloop.buildplan import Plan
 from devloop.delta import Delta, NotProven, Parent, delta, obstacle, recipe
 from devloop.dockerfile import Dockerfile
 from devloop.errors import TreeMovedError
@@ -21,6 +21,7 @@ from devloop.ignore import IgnoreRules
 from devloop.inputs import Selection
 from devloop.layers import Layer, Layers, Node
 from devloop.model import BuildSpec, Inputs, Service
+from devloop.planning import plan
 from devloop.statcache import StatCache
 
 DIR, FILE = Node("dir", 0o755, 0, 0, 5), Node("file", 0o644, 0, 0, 5, 1)

@@ -19,13 +19,14 @@ import docker
 
 from devloop import tree
 from devloop.adapters.thin import delta as thin_archive
-from devloop.buildplan import Plan, plan
+from devloop.buildplan import Plan
 from devloop.delta import Delta, NotProven, Parent, delta, recipe
 from devloop.dockerfile import Dockerfile
 from devloop.ignore import IgnoreRules
 from devloop.inputs import Selection
 from devloop.layers import Layer, Layers
 from devloop.model import Base, BuildSpec, Inputs, Service
+from devloop.planning import plan
 from devloop.statcache import StatCache
 from tests.buildkit import RefusedError, docker_cli
 
