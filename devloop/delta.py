@@ -29,7 +29,7 @@ from devloop.layers import WHITEOUT, Layer, Layers, Node
 from devloop.model import Archive, BuildSpec, FileEntry, Inputs, Service
 from devloop.obstacle import check_path, check_plan
 
-__all__ = ["Delta", "NotProven", "Parent", "delta", "obstacle", "recipe"]
+__all__ = ["Delta", "NotProven", "Parent", "delta", "obstacle", "recipe", "stamp", "write_layer"]
 
 _UNPROVEN_XATTRS = ("security.selinux",)  # set by the system, not by the user
 
@@ -209,6 +209,26 @@ def _check_plain(source: Path) -> None:
         raise NotProvenError("HardLink", f"{source.name} has other names (hard links)")
 
 
+def write_layer(
+    nodes: Mapping[str, tuple[Node, FileEntry | None]], context: Path, check: Callable[[], None]
+) -> tuple[bytes, Layer]:
+    """A layer that only adds: its tar and its index. An entry None = a directory without a source.
+
+    Raises TreeMovedError, NotProvenError.
+    """
+    out, written = io.BytesIO(), dict[str, Node]()
+    for path in sorted(nodes, key=lambda p: p.split("/")):
+        check()
+        node, entry = nodes[path]
+        if entry is None:
+            out.write(_header(path, node))
+        else:
+            node = _write(out, path, node, entry, context / entry.path)
+        written[path] = node
+    out.write(bytes(2 * tarfile.BLOCKSIZE))
+    return out.getvalue(), Layer(written)
+
+
 def _whiteout(path: str) -> str:
     above, _, name = path.rpartition("/")
     return f"{above}/{WHITEOUT}{name}".lstrip("/")
@@ -229,7 +249,7 @@ def _config(
 ) -> bytes:
     """The parent's config with one layer more. A function of the files and the parent: no clock in it."""
     made: dict[str, Any] = json.loads(config)
-    created = _stamp(newest)
+    created = stamp(newest)
     made["created"] = max(str(made.get("created") or ""), created)
     made["rootfs"] = {"type": "layers", "diff_ids": list(diff_ids)}
     entry = {"created": made["created"], "created_by": f"devloop delta: {files} written, {gone} deleted"}
@@ -240,6 +260,7 @@ def _config(
     return json.dumps(made, separators=(",", ":")).encode()
 
 
-def _stamp(nanoseconds: int) -> str:
+def stamp(nanoseconds: int) -> str:
+    """A file's time as configs write it."""
     moment = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{nanoseconds % 1_000_000_000:09d}Z"

@@ -34,7 +34,7 @@ def check_path(plan: Plan, path: str) -> None:
                     "a delta needs the file to be copied into the last stage",
                 )
             assert isinstance(step, Copy)
-            _check_copy(step)
+            check_copy(step)
             later = [*stage.steps[number + 1 :]]
             for above in chain[chain.index(index) + 1 :]:
                 later += plan.stages[above].steps
@@ -49,7 +49,8 @@ def check_path(plan: Plan, path: str) -> None:
             _check_taken_from(plan, chain[chain.index(index) :], line)
 
 
-def _check_copy(copy: Copy) -> None:
+def check_copy(copy: Copy) -> None:
+    """Raises NotProvenError for a COPY that is not modelled."""
     line = copy.instruction.line
     for flag, used in (("link", copy.link), ("parents", copy.parents), ("exclude", bool(copy.excludes))):
         if used:

@@ -146,7 +146,7 @@ class ContainerdRoute:
                 await complete(self._builder, image)  # a layer below is gone from the node: all of it, then
             else:
                 total.sent += len(layout)
-                total.skipped += max(0, image.size - len(image.archive.layer))
+                total.skipped += max(0, image.size - image.archive.size)
                 return
         known = await store.chains()
         try:

@@ -6,6 +6,7 @@ kind, in the Dockerfile, the layers or the load, ends in a full build.
 
 from __future__ import annotations
 
+import tarfile
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from devloop.buildplan import Plan
 from devloop.delta import Delta, NotProven, Parent, delta, recipe
 from devloop.errors import LoadError, PlatformError, StageError
 from devloop.events import DeltaFallback, Emit, Notice
+from devloop.first import first, stands_on
 from devloop.ignore import IgnoreRules
 from devloop.model import Fingerprint, Image, Inputs, LoadedImage, Service
 from devloop.ports import Loader
@@ -29,6 +31,8 @@ from devloop.ports import Loader
 FOLD_AFTER = 20  # deltas on one full build
 FOLD_SHARE = 0.25  # of the image's size
 UNVERIFIED = 8  # deltas that were made and not loaded yet
+LARGEST_FIRST = 64 << 20  # bytes of files that are taken into an image without a builder
+_FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
 BASE = "-base"  # what a folded image's tag ends in (S3)
 
 
@@ -82,11 +86,14 @@ class DeltaBuilder:
     async def build(self, service: Service, fingerprint: Fingerprint, parent: Image | None) -> Image:
         self._services[service.name] = service
         made = await self._delta(service, fingerprint)
+        below = self._standing[service.name].size if service.name in self._standing else 0
+        if isinstance(made, NotProven) and made.reason in _FROM_THE_BASE and not self._salts(service.name):
+            made, below = await self._first(service, fingerprint, made)
         if isinstance(made, Delta):
             self._made[made.id] = made.parent
             for old in list(self._made)[:-UNVERIFIED]:  # of trips that were superseded
                 del self._made[old]
-            size = self._standing[service.name].size + len(made.archive.layer)
+            size = below + made.archive.size
             ref = service.ref(fingerprint)
             return Image(service.name, fingerprint, ref, made.id, "delta", size, made.archive)
         self._fall_back(service, made)
@@ -106,7 +113,9 @@ class DeltaBuilder:
         if made is not None:
             below = self._standing.get(image.service)
             assert image.archive is not None
-            added = (below.added if below else 0) + len(image.archive.layer)
+            added = (below.added if below else 0) + image.archive.size
+            if made.full == len(made.diff_ids):  # it stands on its base alone: nothing to fold
+                added = 0
             self._standing[image.service] = _Standing(image.fingerprint.inputs, made, added, image.size)
             await self._store.put(image.service, digest, made)
             if len(made.diff_ids) - made.full >= FOLD_AFTER or added > FOLD_SHARE * max(image.size, 1):
@@ -165,20 +174,33 @@ class DeltaBuilder:
             return NotProven("NoParent", "no image is known yet that a delta could stand on")
         labels = self._full.labels(service, fingerprint)
         rules, salt = self._plans.rules_of(service), self._salts(service.name)
-        abandoned = threading.Event()
 
-        def check() -> None:
-            if abandoned.is_set():
-                raise _AbandonedError
-
-        def make() -> Delta | NotProven:
+        def make(check: Callable[[], None]) -> Delta | NotProven:
             before, after = standing.inputs, fingerprint.inputs
             return delta(service, standing.parent, before, after, plan, rules, labels, salt=salt, check=check)
 
+        return await _in_thread(make)
+
+    async def _first(
+        self, service: Service, fingerprint: Fingerprint, why: NotProven
+    ) -> tuple[Delta | NotProven, int]:
+        """The image on its base where no build is needed for it, and the base's size; else `why`."""
+        plan, inputs = self._plans.plan_of(service), fingerprint.inputs
+        ref = stands_on(plan, inputs) if plan is not None else None
+        if plan is None or ref is None or sum(e.size for e in inputs.files.values()) > LARGEST_FIRST:
+            return why, 0
         try:
-            return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
-        finally:
-            abandoned.set()
+            found = next(base for base in inputs.bases if base.ref == ref)
+            base = await self._store.base(self._engine, found)
+            facts = await self._engine.inspect(ref)
+        except (EngineRefusal, ValueError, tarfile.TarError):
+            return why, 0
+        if base is None or facts is None:
+            return why, 0
+        known, rules = base, self._plans.rules_of(service)
+        labels = self._full.labels(service, fingerprint)
+        made = await _in_thread(lambda check: first(service, known, inputs, plan, rules, labels, check=check))
+        return (made, facts.size) if isinstance(made, Delta) else (why, 0)
 
     def _fall_back(self, service: Service, why: NotProven) -> None:
         """Count it, and tell each reason once."""
@@ -190,6 +212,20 @@ class DeltaBuilder:
             message = f"full build: {where}{why.message}"
             self._emit(Notice(service.name, "info", message, why.advice or None))
         self._emit(DeltaFallback(service.name, why.reason, why.message, why.line, why.advice, first))
+
+
+async def _in_thread(make: Callable[[Callable[[], None]], Delta | NotProven]) -> Delta | NotProven:
+    """Runs `make` in a thread; a cancellation ends it at its next `check`."""
+    abandoned = threading.Event()
+
+    def check() -> None:
+        if abandoned.is_set():
+            raise _AbandonedError
+
+    try:
+        return await anyio.to_thread.run_sync(make, check, abandon_on_cancel=True)
+    finally:
+        abandoned.set()
 
 
 class DeltaLoader:

@@ -65,15 +65,15 @@ def frame(described: bytes, ref: str) -> bytes:
 
 def described(archive: Archive) -> bytes:
     """The manifest of a delta image. The sizes of the layers below are given as 0 and never read."""
-    layers = [*((below, 0) for below in archive.diff_ids[:-1]), (archive.diff_ids[-1], len(archive.layer))]
+    layers = [(below, 0) for below in archive.below] + [(diff_id, len(blob)) for diff_id, blob in archive.new]
     return manifest(sha256(archive.config), len(archive.config), layers)
 
 
 def delta(archive: Archive, ref: str) -> bytes:
-    """A delta image as an OCI layout: config, manifest and the one new layer."""
+    """A delta image as an OCI layout: config, manifest and the new layers."""
     return (
         member(_blob(sha256(archive.config)), archive.config)
-        + member(_blob(archive.diff_ids[-1]), archive.layer)
+        + b"".join(member(_blob(diff_id), blob) for diff_id, blob in dict(archive.new).items())
         + frame(described(archive), ref)
         + END
     )

@@ -17,9 +17,11 @@ from devloop.adapters.tarstream import TarStream
 from devloop.adapters.thin import SavedLayers, is_description
 from devloop.delta import Parent
 from devloop.layers import Layer, Layers
-from devloop.model import Image
+from devloop.model import Base, Image
 
 KEEP = 5  # parents of one service
+BASES = "=bases"  # in the place of a service's name
+LARGEST_BASE = 400_000_000  # bytes: reading a larger one takes longer than a full build
 IN_MEMORY = 32 << 20  # of a layer that is read
 
 
@@ -52,24 +54,42 @@ class ParentStore:
         self._parents.pop((service, fingerprint), None)
         await anyio.to_thread.run_sync(self._file(service, fingerprint).unlink, True)
 
+    async def base(self, engine: Engine, base: Base) -> Parent | None:
+        """An image that others are built from, read once; None if it cannot be done, or takes too long.
+
+        Raises PlatformError, EngineRefusal, ValueError.
+        """
+        known = await self.get(BASES, base.id.removeprefix("sha256:"))
+        if known is None:
+            facts = await engine.inspect(base.ref)
+            if facts is None or facts.size > LARGEST_BASE:
+                return None
+            known = await self._learn(engine, base.ref, base.id, "")
+            if known is not None:
+                await self.put(BASES, base.id.removeprefix("sha256:"), known)
+        return known
+
     async def learn(self, engine: Engine, image: Image, recipe: str) -> Parent | None:
         """Read a full build's layers from the engine, those that are not known; None if it cannot be done.
 
-        Raises PlatformError, EngineRefusal.
+        Raises PlatformError, EngineRefusal, ValueError.
         """
-        facts = await engine.inspect(image.ref)
+        return await self._learn(engine, image.ref, image.id, recipe)
+
+    async def _learn(self, engine: Engine, ref: str, image_id: str, recipe: str) -> Parent | None:
+        facts = await engine.inspect(ref)
         if facts is None or (await engine.info()).containerd_store:
             return None
         config = b""
         layers = SavedLayers(facts.diff_ids)
         found = {d: layer for d in facts.diff_ids if (layer := await self._layer(d)) is not None}
-        async with engine.save(image.ref) as archive:
+        async with engine.save(ref) as archive:
             stream = TarStream(archive)
             async for entry in stream:
                 diff_id = layers.diff_id(entry)
                 if is_description(entry):
                     layers.learn(entry, await stream.read())
-                elif config_digest(entry) == image.id:
+                elif config_digest(entry) == image_id:
                     config = await stream.read()
                 elif diff_id and diff_id not in found:
                     found[diff_id] = await self._take(diff_id, stream)

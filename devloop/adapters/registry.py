@@ -223,16 +223,16 @@ class RegistryRoute:
     async def _send_delta(self, image: Image, tally: Tally) -> bool:
         """True if the registry has every layer below; nothing is pushed otherwise."""
         assert image.archive is not None
-        below, layer = image.archive.diff_ids[:-1], image.archive.layer
+        below, new = image.archive.below, image.archive.new
         if await self._missing(image.ref, below) or any(diff_id not in self._sizes for diff_id in below):
             return False
         layers = [(diff_id, self._sizes[diff_id]) for diff_id in below]
-        await self._upload(image.ref, image.archive.diff_ids[-1], len(layer), layer, tally)
-        await self._finish(
-            image, [*layers, (image.archive.diff_ids[-1], len(layer))], image.archive.config, tally
-        )
+        for diff_id, blob in dict(new).items():
+            await self._upload(image.ref, diff_id, len(blob), blob, tally)
+        sizes = [(diff_id, len(blob)) for diff_id, blob in new]
+        await self._finish(image, [*layers, *sizes], image.archive.config, tally)
         tally.skipped += sum(size for _, size in layers)
-        self._sizes[image.archive.diff_ids[-1]] = len(layer)
+        self._sizes.update(sizes)
         return True
 
     async def _send_full(self, image: Image, tally: Tally, told: Callable[[], None]) -> None:

@@ -169,7 +169,7 @@ async def send_delta(engine: Engine, image: Image, tally: Tally) -> None:
     except EngineRefusal as refusal:
         raise _refused(image, "the engine", refusal) from refusal
     tally.sent += len(archive)
-    tally.skipped += max(0, image.size - len(image.archive.layer))
+    tally.skipped += max(0, image.size - image.archive.size)
 
 
 async def complete(builder: Engine, image: Image) -> None:

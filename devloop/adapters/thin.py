@@ -27,14 +27,17 @@ def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def delta(archive: Archive, ref: str) -> bytes:
-    """A delta image as a Docker archive: config, manifest and the one new layer."""
+    """A delta image as a Docker archive: config, manifest and the new layers."""
     config = f"{hashlib.sha256(archive.config).hexdigest()}.json"
+    new = dict(archive.new)  # a layer may occur twice: the empty one
     layers = [f"{diff_id.removeprefix('sha256:')}/layer.tar" for diff_id in archive.diff_ids]
     manifest = json.dumps([{"Config": config, "RepoTags": [ref], "Layers": layers}]).encode()
     # Layers must name as many entries as the config has diff_ids; those that are not here may be any string.
     return (
         member(config, archive.config)
-        + member(layers[-1], archive.layer)
+        + b"".join(
+            member(f"{diff_id.removeprefix('sha256:')}/layer.tar", blob) for diff_id, blob in new.items()
+        )
         + member("manifest.json", manifest)
         + END
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ from devloop.events import DeltaFallback
 from devloop.fingerprint import TreeFingerprinter
 from devloop.model import BuildSpec, Change, Fingerprint, Image, LoadedImage, Service
 from devloop.statcache import StatCache
-from tests.adapters.docker.conftest import Bench
+from tests.adapters.docker.conftest import PREFIX, Bench
 
 pytestmark = pytest.mark.engine
 
@@ -256,3 +258,67 @@ async def test_a_nodes_own_engine_gets_deltas_and_whole_images_where_it_lost_the
     assert facts is not None
     assert facts.id == third.image.id
     assert third.sent > 1_500_000
+
+
+PLAIN = 'FROM {tiny}\nWORKDIR /app\nCOPY src src\nENV A=b\nCMD ["sh"]\n'
+
+
+async def test_an_image_that_only_copies_is_a_delta_from_the_first_build(
+    corridor: Corridor, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No builder is asked, for the first image or for one of a changed Dockerfile."""
+
+    async def build(*_: object, **__: object) -> Image:
+        raise AssertionError("a full build")
+
+    monkeypatch.setattr(ImageBuilder, "build", build)
+    with_path = tiny_with_path(corridor, tiny)
+    corridor.write("Dockerfile", PLAIN.format(tiny=with_path))
+    first = await corridor.trip("Dockerfile")
+    assert first.image.how == "delta"
+    assert await shown(corridor.bench, first.image, "cat src/main.py; echo $A") == "oneb"
+    corridor.write("src/main.py", "two")
+    second = await corridor.trip("src/main.py")
+    assert second.image.how == "delta"
+    corridor.write("Dockerfile", PLAIN.format(tiny=with_path).replace("A=b", "A=c"))
+    third = await corridor.trip("Dockerfile")
+    assert await shown(corridor.bench, third.image, "cat src/main.py; echo $A") == "twoc"
+    assert corridor.reasons() == []
+
+
+def tiny_with_path(corridor: Corridor, tiny: str) -> str:
+    """The tiny base with a PATH: builders add one where the base has none, so that is left to them."""
+    name = f"{PREFIX}with-path"
+    subprocess.run(
+        ["docker", "build", "-q", "-t", name, "-"],
+        input=f"FROM {tiny}\nENV PATH=/bin\nRUN true\n".encode(),
+        check=True,
+        capture_output=True,
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+    )
+    corridor.bench.made.add(name)
+    return f"{name}:latest"
+
+
+async def test_a_node_without_the_base_gets_the_first_image_whole(
+    corridor: Corridor, node: Engine, tiny: str
+) -> None:
+    bench = corridor.bench
+    corridor.route = EngineRoute("docker-env", bench.engine, (EngineStore("node", node, Digests(node)),))
+    corridor.write("Dockerfile", PLAIN.format(tiny=tiny_with_path(corridor, tiny)))
+    first = await corridor.trip("Dockerfile")
+    facts = await node.inspect(first.image.ref)
+    assert facts is not None
+    assert facts.id == first.image.id
+    assert first.sent > 1_500_000
+    other = bench.service(PLAIN.format(tiny=f"{PREFIX}with-path:latest"))
+    second = Corridor(bench, other, corridor.state.parent / "second", corridor.route)
+    second.state.mkdir()
+    second.write("src/main.py", "other")
+    second.start()
+    try:
+        loaded = await second.trip()
+    finally:
+        await second.fingerprinter.close()
+    assert loaded.image.how == "delta"
+    assert loaded.sent < 20_000
