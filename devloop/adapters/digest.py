@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from devloop.adapters.engine import Engine, ImageFacts
+from devloop.adapters.engine import Engine, EngineRefusal, ImageFacts
 from devloop.adapters.tarstream import TarStream
 from devloop.errors import PlatformError
 
@@ -33,7 +33,11 @@ class Digests:
             return facts.id
         key = (facts.id, facts.platform)
         if key not in self._known:
-            self._known[key] = await self._read(ref, facts)
+            try:
+                self._known[key] = await self._read(ref, facts)
+            except EngineRefusal:
+                # A delta of an earlier run: the engine has its snapshots, and not all blobs to save it from.
+                return facts.id
         return self._known[key]
 
     async def _read(self, ref: str, facts: ImageFacts) -> str:

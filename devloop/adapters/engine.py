@@ -230,6 +230,25 @@ class Engine:
         filters = json.dumps({"label": ["io.kubernetes.docker.type=podsandbox"]})
         return bool(await self._json("GET", "/containers/json", {"filters": filters, "limit": "1"}))
 
+    async def create_container(self, ref: str) -> str:
+        """The id of a container of the image that is never meant to run. EngineRefusal."""
+        wish = {"Image": ref, "Cmd": ["/none"], "HostConfig": {"NetworkMode": "none"}}
+        made = await self._json("POST", "/containers/create", body=json.dumps(wish).encode())
+        return str(made["Id"])
+
+    async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
+        """A path of a container as a tar, in pieces. Raises EngineRefusal."""
+        query = {"path": f"/{path.lstrip('/')}"}
+        async with self._call(
+            "GET", f"/containers/{quote(container)}/archive", query, stream=True
+        ) as response:
+            async for piece in response.content.iter_chunked(PIECE):
+                yield piece
+
+    async def remove_container(self, container: str) -> None:
+        async with self._call("DELETE", f"/containers/{quote(container)}", {"force": "1", "v": "1"}):
+            pass
+
     # --- changing -----------------------------------------------------------------------------
 
     async def tag(self, ref: str, repository: str, tag: str) -> None:

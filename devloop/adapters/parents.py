@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
+import tarfile
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, cast
 
 import anyio.to_thread
 
@@ -78,8 +81,10 @@ class ParentStore:
 
     async def _learn(self, engine: Engine, ref: str, image_id: str, recipe: str) -> Parent | None:
         facts = await engine.inspect(ref)
-        if facts is None or (await engine.info()).containerd_store:
+        if facts is None:
             return None
+        if (await engine.info()).containerd_store:
+            return await self._learn_blobs(engine, ref, image_id, recipe)
         config = b""
         layers = SavedLayers(facts.diff_ids)
         found = {d: layer for d in facts.diff_ids if (layer := await self._layer(d)) is not None}
@@ -102,15 +107,50 @@ class ParentStore:
         stack = Layers(tuple(found[diff_id] for diff_id in facts.diff_ids))
         return Parent(recipe, config, facts.diff_ids, stack, len(facts.diff_ids))
 
+    async def _learn_blobs(self, engine: Engine, ref: str, image_id: str, recipe: str) -> Parent | None:
+        """From an engine whose archive is an OCI layout: layers by blob digest, compressed or not, in any
+        order; manifest and config among them say which is which."""
+        layers: dict[str, Layer] = {}
+        told: dict[str, bytes] = {}
+        async with engine.save(ref) as archive:
+            stream = TarStream(archive)
+            async for entry in stream:
+                folder, _, name = entry.name.rpartition("/")
+                if entry.kind != "file" or folder != "blobs/sha256":
+                    continue
+                with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool:
+                    async for piece in stream.pieces():
+                        spool.write(piece)
+                    spool.seek(0)
+                    if spool.read(1) == b"{":
+                        spool.seek(0)
+                        told[f"sha256:{name}"] = spool.read()
+                        continue
+                    layers[f"sha256:{name}"] = await anyio.to_thread.run_sync(_read_blob, spool)
+        config = told.get(image_id, b"")
+        described = [one for blob in told.values() if _config_of(one := json.loads(blob)) == image_id]
+        if not config or not described or b"devloop delta" in config:
+            return None
+        diff_ids = tuple(str(diff_id) for diff_id in json.loads(config)["rootfs"]["diff_ids"])
+        blobs = [str(layer["digest"]) for layer in described[0]["layers"]]
+        if len(blobs) != len(diff_ids) or not layers.keys() >= set(blobs):
+            return None
+        for diff_id, blob in zip(diff_ids, blobs, strict=True):
+            await self._keep(diff_id, layers[blob])
+        return Parent(recipe, config, diff_ids, Layers(tuple(layers[blob] for blob in blobs)), len(diff_ids))
+
     async def _take(self, diff_id: str, stream: TarStream) -> Layer:
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool:
             async for piece in stream.pieces():
                 spool.write(piece)
             spool.seek(0)
             layer = await anyio.to_thread.run_sync(Layer.read, spool)
+        await self._keep(diff_id, layer)
+        return layer
+
+    async def _keep(self, diff_id: str, layer: Layer) -> None:
         self._layers[diff_id] = layer
         await anyio.to_thread.run_sync(_write, self._layer_file(diff_id), layer.dump())
-        return layer
 
     async def _layer(self, diff_id: str) -> Layer | None:
         if diff_id not in self._layers:
@@ -172,6 +212,26 @@ class ParentStore:
 
     def _layer_file(self, diff_id: str) -> Path:
         return self._folder / "layers" / f"{diff_id.removeprefix('sha256:')}.layer"
+
+
+def _read_blob(spool: IO[bytes]) -> Layer:
+    """A layer, compressed with gzip or not at all. Raises ValueError for what is neither."""
+    spool.seek(0)
+    packed = spool.read(2) == b"\x1f\x8b"
+    spool.seek(0)
+    try:
+        if not packed:
+            return Layer.read(spool)
+        with gzip.GzipFile(fileobj=spool, mode="rb") as unpacked:
+            return Layer.read(cast(IO[bytes], unpacked))
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"a blob that is no layer: {error}") from error
+
+
+def _config_of(told: object) -> str:
+    """The config's digest in a manifest, "" if it is none."""
+    config = told.get("config") if isinstance(told, dict) else None
+    return str(config.get("digest") or "") if isinstance(config, dict) else ""
 
 
 def _write(file: Path, content: bytes) -> None:

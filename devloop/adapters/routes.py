@@ -7,8 +7,10 @@ from contextlib import aclosing
 from typing import Protocol
 
 from devloop.adapters import oci
+from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine, EngineRefusal
 from devloop.adapters.process import Finished
+from devloop.adapters.proof import prove
 from devloop.adapters.stores import EngineStore, Store
 from devloop.adapters.thin import Tally, ThinSave, chain_ids, delta
 from devloop.errors import LoadError
@@ -49,7 +51,7 @@ class SharedRoute:
                 reason="ImageMissing",
                 hint="was it pruned? devloop once --rebuild builds it again",
             )
-        await send_delta(self._builder, image, tally)
+        await send_delta(self._builder, image, tally, self.stores[0].digests)
         told(tally.sent)
         return tally
 
@@ -75,7 +77,7 @@ class EngineRoute:
     async def _to(self, store: EngineStore, image: Image, total: Tally, told: Callable[[], None]) -> None:
         if image.archive is not None:
             try:
-                await send_delta(store.engine, image, total)
+                await send_delta(store.engine, image, total, store.digests)
             except LoadError:
                 await complete(self._builder, image)  # a layer below is gone from the node: all of it, then
             else:
@@ -158,8 +160,8 @@ class CommandRoute:
         return Tally(sent=image.size * len(stores))
 
 
-async def send_delta(engine: Engine, image: Image, tally: Tally) -> None:
-    """Send a delta image, thin: LoadError if a layer below it is not there."""
+async def send_delta(engine: Engine, image: Image, tally: Tally, digests: Digests | None = None) -> None:
+    """Send a delta image, thin: LoadError if a layer below it is not there. `digests` of that engine."""
     assert image.archive is not None
     # The containerd image store knows a missing layer in an OCI layout only, graph drivers in their own.
     as_oci = (await engine.info()).containerd_store
@@ -168,6 +170,8 @@ async def send_delta(engine: Engine, image: Image, tally: Tally) -> None:
         await deliver(engine, archive)
     except EngineRefusal as refusal:
         raise _refused(image, "the engine", refusal) from refusal
+    if as_oci:
+        await prove(engine, image, digests)
     tally.sent += len(archive)
     tally.skipped += max(0, image.size - image.archive.size)
 

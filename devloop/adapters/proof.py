@@ -1,0 +1,84 @@
+"""Whether a Docker engine with the containerd image store really holds a delta: it says "loaded" in any case.
+
+Such an engine only prints that it could not unpack an image, and keeps its tag. So the image is looked at by
+its manifest, which names the config, and one of its changed files is read from a container of it.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from contextlib import aclosing
+
+import anyio
+
+from devloop.adapters import oci
+from devloop.adapters.digest import Digests
+from devloop.adapters.engine import Engine, EngineRefusal
+from devloop.adapters.tarstream import TarStream
+from devloop.errors import LoadError, PlatformError
+from devloop.layers import WHITEOUT
+from devloop.model import Archive, Image
+
+
+async def prove(engine: Engine, image: Image, digests: Digests | None) -> None:
+    """Raises LoadError, with the tag taken away, if the engine holds another image; PlatformError."""
+    assert image.archive is not None
+    facts = await engine.inspect(image.ref)
+    expected = oci.sha256(oci.described(image.archive))
+    try:
+        if facts is None or facts.id != expected or facts.diff_ids != image.archive.diff_ids:
+            raise _unproven(image, f"it holds {facts.id if facts else 'no such image'}, not {expected}")
+        path, content = changed_file(image.archive)
+        try:
+            found = await _read(engine, image.ref, path)
+        except EngineRefusal as refusal:
+            raise _unproven(image, refusal.message) from refusal
+        if path and found != content:
+            raise _unproven(image, f"/{path} is not what the delta holds")
+    except LoadError:
+        with anyio.CancelScope(shield=True):
+            await engine.remove(image.ref)
+        raise
+    if digests is not None:
+        digests.learn(facts, image.id)
+
+
+def changed_file(archive: Archive) -> tuple[str, bytes]:
+    """The smallest file of the topmost layer, with its content; ("", b"") if it only deletes."""
+    best: tuple[str, bytes] | None = None
+    with tarfile.open(fileobj=io.BytesIO(archive.layer)) as layer:
+        for member in layer:
+            if not member.isreg() or member.name.rpartition("/")[2].startswith(WHITEOUT):
+                continue
+            opened = layer.extractfile(member)
+            if opened is not None and (best is None or member.size < len(best[1])):
+                best = member.name, opened.read()
+    return best or ("", b"")
+
+
+async def _read(engine: Engine, ref: str, path: str) -> bytes | None:
+    """The file in a container that is never started: the engine has to stack all layers for it."""
+    container = await engine.create_container(ref)
+    try:
+        if not path:
+            return None
+        async with aclosing(engine.archive(container, path)) as pieces:
+            stream = TarStream(pieces)
+            try:
+                async for entry in stream:
+                    return await stream.read() if entry.kind == "file" else None
+            except ValueError as error:
+                raise PlatformError(f"reading /{path} of {ref}: {error}", reason="BrokenArchive") from error
+        return None
+    finally:
+        with anyio.CancelScope(shield=True):
+            await engine.remove_container(container)
+
+
+def _unproven(image: Image, why: str) -> LoadError:
+    return LoadError(
+        f"load of {image.ref}: the engine said that it was loaded, but {why}",
+        reason="NotUnpacked",
+        hint="the whole image is sent instead",
+    )

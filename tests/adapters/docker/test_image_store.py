@@ -1,0 +1,312 @@
+"""Docker with the containerd image store (Docker 29's default), against an engine that is faked over HTTP.
+
+The engine at hand, 20.10, has no such store, so nothing here ran on a real one. The fake does what Docker's
+source says (daemon/containerd/image_exporter.go): the Id is the manifest's digest, blobs may be missing where
+the snapshots are there, and a load that could not unpack says so in a message and succeeds all the same.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from devloop.adapters import oci
+from devloop.adapters.digest import Digests
+from devloop.adapters.endpoint import Endpoint
+from devloop.adapters.engine import Engine
+from devloop.adapters.parents import ParentStore
+from devloop.adapters.routes import EngineRoute, SharedRoute
+from devloop.adapters.stores import EngineStore
+from devloop.adapters.tarstream import END, member
+from devloop.adapters.thin import chain_ids
+from devloop.errors import LoadError
+from devloop.layers import Node
+from devloop.model import Archive, Base, Image
+from tests.adapters.docker.conftest import fingerprint
+
+REF = "app:dl-1"
+
+
+def layer(**files: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content.encode()))
+    return out.getvalue()
+
+
+def files_of(blob: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(blob)) as tar:
+        return {one.name: tar.extractfile(one).read() for one in tar if one.isreg()}  # type: ignore[union-attr]
+
+
+@dataclass
+class Store:
+    """The engine's state: a content store, images by name, and what is unpacked by chain ID."""
+
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
+    snapshots: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    containers: dict[str, str] = field(default_factory=dict)
+    saved: int = 0
+    spoiled: bool = False  # the snapshots it makes hold other bytes
+
+    def described(self, ref: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        manifest = json.loads(self.blobs[self.images[ref]])
+        return manifest, json.loads(self.blobs[manifest["config"]["digest"]])
+
+    def chains(self, ref: str) -> tuple[str, ...]:
+        return chain_ids(self.described(ref)[1]["rootfs"]["diff_ids"])
+
+    def load(self, archive: bytes) -> list[dict[str, str]]:
+        content = files_of(archive)
+        self.blobs |= {f"sha256:{k[13:]}": v for k, v in content.items() if k.startswith("blobs/sha256/")}
+        index = json.loads(content["index.json"])["manifests"][0]
+        name = index["annotations"]["io.containerd.image.name"].removeprefix("docker.io/library/")
+        self.images[name] = index["digest"]
+        return [{"stream": self.unpack(name)}]
+
+    def unpack(self, ref: str) -> str:
+        manifest, _ = self.described(ref)
+        below: dict[str, bytes] = {}
+        for chain, described in zip(self.chains(ref), manifest["layers"], strict=True):
+            if chain not in self.snapshots:
+                blob = self.blobs.get(described["digest"])
+                if blob is None:
+                    return f"Error unpacking image {ref}: content digest {described['digest']}: not found"
+                plain = gzip.decompress(blob) if blob.startswith(b"\x1f\x8b") else blob
+                added = {k: b"other" if self.spoiled else v for k, v in files_of(plain).items()}
+                self.snapshots[chain] = {**below, **added}
+            below = self.snapshots[chain]
+        return f"Loaded image: {ref}"
+
+    def save(self, ref: str) -> bytes:
+        manifest, _ = self.described(ref)
+        wanted = [
+            self.images[ref],
+            manifest["config"]["digest"],
+            *(one["digest"] for one in manifest["layers"]),
+        ]
+        self.saved += 1
+        blobs = b"".join(member(f"blobs/sha256/{d[7:]}", self.blobs[d]) for d in sorted(wanted))
+        return blobs + oci.frame(self.blobs[self.images[ref]], ref) + END
+
+
+def application(store: Store) -> web.Application:
+    routes = web.RouteTableDef()
+
+    def refuse(status: int, message: str) -> web.Response:
+        return web.json_response({"message": message}, status=status)
+
+    @routes.get("/info")
+    async def info(_: web.Request) -> web.Response:
+        status = [["driver-type", "io.containerd.snapshotter.v1"]]
+        return web.json_response({"ID": str(id(store)), "DriverStatus": status, "Architecture": "x86_64"})
+
+    @routes.get("/images/{ref}/json")
+    async def inspect(request: web.Request) -> web.Response:
+        ref = request.match_info["ref"]
+        if ref not in store.images:
+            return refuse(404, "no such image")
+        config = store.described(ref)[1]
+        layers = {"Layers": config["rootfs"]["diff_ids"]}
+        facts = {"Id": store.images[ref], "RootFS": layers, "Architecture": "amd64", "Os": "linux"}
+        return web.json_response({**facts, "Size": 10, "Config": config["config"]})
+
+    @routes.get("/images/{ref}/get")
+    async def get(request: web.Request) -> web.Response:
+        try:
+            return web.Response(body=store.save(request.match_info["ref"]))
+        except KeyError as missing:
+            return refuse(500, f"content digest {missing}: not found")
+
+    @routes.post("/images/load")
+    async def load(request: web.Request) -> web.Response:
+        answers = store.load(await request.read())
+        return web.Response(text="".join(json.dumps(answer) + "\n" for answer in answers))
+
+    @routes.delete("/images/{ref}")
+    async def delete(request: web.Request) -> web.Response:
+        gone = store.images.pop(request.match_info["ref"], None)
+        return web.json_response([]) if gone else refuse(404, "no such image")
+
+    @routes.post("/containers/create")
+    async def create(request: web.Request) -> web.Response:
+        ref = (await request.json())["Image"]
+        if store.chains(ref)[-1] not in store.snapshots:
+            return refuse(404, "parent snapshot does not exist: not found")
+        store.containers["c"] = ref
+        return web.json_response({"Id": "c"}, status=201)
+
+    @routes.get("/containers/c/archive")
+    async def archive(request: web.Request) -> web.Response:
+        path = request.query["path"].lstrip("/")
+        content = store.snapshots[store.chains(store.containers["c"])[-1]].get(path)
+        if content is None:
+            return refuse(404, f"Could not find the file /{path}")
+        return web.Response(body=member(path.rpartition("/")[2], content) + END)
+
+    @routes.delete("/containers/c")
+    async def remove(_: web.Request) -> web.Response:
+        del store.containers["c"]
+        return web.Response(status=204)
+
+    made = web.Application(client_max_size=1 << 30)
+    made.add_routes(routes)
+    return made
+
+
+@dataclass
+class Fake:
+    store: Store
+    engine: Engine
+    digests: Digests
+
+    @property
+    def node(self) -> EngineStore:
+        return EngineStore("node", self.engine, self.digests)
+
+
+@pytest.fixture
+async def fakes() -> AsyncIterator[list[Fake]]:
+    """Two such engines: a builder's, and a node's."""
+    home = Path(tempfile.mkdtemp(prefix="dlt"))
+    made, runners = [], []
+    for name in ("builder", "node"):
+        store = Store()
+        runner = web.AppRunner(application(store))
+        await runner.setup()
+        await web.UnixSite(runner, str(home / name)).start()
+        engine = Engine.at(Endpoint(f"unix://{home / name}", origin="the test"))
+        made.append(Fake(store, engine, Digests(engine)))
+        runners.append(runner)
+    yield made
+    for fake, runner in zip(made, runners, strict=True):
+        await fake.engine.aclose()
+        await runner.cleanup()
+    shutil.rmtree(home)
+
+
+def put_base(store: Store, *, blobs: bool = True) -> tuple[str, str]:
+    """A base as a pull leaves it: its layer's blob is compressed. The diff_id, and the config's digest."""
+    plain = layer(base="below")
+    packed = gzip.compress(plain, mtime=0)
+    diff_id = oci.sha256(plain)
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Env": ["PATH=/bin"]},
+            "history": [{"created_by": "pulled"}],
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        }
+    ).encode()
+    described = oci.manifest(oci.sha256(config), len(config), [(oci.sha256(packed), len(packed))])
+    store.blobs |= {oci.sha256(one): one for one in (config, described, packed)}
+    store.images["base:1"] = oci.sha256(described)
+    store.unpack("base:1")
+    if not blobs:
+        del store.blobs[oci.sha256(packed)]
+    return diff_id, oci.sha256(config)
+
+
+def delta_on(diff_id: str, **files: str) -> Image:
+    new = layer(**files)
+    diff_ids = (diff_id, oci.sha256(new))
+    config = json.dumps(
+        {"architecture": "amd64", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    ).encode()
+    return Image("app", fingerprint(), REF, oci.sha256(config), "delta", 100, Archive(config, new, diff_ids))
+
+
+async def test_a_delta_is_verified_by_its_manifest_and_a_file_that_is_read(fakes: list[Fake]) -> None:
+    """S2: the Id is the manifest's digest there, and devloop still speaks of the config's."""
+    fake = fakes[0]
+    image = delta_on(put_base(fake.store, blobs=False)[0], changed="new")
+    route = SharedRoute(fake.engine, (fake.node,))
+    tally = await route.send(image, route.stores, lambda _: None)
+    assert tally.sent < 20_000
+    assert fake.store.images[REF] != image.id
+    assert await fake.node.digest(REF) == image.id
+    assert fake.store.saved == 0
+    assert fake.store.containers == {}
+
+
+async def test_a_delta_that_only_deletes_is_verified_by_a_container_that_can_be_made(
+    fakes: list[Fake],
+) -> None:
+    fake = fakes[0]
+    image = delta_on(put_base(fake.store)[0], **{".wh.base": ""})
+    await SharedRoute(fake.engine, (fake.node,)).send(image, (fake.node,), lambda _: None)
+    assert await fake.node.digest(REF) == image.id
+
+
+async def test_s3_a_load_that_only_says_so_leaves_no_tag(fakes: list[Fake]) -> None:
+    """The layer below is nowhere: Docker prints that it cannot unpack, answers 200 and keeps the tag."""
+    fake = fakes[0]
+    image = delta_on(oci.sha256(layer(base="below")), changed="new")
+    with pytest.raises(LoadError) as caught:
+        await SharedRoute(fake.engine, (fake.node,)).send(image, (fake.node,), lambda _: None)
+    assert caught.value.reason == "NotUnpacked"
+    assert REF not in fake.store.images
+    assert fake.store.containers == {}
+
+
+async def test_s3_other_content_under_the_tag_is_an_error(fakes: list[Fake]) -> None:
+    fake = fakes[0]
+    diff_id, _ = put_base(fake.store)
+    fake.store.spoiled = True
+    with pytest.raises(LoadError) as caught:
+        await SharedRoute(fake.engine, (fake.node,)).send(
+            delta_on(diff_id, changed="new"), (fake.node,), lambda _: None
+        )
+    assert "/changed is not what the delta holds" in caught.value.message
+    assert REF not in fake.store.images
+
+
+async def test_a_node_that_lacks_the_layers_below_gets_the_whole_image(fakes: list[Fake]) -> None:
+    builder, node = fakes
+    plain = layer(base="below")
+    builder.store.blobs[oci.sha256(plain)] = plain
+    image = delta_on(oci.sha256(plain), changed="new")
+    route = EngineRoute("engine", builder.engine, (node.node,))
+    tally = await route.send(image, route.stores, lambda _: None)
+    assert tally.sent > len(plain)
+    assert node.store.snapshots[node.store.chains(REF)[-1]] == {"base": b"below", "changed": b"new"}
+    assert await node.node.digest(REF) == image.id
+
+
+async def test_layers_of_a_base_are_read_from_compressed_blobs(fakes: list[Fake], tmp_path: Path) -> None:
+    """In its archive blobs come in any order, named by what they are compressed to."""
+    fake = fakes[0]
+    diff_id, config = put_base(fake.store)
+    store = ParentStore(tmp_path)
+    parent = await store.base(fake.engine, Base("base:1", config))
+    assert parent is not None
+    assert parent.diff_ids == (diff_id,)
+    assert parent.layers.find("base") == Node("file", 0o644, 0, 0, 0, len("below"))
+    again = await ParentStore(tmp_path).base(fake.engine, Base("base:1", config))
+    assert again is not None
+    assert fake.store.saved == 1
+
+
+async def test_a_delta_of_an_earlier_run_is_known_by_the_engines_own_id(fakes: list[Fake]) -> None:
+    """It cannot be saved, so nothing tells its config any more."""
+    fake = fakes[0]
+    image = delta_on(put_base(fake.store, blobs=False)[0], changed="new")
+    await SharedRoute(fake.engine, (fake.node,)).send(image, (fake.node,), lambda _: None)
+    later = EngineStore("node", fake.engine, Digests(fake.engine))
+    assert await later.digest(REF) == fake.store.images[REF]
