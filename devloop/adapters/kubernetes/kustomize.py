@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from devloop.adapters.process import run
@@ -27,14 +28,20 @@ async def render(folder: Path, environ: Mapping[str, str] | None = None) -> str:
     await require(folder, environ)
     done = await run(("kubectl", "kustomize", str(folder)), environ)
     if done.code:
-        first, *more = done.tail() or (f"kubectl ended with {done.code}",)
+        first, *more = plain(done.tail()) or [f"it ended with {done.code}"]
         raise ConfigError(
-            f"{folder}: kubectl kustomize: {first.removeprefix('error: ')}",
+            f"{folder}: kubectl kustomize: {first}",
             reason="InvalidKustomization",
             evidence=tuple(more),
             hint=f"kubectl kustomize {folder} shows the same",
         )
     return done.out.decode("utf-8", "replace")
+
+
+def plain(said: Sequence[str]) -> list[str]:
+    """What kubectl said, without its log's time and process id, which differ each time."""
+    lines = [re.sub(r'^E\d{4} [\d:.]+ +\d+ \S+\] "[^"]*" err=<?|^error: ', "", line).strip() for line in said]
+    return [line for line in lines if line and line != ">"]
 
 
 async def require(folder: Path, environ: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from devloop.adapters.kubernetes import kustomize
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
-from devloop.adapters.kubernetes.kustomize import render, version_of
+from devloop.adapters.kubernetes.kustomize import plain, render, version_of
 from devloop.adapters.kubernetes.manifests import read_manifests
 from devloop.errors import ConfigError
 from tests.adapters.kubernetes.objects import DEPLOYMENTS, Api, ref
@@ -120,6 +120,16 @@ def sleepers(folder: Path) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_what_kubectl_says_is_freed_from_its_logs_marks() -> None:
+    said = (
+        'E1122 15:04:47.718850   29724 run.go:72] "command failed" err=<',
+        "\ttrouble configuring builtin PatchTransformer",
+        " >",
+    )
+    assert plain(said) == ["trouble configuring builtin PatchTransformer"]
+    assert plain(("error: accumulating resources",)) == ["accumulating resources"]
 
 
 def test_the_file_of_a_kustomization_is_no_manifest(overlay: Path) -> None:
