@@ -1,4 +1,4 @@
-"""The text of a Dockerfile as instructions: what stands in which line. What it means is planning.py's.
+"""The text of a Dockerfile as instructions: what stands in which line. Long as its grammar is.
 
 A port of BuildKit's parser (frontend/dockerfile/parser). The parsers on PyPI know neither heredocs
 together with `# escape` (dockerfile-parse) nor how to do without a Go runtime of 6 MB (dockerfile).

@@ -1,4 +1,4 @@
-"""What a build context leaves out: Docker's .dockerignore rules, and the temporary files of editors.
+"""What a build context leaves out: Docker's .dockerignore rules, and editors' files. Long as the rules are.
 
 The rules are those of moby's patternmatcher (`MatchesOrParentMatches`): the last pattern that matches
 the path or one of its parents decides, `!` takes back, `*` and `?` stop at a slash, `**` does not.

@@ -11,7 +11,8 @@ from devloop import beside, engine
 from devloop.config import Config
 from devloop.diffing import diff as unified
 from devloop.errors import PlatformError
-from devloop.run import INTERRUPTED, concealer_of
+from devloop.run import INTERRUPTED
+from devloop.showing import concealer_of
 from devloop.status import Standing, standings
 from devloop.stopwatch import Clock
 from devloop.wiring import Fan, opened

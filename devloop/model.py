@@ -1,4 +1,4 @@
-"""The values that travel down the corridor: each stage takes one and returns the next.
+"""The values that travel down the corridor, all in one place: each stage takes one and returns the next.
 
 Change -> Fingerprint -> Image -> LoadedImage -> Rollout -> Timing. All are frozen; times are
 seconds since the epoch on the `Clock` of stopwatch.py unless a name says otherwise.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +23,8 @@ from devloop.interests import CONFIG, MANIFESTS, RELEASES, service_interest
 from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Override, ProjectFiles
-from devloop.sinks.concealing import Conceal, Concealer, concealer, known_release_values, known_values
+from devloop.showing import concealer_of, known, names_of, show
+from devloop.sinks.concealing import Concealer
 from devloop.statewatch import follow_states
 from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
@@ -34,7 +33,6 @@ from devloop.worker import Worker
 
 INTERRUPTED = 130
 TIDY_AFTER = 5.0  # seconds of rest after a trip before old images are removed
-Companion = Callable[[], Coroutine[Any, Any, None]]
 
 
 def once(
@@ -68,7 +66,7 @@ def once(
             group.cancel_scope.cancel()
 
     with ExitStack() as stack:
-        redraw = _show(
+        redraw = show(
             stack, fan, config, names, clock, conceal, log_format=log_format, machine=as_json, logs=False
         )
         try:
@@ -76,7 +74,7 @@ def once(
         except DevloopError as error:
             error.conceal(conceal)
             if as_json:
-                print(summary.error_as_json(error, dict.fromkeys(_names(config, names)), conceal))
+                print(summary.error_as_json(error, dict.fromkeys(names_of(config, names)), conceal))
             raise
     if interrupted:
         return INTERRUPTED
@@ -129,7 +127,7 @@ def watch(
     with ExitStack() as stack:
         listener = open_listener(host, port)
         stack.callback(listener.close)
-        served = _names(config, names)
+        served = names_of(config, names)
         metrics = Metrics(__version__, served)
         board = StatusBoard(
             __version__, config.path, configs.project_id(config.path), served, clock.now(), conceal
@@ -137,7 +135,7 @@ def watch(
         journal = stack.enter_context(Journal(configs.state_dir(config.path), clock, conceal))
         fan.sinks += [metrics, board, journal]
         web = Web(listener, host, metrics.render, board.answer)
-        redraw = _show(
+        redraw = show(
             stack, fan, config, names, clock, conceal, log_format=log_format, machine=False, logs=logs
         )
 
@@ -207,7 +205,7 @@ async def _watch_files(
 
     def employ(config: Config) -> Sequence[str]:
         session.tree.config = config
-        conceal.learn(_known(config, names))
+        conceal.learn(known(config, names))
         touched = crew.employ(chosen(config, names))
         group.start_soon(rearm, touched)
         return touched
@@ -253,53 +251,6 @@ async def _watch_files(
         )
         task_status.started()
         await files.run()
-
-
-def _names(config: Config, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(service.name for service in chosen(config, names))
-
-
-def concealer_of(config: Config, names: Sequence[str]) -> Concealer:
-    """What hides the values of build arguments, secrets and releases (S30)."""
-    return concealer(_known(config, names))
-
-
-def _known(config: Config, names: Sequence[str]) -> dict[str, str]:
-    """What no sink may show (S30)."""
-    released = known_release_values(config.releases(), os.environ)
-    return {**released, **known_values(chosen(config, names), os.environ)}
-
-
-def _show(
-    stack: ExitStack,
-    fan: Fan,
-    config: Config,
-    names: Sequence[str],
-    clock: Clock,
-    conceal: Conceal,
-    *,
-    log_format: str,
-    machine: bool,
-    logs: bool,
-) -> list[Companion]:
-    """The sink that people read: living lines on a terminal, else plain or JSON lines."""
-    stream = sys.stderr if machine else sys.stdout
-    if log_format == "json":
-        from devloop.sinks.plain import JsonLines
-
-        fan.sinks.append(JsonLines(stream, clock, conceal, logs=logs))
-        return []
-    if stream.isatty():
-        from devloop.sinks.console import Terminal
-
-        terminal = Terminal(_names(config, names), config.root, clock, conceal, logs=logs, stream=stream)
-        stack.enter_context(terminal)
-        fan.sinks.append(terminal)
-        return [terminal.run]
-    from devloop.sinks.plain import Plain
-
-    fan.sinks.append(Plain(stream, config.root, conceal, logs=logs))
-    return []
 
 
 def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]], bool]) -> int:

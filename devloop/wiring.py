@@ -1,4 +1,4 @@
-"""Config to adapters and sinks: the only place that names concrete ones."""
+"""Config to adapters and sinks: long, because it is the only place that names concrete ones."""
 
 from __future__ import annotations
 
