@@ -5,6 +5,7 @@ python bench/watching.py
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -78,6 +79,9 @@ async def measure(root: Path) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tree(Path(folder))
         anyio.run(measure, Path(folder))
