@@ -41,8 +41,8 @@ from devloop.adapters.engine import Engine
 from devloop.adapters.nodeshell import ContainerShell
 from devloop.model import LoadedImage
 from tests.adapters.docker.conftest import Bench
+from tests.adapters.docker.corridor import Corridor
 from tests.adapters.docker.node import CTR, Node
-from tests.adapters.docker.test_deltas import Corridor
 from tests.e2e.project import BASE
 
 DOCKERFILE = 'FROM {base}\nWORKDIR /app\nCOPY src src\nCMD ["sh"]\n'

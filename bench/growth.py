@@ -44,7 +44,7 @@ from devloop.adapters.engine import Engine
 from devloop.adapters.routes import SharedRoute
 from devloop.adapters.stores import EngineStore
 from tests.adapters.docker.conftest import Bench
-from tests.adapters.docker.test_deltas import Corridor
+from tests.adapters.docker.corridor import Corridor
 
 KB, MB, GB = 1_000, 1_000_000, 1_000_000_000
 AXES = {

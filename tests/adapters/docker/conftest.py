@@ -19,8 +19,11 @@ from devloop.adapters.builder import ImageBuilder
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import current
 from devloop.adapters.engine import Engine
+from devloop.adapters.routes import SharedRoute
+from devloop.adapters.stores import EngineStore
 from devloop.events import Event, Output
 from devloop.model import BuildSpec, Fingerprint, Inputs, Secret, Service
+from tests.adapters.docker.corridor import DOCKERFILE, Corridor
 from tests.adapters.docker.dockerd import Dockerd
 from tests.adapters.docker.registry import Registry, registry_command
 
@@ -125,6 +128,21 @@ async def bench(tmp_path: Path, tiny: str) -> AsyncIterator[Bench]:
             if ref.partition(":")[0] in bench.made:
                 await engine.remove(ref)
     await engine.aclose()
+
+
+@pytest.fixture
+async def corridor(bench: Bench, tiny: str, tmp_path: Path) -> AsyncIterator[Corridor]:
+    made = bench.service(DOCKERFILE.format(tiny=tiny))
+    service = Service(made.name, made.image, BuildSpec(made.build.context, made.build.dockerfile), ())
+    route = SharedRoute(bench.engine, (EngineStore("node", bench.engine, bench.digests),))
+    corridor = Corridor(bench, service, tmp_path / "state", route)
+    (tmp_path / "state").mkdir()
+    corridor.write("src/main.py", "one")
+    corridor.write("src/other.py", "other")
+    corridor.start()
+    yield corridor
+    for fingerprinter in corridor.fingerprinters:
+        await fingerprinter.close()
 
 
 @pytest.fixture(scope="session")

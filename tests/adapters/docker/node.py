@@ -11,9 +11,13 @@ CTR = ["ctr", "-n", "k8s.io"]
 
 
 class Node:
-    """A container that stands for a kind or Minikube node: containerd with its CRI inside."""
+    """A container that stands for a kind or Minikube node: containerd with its CRI inside.
 
-    def __init__(self) -> None:
+    `disk`: the size of its disk, as "24m"; without it the images lie on this machine's.
+    """
+
+    def __init__(self, disk: str = "") -> None:
+        self._disk = disk
         self.name = f"devloop-dockertest-node-{uuid.uuid4().hex[:6]}"
 
     def start(self) -> None:
@@ -22,7 +26,12 @@ class Node:
                 *("docker", "run", "-d", "--name", self.name, "--network", "none", "--cap-add", "SYS_ADMIN"),
                 *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
                 *("-v", "/usr/bin/containerd:/usr/bin/containerd:ro", "-v", "/usr/bin/ctr:/usr/bin/ctr:ro"),
-                *("-v", "/var/lib/containerd", BASE, "containerd"),
+                *(
+                    ("--tmpfs", f"/var/lib/containerd:size={self._disk},exec")
+                    if self._disk
+                    else ("-v", "/var/lib/containerd")
+                ),
+                *(BASE, "containerd"),
             ],
             check=True,
             capture_output=True,

@@ -4,119 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
-import anyio
 import pytest
 
 from devloop.adapters import deltas
-from devloop.adapters.bases import EngineBases
 from devloop.adapters.builder import ImageBuilder
-from devloop.adapters.deltas import DeltaBuilder, DeltaLoader
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine
-from devloop.adapters.loader import ClusterLoader
-from devloop.adapters.nodes import NodeFacts
-from devloop.adapters.parents import ParentStore
-from devloop.adapters.routes import EngineRoute, Route, SharedRoute
-from devloop.adapters.source import FingerprintedTree
+from devloop.adapters.routes import EngineRoute
 from devloop.adapters.stores import EngineStore
 from devloop.events import DeltaFallback
-from devloop.fingerprint import TreeFingerprinter
-from devloop.model import BuildSpec, Change, Fingerprint, Image, LoadedImage, Service
-from devloop.statcache import StatCache
-from tests.adapters.docker.conftest import PREFIX, Bench
+from devloop.model import Image
+from tests.adapters.docker.conftest import PREFIX
+from tests.adapters.docker.corridor import DOCKERFILE, Corridor, shown
 
 pytestmark = pytest.mark.engine
-
-
-@dataclass
-class Corridor:
-    """Everything from a saved file to the node's engine, for one service."""
-
-    bench: Bench
-    service: Service
-    state: Path
-    route: Route
-    fingerprinters: list[TreeFingerprinter] = field(default_factory=list)
-
-    def start(self) -> None:
-        """A devloop that knows nothing but its state directory."""
-        bench = self.bench
-        environment = bench.environment
-
-        async def platform() -> str:
-            return "linux/amd64"
-
-        async def nodes() -> tuple[NodeFacts, ...]:
-            return (NodeFacts("node", "amd64", "docker://20.10.24"),)
-
-        async def choose(facts: tuple[NodeFacts, ...]) -> Route:
-            return self.route
-
-        bases = EngineBases(bench.engine, bench.digests, bench.events.append, environment)
-        self.fingerprinter = TreeFingerprinter(bases, StatCache(self.state / "stat.sqlite"), platform)
-        self.fingerprinters.append(self.fingerprinter)
-        tree = FingerprintedTree(self.fingerprinter)
-        full = ImageBuilder(
-            bench.engine, bench.digests, tree, bench.project, bench.events.append, environment
-        )
-        store = ParentStore(self.state / "parents")
-        self.builder = DeltaBuilder(
-            full, bench.engine, self.fingerprinter, store, lambda name: "", bench.events.append
-        )
-        inner = ClusterLoader(bench.engine, bench.digests, nodes, choose, bench.events.append)
-        self.loader = DeltaLoader(inner, self.builder)
-
-    async def fingerprint(self, *paths: str) -> Fingerprint:
-        now = time.time()
-        changed = frozenset(self.service.build.context / path for path in paths)
-        return await self.fingerprinter.take(self.service, Change(changed, now, now))
-
-    async def trip(self, *paths: str) -> LoadedImage:
-        """One trip as far as the node, and what happens in the background after it."""
-        taken = await self.fingerprint(*paths)
-        image = await self.loader.find(self.service, taken)
-        loaded = await self.loader.load(image or await self.builder.build(self.service, taken, None))
-        while self.builder._to_learn:
-            await self.builder.learn(await self.builder.to_learn(), self.loader._inner.load)
-        return loaded
-
-    def write(self, path: str, text: str) -> None:
-        target = self.service.build.context / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-
-    def reasons(self) -> list[str]:
-        return [event.reason for event in self.bench.events if isinstance(event, DeltaFallback)]
-
-
-DOCKERFILE = 'FROM {tiny}\nRUN echo once > /made\nWORKDIR /app\nCOPY src src\nCMD ["sh"]\n'
-
-
-@pytest.fixture
-async def corridor(bench: Bench, tiny: str, tmp_path: Path) -> AsyncIterator[Corridor]:
-    made = bench.service(DOCKERFILE.format(tiny=tiny))
-    service = Service(made.name, made.image, BuildSpec(made.build.context, made.build.dockerfile), ())
-    route = SharedRoute(bench.engine, (EngineStore("node", bench.engine, bench.digests),))
-    corridor = Corridor(bench, service, tmp_path / "state", route)
-    (tmp_path / "state").mkdir()
-    corridor.write("src/main.py", "one")
-    corridor.write("src/other.py", "other")
-    corridor.start()
-    yield corridor
-    for fingerprinter in corridor.fingerprinters:
-        await fingerprinter.close()
-
-
-async def shown(bench: Bench, image: Image, line: str) -> str:
-    done = await anyio.run_process(
-        ["docker", "run", "--rm", "--network", "none", image.ref, "sh", "-c", line]
-    )
-    return done.stdout.decode().strip()
 
 
 async def test_an_edit_after_a_full_build_is_a_delta(corridor: Corridor) -> None:
@@ -288,7 +190,7 @@ async def test_an_image_that_only_copies_is_a_delta_from_the_first_build(
 
 def tiny_with_path(corridor: Corridor, tiny: str) -> str:
     """The tiny base with a PATH: builders add one where the base has none, so that is left to them."""
-    name = f"{PREFIX}with-path"
+    name = f"{PREFIX}with-path-{os.getpid()}"
     subprocess.run(
         ["docker", "build", "-q", "-t", name, "-"],
         input=f"FROM {tiny}\nENV PATH=/bin\nRUN true\n".encode(),
@@ -311,7 +213,7 @@ async def test_a_node_without_the_base_gets_the_first_image_whole(
     assert facts is not None
     assert facts.id == first.image.id
     assert first.sent > 1_500_000
-    other = bench.service(PLAIN.format(tiny=f"{PREFIX}with-path:latest"))
+    other = bench.service(PLAIN.format(tiny=tiny_with_path(corridor, tiny)))
     second = Corridor(bench, other, corridor.state.parent / "second", corridor.route)
     second.state.mkdir()
     second.write("src/main.py", "other")
