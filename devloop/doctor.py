@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from devloop.adapters.build_cli import find_command
 from devloop.adapters.engine import EngineRefusal
+from devloop.adapters.kubernetes.kustomize import require
 from devloop.errors import DevloopError
+from devloop.kustomization import is_kustomization
 from devloop.wiring import Session
 
 NOTES_ANNOTATION = "dev.devloop/notes"  # what a cluster wants its users to know, on its Nodes
@@ -37,6 +39,10 @@ async def examine(session: Session) -> list[Finding]:
         await _looked("cluster", lambda: _cluster(session)),
         await _looked("images", lambda: _route(session)),
     ]
+    if session.config.releases_by_name:
+        findings.append(await _looked("helm", lambda: _helm(session)))
+    if folders := [str(path) for path in session.config.manifest_files() if is_kustomization(path)]:
+        findings.append(await _looked("kubectl", lambda: _kubectl(folders)))
     if findings[3].grade != "bad":
         findings += [
             await _looked(f"target of {s.name}", _targets_of(session, s.name)) for s in session.services
@@ -85,6 +91,15 @@ async def _route(session: Session) -> Finding:
     )
 
 
+async def _helm(session: Session) -> Finding:
+    return Finding("good", "helm", session.releaser.require())
+
+
+async def _kubectl(folders: Sequence[str]) -> Finding:
+    await require(Path(folders[0]), os.environ)
+    return Finding("good", "kubectl", f"new enough for the kustomizations {', '.join(folders)}")
+
+
 def _targets_of(session: Session, name: str) -> Callable[[], Awaitable[Finding]]:
     service = next(one for one in session.services if one.name == name)
 
@@ -96,9 +111,8 @@ def _targets_of(session: Session, name: str) -> Callable[[], Awaitable[Finding]]
                 if not feed.latest.exists:
                     missing.append(f"{target} in namespace {target.namespace}")
         if missing:
-            hint = (
-                "devloop once applies the manifests" if session.config.manifests else "kubectl apply -f FILE"
-            )
+            own = session.config.manifests or session.config.releases_by_name
+            hint = "devloop once brings manifests and releases" if own else "kubectl apply -f FILE"
             return Finding("note", what, f"not there yet: {', '.join(missing)}", hint)
         named = ", ".join(f"{target} in {target.namespace}" for target in service.targets)
         return Finding("good", what, named or "none: it is built and loaded only")

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from devloop.errors import PlatformError, PrerequisiteError
+from devloop.errors import DevloopError, PrerequisiteError
 from devloop.events import Applied, Emit, Notice
 from devloop.kustomization import sources
 from devloop.model import Service
@@ -56,7 +56,7 @@ class Installation:
 
             async def wait(part: Manifests | Releases) -> None:
                 while True:
-                    with suppress(PlatformError):  # the API server is away: what was missing still is
+                    with suppress(DevloopError):  # no answer, or another error: what was missing still is
                         await part.unblocked()
                         group.cancel_scope.cancel()
                     await anyio.sleep(POLL_SECONDS)

@@ -10,7 +10,7 @@ import anyio
 
 from devloop import config as configs
 from devloop.config import Config
-from devloop.errors import ConfigError, DevloopError, PlatformError
+from devloop.errors import ConfigError, DevloopError
 from devloop.events import ConfigReloaded, Emit, Notice
 from devloop.install import Installation
 from devloop.interests import CONFIG, MANIFESTS, config_interest, manifest_interest, release_interest
@@ -64,7 +64,7 @@ class ProjectFiles:
         manifests = self._installation.manifests
         while True:
             await manifests.held.wait()
-            with suppress(PlatformError):
+            with suppress(DevloopError):  # as long as there is no answer, it is missing
                 await manifests.unblocked()
                 self._wake(MANIFESTS)
             await anyio.lowlevel.checkpoint()

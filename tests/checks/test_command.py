@@ -94,6 +94,20 @@ def test_an_error_exits_1_in_every_format_with_file_and_line(project: Path) -> N
     )
 
 
+def test_a_kustomization_is_rendered_and_judged(project: Path) -> None:
+    write(project, replicas=11)
+    (project / "dev").mkdir()
+    (project / "k8s.yaml").rename(project / "dev" / "web.yaml")
+    (project / "dev" / "kustomization.yaml").write_text("namePrefix: dev-\nresources: [web.yaml]\n")
+    config = (project / "config.yaml").read_text()
+    assert "k8s.yaml" in config
+    (project / "config.yaml").write_text(config.replace("k8s.yaml", "dev"))
+    found = json.loads(check(project, "--offline", "--format", "json").stdout)["findings"]
+    assert [(one["rule"], one["about"], one["file"]) for one in found] == [
+        ("replica-count", "Deployment dev-web", "dev")
+    ]
+
+
 def test_a_rule_that_config_switches_off_is_counted(project: Path) -> None:
     write(project, replicas=11, ignore="replica-count")
     done = check(project, "--offline")

@@ -245,6 +245,7 @@ def test_a_kustomization_from_nothing_to_rolling_and_down(backend: Project) -> N
     assert ":dl-" in image(backend), "the live tag wins over newTag"
     assert backend.once()["backend"]["outcome"] == "unchanged"
     assert backend.devloop("diff").returncode == 0
+    assert f"kubectl: new enough for the kustomizations {dev}" in backend.devloop("doctor").stdout
     with backend.watch("--no-logs") as watch:
         watch.wait("the first trip", lambda: watch.state() == "live")
         replace(base / "backend.yaml", "RATE_LIMIT_DEFAULT: 5/minute", "RATE_LIMIT_DEFAULT: 6/minute")

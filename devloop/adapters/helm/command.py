@@ -16,6 +16,9 @@ class CommandRunner:
     def __init__(self, command: str, place: Place, environ: Mapping[str, str]) -> None:
         self._command, self._place, self._environ = command, place, place.environ(environ)
 
+    def __str__(self) -> str:
+        return self._command
+
     async def render(self, release: Release, values: Values, *, upgrade: bool) -> str:
         more = ["--is-upgrade"] if upgrade else []
         return await self._call("template", release, values, more)

@@ -45,9 +45,9 @@ class HelmReleaser:
         self._chosen = self._chosen or self._choose()
         return self._chosen
 
-    def require(self) -> None:
-        """Raises ConfigError where there is no Helm: to be told before anything is built."""
-        _ = self._runner
+    def require(self) -> str:
+        """Which Helm it is. Raises ConfigError where there is none: to be told before anything is built."""
+        return str(self._runner)
 
     @property
     def _context(self) -> str:

@@ -28,6 +28,9 @@ class SdkRunner:
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         }
 
+    def __str__(self) -> str:
+        return "the library helm-python-sdk (Helm 4)"
+
     async def render(self, release: Release, values: Values, *, upgrade: bool) -> str:
         return str(await self._ask("render", release, values=values, upgrade=upgrade))
 

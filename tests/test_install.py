@@ -1,0 +1,164 @@
+"""Manifests and releases together: what one lacks the other may bring, and who waits for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from devloop import config as configs
+from devloop.errors import PlatformError, PrerequisiteError, ReleaseError
+from devloop.events import Event, Notice
+from devloop.install import Installation, Manifests
+from devloop.ports import Cluster
+from devloop.releases import Releases
+from devloop.reload import ProjectFiles
+
+pytestmark = pytest.mark.anyio
+LACKING = PrerequisiteError("manifests: not in the cluster: Secret s", hint="kubectl create secret")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class FakeCluster:
+    """Applies everything but what asks for the Secret, as long as that is missing."""
+
+    def __init__(self) -> None:
+        self.missing = True
+        self.applied = 0
+        self.asked = 0
+        self.away = 0  # how often nobody answers
+
+    async def apply(self, *_: object) -> tuple[str, ...]:
+        await anyio.lowlevel.checkpoint()
+        self.applied += 1
+        return ("configmap/c created",)
+
+    async def prerequisite(self, image: str = "") -> PrerequisiteError | None:
+        await anyio.lowlevel.checkpoint()
+        self.asked += 1
+        if self.away:
+            self.away -= 1
+            raise PlatformError("no answer")
+        return LACKING if self.missing else None
+
+
+class FakeReleases:
+    blocked = False
+
+    def __init__(self, bring: Callable[[], bool]) -> None:
+        self._bring = bring
+
+    async def make_namespaces(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async def settle(self) -> bool:
+        await anyio.lowlevel.checkpoint()
+        return self._bring()
+
+    async def unblocked(self) -> None:
+        await anyio.sleep_forever()
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("devloop.install.POLL_SECONDS", 0.001)
+
+
+@pytest.fixture
+def installing(tmp_path: Path, cluster: FakeCluster) -> Callable[[Callable[[], bool]], Installation]:
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+
+    def make(bring: Callable[[], bool]) -> Installation:
+        manifests = Manifests(
+            lambda: [tmp_path / "a.yaml"], (), cast("Cluster", cluster), lambda event: None,
+            tmp_path / "memory.json", "here",
+        )  # fmt: skip
+        return Installation(manifests, cast("Releases", FakeReleases(bring)))
+
+    return make
+
+
+Make = Callable[[Callable[[], bool]], Installation]
+
+
+async def test_a_release_may_bring_what_manifests_lack(installing: Make, cluster: FakeCluster) -> None:
+    def bring() -> bool:
+        cluster.missing = False
+        return True
+
+    installation = installing(bring)
+    assert await installation.settle()
+    assert cluster.applied == 2
+    assert not installation.manifests.blocked
+
+
+async def test_what_no_release_brings_is_told_after_the_releases(
+    installing: Make, cluster: FakeCluster
+) -> None:
+    brought: list[str] = []
+    installation = installing(lambda: bool(brought.append("release")))
+    with pytest.raises(PrerequisiteError, match="Secret s"):
+        await installation.settle()
+    assert brought == ["release"]
+    assert cluster.applied == 1
+    assert installation.manifests.blocked
+
+
+async def test_an_error_of_a_release_is_not_hidden(installing: Make) -> None:
+    def refuse() -> bool:
+        raise ReleaseError("no chart")
+
+    with pytest.raises(ReleaseError, match="no chart"):
+        await installing(refuse).settle()
+
+
+async def test_waiting_outlives_an_api_server_that_is_away(installing: Make, cluster: FakeCluster) -> None:
+    installation = installing(lambda: False)
+    with pytest.raises(PrerequisiteError):
+        await installation.settle()
+    cluster.away = 3
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(installation.unblocked)
+            while cluster.asked < 6:
+                await anyio.sleep(0)
+            cluster.missing = False
+    assert not installation.manifests.blocked
+
+
+async def test_watch_applies_by_itself_what_no_service_waits_for(
+    installing: Make, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """Objects that belong to no service, an Ingress for one: nobody's trip would bring them."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "config.yaml").write_text(
+        "version: 1\nservices: {a: {image: a, build: {context: .}}}\nmanifests: [a.yaml]\n"
+    )
+    config = configs.load(tmp_path / "config.yaml")
+    events: list[Event] = []
+    files = ProjectFiles(config, lambda same: same, installing(lambda: False), lambda _: (), events.append)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(files.run)
+            files.deliver(":manifests", cast("Any", None))
+            while not events:
+                await anyio.sleep(0)
+            (told,) = [event for event in events if isinstance(event, Notice)]
+            assert "Secret s" in told.message
+            cluster.missing = False
+            while cluster.applied < 2:
+                await anyio.sleep(0.001)
+            group.cancel_scope.cancel()
+    assert len(events) == 1, "and nothing more to say"
