@@ -142,7 +142,9 @@ class ContainerdRoute:
             layout = oci.delta(image.archive, image.ref)
             try:
                 await store.load(image.ref, layout, oci.described(image.archive))
-            except LoadError:
+            except LoadError as error:
+                if error.reason == "DiskFull":
+                    raise
                 await complete(self._builder, image)  # a layer below is gone from the node: all of it, then
             else:
                 total.sent += len(layout)
@@ -151,8 +153,8 @@ class ContainerdRoute:
         known = await store.chains()
         try:
             await store.load(image.ref, await self._stream(image, known, total, told))
-        except LoadError:
-            if not known:
+        except LoadError as error:
+            if not known or error.reason == "DiskFull":
                 raise
             await store.load(image.ref, await self._stream(image, frozenset(), total, told))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -328,10 +329,13 @@ class Engine:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request, its refusals raised. A look-up is tried again where the engine has moved to."""
         timeout = _STREAM if stream else _QUICK if method == "GET" else _CHANGE
-        sent = body if isinstance(body, bytes | None) else _Sending(body)
+        stream_body = None if isinstance(body, bytes | None) else _Sending(body)
         for last in (False, True):
             endpoint = await self.endpoint()
             session = self._session = self._session or _session(endpoint)
+            sent = stream_body or (
+                io.BytesIO(body) if isinstance(body, bytes) and len(body) > PIECE else body
+            )
             try:
                 async with session.request(
                     method, endpoint.url + path, params=query, data=sent, headers=headers, timeout=timeout
@@ -346,10 +350,10 @@ class Engine:
                 OSError,
                 TimeoutError,
             ) as error:
-                if isinstance(sent, _Sending) and sent.error is not None:
-                    raise sent.error from None  # what ended the request was its own body
+                if stream_body is not None and stream_body.error is not None:
+                    raise stream_body.error from None  # what ended the request was its own body
                 # A body that was streamed once cannot be sent again.
-                if last or isinstance(sent, _Sending) or not await self.renew():
+                if last or stream_body is not None or not await self.renew():
                     raise self._gone(endpoint, f"{method} {path}", error) from error
 
     def _gone(self, endpoint: Endpoint, call: str, error: BaseException) -> PlatformError:

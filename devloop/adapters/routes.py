@@ -78,15 +78,17 @@ class EngineRoute:
         if image.archive is not None:
             try:
                 await send_delta(store.engine, image, total, store.digests)
-            except LoadError:
+            except LoadError as error:
+                if error.reason == "DiskFull":
+                    raise
                 await complete(self._builder, image)  # a layer below is gone from the node: all of it, then
             else:
                 return
         known = await self._chains(store)
         try:
             await self._stream(store, image, known, total, told)
-        except LoadError:
-            if not known:
+        except LoadError as error:
+            if not known or error.reason == "DiskFull":
                 raise
             self._layers[store.node].clear()  # a layer vanished behind our back: all of it, then
             await self._stream(store, image, frozenset(), total, told)
