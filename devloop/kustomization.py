@@ -20,6 +20,8 @@ _NAMING = frozenset(
     | {"generators", "transformers", "validators", "files", "envs", "env", "path"}
 )
 
+_CONFIGURED = frozenset({"generators", "transformers", "validators"})  # files that name files in their turn
+
 
 def is_kustomization(folder: Path) -> bool:
     """Whether `kubectl kustomize` would take it."""
@@ -42,27 +44,32 @@ def _gather(folder: Path, found: dict[Path, None], visited: set[Path]) -> None:
     for name in FILE_NAMES:
         found[folder / name] = None
     for name in FILE_NAMES:
-        for path in _named(folder / name, folder):
+        for path, key in _named(folder / name, folder).items():
             if is_kustomization(path):
                 _gather(path, found, visited)
             elif not path.is_dir():
                 found[path] = None
+                if key in _CONFIGURED:
+                    found.update(dict.fromkeys(one for one in _named(path, folder) if not one.is_dir()))
 
 
-def _named(file: Path, folder: Path) -> list[Path]:
-    """What a file names, relative to its folder. One that cannot be read names nothing: kubectl says why."""
+def _named(file: Path, folder: Path) -> dict[Path, str]:
+    """What a file names, relative to the folder, with the key that it stands under.
+
+    One that cannot be read names nothing: kubectl says why.
+    """
     try:
         documents = list(yaml.load_all(file.read_text("utf-8-sig"), Loader=yaml.CSafeLoader))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError):
-        return []
-    found: dict[Path, None] = {}
+        return {}
+    found: dict[Path, str] = {}
     for key, text in _texts(documents, ""):
         # "name=path" is how configMapGenerator renames a file.
         for candidate in (text, text.partition("=")[2]) if key == "files" else (text,):
             path = _local(folder, candidate)
             if path is not None and (key in _NAMING or path.exists()):
-                found[path] = None
-    return list(found)
+                found[path] = key
+    return found
 
 
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -33,10 +33,12 @@ patches:
 configMapGenerator:
   - {name: settings, files: [colours=../values/colours.txt], envs: [.env], literals: [a=b]}
 openapi: {path: schema.json}
+transformers: [labels.yaml]
 images: [{name: web, newTag: "1"}]
 """,
         "dev/extra.yaml": "kind: Service\n",
         "dev/schema.json": "{}",
+        "dev/labels.yaml": "kind: PatchTransformer\nmetadata: {name: x}\npath: by-hand.yaml\n",
         "dev/src/unrelated.py": "",
         "patches/web.yaml": "kind: Deployment\n",
         "values/colours.txt": "red\n",
@@ -51,10 +53,16 @@ def test_sources_are_what_is_named_here_and_in_every_base(overlay: Path) -> None
     found = {path.relative_to(overlay.parent).as_posix() for path in sources(overlay) if path.exists()}
     assert found == {
         "base/kustomization.yml", "base/web.yaml", "part/Kustomization", "dev/kustomization.yaml",
-        "dev/extra.yaml", "dev/schema.json", "patches/web.yaml", "values/colours.txt",
+        "dev/extra.yaml", "dev/schema.json", "dev/labels.yaml", "patches/web.yaml", "values/colours.txt",
     }  # fmt: skip
     lacking = {path.relative_to(overlay.parent).as_posix() for path in sources(overlay) if not path.exists()}
-    assert {"dev/.env", "base/names.yaml", "part/more.yaml", "dev/kustomization.yml"} <= lacking
+    assert {
+        "dev/.env",
+        "dev/by-hand.yaml",
+        "base/names.yaml",
+        "part/more.yaml",
+        "dev/kustomization.yml",
+    } <= lacking
     assert not any("example.org" in name or "github.com" in name for name in lacking)
 
 

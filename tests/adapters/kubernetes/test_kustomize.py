@@ -39,7 +39,7 @@ configMapGenerator:
   - {name: settings, literals: [colour=red]}
 """
 # What Debian's kubernetes-client 1.20.5 says.
-OLD = """{"clientVersion": {"major": "1", "minor": "20", "gitVersion": "v1.20.5+really1.20.2"}}"""
+OLD = """{"clientVersion": {"major": "1", "minor": "20", "gitVersion": "v1.20.2"}}"""
 
 
 @pytest.fixture
