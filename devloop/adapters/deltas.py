@@ -33,6 +33,7 @@ FOLD_SHARE = 0.25  # of the image's size
 UNVERIFIED = 8  # deltas that were made and not loaded yet
 LARGEST_FIRST = 64 << 20  # bytes of files that are taken into an image without a builder
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
+WRITE_SECONDS = 1.0  # after a load: PATCH and rollout come first
 BASE = "-base"  # what a folded image's tag ends in (S3)
 
 
@@ -82,6 +83,8 @@ class DeltaBuilder:
         self._told: set[tuple[str, str, int]] = set()
         self._to_learn: dict[str, Image] = {}
         self._something = anyio.Event()
+        self._unwritten: dict[tuple[str, str], Parent] = {}
+        self._writable: anyio.Event | None = None  # set by `write`, while it runs
 
     async def build(self, service: Service, fingerprint: Fingerprint, parent: Image | None) -> Image:
         self._services[service.name] = service
@@ -117,7 +120,7 @@ class DeltaBuilder:
             if made.full == len(made.diff_ids):  # it stands on its base alone: nothing to fold
                 added = 0
             self._standing[image.service] = _Standing(image.fingerprint.inputs, made, added, image.size)
-            await self._store.put(image.service, digest, made)
+            await self._remember(image.service, digest, made)
             if len(made.diff_ids) - made.full >= FOLD_AFTER or added > FOLD_SHARE * max(image.size, 1):
                 self._ask(image)
             return
@@ -134,6 +137,37 @@ class DeltaBuilder:
             self._something = anyio.Event()
             await self._something.wait()
         return self._to_learn.popitem()[1]
+
+    async def _remember(self, service: str, digest: str, parent: Parent) -> None:
+        """Into the state directory; while `write` runs, a little later and not in anybody's way."""
+        if self._writable is None:
+            await self._store.put(service, digest, parent)
+            return
+        self._store.know(service, digest, parent)
+        self._unwritten[service, digest] = parent
+        self._writable.set()
+
+    async def write(self) -> None:
+        """Writes parents to disk when their trip is likely over; what is left when it is cancelled, at once.
+
+        A crash in between loses a record, which costs one full build.
+        """
+        self._writable = anyio.Event()
+        try:
+            while True:
+                await self._writable.wait()
+                await anyio.sleep(WRITE_SECONDS)
+                self._writable = anyio.Event()
+                await self._write_all()
+        finally:
+            self._writable = None
+            with anyio.CancelScope(shield=True):
+                await self._write_all()
+
+    async def _write_all(self) -> None:
+        while self._unwritten:
+            key, parent = self._unwritten.popitem()
+            await self._store.put(*key, parent)
 
     def note(self, service: Service) -> None:
         """A service is about to be looked at: its name will be asked for."""
@@ -250,7 +284,12 @@ class DeltaLoader:
         return loaded
 
     async def run(self) -> None:
-        """Learns parents and folds chains in the background, until cancelled."""
+        """Learns parents, folds chains and writes down what is known in the background, until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._builder.write)
+            await self._learn()
+
+    async def _learn(self) -> None:
         while True:
             image = await self._builder.to_learn()
             try:

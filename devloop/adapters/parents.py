@@ -46,10 +46,15 @@ class ParentStore:
             self._parents[key] = found
         return self._parents[key]
 
-    async def put(self, service: str, fingerprint: str, parent: Parent) -> None:
+    def know(self, service: str, fingerprint: str, parent: Parent) -> None:
+        """Remember it until the process ends."""
         self._parents[service, fingerprint] = parent
         for key in [known for known in self._parents if known[0] == service][:-KEEP]:
             del self._parents[key]
+
+    async def put(self, service: str, fingerprint: str, parent: Parent) -> None:
+        """Remember it, and write it down."""
+        self.know(service, fingerprint, parent)
         await anyio.to_thread.run_sync(self._write, service, fingerprint, parent)
 
     async def forget(self, service: str, fingerprint: str) -> None:
@@ -235,10 +240,12 @@ def _config_of(told: object) -> str:
 
 
 def _write(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = file.with_suffix(".new")
-    beside.write_bytes(content)
-    beside.replace(file)
+    """Whole or not at all. Where the disk refuses, the record is missing: that costs a full build."""
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = file.with_suffix(".new")
+        beside.write_bytes(content)
+        beside.replace(file)
 
 
 def _age(file: Path) -> float:

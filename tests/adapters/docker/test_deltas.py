@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
+import anyio
 import pytest
 
 from devloop.adapters import deltas
@@ -224,3 +225,26 @@ async def test_a_node_without_the_base_gets_the_first_image_whole(
         await second.fingerprinter.close()
     assert loaded.image.how == "delta"
     assert loaded.sent < 20_000
+
+
+async def test_s27_parents_are_written_behind_the_trip_and_at_the_end(
+    corridor: Corridor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deltas, "WRITE_SECONDS", 3600.0)
+    await corridor.trip()
+    records = corridor.state / "parents" / f"of-{corridor.service.name}"
+    before = {*records.iterdir()}
+    async with anyio.create_task_group() as group:
+        group.start_soon(corridor.loader.run)
+        while corridor.builder._writable is None:
+            await anyio.sleep(0.001)
+        corridor.write("src/main.py", "two")
+        second = await corridor.trip("src/main.py")
+        assert second.image.how == "delta"
+        assert {*records.iterdir()} == before
+        group.cancel_scope.cancel()
+    assert {*records.iterdir()} == before | {records / f"{second.image.fingerprint.digest}.json"}
+    corridor.start()
+    await corridor.trip()
+    corridor.write("src/main.py", "three")
+    assert (await corridor.trip("src/main.py")).image.how == "delta"
