@@ -21,6 +21,7 @@ from devloop.landing import Landing, NotProvenError, Place, landings, octal, roo
 from devloop.layers import WHITEOUT, Layers, Node
 from devloop.model import Archive, FileEntry, Inputs, Service
 from devloop.obstacle import check_copy, check_plan
+from devloop.planning import DEFAULT_PATH
 
 __all__ = ["first", "stands_on"]
 
@@ -106,6 +107,9 @@ class _First:
         self._check_base()
         settings = self._config.get("config") or {}
         self._settings = {key: settings[key] for key in _SETTINGS if settings.get(key)}
+        env = [str(pair) for pair in self._settings.get("Env", ())]
+        if not any(pair.startswith("PATH=") for pair in env):
+            self._settings["Env"] = [*env, f"PATH={DEFAULT_PATH}"]  # as BuildKit does
         self._stack = list(base.layers.stack)
         self._diff_ids = list(base.diff_ids)
         self._blobs: list[bytes] = []
@@ -153,8 +157,6 @@ class _First:
         history = [entry for entry in config.get("history") or [] if not entry.get("empty_layer")]
         if len(history) != len(self._base.diff_ids) or settings.get("OnBuild"):
             raise NotProvenError("NotPlain", "the base has ONBUILD lines, or a history that does not fit")
-        if not any(str(pair).startswith("PATH=") for pair in settings.get("Env") or ()):
-            raise NotProvenError("NotPlain", "the base sets no PATH, and builders add one")
 
     # --- layers
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
-from devloop.delta import Delta, NotProven
+from devloop.delta import Delta, NotProven, write_layer
 from devloop.first import first, stands_on
 from tests.delta.shapes import TREE, Shape, refused, shape
 from tests.delta.test_matrix import check
@@ -74,9 +75,10 @@ def bench_for(one: Shape, home: Path) -> Bench:
     return bench
 
 
-def make(bench: Bench) -> Delta | NotProven:
+def make(bench: Bench, base: str = BASE) -> Delta | NotProven:
     inputs = bench.inputs()
-    return first(bench.service, bench.parent(BASE, inputs), inputs, bench.plan, bench.rules, {LABEL: "first"})
+    parent = bench.parent(base, inputs)
+    return first(bench.service, parent, inputs, bench.plan, bench.rules, {LABEL: "first"})
 
 
 @pytest.mark.parametrize("one", PLAIN, ids=str)
@@ -133,6 +135,23 @@ def test_what_is_not_plain_is_left_to_the_builder(one: Shape, tmp_path: Path) ->
         assert made.reason in one.reasons, made
     finally:
         bench.close()
+
+
+def test_a_base_without_path_gets_the_one_that_builders_add(tmp_path: Path) -> None:
+    base = f"devloop-delta-bare-{os.getpid()}"
+    client = docker.APIClient()
+    client.import_image_from_data(write_layer({}, tmp_path, lambda: None)[0], repository=base, tag="1")
+    bench = bench_for(shape("first-no-path", f"FROM {base}:1\nCOPY src /app\nENV A=b"), tmp_path)
+    try:
+        made = make(bench, f"{base}:1")
+        assert isinstance(made, Delta), made
+        thin, full = bench.load(made, "first"), bench.build("full")
+        assert {**bench.config(full), "Labels": None} == {**bench.config(thin), "Labels": None}
+        assert differences(bench.files(full), bench.files(thin), made.changed) == []
+    finally:
+        bench.close()
+        client.remove_image(f"{base}:1")
+        client.close()
 
 
 def test_another_base_under_the_same_name_is_doubted(tmp_path: Path) -> None:

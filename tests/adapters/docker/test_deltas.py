@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-
 import anyio
 import pytest
 
@@ -16,7 +13,6 @@ from devloop.adapters.routes import EngineRoute
 from devloop.adapters.stores import EngineStore
 from devloop.events import DeltaFallback
 from devloop.model import Image
-from tests.adapters.docker.conftest import PREFIX
 from tests.adapters.docker.corridor import DOCKERFILE, Corridor, shown
 
 pytestmark = pytest.mark.engine
@@ -175,32 +171,17 @@ async def test_an_image_that_only_copies_is_a_delta_from_the_first_build(
         raise AssertionError("a full build")
 
     monkeypatch.setattr(ImageBuilder, "build", build)
-    with_path = tiny_with_path(corridor, tiny)
-    corridor.write("Dockerfile", PLAIN.format(tiny=with_path))
+    corridor.write("Dockerfile", PLAIN.format(tiny=tiny))
     first = await corridor.trip("Dockerfile")
     assert first.image.how == "delta"
     assert await shown(corridor.bench, first.image, "cat src/main.py; echo $A") == "oneb"
     corridor.write("src/main.py", "two")
     second = await corridor.trip("src/main.py")
     assert second.image.how == "delta"
-    corridor.write("Dockerfile", PLAIN.format(tiny=with_path).replace("A=b", "A=c"))
+    corridor.write("Dockerfile", PLAIN.format(tiny=tiny).replace("A=b", "A=c"))
     third = await corridor.trip("Dockerfile")
     assert await shown(corridor.bench, third.image, "cat src/main.py; echo $A") == "twoc"
     assert corridor.reasons() == []
-
-
-def tiny_with_path(corridor: Corridor, tiny: str) -> str:
-    """The tiny base with a PATH: builders add one where the base has none, so that is left to them."""
-    name = f"{PREFIX}with-path-{os.getpid()}"
-    subprocess.run(
-        ["docker", "build", "-q", "-t", name, "-"],
-        input=f"FROM {tiny}\nENV PATH=/bin\nRUN true\n".encode(),
-        check=True,
-        capture_output=True,
-        env={**os.environ, "DOCKER_BUILDKIT": "0"},
-    )
-    corridor.bench.made.add(name)
-    return f"{name}:latest"
 
 
 async def test_a_node_without_the_base_gets_the_first_image_whole(
@@ -208,13 +189,13 @@ async def test_a_node_without_the_base_gets_the_first_image_whole(
 ) -> None:
     bench = corridor.bench
     corridor.route = EngineRoute("docker-env", bench.engine, (EngineStore("node", node, Digests(node)),))
-    corridor.write("Dockerfile", PLAIN.format(tiny=tiny_with_path(corridor, tiny)))
+    corridor.write("Dockerfile", PLAIN.format(tiny=tiny))
     first = await corridor.trip("Dockerfile")
     facts = await node.inspect(first.image.ref)
     assert facts is not None
     assert facts.id == first.image.id
     assert first.sent > 1_500_000
-    other = bench.service(PLAIN.format(tiny=tiny_with_path(corridor, tiny)))
+    other = bench.service(PLAIN.format(tiny=tiny))
     second = Corridor(bench, other, corridor.state.parent / "second", corridor.route)
     second.state.mkdir()
     second.write("src/main.py", "other")
