@@ -6,6 +6,7 @@ Starting a process in a container costs more than the command: a few shells are 
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ Body = AsyncIterator[bytes] | bytes | None
 _EXIT = "devloop-exit"
 # `read` takes the first line byte by byte, so that the rest of the input is the command's.
 _WAITING = f'IFS= read -r line && (eval "$line"); s=$?; echo; echo "{_EXIT} $s"'
+_ENDED = re.compile(rb"%s \d+\n\Z" % _EXIT.encode())
 SPARES = 2
 RETRY_SECONDS = 5.0
 
@@ -150,7 +152,8 @@ class _Exec:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._send, line, body)
                 with suppress(anyio.EndOfStream, anyio.BrokenResourceError, OSError):
-                    while True:
+                    # The engine closes the connection some 50 ms after the last word: not waited for.
+                    while not _ENDED.search(received, max(0, len(received) - 40)):
                         received += await self._stream.receive()
                 group.cancel_scope.cancel()  # the command is through, and reads no more
         except BaseExceptionGroup as failures:
