@@ -10,7 +10,8 @@ other on an empty node, so that noise hits all alike:
                write the blobs and to unpack them. Nothing that goes through containerd's import is below it
     pipe       docker save IMAGE | ctr images import -: the way by hand
     devloop    the full image as devloop sends it, verified
-    second     another image on the same base, as devloop sends it
+    second     another image on the same base, built in full, as devloop sends it
+    on-base    the same without a build, as a delta on its base: what a Dockerfile without RUN gets
 
 and after the rounds the edits: one file of the context; its fingerprint is not counted.
 
@@ -56,6 +57,7 @@ class Seen:
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     second: list[LoadedImage] = field(default_factory=list)
+    on_base: list[LoadedImage] = field(default_factory=list)
 
     def time(self, name: str, what: Callable[[], object]) -> None:
         begun = time.perf_counter()
@@ -98,7 +100,7 @@ async def full(bench: Bench, node: Node, route: ContainerdRoute, base: str, roun
     ctr = f"docker exec -i {node.name} {' '.join(CTR)}"
     first = await corridor(bench, route, base, "first")
     taken = await first.fingerprint()
-    image = await first.builder.build(first.service, taken, None)
+    image = await first.builder._full.build(first.service, taken, None)
     shell(f"docker save {image.ref} | docker exec -i {node.name} sh -c 'cat >{READY}'")
     for number in range(rounds):
         seen.time("save", lambda: shell(f"docker save {image.ref} >/dev/null"))
@@ -111,10 +113,17 @@ async def full(bench: Bench, node: Node, route: ContainerdRoute, base: str, roun
         await first.loader._inner.load(image)
         seen.add("devloop", time.perf_counter() - begun)
         other = await corridor(bench, route, base, f"second-{number}")
-        second = await other.builder.build(other.service, await other.fingerprint(), None)
+        taken = await other.fingerprint()
+        second = await other.builder._full.build(other.service, taken, None)
         begun = time.perf_counter()
         seen.second.append(await other.loader._inner.load(second))
         seen.add("second", time.perf_counter() - begun)
+        other.write("src/m0.py", f"print({time.time()})\n")
+        plain = await other.builder.build(other.service, await other.fingerprint("src/m0.py"), None)
+        assert plain.how == "delta", plain
+        begun = time.perf_counter()
+        seen.on_base.append(await other.loader._inner.load(plain))
+        seen.add("on-base", time.perf_counter() - begun)
         await other.fingerprinter.close()
     await first.fingerprinter.close()
     return seen, image.size
@@ -161,13 +170,14 @@ def show(seen: Seen, edits: Seen, size: int) -> None:
     save = seen.median("save")
     print(f"image of {size / 1e6:.0f} MB; medians of {len(seen.seconds['save'])} rounds\n")
     print(f"{'':10}{'seconds':>9}{'x save':>8}")
-    for name in ("save", "import", "pipe", "devloop", "second"):
+    for name in ("save", "import", "pipe", "devloop", "second", "on-base"):
         print(f"{name:10}{seen.median(name):9.2f}{seen.median(name) / save:8.2f}")
     floor = [a + b for a, b in zip(seen.seconds["save"], seen.seconds["import"], strict=True)]
     print(f"{'save+import':11}{statistics.median(floor):8.2f}{statistics.median(floor) / save:8.2f}")
     sent = max(loaded.sent for loaded in seen.second)
     own = own_layers(seen.second[-1].image.ref)
-    print(f"\nsecond image: {sent:,} bytes sent; its own layers hold {own:,}")
+    thin = max(loaded.sent for loaded in seen.on_base)
+    print(f"\nsecond image: {sent:,} bytes sent, on its base {thin:,}; its own layers hold {own:,}")
     print(f"\n{'':10}{'median ms':>10}{'worst ms':>10}   of {len(edits.seconds['delta'])} edits")
     for name in ("build", "load", "delta"):
         worst = max(edits.seconds[name]) * MILLISECONDS
