@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
+import devloop.first as firsts
 from devloop.delta import Delta, NotProven, write_layer
 from devloop.first import first, stands_on
 from tests.delta.shapes import TREE, Shape, refused, shape
@@ -168,3 +170,34 @@ def test_another_base_under_the_same_name_is_doubted(tmp_path: Path) -> None:
         assert made.reason == "BaseUnknown"
     finally:
         bench.close()
+
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def swap(where: Any, name: str, bug: Any) -> Patch:
+    return lambda monkeypatch: monkeypatch.setattr(where, name, bug)
+
+
+BUGS: dict[str, tuple[Patch, str]] = {
+    "owner forgotten": (swap(firsts, "_owner", lambda _: (0, 0)), "first-chown"),
+    "mode forgotten": (swap(firsts, "octal", lambda _: None), "first-chmod"),
+    "directories above forgotten": (swap(firsts, "_all_above", lambda _: []), "first-chown"),
+    "parts of the base's config forgotten": (swap(firsts, "_SETTINGS", ("User",)), "first-directory"),
+    "WORKDIR makes nothing": (
+        swap(firsts._First, "_workdir", lambda self, step: self._settings.update(WorkingDir=step.path)),
+        "first-workdirs",
+    ),
+    "labels forgotten": (swap(firsts._First, "_pairs", lambda *_: iter(())), "first-settings"),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_turns_it_red(bug: str, tmp_path: Path) -> None:
+    patch, name = BUGS[bug]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        patch(monkeypatch)
+        with pytest.raises((AssertionError, docker.errors.APIError)):
+            test_the_first_image_on_its_base_equals_a_full_build(
+                next(one for one in PLAIN if one.name == name), tmp_path
+            )
