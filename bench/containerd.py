@@ -201,7 +201,7 @@ async def run(base: str, rounds: int, edits: int) -> None:
                 finally:
                     for image in await engine.images():
                         for ref in image.refs:
-                            if ref.partition(":")[0] in bench.made:
+                            if ref.rpartition(":")[0] in bench.made:
                                 await engine.remove(ref)
                     group.cancel_scope.cancel()
     finally:

@@ -181,7 +181,7 @@ async def run(axes: list[str], edits: int, svg: Path | None) -> None:
         finally:
             for image in await engine.images():
                 for ref in image.refs:
-                    if ref.partition(":")[0] in bench.made:
+                    if ref.rpartition(":")[0] in bench.made:
                         await engine.remove(ref)
             await engine.aclose()
     if svg is not None:

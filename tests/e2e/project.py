@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from devloop.config import project_id
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "examples" / "todo"
 BASE = os.environ.get("DEVLOOP_TEST_BASE", "devloop-base:bookworm-1")
@@ -204,10 +206,14 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
     def remove(self) -> None:
         """The namespace and the images that were built for it."""
         self.sandbox.kubectl("delete", "namespace", self.namespace, "--timeout=60s", check=False)
-        references = [f"--filter=reference=todo-{name}-{self.namespace}" for name in ("backend", "frontend")]
-        images = self.sandbox.docker("images", "-q", *references, check=False).split()
-        if images:
-            self.sandbox.docker("rmi", "-f", *dict.fromkeys(images), check=False)
+        self.remove_images()
+
+    def remove_images(self) -> None:
+        """What devloop built for this config.yaml; two projects may name the same image."""
+        label = f"--filter=label=dev.devloop.project={project_id(self.config)}"
+        listed = self.sandbox.docker("images", "--format", "{{.Repository}}:{{.Tag}}", label, check=False)
+        if listed.split():
+            self.sandbox.docker("rmi", "-f", *listed.split(), check=False)
 
     def http(self, path: str) -> str | None:
         """The body that the frontend's NodePort answers, None while it does not."""

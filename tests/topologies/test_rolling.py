@@ -135,6 +135,7 @@ def project(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path) ->
         sandbox.kubectl(*words)
     yield made
     made.devloop("down", "--yes")
+    made.remove_images()
     if topology.before:
         sandbox.kubectl("delete", "namespace", topology.namespace, "--timeout=60s", check=False)
 

@@ -125,7 +125,7 @@ async def bench(tmp_path: Path, tiny: str) -> AsyncIterator[Bench]:
     yield bench
     for image in await engine.images():
         for ref in image.refs:
-            if ref.partition(":")[0] in bench.made:
+            if ref.rpartition(":")[0] in bench.made:
                 await engine.remove(ref)
     await engine.aclose()
 
