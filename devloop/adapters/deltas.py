@@ -6,6 +6,7 @@ kind, in the Dockerfile, the layers or the load, ends in a full build.
 
 from __future__ import annotations
 
+import math
 import tarfile
 import threading
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,7 @@ FOLD_SHARE = 0.25  # of the image's size
 UNVERIFIED = 8  # deltas that were made and not loaded yet
 LARGEST_FIRST = 64 << 20  # bytes of files that are taken into an image without a builder
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
+AGAIN_SECONDS = 15.0  # an edit that no delta can carry is likely followed by its like
 WRITE_SECONDS = 1.0  # after a load: PATCH and rollout come first
 BASE = "-base"  # what a folded image's tag ends in (S3)
 
@@ -70,8 +72,10 @@ class DeltaBuilder:
         store: ParentStore,
         salts: Callable[[str], str],
         emit: Emit,
+        again: float = AGAIN_SECONDS,
     ) -> None:
         self._full = full
+        self._again = again
         self._engine = engine
         self._plans = plans
         self._store = store
@@ -81,7 +85,8 @@ class DeltaBuilder:
         self._standing: dict[str, _Standing] = {}
         self._made: dict[str, Parent] = {}  # by id, of deltas that no load has verified yet
         self._told: set[tuple[str, str, int]] = set()
-        self._to_learn: dict[str, Image] = {}
+        self._stopped: set[str] = set()  # services whose last edit a line of the Dockerfile stopped
+        self._to_learn: dict[str, tuple[Image, float]] = {}  # and from when on, in the event loop's seconds
         self._something = anyio.Event()
         self._unwritten: dict[tuple[str, str], Parent] = {}
         self._writable: anyio.Event | None = None  # set by `write`, while it runs
@@ -100,6 +105,7 @@ class DeltaBuilder:
             ref = service.ref(fingerprint)
             return Image(service.name, fingerprint, ref, made.id, "delta", size, made.archive)
         self._fall_back(service, made)
+        (self._stopped.add if made.line else self._stopped.discard)(service.name)
         return await self._full.build(service, fingerprint, parent)
 
     async def build_full(self, image: Image) -> Image:
@@ -129,14 +135,18 @@ class DeltaBuilder:
             self._standing[image.service] = _Standing(image.fingerprint.inputs, known, 0, image.size)
         elif image.service not in self._standing or image.how != "reused":
             self._standing.pop(image.service, None)
-            self._ask(image)
+            self._ask(image, self._again if image.service in self._stopped else 0.0)
 
     async def to_learn(self) -> Image:
-        """The next image that is to become a parent, as soon as there is one."""
-        while not self._to_learn:
+        """The next image that is to become a parent, as soon as there is one whose time has come."""
+        while True:
+            name, (image, due) = min(self._to_learn.items(), key=_due, default=("", (None, math.inf)))
+            if image is not None and due <= anyio.current_time():
+                del self._to_learn[name]
+                return image
             self._something = anyio.Event()
-            await self._something.wait()
-        return self._to_learn.popitem()[1]
+            with anyio.CancelScope(deadline=due):
+                await self._something.wait()
 
     async def _remember(self, service: str, digest: str, parent: Parent) -> None:
         """Into the state directory; while `write` runs, a little later and not in anybody's way."""
@@ -173,8 +183,9 @@ class DeltaBuilder:
         """A service is about to be looked at: its name will be asked for."""
         self._services[service.name] = service
 
-    def _ask(self, image: Image) -> None:
-        self._to_learn[image.service] = image
+    def _ask(self, image: Image, rest: float = 0.0) -> None:
+        """Have it learned after so many seconds: to read it keeps the engine busy."""
+        self._to_learn[image.service] = image, anyio.current_time() + rest
         self._something.set()
 
     async def learn(self, image: Image, load: Callable[[Image], Awaitable[LoadedImage]]) -> None:
@@ -296,6 +307,10 @@ class DeltaLoader:
                 await self._builder.learn(image, self._inner.load)
             except (PlatformError, StageError, EngineRefusal, ValueError):
                 continue  # without a parent the next build is a full one, and asks again
+
+
+def _due(waiting: tuple[str, tuple[Image, float]]) -> float:
+    return waiting[1][1]
 
 
 def _is_of(parent: Parent, image: Image) -> bool:

@@ -62,7 +62,7 @@ class Corridor:
         )
         store = ParentStore(self.state / "parents")
         self.builder = DeltaBuilder(
-            full, bench.engine, self.fingerprinter, store, lambda name: "", bench.events.append
+            full, bench.engine, self.fingerprinter, store, lambda name: "", bench.events.append, again=0.0
         )
         inner = ClusterLoader(bench.engine, bench.digests, nodes, choose, bench.events.append)
         self.loader = DeltaLoader(inner, self.builder)

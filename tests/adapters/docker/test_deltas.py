@@ -90,6 +90,25 @@ async def test_a_run_after_the_copy_is_built_in_full_and_says_why(corridor: Corr
     assert (event.line, event.first) == (3, True)
 
 
+async def test_after_an_edit_that_a_line_stops_the_engine_is_left_alone_for_a_while(
+    corridor: Corridor, tiny: str
+) -> None:
+    """To read the whole image for a delta that will not come keeps it from the next build."""
+    corridor.write("Dockerfile", f"FROM {tiny}\nCOPY src /src\nRUN cat /src/main.py > /made\n")
+    await corridor.trip("Dockerfile")
+    builder, loader = corridor.builder, corridor.loader
+    builder._again = 3600.0
+    corridor.write("src/main.py", "two")
+    image = await builder.build(corridor.service, await corridor.fingerprint("src/main.py"), None)
+    await loader.load(image)
+    (waiting,) = builder._to_learn.values()
+    assert waiting[0] is image
+    assert waiting[1] > anyio.current_time() + 3000
+    with anyio.move_on_after(0.1) as scope:
+        await builder.to_learn()
+    assert scope.cancelled_caught
+
+
 async def test_a_changed_dockerfile_is_built_in_full(corridor: Corridor, tiny: str) -> None:
     await corridor.trip()
     corridor.write("Dockerfile", DOCKERFILE.format(tiny=tiny) + "ENV A=b\n")
