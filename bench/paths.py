@@ -3,9 +3,9 @@
     python bench/paths.py [--edits 10] [TOPOLOGY...]
 
 Each topology in turn on one sandbox: `devloop once`, then `devloop watch` and edits of one source file of
-each service, one after the other has gone live, counted by `devloop_builds_total{how}` from the moment on at which
-the first image is known as a parent. Services whose file no delta can carry, as `devloop explain` says, are
-listed and not counted.
+each service, one after the other has gone live, counted by `devloop_builds_total{how}` from the moment on at
+which the first image is known as a parent. Services whose file no delta can carry, as `devloop explain` says,
+are listed and not counted.
 """
 
 from __future__ import annotations
