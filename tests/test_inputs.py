@@ -365,7 +365,9 @@ def test_s5_generated_copies_read_what_buildkit_reads(
                 path.write_text(str(path.relative_to(context)))
         lines = "".join(f"COPY {source} /o{n}/\n" for n, source in enumerate(sources))
         try:
-            built = build(context, f"FROM scratch\n{lines}")
+            # A BuildKit of 20.10 takes a layer from its cache though the files that a wildcard finds behind a
+            # link are others now.
+            built = build(context, f"FROM scratch\n{lines}", "--no-cache")
         except RefusedError:
             return  # a source that is not there; nothing to compare
         copied = {b.content.decode() for b in built.values() if b.type in ("file", "hard")} - {""}

@@ -183,11 +183,12 @@ async def _payload(reader: object) -> AsyncIterator[bytes]:
 
 
 def _chosen(attempts: list[Obj], state: Obj, previous: bool) -> list[Obj]:
-    """The attempts up to the one whose log is asked for; in a back-off the newest is the one before."""
+    """The attempts up to the one whose log is asked for; one that has not started yet has none, and in a
+    back-off the newest is the one before."""
     newest = attempts[-1]["State"] if attempts else ""
     if previous:
         return attempts if "waiting" in state and newest == "exited" else attempts[:-1]
-    return attempts[:-1] if newest == "created" and len(attempts) > 1 else attempts
+    return attempts[:-1] if newest == "created" else attempts
 
 
 def _state(pod: Obj, container: str) -> Obj:
