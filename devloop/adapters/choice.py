@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import anyio
+import anyio.to_thread
 
 from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.digest import Digests
@@ -206,7 +207,8 @@ class RouteChoice:
                     )
                 return ContainerdStore(node.name, self._shells[node.name])
             if is_this_machine(node):
-                return ContainerdStore(node.name, HostShell(node.name, self._environment))
+                shell = await anyio.to_thread.run_sync(HostShell, node.name, self._environment)
+                return ContainerdStore(node.name, shell)
             raise self._refusal("containerd", nodes)
 
         return ContainerdRoute(self._builder, self._digests, await gather(one, nodes))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
+import psutil
+import yaml
 
 from devloop.adapters.nodes import NodeFacts
 from devloop.adapters.nodeshell import Body, pieces
@@ -16,6 +19,7 @@ from devloop.errors import PlatformError
 MACHINE_ID = Path("/etc/machine-id")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Where a distribution's own containerd listens; `ctr` and `crictl` know the plain one by themselves.
+ENDPOINT = "--container-runtime-endpoint"
 SOCKETS = (
     Path("/run/k3s/containerd/containerd.sock"),
     Path("/var/snap/microk8s/common/run/containerd.sock"),
@@ -31,11 +35,38 @@ def is_this_machine(node: NodeFacts) -> bool:
     return all(mine) and (node.machine_id, node.boot_id) == mine
 
 
+def containerd_socket() -> Path | None:
+    """Where this machine's kubelet finds its containerd; None where `ctr` looks by itself.
+
+    There may be several on one machine: Docker has one of its own.
+    """
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] == "kubelet":
+            endpoint = _endpoint(process.info["cmdline"] or [])
+            if endpoint.startswith("unix://"):
+                return Path(endpoint.removeprefix("unix://"))
+    return next((path for path in SOCKETS if path.exists()), None)
+
+
+def _endpoint(words: Sequence[str]) -> str:
+    """Of a kubelet's command line, else of the file that `--config` names; "" where neither says it."""
+    flags = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
+    flags |= {one: other for one, other in pairwise(words) if one in (ENDPOINT, "--config")}
+    if ENDPOINT in flags:
+        return flags[ENDPOINT]
+    try:
+        written = yaml.safe_load(Path(flags.get("--config", "")).read_text())
+    except (OSError, yaml.YAMLError):
+        return ""
+    return str(written.get("containerRuntimeEndpoint") or "") if isinstance(written, dict) else ""
+
+
 class HostShell:
     """Lines on this machine as root, by `sudo -n` for any other user."""
 
     def __init__(self, node: str, environment: Mapping[str, str]) -> None:
-        socket = next((path for path in SOCKETS if path.exists()), None)
+        """Blocking: looks for the kubelet."""
+        socket = containerd_socket()
         own = {
             "CONTAINERD_ADDRESS": str(socket),
             "CONTAINER_RUNTIME_ENDPOINT": f"unix://{socket}",

@@ -103,6 +103,25 @@ async def test_s11_the_docker_engine_of_this_machines_kubelet_is_shared(bench: B
     await choice.aclose()
 
 
+@pytest.mark.parametrize(
+    ("words", "socket"),
+    [
+        (["--container-runtime-endpoint=unix:///run/other.sock"], "unix:///run/other.sock"),
+        (["--v", "2", "--container-runtime-endpoint", "unix:///run/other.sock"], "unix:///run/other.sock"),
+        (["--config=CONFIG"], "unix:///run/written.sock"),
+        (["--config", "CONFIG", "--container-runtime-endpoint=unix:///run/a.sock"], "unix:///run/a.sock"),
+        (["--config=/nowhere"], ""),
+        ([], ""),
+    ],
+)
+def test_the_kubelet_says_where_its_containerd_is(words: list[str], socket: str, tmp_path: Path) -> None:
+    """Docker has a containerd of its own: the wrong one would take the image, and no pod would find it."""
+    config = tmp_path / "config.yaml"
+    config.write_text("kind: KubeletConfiguration\ncontainerRuntimeEndpoint: unix:///run/written.sock\n")
+    given = [word.replace("CONFIG", str(config)) for word in words]
+    assert hostnode._endpoint(["/usr/bin/kubelet", *given]) == socket
+
+
 def test_a_node_in_a_container_on_this_kernel_is_not_this_machine() -> None:
     node = here("containerd://2.1.9")
     assert is_this_machine(node)
