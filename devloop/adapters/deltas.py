@@ -34,7 +34,7 @@ FOLD_SHARE = 0.25  # of the image's size
 UNVERIFIED = 8  # deltas that were made and not loaded yet
 LARGEST_FIRST = 64 << 20  # bytes of files that are taken into an image without a builder
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
-AGAIN_SECONDS = 15.0  # an edit that no delta can carry is likely followed by its like
+AGAIN_SECONDS = 60.0  # an edit that no delta can carry is likely followed by its like
 WRITE_SECONDS = 1.0  # after a load: PATCH and rollout come first
 BASE = "-base"  # what a folded image's tag ends in (S3)
 
