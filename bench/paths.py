@@ -69,6 +69,8 @@ def run(topology: Topology, edits: int, folder: Path, sandbox: Sandbox) -> Count
     finally:
         project.devloop("down", "--yes")
         project.remove_images()
+        if topology.before:
+            sandbox.kubectl("delete", "namespace", topology.namespace, "--timeout=60s", check=False)
     return counted
 
 
