@@ -63,9 +63,10 @@ class ApiServer:
     async def _route(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         if path in _OPEN_PATHS:
-            if path == "/livez" or self._store.list("nodes"):
+            started = self.kubelet is None or self.kubelet.started
+            if path == "/livez" or (started and self._store.list("nodes")):
                 return web.Response(text="ok")
-            return web.Response(text="the node has not registered yet", status=503)
+            return web.Response(text="the node has not started yet", status=503)
         if path == "/openapi/v2":
             return web.Response(body=openapi.document(), content_type=openapi.MEDIA_TYPE)
         document = discovery.answer(path) if request.method == "GET" else None

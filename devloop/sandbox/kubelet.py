@@ -29,7 +29,12 @@ class ExecSession(Protocol):
 
 
 class Kubelet(Protocol):
-    """Refusals are ApiError; `pod` is the stored object, `container` a name in it."""
+    """Refusals are ApiError; `pod` is the stored object, `container` a name in it.
+
+    `started`: the node has taken over what ran before, and from now on waits for an engine that goes away.
+    """
+
+    started: bool
 
     def logs(
         self,

@@ -38,6 +38,7 @@ class Node(Access):
         self._options = options
         self.name = "devloop-sandbox" if options.name == "default" else f"devloop-sandbox-{options.name}"
         self._workers: dict[str, Worker] = {}
+        self.started = False
 
     @property
     def _mine(self) -> str:
@@ -57,6 +58,7 @@ class Node(Access):
                 self.parts = parts
                 with self._store.subscribe() as events:
                     await self._adopt(parts)
+                    self.started = True
                     group.create_task(pool.run())
                     group.create_task(self._follow_engine())
                     group.create_task(self._heartbeat())
