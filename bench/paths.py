@@ -25,6 +25,8 @@ from tests.e2e.project import Sandbox, Watch
 from tests.topologies.deployments import ALL, Topology
 from tests.topologies.test_rolling import EDITS, SECONDS, Rolling
 
+WARM_UP = 12  # edits within which the first delta has to come
+
 
 def built(watch: Watch, service: str) -> Counter[str]:
     """How many images of the service were built so far, by how."""
@@ -33,18 +35,25 @@ def built(watch: Watch, service: str) -> Counter[str]:
     return Counter({match[1]: int(value) for match, value in found if match and match[2] == service})
 
 
-def edited(project: Rolling, watch: Watch, service: str, file: Path, count: int) -> Counter[str]:
-    """What came of that many edits, after the one that makes the first image known."""
+def edited(
+    project: Rolling, watch: Watch, service: str, file: Path, count: int, *, deltas: bool
+) -> Counter[str]:
+    """What came of that many edits; of a service that has deltas, after the first of them."""
     comment = "#" if file.suffix == ".py" else "//"
     text = file.read_text()
-    before = Counter[str]()
-    for number in range(count + 1):
+
+    def edit() -> None:
         trips = len(watch.trips(service))
-        file.write_text(f"{text}\n{comment} {number} {time.time_ns()}\n")
-        watch.wait("live", lambda: len(watch.trips(service)) > trips and watch.live(service), SECONDS)  # noqa: B023
-        if number == 0:
-            time.sleep(8)  # the engine is read in the background
-            before = built(watch, service)
+        file.write_text(f"{text}\n{comment} {time.time_ns()}\n")
+        watch.wait("live", lambda: len(watch.trips(service)) > trips and watch.live(service), SECONDS)
+
+    for _ in range(WARM_UP if deltas else 0):
+        if built(watch, service)["delta"]:
+            break
+        edit()  # the first image is read in the background, and no delta stands on it before
+    before = built(watch, service)
+    for _ in range(count):
+        edit()
     return built(watch, service) - before
 
 
@@ -62,7 +71,9 @@ def run(topology: Topology, edits: int, folder: Path, sandbox: Sandbox) -> Count
             for service, path in files.items():
                 told = project.devloop("explain", service).stdout
                 stopped = any(Path(path).name in line for line in told.splitlines() if "full build  " in line)
-                found = edited(project, watch, service, project.root / path, 2 if stopped else edits)
+                found = edited(
+                    project, watch, service, project.root / path, 2 if stopped else edits, deltas=not stopped
+                )
                 print(f"{topology.name:24}{service:10}{path:28}{dict(found)}"
                       f"{'   not below a delta-able COPY' if stopped else ''}", flush=True)  # fmt: skip
                 counted += Counter() if stopped else found

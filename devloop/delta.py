@@ -57,6 +57,11 @@ class NotProven:
     line: int = 0
     advice: str = ""
 
+    @classmethod
+    def of(cls, doubt: NotProvenError) -> NotProven:
+        """The doubt as an answer."""
+        return cls(doubt.reason, doubt.message, doubt.line, doubt.advice)
+
 
 def recipe(spec: BuildSpec, inputs: Inputs, salt: str = "") -> str:
     """All that makes an image beside the files of its context: an image is a parent for deltas only while
@@ -98,7 +103,7 @@ def delta(
         nodes, deleted = effects.all()
         return _make(service.build.context, parent, after, effects, nodes, deleted, labels, check)
     except NotProvenError as doubt:
-        return NotProven(doubt.reason, doubt.message, doubt.line, doubt.advice)
+        return NotProven.of(doubt)
 
 
 def obstacle(plan: Plan, path: str) -> NotProven | None:
@@ -108,7 +113,7 @@ def obstacle(plan: Plan, path: str) -> NotProven | None:
         check_plan(plan)
         check_path(plan, path)
     except NotProvenError as doubt:
-        return NotProven(doubt.reason, doubt.message, doubt.line, doubt.advice)
+        return NotProven.of(doubt)
     return None
 
 

@@ -15,21 +15,17 @@ from typing import Any
 from devloop.buildplan import Copy, Plan, Setting, StagePlan, Workdir
 from devloop.delta import Delta, NotProven, Parent, recipe, stamp, write_layer
 from devloop.effects import MOST_LAYERS
-from devloop.expansion import ExpansionError, UnresolvableError, expand
 from devloop.ignore import IgnoreRules
 from devloop.landing import Landing, NotProvenError, Place, landings, octal, roots
 from devloop.layers import WHITEOUT, Layers, Node
 from devloop.model import Archive, FileEntry, Inputs, Service
 from devloop.obstacle import check_copy, check_plan
-from devloop.planning import DEFAULT_PATH
+from devloop.settings import Settings, is_plain
 
 __all__ = ["first", "stands_on"]
 
 _ROOT_USERS = ("", "root", "0", "0:0", "root:root")
-_PORT = re.compile(r"(\d{1,5})(/(?:tcp|udp|sctp))?")
 _KEPT = ("architecture", "os", "variant", "os.version", "author")  # of the base's config
-_SETTINGS: tuple[str, ...] = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir")
-_SETTINGS += ("Labels", "StopSignal", "Healthcheck", "ArgsEscaped", "StopTimeout", "Shell")
 
 Made = dict[str, tuple[Node, FileEntry | None]]  # image path -> what lies there, and its source
 
@@ -65,7 +61,7 @@ def first(
     try:
         return _First(service, base, inputs, plan, rules, check).make(labels, salt)
     except NotProvenError as doubt:
-        return NotProven(doubt.reason, doubt.message, doubt.line, doubt.advice)
+        return NotProven.of(doubt)
 
 
 def _only_stage(plan: Plan) -> StagePlan:
@@ -84,7 +80,7 @@ def _check_step(step: object) -> None:
         check_copy(step)
     elif isinstance(step, Workdir) and not step.onbuild:
         return
-    elif not isinstance(step, Setting) or step.onbuild or step.instruction.keyword not in _SETTERS:
+    elif not isinstance(step, Setting) or not is_plain(step):
         raise NotProvenError("NotPlain", "only COPY and plain settings may follow FROM")
 
 
@@ -106,15 +102,11 @@ class _First:
         self._config: dict[str, Any] = json.loads(base.config)
         self._check_base()
         settings = self._config.get("config") or {}
-        self._settings = {key: settings[key] for key in _SETTINGS if settings.get(key)}
-        env = [str(pair) for pair in self._settings.get("Env", ())]
-        if not any(pair.startswith("PATH=") for pair in env):
-            self._settings["Env"] = [*env, f"PATH={DEFAULT_PATH}"]  # as BuildKit does
+        self._settings = Settings(settings)
         self._stack = list(base.layers.stack)
         self._diff_ids = list(base.diff_ids)
         self._blobs: list[bytes] = []
         self._copied: set[str] = set()
-        self._command_set = False
         newest = max((entry.mtime_ns for entry in inputs.files.values()), default=0)
         self._created = max(str(self._config.get("created") or ""), stamp(newest))
         self._made_at = newest // 1_000_000_000
@@ -129,13 +121,13 @@ class _First:
             elif isinstance(step, Workdir):
                 self._workdir(step)
             elif isinstance(step, Setting):
-                _SETTERS[step.instruction.keyword](self, step)
+                self._settings.apply(step)
                 self._tell(step.instruction.text, empty=True)
         if not self._blobs or len(self._diff_ids) >= MOST_LAYERS:
             raise NotProvenError("NotPlain", f"{len(self._blobs)} new layers, {len(self._diff_ids)} in all")
-        self._settings["Labels"] = {**self._settings.get("Labels", {}), **labels}
+        self._settings.add_labels(labels)
         made = {key: self._config[key] for key in _KEPT if self._config.get(key)}
-        made |= {"config": self._settings, "created": self._created, "history": self._history}
+        made |= {"config": self._settings.values, "created": self._created, "history": self._history}
         made["rootfs"] = {"type": "layers", "diff_ids": self._diff_ids}
         config = json.dumps(made, separators=(",", ":")).encode()
         diff_ids = tuple(self._diff_ids)
@@ -264,7 +256,7 @@ class _First:
         line, path = step.instruction.line, step.path
         if path is None:
             raise NotProvenError("Unresolvable", "a variable here is known only to the build", line)
-        self._settings["WorkingDir"] = path
+        self._settings.values["WorkingDir"] = path
         if path == "/":
             self._tell(f"WORKDIR {path}", empty=True)
             return
@@ -279,82 +271,6 @@ class _First:
         else:
             self._existing(target, layers, line)
         self._add(nodes, f"WORKDIR {path}")
-
-    # --- settings
-
-    def _pairs(self, step: Setting) -> Iterator[tuple[str, str]]:
-        words = [_plain(word, step) for word in step.instruction.args]
-        yield from zip(words[::2], words[1::2], strict=True)
-
-    def _env(self, step: Setting) -> None:
-        env = [str(pair) for pair in self._settings.get("Env", ())]
-        for name, value in self._pairs(step):
-            at = next((n for n, pair in enumerate(env) if pair.partition("=")[0] == name), None)
-            if at is None:
-                env.append(f"{name}={value}")
-            else:
-                env[at] = f"{name}={value}"
-        self._settings["Env"] = env
-
-    def _label(self, step: Setting) -> None:
-        self._settings["Labels"] = {**self._settings.get("Labels", {}), **dict(self._pairs(step))}
-
-    def _user(self, step: Setting) -> None:
-        self._settings["User"] = _plain(step.instruction.args[0], step)
-
-    def _expose(self, step: Setting) -> None:
-        ports = dict(self._settings.get("ExposedPorts", {}))
-        for word in step.instruction.args:
-            found = _PORT.fullmatch(word)
-            if found is None or not 0 < int(found[1]) < 65536:
-                raise NotProvenError("NotPlain", f"EXPOSE {word} is no single port", step.instruction.line)
-            ports[f"{int(found[1])}{found[2] or '/tcp'}"] = {}
-        self._settings["ExposedPorts"] = ports
-
-    def _cmd(self, step: Setting) -> None:
-        self._settings["Cmd"] = self._command(step)
-        self._settings["ArgsEscaped"] = True  # BuildKit's mark; it means nothing but on Windows
-        self._command_set = True
-
-    def _entrypoint(self, step: Setting) -> None:
-        self._settings["Entrypoint"] = self._command(step)
-        if not self._command_set:
-            self._settings.pop("Cmd", None)
-
-    def _command(self, step: Setting) -> list[str]:
-        if not step.instruction.json or not step.instruction.args:
-            raise NotProvenError(
-                "NotPlain", "a command without its JSON form is left to the builder", step.instruction.line
-            )
-        return list(step.instruction.args)
-
-    def _nothing(self, step: Setting) -> None:
-        """ARG: the plan has taken its value where one counts."""
-
-
-_SETTERS: Mapping[str, Callable[[_First, Setting], None]] = {
-    "ARG": _First._nothing,
-    "CMD": _First._cmd,
-    "ENTRYPOINT": _First._entrypoint,
-    "ENV": _First._env,
-    "EXPOSE": _First._expose,
-    "LABEL": _First._label,
-    "USER": _First._user,
-}
-
-
-def _plain(word: str, step: Setting) -> str:
-    """A word without its quotes; one with variables or escapes is left to the builder."""
-
-    def unknown(name: str) -> str:
-        raise UnresolvableError(name)
-
-    try:
-        if not any(special in word for special in "$\\`"):
-            return expand(word, unknown)
-    except (ExpansionError, UnresolvableError):
-        pass
-    raise NotProvenError("NotPlain", f"{word} is left to the builder", step.instruction.line)
 
 
 def _owner(step: Copy) -> tuple[int, int]:

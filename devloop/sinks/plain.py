@@ -39,6 +39,8 @@ class Plain:
                 pass
 
     def _progress(self, event: Progress) -> None:
+        if event.unit == "steps":
+            return  # each step has a line of its own already
         key = (event.service, event.stage)
         reached = event.done / event.total if event.total else event.done / BLIND_STEP * STEP
         if reached - self._told.get(key, 0.0) < STEP:

@@ -12,6 +12,7 @@ import docker
 import pytest
 
 import devloop.first as firsts
+from devloop import settings
 from devloop.delta import Delta, NotProven, write_layer
 from devloop.first import first, stands_on
 from tests.delta.shapes import TREE, Shape, refused, shape
@@ -183,12 +184,14 @@ BUGS: dict[str, tuple[Patch, str]] = {
     "owner forgotten": (swap(firsts, "_owner", lambda _: (0, 0)), "first-chown"),
     "mode forgotten": (swap(firsts, "octal", lambda _: None), "first-chmod"),
     "directories above forgotten": (swap(firsts, "_all_above", lambda _: []), "first-chown"),
-    "parts of the base's config forgotten": (swap(firsts, "_SETTINGS", ("User",)), "first-directory"),
+    "parts of the base's config forgotten": (swap(settings, "_KEPT", ("User",)), "first-directory"),
     "WORKDIR makes nothing": (
-        swap(firsts._First, "_workdir", lambda self, step: self._settings.update(WorkingDir=step.path)),
+        swap(
+            firsts._First, "_workdir", lambda self, step: self._settings.values.update(WorkingDir=step.path)
+        ),
         "first-workdirs",
     ),
-    "labels forgotten": (swap(firsts._First, "_pairs", lambda *_: iter(())), "first-settings"),
+    "labels forgotten": (swap(settings.Settings, "_pairs", lambda *_: iter(())), "first-settings"),
 }
 
 

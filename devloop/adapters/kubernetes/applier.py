@@ -91,13 +91,16 @@ class Applier:
         found = []
         for manifest in manifests:
             path, item = await self._locate(manifest)
-            old = await self._find(path)
+            old = await self._client.find(path)
             params = {"fieldManager": manager, "force": "true", "dryRun": "All"}
             try:
                 new = await self._send(path, params, item)
             except Refused as error:
                 namespace = item["metadata"].get("namespace")
-                if error.status != 404 or await self._find(f"/api/v1/namespaces/{namespace}") is not None:
+                if (
+                    error.status != 404
+                    or await self._client.find(f"/api/v1/namespaces/{namespace}") is not None
+                ):
                     raise _conflict(manifest, error, path) from error
                 new = item  # its namespace is yet to be made
             found.append(Preview(manifest.name, str(item["metadata"].get("namespace") or ""), old, new))
@@ -146,7 +149,7 @@ class Applier:
     async def _apply(self, manifest: Manifest, table: dict[str, str], marked: set[str]) -> str:
         path, item = await self._locate(manifest)
         item = put_refs(item, table)
-        there = await self._find(path)
+        there = await self._client.find(path)
         item, old = await self._mark(path, item, there, marked)
         params = {"fieldManager": MANAGER, "force": "false"}
         try:
@@ -165,14 +168,6 @@ class Applier:
 
     async def _send(self, path: str, params: dict[str, str], item: Json) -> Json:
         return await self._client.request("PATCH", path, params=params, body=item, content_type=APPLY_PATCH)
-
-    async def _find(self, path: str) -> Json | None:
-        try:
-            return await self._client.get(path)
-        except Refused as error:
-            if error.status == 404:
-                return None
-            raise
 
     async def _locate(self, manifest: Manifest) -> tuple[str, Json]:
         """(path of the object, the object with its namespace)."""

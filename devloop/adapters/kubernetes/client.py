@@ -98,6 +98,15 @@ class Client:
     async def get(self, path: str, params: Params | None = None) -> Json:
         return await self.request("GET", path, params=params)
 
+    async def find(self, path: str) -> Json | None:
+        """As `get`, None where there is no such object."""
+        try:
+            return await self.get(path)
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+
     async def request(
         self,
         method: str,

@@ -44,7 +44,7 @@ class Removal:
     async def own_namespaces(self, names: Sequence[str]) -> Sequence[str]:
         found = []
         for name in names:
-            item = await self._find(f"/api/v1/namespaces/{name}")
+            item = await self._client.find(f"/api/v1/namespaces/{name}")
             notes = (item or {"metadata": {}})["metadata"].get("annotations") or {}
             if notes.get(MADE_BY) == self._project:
                 found.append(name)
@@ -63,18 +63,10 @@ class Removal:
             if manifest.item["kind"] == "Namespace":
                 continue
             path = await self._applier.path_of(manifest)
-            item = await self._find(path)
+            item = await self._client.find(path)
             if item is not None and _is_ours(item):
                 found.append((manifest.name, path))
         return found
-
-    async def _find(self, path: str) -> Json | None:
-        try:
-            return await self._client.get(path)
-        except Refused as error:
-            if error.status == 404:
-                return None
-            raise
 
     async def _delete(self, path: str) -> None:
         try:
@@ -87,7 +79,7 @@ class Removal:
     async def _wait_gone(self, paths: Sequence[str]) -> None:
         with anyio.move_on_after(GONE_SECONDS):
             for path in paths:
-                while await self._find(path) is not None:  # noqa: ASYNC110 - the API tells nobody else
+                while await self._client.find(path) is not None:  # noqa: ASYNC110 - the API tells nobody else
                     await anyio.sleep(0.1)
             return
         raise PatchError(
