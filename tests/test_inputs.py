@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from devloop import tree
@@ -342,6 +342,7 @@ def test_s7_single_paths_give_what_a_full_walk_gives(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@example(sources=["*"], edits=[("write", "a/a", "a")])
 @given(
     sources=st.lists(
         st.lists(
@@ -370,8 +371,13 @@ def test_s5_generated_copies_read_what_buildkit_reads(
             built = build(context, f"FROM scratch\n{lines}", "--no-cache")
         except RefusedError:
             return  # a source that is not there; nothing to compare
-        copied = {b.content.decode() for b in built.values() if b.type in ("file", "hard")} - {""}
+        files = {place: b for place, b in built.items() if b.type in ("file", "hard")}
+        copied = {b.content.decode() for b in files.values()} - {""}
         found = read(context, f"FROM scratch\n{lines}").files
-        assert copied == {path for path, entry in found.items() if entry.kind == "file"}, (sources, edits)
+        wanted = {path for path, entry in found.items() if entry.kind == "file"}
+        # "COPY * /o/" puts a/a and b/a in one place: of those that share it, only the last is to be seen.
+        taken = tuple(f"/{place.partition('/')[2]}" for place in files)
+        covered = {path for path in wanted - copied if f"/{path}".endswith(taken)}
+        assert copied == wanted - covered, (sources, edits)
     finally:
         shutil.rmtree(home)
