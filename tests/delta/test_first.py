@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module", autouse=True)
 def base() -> Iterator[None]:
-    client = docker.APIClient()
+    client = docker.from_env().api
     make_base(client)
     yield
     client.close()
@@ -41,7 +41,7 @@ PLAIN = (
     shape("first-onto-odd", "WORKDIR /odd\nCOPY src /odd"),
     shape("first-linked", "COPY src /lnk/sub"),
     shape("first-chown", "COPY --chown=5:6 src /opt/deep/app\nCOPY --chown=7:8 req.txt /opt/other/r"),
-    shape("first-chmod", "COPY --chmod=0750 src /app\nCOPY --chmod=640 req.txt /opt/r"),
+    shape("first-chmod", "WORKDIR /app\nCOPY --chmod=0750 src .\nCOPY --chmod=640 req.txt /srv/r"),
     shape("first-workdirs", "WORKDIR /a\nWORKDIR b/c\nCOPY src ./\nWORKDIR /a\nWORKDIR /tmp\nUSER app"),
     shape("first-same-file-twice", "COPY req.txt /x/f\nCOPY two.txt /x/f"),
     shape("first-variables", f"FROM {BASE}\nARG to=/v\nWORKDIR ${{to}}/w\nCOPY src $to", args={"to": "/var"}),
@@ -68,6 +68,7 @@ NOT_PLAIN = (
     ),
     refused("first-file-on-link", "COPY req.txt /bin/sh", "Collides"),
     refused("first-other-mode", "COPY conf /conf\nCOPY --chmod=600 . /", "Collides"),
+    refused("first-chmod-new-directory", "COPY --chmod=750 src /new", "BuildersDiffer"),  # 20.10: 755, 28: 750
     refused("first-port-range", "COPY src /app\nEXPOSE 80-90", "NotPlain"),
 )
 
@@ -142,7 +143,7 @@ def test_what_is_not_plain_is_left_to_the_builder(one: Shape, tmp_path: Path) ->
 
 def test_a_base_without_path_gets_the_one_that_builders_add(tmp_path: Path) -> None:
     base = f"devloop-delta-bare-{os.getpid()}"
-    client = docker.APIClient()
+    client = docker.from_env().api
     client.import_image_from_data(write_layer({}, tmp_path, lambda: None)[0], repository=base, tag="1")
     bench = bench_for(shape("first-no-path", f"FROM {base}:1\nCOPY src /app\nENV A=b"), tmp_path)
     try:

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module", autouse=True)
 def base() -> Iterator[None]:
-    client = docker.APIClient()
+    client = docker.from_env().api
     make_base(client)
     yield
     client.close()

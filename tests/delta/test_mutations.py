@@ -111,7 +111,7 @@ BUGS: dict[str, tuple[Patch, str, str]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def base() -> Iterator[None]:
-    client = docker.APIClient()
+    client = docker.from_env().api
     make_base(client)
     yield
     client.close()

@@ -39,7 +39,7 @@ def chmods_directory(source: Path, edit: tuple[str, str, str]) -> bool:
     batches=st.lists(st.lists(_EDIT, min_size=1, max_size=4), min_size=1, max_size=3),
 )
 def test_random_edits_delta_upon_delta(shape, batches) -> None:  # type: ignore[no-untyped-def]
-    client = docker.APIClient()
+    client = docker.from_env().api
     make_base(client)
     client.close()
     home = Path(tempfile.mkdtemp())

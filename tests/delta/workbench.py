@@ -111,7 +111,7 @@ class Bench:
         self.home, self.name, self.dockerfile, self.args = home, name, dockerfile, args
         self.repository = f"devloop-delta-test-{os.getpid()}-{name}"  # tests may run side by side
         self.context = home / "context"
-        self.client = docker.APIClient(timeout=120)
+        self.client = docker.from_env(timeout=120).api
         self.rules = IgnoreRules.parse(ignored)
         self.context.mkdir(parents=True)
         (home / "Dockerfile").write_text(dockerfile)

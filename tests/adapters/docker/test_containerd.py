@@ -52,6 +52,12 @@ async def built(bench: Bench, tiny: str, more: str = "") -> Image:
     return await bench.builder().build(service, fingerprint(), None)
 
 
+def member(tar: tarfile.TarFile, name: str) -> bytes:
+    found = tar.extractfile(name)
+    assert found is not None, name
+    return found.read()
+
+
 async def delta_of(engine: Engine, parent: Image, name: str, content: bytes) -> Image:
     """The parent and one layer with one file, as bytes that no engine has."""
     layer = io.BytesIO()
@@ -62,9 +68,8 @@ async def delta_of(engine: Engine, parent: Image, name: str, content: bytes) -> 
     async with engine.save(parent.ref) as pieces:
         saved = b"".join([piece async for piece in pieces])
     with tarfile.open(fileobj=io.BytesIO(saved)) as tar:
-        described = tar.extractfile(f"{parent.id.removeprefix('sha256:')}.json")
-        assert described is not None
-        config = json.loads(described.read())
+        manifest = json.loads(member(tar, "manifest.json"))[0]
+        config = json.loads(member(tar, manifest["Config"]))
     diff_id = f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"
     config["rootfs"]["diff_ids"].append(diff_id)
     config["history"].append({"created_by": "delta"})
