@@ -105,10 +105,19 @@ def container_status(record: Record, default_reason: str) -> Obj:
         "started": record.started and record.running,
         "restartCount": max(record.attempt, 0),
         "image": record.spec["image"],
-        "imageID": f"docker://{current['Image']}" if current is not None else "",
+        "imageID": _image_id(current) if current is not None else "",
         **({"containerID": f"docker://{current['Id']}"} if current is not None else {}),
         **_resources(record.spec),
     }
+
+
+def _image_id(inspection: Obj) -> str:
+    """As cri-dockerd names it: the containerd image store knows each image by a repository digest, too."""
+    if "ImageManifestDescriptor" not in inspection:
+        return f"docker://{inspection['Image']}"
+    name = inspection["Config"]["Image"].partition("@")[0]
+    head, colon, tag = name.rpartition(":")
+    return f"docker-pullable://{head if colon and '/' not in tag else name}@{inspection['Image']}"
 
 
 def _resources(spec: Obj) -> Obj:
