@@ -177,12 +177,12 @@ class _First:
         place = Place(self._stage.stage.index, step, len(self._stack))
         self._check_no_link(step, layers)
         for landing in landings((place,), files, layers):
-            target = landing.target if landing.is_dir else _above(landing.target)
-            if step.mode and target and layers.find(target) is None:
+            into = landing.target if landing.is_dir else _above(landing.target)
+            if step.mode and layers.find(into) is None:
                 raise NotProvenError(
-                    "BuildersDiffer", f"builders differ on whether --chmod is for a new /{target} too", line
+                    "BuildersDiffer", f"builders differ on whether --chmod is for a new /{into} too", line
                 )
-            self._make_directories(nodes, target, owner, layers, line)
+            self._make_directories(nodes, into, owner, layers, line)
             for path in _covered(landing, files):
                 self._check_path(path)
                 target = landing.lands(path)

@@ -14,6 +14,7 @@ import anyio
 from devloop import config as configs
 from devloop import salts
 from devloop.adapters.bases import EngineBases
+from devloop.adapters.blobs import Blobs
 from devloop.adapters.builder import ImageBuilder
 from devloop.adapters.choice import RouteChoice
 from devloop.adapters.deltas import DeltaBuilder, DeltaLoader
@@ -220,7 +221,8 @@ async def opened(
 
         docker = Engine(builder_endpoint, role="build engine")
         stack.push_async_callback(docker.aclose)
-        digests = Digests(docker)
+        blobs = Blobs(state / "blobs.json")
+        digests = Digests(docker, blobs)
         route = RouteChoice(
             docker,
             digests,
@@ -283,7 +285,7 @@ async def opened(
             full,
             docker,
             fingerprinter,
-            ParentStore(state / "parents"),
+            ParentStore(state / "parents", blobs),
             lambda name: known_salts.get(name, ""),
             emit,
         )

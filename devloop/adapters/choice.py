@@ -76,7 +76,7 @@ class RouteChoice:
         if way == "registry" and self._registry:
             self._opened = self._opened or Registry(host_of(self._registry), self._environment)
             store = RegistryStore(self._registry, self._opened)
-            return RegistryRoute(self._builder, store, self._registry)
+            return RegistryRoute(self._builder, self._digests, store, self._registry)
         if way == "containerd":
             return await self._containerd(nodes)
         if way == "kind":
@@ -153,13 +153,13 @@ class RouteChoice:
         stores = await gather(one, nodes)
         if all(store.engine is self._builder for store in stores):
             return SharedRoute(self._builder, stores)
-        return EngineRoute("engine", self._builder, stores)
+        return EngineRoute("engine", self._builder, self._digests, stores)
 
     async def _store(self, node: NodeFacts, address: str, origin: str) -> EngineStore:
         """The node's engine; the builder's own object where it is the same engine."""
         if address not in self._engines:
             engine = Engine.at(at(address, origin), role=f"engine of node {node.name}")
-            self._engines[address] = (engine, Digests(engine))
+            self._engines[address] = (engine, Digests(engine, self._digests.blobs))
         engine, digests = self._engines[address]
         if (await engine.info()).identity == (await self._builder.info()).identity:
             return EngineStore(node.name, self._builder, self._digests)
@@ -176,12 +176,13 @@ class RouteChoice:
         minikube = Minikube(self._profile, self._environment)
         if "docker-env" not in self._engines:
             engine = Engine(minikube.docker_env, role=f"engine of node {nodes[0].name}")
-            self._engines["docker-env"] = (engine, Digests(engine))
+            self._engines["docker-env"] = (engine, Digests(engine, self._digests.blobs))
         engine, digests = self._engines["docker-env"]
         await engine.renew()
         if (await engine.info()).identity == (await self._builder.info()).identity:
             return await self._shared(nodes)
-        return EngineRoute("docker-env", self._builder, (EngineStore(nodes[0].name, engine, digests),))
+        store = EngineStore(nodes[0].name, engine, digests)
+        return EngineRoute("docker-env", self._builder, self._digests, (store,))
 
     def _image_load(self, nodes: tuple[NodeFacts, ...]) -> Route:
         minikube = Minikube(self._profile, self._environment)

@@ -145,7 +145,8 @@ class ContainerdRoute:
             except LoadError as error:
                 if error.reason == "DiskFull":
                     raise
-                await complete(self._builder, image)  # a layer below is gone from the node: all of it, then
+                # A layer below is gone from the node: all of it, then.
+                await complete(self._builder, self._digests, image)
             else:
                 total.sent += len(layout)
                 total.skipped += max(0, image.size - image.archive.size)
@@ -161,7 +162,7 @@ class ContainerdRoute:
     async def _stream(
         self, image: Image, known: frozenset[str], total: Tally, told: Callable[[], None]
     ) -> AsyncIterator[bytes]:
-        """The image as an OCI layout, or as `docker save` writes it where that is one already."""
+        """The image as an OCI layout; as `docker save` writes it where its layers cannot be told."""
         facts = await self._builder.inspect(image.ref)
         if facts is None:
             raise LoadError(
@@ -169,8 +170,9 @@ class ContainerdRoute:
                 reason="ImageMissing",
                 hint="was it pruned? devloop once --rebuild builds it again",
             )
-        as_it_is = (await self._builder.info()).containerd_store
-        repacked = oci.Repacked(image.ref, image.id, facts.diff_ids, known, total)
+        blobs = await self._digests.layers(image.ref, facts)
+        as_it_is = (await self._builder.info()).containerd_store and blobs.keys() < {*facts.diff_ids}
+        repacked = oci.Repacked(image.ref, image.id, facts.diff_ids, known, total, blobs)
 
         async def pieces() -> AsyncIterator[bytes]:
             async with self._builder.save(image.ref) as archive:

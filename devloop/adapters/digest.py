@@ -1,10 +1,14 @@
-"""Config digests (S2): the one name of an image that every engine and every node agrees on."""
+"""Config digests (S2): the one name of an image that every engine and every node agrees on.
+
+And what an engine with the containerd image store calls an image's layers, which is told at the same place.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from devloop.adapters.blobs import Blob, Blobs
 from devloop.adapters.engine import Engine, EngineRefusal, ImageFacts
 from devloop.adapters.tarstream import TarStream
 from devloop.errors import PlatformError
@@ -15,8 +19,9 @@ SMALL = 4 << 20  # manifests, indexes and configs are smaller than this
 class Digests:
     """The config digests of one engine's images, remembered by the engine's own Id, which never changes."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, blobs: Blobs | None = None) -> None:
         self._engine = engine
+        self.blobs = blobs or Blobs()
         self._known: dict[tuple[str, str], str] = {}
 
     def learn(self, facts: ImageFacts, digest: str) -> None:
@@ -26,11 +31,14 @@ class Digests:
     async def of(self, ref: str, facts: ImageFacts) -> str:
         """The config digest of an image that `inspect` found.
 
-        On graph drivers that is the Id. On the containerd image store the Id is a manifest's digest and no
-        call tells the config's, so the image's own archive is read until both have passed, once per Id.
+        On graph drivers that is the Id. On the containerd image store the Id is a manifest's digest. Where
+        the builder has not noted the config's beside it, no call tells it: the image's own archive is read
+        until both have passed, once per Id.
         """
         if not (await self._engine.info()).containerd_store:
             return facts.id
+        if facts.config:
+            return facts.config
         key = (facts.id, facts.platform)
         if key not in self._known:
             try:
@@ -39,6 +47,18 @@ class Digests:
                 # A delta of an earlier run: the engine has its snapshots, and not all blobs to save it from.
                 return facts.id
         return self._known[key]
+
+    async def layers(self, ref: str, facts: ImageFacts) -> dict[str, Blob]:
+        """The blobs of an image's layers in the engine's archive by diff_id; none on graph drivers.
+
+        Raises PlatformError.
+        """
+        if not (await self._engine.info()).containerd_store:
+            return {}
+        if len(found := self.blobs.of(facts.diff_ids)) < len(set(facts.diff_ids)):
+            await self._read(ref, facts)
+            found = self.blobs.of(facts.diff_ids)
+        return found
 
     async def _read(self, ref: str, facts: ImageFacts) -> str:
         blobs: dict[str, Any] = {}
@@ -50,9 +70,10 @@ class Digests:
                         continue
                     name = entry.name.removeprefix("blobs/sha256/")
                     blobs["sha256:" + name if name != entry.name else name] = _json(await stream.read())
-                    found = _config(blobs, facts)
-                    if found:
-                        return found
+                    digest, manifest = _found(blobs, facts)
+                    if digest:
+                        self.blobs.learn(manifest, blobs[digest])
+                        return digest
             except ValueError as error:
                 raise PlatformError(f"docker save {ref}: {error}", reason="BrokenArchive") from error
         raise PlatformError(
@@ -69,8 +90,8 @@ def _json(content: bytes) -> Any:
         return None
 
 
-def _config(blobs: dict[str, Any], facts: ImageFacts) -> str:
-    """The digest of the config whose layers are the image's, once manifest and config have both passed."""
+def _found(blobs: dict[str, Any], facts: ImageFacts) -> tuple[str, dict[str, Any]]:
+    """The digest of the config whose layers are the image's, and its manifest, once both have passed."""
     for digest, config in blobs.items():
         if not digest.startswith("sha256:") or not isinstance(config, dict):
             continue
@@ -79,5 +100,5 @@ def _config(blobs: dict[str, Any], facts: ImageFacts) -> str:
             continue
         for manifest in blobs.values():
             if isinstance(manifest, dict) and (manifest.get("config") or {}).get("digest") == digest:
-                return digest
-    return ""
+                return digest, manifest
+    return "", {}

@@ -23,6 +23,7 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0  # for calls that only look something up
 CHANGE_SECONDS = 120.0  # for calls that change the engine's disk, which may be busy
 PIECE = 1 << 20
+CONFIG_DIGEST = "config.digest"  # BuildKit's annotation, in a descriptor of the containerd image store
 _JSON = {"Content-Type": "application/json"}
 
 _QUICK = aiohttp.ClientTimeout(total=ANSWER_SECONDS, connect=CONNECT_SECONDS)
@@ -80,6 +81,7 @@ class ImageFacts:
     workdir: str = ""
     user: str = ""
     ports: tuple[str, ...] = ()  # "8000/tcp"
+    config: str = ""  # the config's digest, where the containerd image store has noted it
 
     @property
     def platform(self) -> str:
@@ -193,6 +195,7 @@ class Engine:
             str(config.get("WorkingDir") or ""),
             str(config.get("User") or ""),
             tuple(config.get("ExposedPorts") or ()),
+            str(((answer.get("Descriptor") or {}).get("annotations") or {}).get(CONFIG_DIGEST) or ""),
         )
 
     async def images(self, label: str = "") -> tuple[Listed, ...]:

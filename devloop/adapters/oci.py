@@ -1,6 +1,7 @@
 """OCI layouts with only the blobs that the other side lacks: what containerd takes.
 
-A layer's digest is its diff_id here: layers travel uncompressed. containerd asks for a layer's blob only
+A layer is called by its diff_id and travels uncompressed, unless an engine with the containerd image store
+keeps it as another blob. containerd asks for a layer's blob only
 where it has no snapshot of the layer's chain, so the blobs of known chains may be missing.
 """
 
@@ -8,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
+from devloop.adapters.blobs import Blob
+from devloop.adapters.engine import CONFIG_DIGEST
 from devloop.adapters.names import full
 from devloop.adapters.tarstream import END, Entry, TarStream, header, member
 from devloop.adapters.thin import SavedLayers, Tally, chain_ids, is_description
@@ -18,7 +21,6 @@ from devloop.references import split
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar"
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -26,14 +28,14 @@ def sha256(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def manifest(config: str, config_size: int, layers: Sequence[tuple[str, int]]) -> bytes:
-    """A manifest over a config and layers, each a digest and a size in bytes."""
+def manifest(config: str, config_size: int, layers: Sequence[Blob]) -> bytes:
+    """A manifest over a config and layers."""
     return json.dumps(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": {"mediaType": CONFIG, "digest": config, "size": config_size},
-            "layers": [{"mediaType": LAYER, "digest": digest, "size": size} for digest, size in layers],
+            "layers": [{"mediaType": one.media, "digest": one.digest, "size": one.size} for one in layers],
         },
         separators=(",", ":"),
     ).encode()
@@ -52,6 +54,7 @@ def frame(described: bytes, ref: str) -> bytes:
                 "annotations": {
                     "io.containerd.image.name": full(ref),
                     "org.opencontainers.image.ref.name": split(ref)[1],
+                    CONFIG_DIGEST: json.loads(described)["config"]["digest"],
                 },
             }
         ],
@@ -63,18 +66,21 @@ def frame(described: bytes, ref: str) -> bytes:
     )
 
 
-def described(archive: Archive) -> bytes:
-    """The manifest of a delta image. The sizes of the layers below are given as 0 and never read."""
-    layers = [(below, 0) for below in archive.below] + [(diff_id, len(blob)) for diff_id, blob in archive.new]
+def described(archive: Archive, blobs: Mapping[str, Blob] | None = None) -> bytes:
+    """The manifest of a delta image; `blobs` as the other side has them. The sizes of the layers below that
+    are not among them are given as 0 and never read."""
+    known = blobs or {}
+    layers = [known.get(below) or Blob(below, 0) for below in archive.below]
+    layers += [Blob(diff_id, len(blob)) for diff_id, blob in archive.new]
     return manifest(sha256(archive.config), len(archive.config), layers)
 
 
-def delta(archive: Archive, ref: str) -> bytes:
-    """A delta image as an OCI layout: config, manifest and the new layers."""
+def delta(archive: Archive, ref: str, blobs: Mapping[str, Blob] | None = None) -> bytes:
+    """A delta image as an OCI layout: config, manifest (see `described`) and the new layers."""
     return (
         member(_blob(sha256(archive.config)), archive.config)
         + b"".join(member(_blob(diff_id), blob) for diff_id, blob in dict(archive.new).items())
-        + frame(described(archive), ref)
+        + frame(described(archive, blobs), ref)
         + END
     )
 
@@ -86,16 +92,22 @@ class Repacked:
     """
 
     def __init__(
-        self, ref: str, image_id: str, diff_ids: Sequence[str], known: frozenset[str], tally: Tally
+        self,
+        ref: str,
+        image_id: str,
+        diff_ids: Sequence[str],
+        known: frozenset[str],
+        tally: Tally,
+        blobs: Mapping[str, Blob] | None = None,
     ) -> None:
         self._ref = ref
         self._config = image_id
-        self._layers = SavedLayers(diff_ids)
+        self._layers = SavedLayers(diff_ids, blobs)
         chains = zip(diff_ids, chain_ids(diff_ids), strict=True)
         lacking = {diff_id for diff_id, chain in chains if chain not in known}
         self._skip = frozenset(diff_ids) - lacking
         self._tally = tally
-        self._sizes: dict[str, int] = {}
+        self._seen: dict[str, Blob] = {}  # by diff_id
         self._config_size = 0
 
     async def filter(self, archive: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -109,21 +121,21 @@ class Repacked:
                 self._config_size = len(content)
                 yield self._sent(member(_blob(self._config), content))
             elif diff_id:
-                self._sizes[diff_id] = entry.size
+                blob = self._seen[diff_id] = self._layers.blob(diff_id, entry)
                 if diff_id in self._skip:
                     self._tally.skipped += entry.size
                     continue
-                yield self._sent(header(_blob(diff_id), entry.size))
+                yield self._sent(header(_blob(blob.digest), entry.size))
                 async for piece in stream.pieces():
                     yield self._sent(piece)
                 yield bytes(-entry.size % 512)
         yield self._end()
 
     def _end(self) -> bytes:
-        missing = set(self._layers.diff_ids) - self._sizes.keys()
+        missing = set(self._layers.diff_ids) - self._seen.keys()
         if missing or not self._config_size:
             raise ValueError(f"docker save {self._ref}: cannot tell its layers apart")
-        layers = [(diff_id, self._sizes[diff_id]) for diff_id in self._layers.diff_ids]
+        layers = [self._seen[diff_id] for diff_id in self._layers.diff_ids]
         return self._sent(frame(manifest(self._config, self._config_size, layers), self._ref) + END)
 
     def _sent(self, piece: bytes) -> bytes:

@@ -14,6 +14,7 @@ from typing import IO, cast
 
 import anyio.to_thread
 
+from devloop.adapters.blobs import Blobs
 from devloop.adapters.engine import Engine
 from devloop.adapters.oci import config_digest
 from devloop.adapters.tarstream import TarStream
@@ -31,8 +32,10 @@ IN_MEMORY = 32 << 20  # of a layer that is read
 class ParentStore:
     """One folder: a record per parent, and one per layer, which parents share."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, blobs: Blobs | None = None) -> None:
+        """`blobs` is told what a containerd image store calls the layers that are read."""
         self._folder = folder
+        self._blobs = blobs or Blobs()
         self._layers: dict[str, Layer] = {}
         self._parents: dict[tuple[str, str], Parent] = {}
 
@@ -140,6 +143,7 @@ class ParentStore:
         blobs = [str(layer["digest"]) for layer in described[0]["layers"]]
         if len(blobs) != len(diff_ids) or not layers.keys() >= set(blobs):
             return None
+        self._blobs.learn(described[0], json.loads(config))
         for diff_id, blob in zip(diff_ids, blobs, strict=True):
             await self._keep(diff_id, layers[blob])
         return Parent(recipe, config, diff_ids, Layers(tuple(layers[blob] for blob in blobs)), len(diff_ids))

@@ -7,6 +7,7 @@ its manifest, which names the config, and one of its changed files is read from 
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from contextlib import aclosing
 
@@ -21,13 +22,17 @@ from devloop.layers import WHITEOUT
 from devloop.model import Archive, Image
 
 
-async def prove(engine: Engine, image: Image, digests: Digests | None) -> None:
-    """Raises LoadError, with the tag taken away, if the engine holds another image; PlatformError."""
+async def prove(engine: Engine, image: Image, manifest: bytes, digests: Digests) -> None:
+    """Raises LoadError, with the tag taken away, if the engine holds another image; PlatformError.
+
+    `manifest` is what was sent. An engine tells no layers of an image of which it has snapshots, and not all
+    blobs.
+    """
     assert image.archive is not None
     facts = await engine.inspect(image.ref)
-    expected = oci.sha256(oci.described(image.archive))
+    expected = oci.sha256(manifest)
     try:
-        if facts is None or facts.id != expected or facts.diff_ids != image.archive.diff_ids:
+        if facts is None or facts.id != expected or facts.diff_ids not in ((), image.archive.diff_ids):
             raise _unproven(image, f"it holds {facts.id if facts else 'no such image'}, not {expected}")
         path, content = changed_file(image.archive)
         try:
@@ -40,8 +45,9 @@ async def prove(engine: Engine, image: Image, digests: Digests | None) -> None:
         with anyio.CancelScope(shield=True):
             await engine.remove(image.ref)
         raise
-    if digests is not None:
-        digests.learn(facts, image.id)
+    digests.learn(facts, image.id)
+    if facts.diff_ids:
+        digests.blobs.learn(json.loads(manifest), json.loads(image.archive.config))
 
 
 def changed_file(archive: Archive) -> tuple[str, bytes]:

@@ -18,6 +18,8 @@ import anyio.to_thread
 
 from devloop.adapters import oci
 from devloop.adapters.bases import credentials
+from devloop.adapters.blobs import Blob
+from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Body, Engine
 from devloop.adapters.names import registry_of
 from devloop.adapters.routes import Told, complete
@@ -192,12 +194,13 @@ class RegistryRoute:
 
     how = "registry"
 
-    def __init__(self, builder: Engine, store: RegistryStore, prefix: str) -> None:
-        """`prefix`: cluster.registry, what every image's name has to begin with."""
+    def __init__(self, builder: Engine, digests: Digests, store: RegistryStore, prefix: str) -> None:
+        """`digests` of the builder; `prefix`: cluster.registry, what every image's name has to begin with."""
         self._builder = builder
+        self._digests = digests
         self._store = store
         self._prefix = prefix
-        self._sizes: dict[str, int] = {}  # of layers that were seen
+        self._seen: dict[str, Blob] = {}  # by diff_id, as they were pushed
         self._pushed: set[str] = set()  # repositories, to mount from
 
     @property
@@ -215,7 +218,7 @@ class RegistryRoute:
         tally = Tally()
         if image.archive is None or not await self._send_delta(image, tally):
             if image.archive is not None:
-                await complete(self._builder, image)
+                await complete(self._builder, self._digests, image)
             await self._send_full(image, tally, lambda: told(tally.sent + tally.skipped))
         self._pushed.add(path_of(image.ref))
         return tally
@@ -224,15 +227,19 @@ class RegistryRoute:
         """True if the registry has every layer below; nothing is pushed otherwise."""
         assert image.archive is not None
         below, new = image.archive.below, image.archive.new
-        if await self._missing(image.ref, below) or any(diff_id not in self._sizes for diff_id in below):
+        if any(diff_id not in self._seen for diff_id in below):
             return False
-        layers = [(diff_id, self._sizes[diff_id]) for diff_id in below]
-        for diff_id, blob in dict(new).items():
-            await self._upload(image.ref, diff_id, len(blob), blob, tally)
-        sizes = [(diff_id, len(blob)) for diff_id, blob in new]
-        await self._finish(image, [*layers, *sizes], image.archive.config, tally)
-        tally.skipped += sum(size for _, size in layers)
-        self._sizes.update(sizes)
+        layers = [self._seen[diff_id] for diff_id in below]
+        if await self._missing(image.ref, [blob.digest for blob in layers]):
+            return False
+        for diff_id, content in dict(new).items():
+            await self._upload(image.ref, diff_id, len(content), content, tally)
+        pushed = {diff_id: Blob(diff_id, len(content)) for diff_id, content in new}
+        await self._finish(
+            image, [*layers, *(pushed[diff_id] for diff_id, _ in new)], image.archive.config, tally
+        )
+        tally.skipped += sum(blob.size for blob in layers)
+        self._seen.update(pushed)
         return True
 
     async def _send_full(self, image: Image, tally: Tally, told: Callable[[], None]) -> None:
@@ -243,8 +250,10 @@ class RegistryRoute:
                 reason="ImageMissing",
                 hint="was it pruned? devloop once --rebuild builds it again",
             )
-        missing = await self._missing(image.ref, facts.diff_ids)
-        layers, config = SavedLayers(facts.diff_ids), b""
+        blobs = await self._digests.layers(image.ref, facts)
+        called = [blobs[diff_id].digest if diff_id in blobs else diff_id for diff_id in facts.diff_ids]
+        missing = await self._missing(image.ref, called)
+        layers, config = SavedLayers(facts.diff_ids, blobs), b""
         async with self._builder.save(image.ref) as archive:
             stream = TarStream(archive)
             try:
@@ -255,28 +264,24 @@ class RegistryRoute:
                     elif oci.config_digest(entry) == image.id:
                         config = await stream.read()
                     elif diff_id:
-                        self._sizes[diff_id] = entry.size
-                        if diff_id in missing:
-                            await self._upload(image.ref, diff_id, entry.size, stream.pieces(), tally)
+                        blob = self._seen[diff_id] = layers.blob(diff_id, entry)
+                        if blob.digest in missing:
+                            await self._upload(image.ref, blob.digest, entry.size, stream.pieces(), tally)
                         else:
                             tally.skipped += entry.size
                         told()
             except ValueError as error:
                 raise LoadError(f"docker save {image.ref}: {error}", reason="BrokenArchive") from error
-        unknown = [diff_id for diff_id in facts.diff_ids if diff_id not in self._sizes]
+        unknown = [diff_id for diff_id in facts.diff_ids if diff_id not in self._seen]
         if unknown or not config:
             raise LoadError(
                 f"load of {image.ref}: docker save does not show its layers one by one",
                 reason="BrokenArchive",
                 hint=f"docker push {image.ref} by hand, then change a file",
             )
-        await self._finish(
-            image, [(diff_id, self._sizes[diff_id]) for diff_id in facts.diff_ids], config, tally
-        )
+        await self._finish(image, [self._seen[diff_id] for diff_id in facts.diff_ids], config, tally)
 
-    async def _finish(
-        self, image: Image, layers: Sequence[tuple[str, int]], config: bytes, tally: Tally
-    ) -> None:
+    async def _finish(self, image: Image, layers: Sequence[Blob], config: bytes, tally: Tally) -> None:
         await self._upload(image.ref, image.id, len(config), config, tally)
         described = oci.manifest(image.id, len(config), layers)
         tally.sent += len(described)

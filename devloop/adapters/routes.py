@@ -59,9 +59,11 @@ class SharedRoute:
 class EngineRoute:
     """Each node has a Docker engine of its own: the builder's `docker save` streams into it, thinned."""
 
-    def __init__(self, how: str, builder: Engine, stores: Sequence[EngineStore]) -> None:
+    def __init__(self, how: str, builder: Engine, digests: Digests, stores: Sequence[EngineStore]) -> None:
+        """`digests` of the builder."""
         self.how = how
         self._builder = builder
+        self._digests = digests
         self.stores = stores
         self._layers: dict[str, dict[str, frozenset[str]]] = {store.node: {} for store in stores}
 
@@ -81,7 +83,8 @@ class EngineRoute:
             except LoadError as error:
                 if error.reason == "DiskFull":
                     raise
-                await complete(self._builder, image)  # a layer below is gone from the node: all of it, then
+                # A layer below is gone from the node: all of it, then.
+                await complete(self._builder, self._digests, image)
             else:
                 return
         known = await self._chains(store)
@@ -103,7 +106,8 @@ class EngineRoute:
                 reason="ImageMissing",
                 hint="was it pruned? devloop once --rebuild builds it again",
             )
-        thin = ThinSave(facts.diff_ids, known, total)
+        blobs = await self._digests.layers(image.ref, facts)
+        thin = ThinSave(facts.diff_ids, known, total, blobs)
 
         async def body() -> AsyncIterator[bytes]:
             try:
@@ -162,26 +166,27 @@ class CommandRoute:
         return Tally(sent=image.size * len(stores))
 
 
-async def send_delta(engine: Engine, image: Image, tally: Tally, digests: Digests | None = None) -> None:
+async def send_delta(engine: Engine, image: Image, tally: Tally, digests: Digests) -> None:
     """Send a delta image, thin: LoadError if a layer below it is not there. `digests` of that engine."""
     assert image.archive is not None
     # The containerd image store knows a missing layer in an OCI layout only, graph drivers in their own.
     as_oci = (await engine.info()).containerd_store
-    archive = (oci.delta if as_oci else delta)(image.archive, image.ref)
+    blobs = digests.blobs.of(image.archive.below)
+    archive = oci.delta(image.archive, image.ref, blobs) if as_oci else delta(image.archive, image.ref)
     try:
         await deliver(engine, archive)
     except EngineRefusal as refusal:
         raise _refused(image, "the engine", refusal) from refusal
     if as_oci:
-        await prove(engine, image, digests)
+        await prove(engine, image, oci.described(image.archive, blobs), digests)
     tally.sent += len(archive)
     tally.skipped += max(0, image.size - image.archive.size)
 
 
-async def complete(builder: Engine, image: Image) -> None:
+async def complete(builder: Engine, digests: Digests, image: Image) -> None:
     """Make a delta whole on the builder's engine, which has the layers below it. Raises LoadError."""
     try:
-        await send_delta(builder, image, Tally())
+        await send_delta(builder, image, Tally(), digests)
     except LoadError as error:
         raise LoadError(
             f"load of {image.ref}: neither the node nor the builder's engine has the layers below the delta: "

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from devloop.adapters.blobs import Blob
 from devloop.adapters.tarstream import END, Entry, TarStream, member
 from devloop.model import Archive
 
@@ -55,11 +56,15 @@ class SavedLayers:
     """Tells which member of `docker save`'s stream is which layer.
 
     Engines up to 24 name a layer's folder by a version 1 ID, which is recomputed from the folder's `json`;
-    later ones name the blob by its digest.
+    later ones name the blob by its digest, which is not the layer's own where it is compressed: `blobs` by
+    diff_id, for an engine with the containerd image store.
     """
 
-    def __init__(self, diff_ids: Sequence[str]) -> None:
+    def __init__(self, diff_ids: Sequence[str], blobs: Mapping[str, Blob] | None = None) -> None:
         self.diff_ids = tuple(diff_ids)
+        self._blobs = blobs or {}
+        self._by_digest = {diff_id: diff_id for diff_id in diff_ids}
+        self._by_digest |= {blob.digest: diff_id for diff_id, blob in self._blobs.items()}
         self._chains = dict(zip(chain_ids(diff_ids), diff_ids, strict=True))
         self._folders: dict[str, str] = {}  # -> diff_id
 
@@ -70,8 +75,11 @@ class SavedLayers:
             return ""
         if last == "layer.tar":
             return self._folders.get(folder, "")
-        digest = f"sha256:{last}"
-        return digest if folder == "blobs/sha256" and digest in self.diff_ids else ""
+        return self._by_digest.get(f"sha256:{last}", "") if folder == "blobs/sha256" else ""
+
+    def blob(self, diff_id: str, entry: Entry) -> Blob:
+        """What the layer is called in a manifest, which a member of the stream holds."""
+        return self._blobs.get(diff_id) or Blob(diff_id, entry.size)
 
     def learn(self, entry: Entry, described: bytes) -> None:
         """Take in a folder's `json`, which comes before its layer."""
@@ -97,8 +105,14 @@ class ThinSave:
     A layer that cannot be told is kept.
     """
 
-    def __init__(self, diff_ids: Sequence[str], known: frozenset[str], tally: Tally) -> None:
-        self._layers = SavedLayers(diff_ids)
+    def __init__(
+        self,
+        diff_ids: Sequence[str],
+        known: frozenset[str],
+        tally: Tally,
+        blobs: Mapping[str, Blob] | None = None,
+    ) -> None:
+        self._layers = SavedLayers(diff_ids, blobs)
         # A layer that occurs twice is stored once, and the second time may stand on an unknown chain.
         chains = zip(diff_ids, chain_ids(diff_ids), strict=True)
         lacking = {diff_id for diff_id, chain in chains if chain not in known}

@@ -60,7 +60,7 @@ class Corridor:
         full = ImageBuilder(
             bench.engine, bench.digests, tree, bench.project, bench.events.append, environment
         )
-        store = ParentStore(self.state / "parents")
+        store = ParentStore(self.state / "parents", bench.digests.blobs)
         self.builder = DeltaBuilder(
             full, bench.engine, self.fingerprinter, store, lambda name: "", bench.events.append, again=0.0
         )

@@ -102,7 +102,7 @@ async def test_s2_full_image_is_streamed_and_verified_by_config_digest(
     image = await built(bench, tiny)
     loaded = await loader(bench, route).load(image)
     assert loaded.how == "containerd"
-    assert loaded.sent > 1_500_000
+    assert loaded.sent > 1_000_000
     assert await route.stores[0].digest(image.ref) == image.id
     assert {"bin/busybox", "file"} <= container.files(image.ref)
 
@@ -114,7 +114,7 @@ async def test_second_image_on_a_base_sends_its_own_layers_only(
     second = await built(bench, tiny, "RUN echo '<&>' > /more\n")
     loaded = await loader(bench, route).load(second)
     assert loaded.sent < 100_000
-    assert loaded.skipped > 1_500_000
+    assert loaded.skipped > 1_000_000
     assert {"bin/busybox", "more", "file"} <= container.files(second.ref)
 
 
@@ -154,7 +154,7 @@ async def test_delta_whose_parent_the_node_lost_is_sent_whole(
     container.clear()
     image = await delta_of(bench.engine, parent, "new", b"x")
     loaded = await loader(bench, route).load(image)
-    assert loaded.sent > 1_500_000
+    assert loaded.sent > 1_000_000
     assert {"bin/busybox", "file", "new"} <= container.files(image.ref)
 
 

@@ -34,7 +34,8 @@ BIG = "RUN dd if=/dev/urandom of=/big bs=1048576 count=40\n"
 
 
 def own_engine(corridor: Corridor, engine: Engine) -> EngineRoute:
-    return EngineRoute("docker-env", corridor.bench.engine, (EngineStore("node", engine, Digests(engine)),))
+    bench, store = corridor.bench, EngineStore("node", engine, Digests(engine))
+    return EngineRoute("docker-env", bench.engine, bench.digests, (store,))
 
 
 async def held(engine: Engine, ref: str) -> str | None:
@@ -178,7 +179,7 @@ async def test_s12_a_node_that_is_pruned_between_look_and_load(corridor: Corrido
     await node.remove(first.image.ref)
     loaded = await corridor.loader.load(image)
     assert await held(node, loaded.image.ref) == loaded.image.id
-    assert loaded.sent > 1_500_000
+    assert loaded.sent > 1_000_000
 
 
 async def test_two_services_on_one_base_do_not_touch_each_other(

@@ -74,7 +74,8 @@ async def test_s25_an_image_that_a_trip_takes_up_meanwhile_stays(bench: Bench, i
 
 
 async def test_s25_nodes_are_collected_too(bench: Bench, node: Engine, images: list[Image]) -> None:
-    route = EngineRoute("docker-env", bench.engine, (EngineStore("minikube", node, Digests(node)),))
+    store = EngineStore("minikube", node, Digests(node))
+    route = EngineRoute("docker-env", bench.engine, bench.digests, (store,))
     for image in images:
         await route.send(image, route.stores, lambda done: None)
     keep = Keep(frozenset((images[0].ref,)), lived=frozenset(image.ref for image in images))

@@ -22,14 +22,15 @@ import pytest
 from aiohttp import web
 
 from devloop.adapters import oci
+from devloop.adapters.blobs import LAYER, Blob, Blobs
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import Endpoint
-from devloop.adapters.engine import Engine
+from devloop.adapters.engine import Engine, ImageFacts
 from devloop.adapters.parents import ParentStore
 from devloop.adapters.routes import EngineRoute, SharedRoute
 from devloop.adapters.stores import EngineStore
 from devloop.adapters.tarstream import END, member
-from devloop.adapters.thin import chain_ids
+from devloop.adapters.thin import Tally, chain_ids
 from devloop.errors import LoadError
 from devloop.layers import Node
 from devloop.model import Archive, Base, Image
@@ -60,6 +61,7 @@ class Store:
     blobs: dict[str, bytes] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     snapshots: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    notes: dict[str, dict[str, str]] = field(default_factory=dict)  # annotations of the images
     containers: dict[str, str] = field(default_factory=dict)
     saved: int = 0
     spoiled: bool = False  # the snapshots it makes hold other bytes
@@ -76,7 +78,7 @@ class Store:
         self.blobs |= {f"sha256:{k[13:]}": v for k, v in content.items() if k.startswith("blobs/sha256/")}
         index = json.loads(content["index.json"])["manifests"][0]
         name = index["annotations"]["io.containerd.image.name"].removeprefix("docker.io/library/")
-        self.images[name] = index["digest"]
+        self.images[name], self.notes[name] = index["digest"], index["annotations"]
         return [{"stream": self.unpack(name)}]
 
     def unpack(self, ref: str) -> str:
@@ -101,7 +103,8 @@ class Store:
             *(one["digest"] for one in manifest["layers"]),
         ]
         self.saved += 1
-        blobs = b"".join(member(f"blobs/sha256/{d[7:]}", self.blobs[d]) for d in sorted(wanted))
+        here = sorted(digest for digest in wanted if digest in self.blobs)
+        blobs = b"".join(member(f"blobs/sha256/{d[7:]}", self.blobs[d]) for d in here)
         return blobs + oci.frame(self.blobs[self.images[ref]], ref) + END
 
 
@@ -121,10 +124,12 @@ def application(store: Store) -> web.Application:
         ref = request.match_info["ref"]
         if ref not in store.images:
             return refuse(404, "no such image")
-        config = store.described(ref)[1]
-        layers = {"Layers": config["rootfs"]["diff_ids"]}
-        facts = {"Id": store.images[ref], "RootFS": layers, "Architecture": "amd64", "Os": "linux"}
-        return web.json_response({**facts, "Size": 10, "Config": config["config"]})
+        manifest, config = store.described(ref)
+        facts = {"Id": store.images[ref], "Size": 10, "Descriptor": {"annotations": store.notes.get(ref)}}
+        if all(one["digest"] in store.blobs for one in manifest["layers"]):  # else it tells nothing more
+            layers = {"Layers": config["rootfs"]["diff_ids"]}
+            facts |= {"RootFS": layers, "Architecture": "amd64", "Os": "linux", "Config": config["config"]}
+        return web.json_response(facts)
 
     @routes.get("/images/{ref}/get")
     async def get(request: web.Request) -> web.Response:
@@ -214,7 +219,8 @@ def put_base(store: Store, *, blobs: bool = True) -> tuple[str, str]:
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         }
     ).encode()
-    described = oci.manifest(oci.sha256(config), len(config), [(oci.sha256(packed), len(packed))])
+    compressed = Blob(oci.sha256(packed), len(packed), f"{LAYER}+gzip")
+    described = oci.manifest(oci.sha256(config), len(config), [compressed])
     store.blobs |= {oci.sha256(one): one for one in (config, described, packed)}
     store.images["base:1"] = oci.sha256(described)
     store.unpack("base:1")
@@ -282,7 +288,7 @@ async def test_a_node_that_lacks_the_layers_below_gets_the_whole_image(fakes: li
     plain = layer(base="below")
     builder.store.blobs[oci.sha256(plain)] = plain
     image = delta_on(oci.sha256(plain), changed="new")
-    route = EngineRoute("engine", builder.engine, (node.node,))
+    route = EngineRoute("engine", builder.engine, builder.digests, (node.node,))
     tally = await route.send(image, route.stores, lambda _: None)
     assert tally.sent > len(plain)
     assert node.store.snapshots[node.store.chains(REF)[-1]] == {"base": b"below", "changed": b"new"}
@@ -303,10 +309,52 @@ async def test_layers_of_a_base_are_read_from_compressed_blobs(fakes: list[Fake]
     assert fake.store.saved == 1
 
 
-async def test_a_delta_of_an_earlier_run_is_known_by_the_engines_own_id(fakes: list[Fake]) -> None:
-    """It cannot be saved, so nothing tells its config any more."""
+async def test_a_delta_of_an_earlier_run_is_known_without_reading_it(fakes: list[Fake]) -> None:
+    """Its own index notes the config's digest, as BuildKit's does."""
     fake = fakes[0]
     image = delta_on(put_base(fake.store, blobs=False)[0], changed="new")
     await SharedRoute(fake.engine, (fake.node,)).send(image, (fake.node,), lambda _: None)
     later = EngineStore("node", fake.engine, Digests(fake.engine))
-    assert await later.digest(REF) == fake.store.images[REF]
+    assert await later.digest(REF) == image.id
+    assert fake.store.saved == 0
+
+
+async def test_a_delta_names_the_blobs_that_the_engine_has(fakes: list[Fake], tmp_path: Path) -> None:
+    """Else the engine has its snapshots only, and tells neither its labels nor its layers."""
+    fake = fakes[0]
+    diff_id, config = put_base(fake.store)
+    kept = tmp_path / "blobs.json"
+    await Digests(fake.engine, Blobs(kept)).layers("base:1", await facts_of(fake, "base:1"))
+    image = delta_on(diff_id, changed="new")
+    node = EngineStore("node", fake.engine, Digests(fake.engine, Blobs(kept)))  # of the next run
+    await SharedRoute(fake.engine, (node,)).send(image, (node,), lambda _: None)
+    assert image.archive is not None
+    assert (await facts_of(fake, REF)).diff_ids == image.archive.diff_ids
+    assert fake.store.saved == 1
+    assert await Digests(fake.engine).of("base:1", await facts_of(fake, "base:1")) == config
+
+
+async def test_compressed_layers_that_a_node_has_are_left_out(fakes: list[Fake]) -> None:
+    """From such an engine into containerd, as they are; the manifest is the engine's own."""
+    fake = fakes[0]
+    diff_id, config = put_base(fake.store)
+    facts = await facts_of(fake, "base:1")
+    blobs = await fake.digests.layers("base:1", facts)
+    for known, members in ((frozenset[str](), 1), (frozenset({diff_id}), 0)):
+        tally = Tally()
+        repacked = oci.Repacked("base:1", config, facts.diff_ids, known, tally, blobs)
+        async with fake.engine.save("base:1") as archive:
+            sent = files_of(b"".join([piece async for piece in repacked.filter(archive)]))
+        assert sum(f"sha256:{name[13:]}" == blobs[diff_id].digest for name in sent) == members
+        index = json.loads(sent["index.json"])["manifests"][0]
+        told = json.loads(sent[f"blobs/sha256/{index['digest'][7:]}"])["layers"]
+        assert [(one["digest"], one["mediaType"]) for one in told] == [
+            (blobs[diff_id].digest, f"{LAYER}+gzip")
+        ]
+        assert (tally.skipped > 0) == (not members)
+
+
+async def facts_of(fake: Fake, ref: str) -> ImageFacts:
+    facts = await fake.engine.inspect(ref)
+    assert facts is not None
+    return facts

@@ -68,7 +68,7 @@ async def test_s2_a_pushed_image_is_pulled_with_the_same_config(
     image = await built(bench, registry, tiny, "RUN echo x > /x\n")
     loaded = await (await loader(bench, registry, dict(os.environ))).load(image)
     assert loaded.how == "registry"
-    assert loaded.sent > 1_500_000
+    assert loaded.sent > 1_000_000
     assert await pulled(bench, image) == image.id
 
 
@@ -78,7 +78,7 @@ async def test_only_missing_blobs_travel(bench: Bench, registry: Registry, tiny:
     second = await built(bench, registry, tiny, "RUN echo y > /y\n")
     loaded = await wired.load(second)
     assert loaded.sent < 50_000
-    assert loaded.skipped > 1_500_000
+    assert loaded.skipped > 1_000_000
     assert await pulled(bench, second) == second.id
 
 
@@ -116,7 +116,7 @@ async def test_a_delta_whose_parent_was_never_pushed_is_sent_whole(
     image = await delta_of(bench.engine, parent, "new", b"x")
     ref = f"{registry.host}/team/app:dl-{image.fingerprint.digest}"
     image = Image(image.service, image.fingerprint, ref, image.id, "delta", image.size, image.archive)
-    assert (await (await loader(bench, registry, dict(os.environ))).load(image)).sent > 1_500_000
+    assert (await (await loader(bench, registry, dict(os.environ))).load(image)).sent > 1_000_000
     assert await pulled(bench, image) == image.id
 
 
@@ -126,7 +126,7 @@ async def test_an_image_of_another_name_is_refused_with_what_to_write(
     service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
     image = await bench.builder().build(service, fingerprint(), None)
     store = RegistryStore("x", Client(registry.host, {}))
-    route = RegistryRoute(bench.engine, store, f"{registry.host}/team")
+    route = RegistryRoute(bench.engine, bench.digests, store, f"{registry.host}/team")
     with pytest.raises(LoadError) as caught:
         await route.send(image, route.stores, lambda done: None)
     assert f"image: {registry.host}/team/" in (caught.value.hint or "")
@@ -241,7 +241,7 @@ async def test_bearer_token_for_each_repository(
     registry, tokens = token_registry
     image = await built(bench, registry, tiny)
     loaded = await (await loader(bench, registry, home(tmp_path, registry.host))).load(image)
-    assert loaded.sent > 1_500_000
+    assert loaded.sent > 1_000_000
     assert tokens.asked == ["repository:team/app:pull,push"]
     with pytest.raises(LoadError, match="HTTP 401"):
         await (await loader(bench, registry, {**os.environ, "HOME": str(tmp_path)})).load(image)

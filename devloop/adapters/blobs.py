@@ -1,0 +1,77 @@
+"""What a containerd image store calls the layers of an image: blobs by their own digests, compressed or not.
+
+Everything else calls a layer by its diff_id, the digest of the uncompressed tar. Only an image's manifest and
+its config together tell which blob is which layer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+REMEMBERED = 2_000  # layers; each takes 200 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One layer as it is stored: its digest, bytes and media type. An uncompressed one has its diff_id."""
+
+    digest: str
+    size: int
+    media: str = LAYER
+
+
+class Blobs:
+    """Blobs by diff_id, learned from images that passed; kept in `file`, if one is given, for the next run.
+
+    That a blob is known does not say that a store has it.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._known = _read(file) if file is not None else {}
+
+    def learn(self, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Take in an image's manifest and config, as JSON; those that do not fit each other tell nothing."""
+        layers, diff_ids = manifest.get("layers") or [], (config.get("rootfs") or {}).get("diff_ids") or []
+        if len(layers) != len(diff_ids):
+            return
+        blobs = (Blob(str(one["digest"]), int(one["size"]), _media(str(one["mediaType"]))) for one in layers)
+        new = {d: blob for d, blob in zip(diff_ids, blobs, strict=True) if self._known.get(d) != blob}
+        if new:
+            self._known = dict([*(self._known | new).items()][-REMEMBERED:])
+            self._write()
+
+    def of(self, diff_ids: Iterable[str]) -> dict[str, Blob]:
+        """Those of these layers that are known."""
+        return {diff_id: self._known[diff_id] for diff_id in diff_ids if diff_id in self._known}
+
+    def _write(self) -> None:
+        """Where the disk refuses, the next run learns them again."""
+        if self._file is None:
+            return
+        with suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            beside = self._file.with_suffix(".new")
+            beside.write_text(json.dumps({diff_id: astuple(blob) for diff_id, blob in self._known.items()}))
+            beside.replace(self._file)
+
+
+def _media(docker_or_oci: str) -> str:
+    """The OCI name of a layer's format."""
+    for packed in ("gzip", "zstd"):
+        if docker_or_oci.endswith(packed):
+            return f"{LAYER}+{packed}"
+    return LAYER
+
+
+def _read(file: Path) -> dict[str, Blob]:
+    try:
+        return {diff_id: Blob(*row) for diff_id, row in json.loads(file.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
