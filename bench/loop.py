@@ -1,8 +1,12 @@
 """How long from a save until the new process serves, and how much of that is devloop's share.
 
-    python bench/loop.py [--edits 10] [SCENARIO...]
+    python bench/loop.py [--edits 10] [--kubeconfig FILE [--load COMMAND]] [SCENARIO...]
 
-Runs on a sandbox of its own. In each round, one after the other, so that noise hits all alike:
+Runs on a sandbox of its own, or on the cluster that FILE's current context names, if its pods can be reached
+from here: in a namespace of its own, with images bench-*. Where its nodes do not share the engine, COMMAND
+brings them an {image}, and what it brought stays there.
+
+In each round, one after the other, so that noise hits all alike:
 
     floor      PATCH of an image that the node has already -> the new process listens in a new pod
     engine     POST /images/load of one changed file on a known image, without devloop: the engine's own time
@@ -33,6 +37,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.parts import (
     DEPLOYMENT,
     SCENARIOS,
+    Cluster,
+    Given,
+    OwnSandbox,
     Pods,
     Scenario,
     ThinLoad,
@@ -41,7 +48,7 @@ from bench.parts import (
     edit,
     write_context,
 )
-from tests.e2e.project import DEVLOOP, Sandbox, Watch, free_port
+from tests.e2e.project import DEVLOOP, Watch, free_port
 
 # Seconds before each measurement: the old pod of the one before ends, and the engine is busy with that.
 REST = 4.0
@@ -54,15 +61,16 @@ class Floor:
 
     name = "floor"
 
-    def __init__(self, folder: Path, pods: Pods, sandbox: Sandbox, edits: int) -> None:
+    def __init__(self, folder: Path, pods: Pods, cluster: Cluster, edits: int) -> None:
         write_context(folder, SCENARIOS["small"])
         self._pods, self.images = pods, []
         for number in range(edits + 1):
             (folder / "version.py").write_text(f'VERSION = "floor {number}"\n')
             image = f"bench-floor:{number}"
             docker("build", "-q", "-t", image, str(folder))
+            cluster.take(image)
             self.images.append(image)
-        apply(sandbox, self.name, self.images[0])
+        apply(cluster, self.name, self.images[0])
         pods.serving(self.name, "floor 0")
 
     def measure(self, number: int) -> float:
@@ -74,10 +82,10 @@ class Floor:
 class ByBuild:
     """What a script does for the same edit: a full build with BuildKit, then the smallest PATCH."""
 
-    def __init__(self, name: str, folder: Path, scenario: Scenario, pods: Pods, sandbox: Sandbox) -> None:
-        self._name, self._context, self._pods = f"built-{name}", folder, pods
+    def __init__(self, name: str, folder: Path, scenario: Scenario, pods: Pods, cluster: Cluster) -> None:
+        self._name, self._context, self._pods, self._cluster = f"built-{name}", folder, pods, cluster
         write_context(folder, scenario)
-        apply(sandbox, self._name, self._build("first"))
+        apply(cluster, self._name, self._build("first"))
         pods.serving(self._name, "start", FIRST)
 
     def measure(self, number: int) -> float:
@@ -88,25 +96,26 @@ class ByBuild:
     def _build(self, tag: str) -> str:
         image = f"bench-{self._name}:{tag}"
         docker("build", "-q", "-t", image, str(self._context))
+        self._cluster.take(image)
         return image
 
 
 @contextmanager
-def watching(name: str, scenario: Scenario, sandbox: Sandbox, pods: Pods) -> Iterator[tuple[Path, Watch]]:
+def watching(name: str, scenario: Scenario, cluster: Cluster, pods: Pods) -> Iterator[tuple[Path, Watch]]:
     """`devloop watch` over one service of this shape, live."""
-    root, port = sandbox.state / name, free_port()
+    root, port = cluster.state / name, free_port()
     write_context(root / "src", scenario)
     (root / "k8s.yaml").write_text(DEPLOYMENT.format(name=name, image=f"bench-{name}:0"))
     (root / "config.yaml").write_text(f"""\
 version: 1
-cluster: {{context: {sandbox.context}}}
+cluster: {{context: {cluster.context}, namespace: {cluster.namespace}, allow_remote: true}}
 services: {{{name}: {{image: bench-{name}, build: {{context: src}}, deploy: {{deployment: {name}}}}}}}
 manifests: [k8s.yaml]
 metrics: {{listen: "127.0.0.1:{port}"}}
 """)
     process = subprocess.Popen(
-        (*DEVLOOP, "watch", "--no-logs", "--kubeconfig", str(sandbox.kubeconfig)),
-        cwd=root, env=sandbox.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        (*DEVLOOP, "watch", "--no-logs", "--kubeconfig", str(cluster.kubeconfig)),
+        cwd=root, env=cluster.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     watch = Watch(process, port)
     try:
@@ -117,7 +126,7 @@ metrics: {{listen: "127.0.0.1:{port}"}}
         watch.stop()
 
 
-def naive(context: Path, name: str, number: int, pods: Pods, sandbox: Sandbox) -> float:
+def naive(context: Path, name: str, number: int, pods: Pods, cluster: Cluster) -> float:
     """docker build, docker save | docker load, kubectl set image: what people do by hand."""
     begun = edit(context, f"naive {number}")
     image = f"bench-{name}:naive-{number}"
@@ -125,18 +134,19 @@ def naive(context: Path, name: str, number: int, pods: Pods, sandbox: Sandbox) -
     save = subprocess.Popen(("docker", "save", image), stdout=subprocess.PIPE)
     subprocess.run(("docker", "load", "-q"), stdin=save.stdout, check=True, capture_output=True)
     save.wait()
-    sandbox.kubectl("set", "image", "deployment/naive", f"app={image}")
+    cluster.take(image)
+    cluster.kubectl("set", "image", "deployment/naive", f"app={image}")
     return pods.serving("naive", f"naive {number}") - begun
 
 
 def rounds(
-    name: str, edits: int, floor: Floor, thin: ThinLoad, pods: Pods, sandbox: Sandbox, first: int
+    name: str, edits: int, floor: Floor, thin: ThinLoad, pods: Pods, cluster: Cluster, first: int
 ) -> dict[str, float]:
     """Medians in seconds: floor, engine, save_to_serving, by_build, share, and each stage of devloop's."""
     rows: dict[str, list[float]] = {"floor": [], "engine": [], "save_to_serving": [], "by_build": []}
     scenario = SCENARIOS[name]
-    with watching(name, scenario, sandbox, pods) as (context, watch):
-        by_build = ByBuild(name, sandbox.state / f"built-{name}", scenario, pods, sandbox)
+    with watching(name, scenario, cluster, pods) as (context, watch):
+        by_build = ByBuild(name, cluster.state / f"built-{name}", scenario, pods, cluster)
         for number in range(edits):
             time.sleep(REST)
             rows["engine"].append(thin.measure(number))
@@ -163,29 +173,32 @@ def line(name: str, found: dict[str, float]) -> str:
     )
 
 
-def run(edits: int, names: list[str], say: Callable[[str], None]) -> dict[str, dict[str, float]]:
+def run(
+    edits: int, names: list[str], given: Path | None, load: str, say: Callable[[str], None]
+) -> dict[str, dict[str, float]]:
     state = Path(tempfile.mkdtemp(prefix="devloop-bench-"))
-    sandbox = Sandbox(f"bench-{os.getpid()}", state)
-    sandbox.up()
+    cluster = Given(given, load, state) if given else OwnSandbox(f"bench-{os.getpid()}", state)
+    cluster.up()
     try:
-        pods = Pods(sandbox.kubeconfig)
-        floor = Floor(state / "floor", pods, sandbox, edits * len(names))
+        pods = Pods(cluster.kubeconfig, cluster.namespace)
+        floor = Floor(state / "floor", pods, cluster, edits * len(names))
         thin = ThinLoad(floor.images[0])
         report: dict[str, dict[str, float]] = {}
         for count, name in enumerate(names):
-            report[name] = rounds(name, edits, floor, thin, pods, sandbox, 1 + count * edits)
+            report[name] = rounds(name, edits, floor, thin, pods, cluster, 1 + count * edits)
             say(line(name, report[name]))
         context = state / "naive"
         write_context(context, SCENARIOS["small"])
         docker("build", "-q", "-t", "bench-naive:0", str(context))
-        apply(sandbox, "naive", "bench-naive:0")
+        cluster.take("bench-naive:0")
+        apply(cluster, "naive", "bench-naive:0")
         pods.serving("naive", "start")
-        by_hand = [naive(context, "naive", number, pods, sandbox) for number in range(min(edits, 5))]
+        by_hand = [naive(context, "naive", number, pods, cluster) for number in range(min(edits, 5))]
         report["naive"] = {"save_to_serving": statistics.median(by_hand)}
         say(f"{'naive':15} docker build, save | load, kubectl set image: {statistics.median(by_hand):6.3f} s")
         return report
     finally:
-        sandbox.down()
+        cluster.down()
         images = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=bench-*")
         for image in images.split():
             subprocess.run(("docker", "rmi", "-f", image), capture_output=True, check=False)
@@ -198,11 +211,15 @@ def main() -> None:
     )
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help=", ".join(SCENARIOS))
     parser.add_argument("--edits", type=int, default=10)
+    parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="a cluster in place of a sandbox")
+    parser.add_argument("--load", default="", metavar="COMMAND", help="shell: brings {image} to its nodes")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     given = parser.parse_args()
     report = run(
         given.edits,
         given.scenarios or list(SCENARIOS),
+        given.kubeconfig,
+        given.load,
         lambda line: print(line, file=sys.stderr if given.json else sys.stdout, flush=True),
     )
     if given.json:

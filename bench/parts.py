@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import tarfile
+import tempfile
 import threading
 import time
 import urllib.request
@@ -72,16 +73,67 @@ SCENARIOS = {
 }
 
 
-class Pods:
-    """Pod addresses by label as the API's watch tells them, and the moment a version is served."""
+class OwnSandbox(Sandbox):
+    """A sandbox of the benchmark's own: its nodes share the engine, so every image is there."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        self._server, self._token = cluster["server"], user["token"]
-        self._tls = ssl.create_default_context(
-            cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
+    namespace = "default"
+
+    def take(self, image: str) -> None:
+        """Nothing to do."""
+
+
+class Given:
+    """The cluster of a kubeconfig's current context; the benchmark makes a namespace of its own there.
+
+    `load`: a shell command that brings `{image}` from the engine to the nodes, "" where they share it.
+    """
+
+    def __init__(self, kubeconfig: Path, load: str, state: Path) -> None:
+        self.kubeconfig, self.state, self._load = kubeconfig, state, load
+        self.context = str(yaml.safe_load(kubeconfig.read_text())["current-context"])
+        self.namespace = f"devloop-bench-{os.getpid()}"
+        self.environ = {**os.environ, "XDG_STATE_HOME": str(state), "NO_COLOR": "1"}
+
+    def up(self) -> None:
+        self.kubectl("create", "namespace", self.namespace)
+
+    def down(self) -> None:
+        self.kubectl("delete", "namespace", self.namespace)
+
+    def take(self, image: str) -> None:
+        if self._load:
+            subprocess.run(self._load.format(image=image), shell=True, check=True, capture_output=True)
+
+    def kubectl(self, *words: str) -> str:
+        done = subprocess.run(
+            ("kubectl", "--kubeconfig", str(self.kubeconfig), "-n", self.namespace, *words),
+            capture_output=True,
+            text=True,
+            check=False,
         )
+        if done.returncode:
+            raise OSError(f"kubectl {' '.join(words)}: {done.stderr}")
+        return done.stdout
+
+
+Cluster = OwnSandbox | Given
+
+
+class Pods:
+    """Pod addresses by label as the API's watch tells them, and the moment a version is served.
+
+    The addresses must be reachable from here.
+    """
+
+    def __init__(self, kubeconfig: Path, namespace: str = "default") -> None:
+        config = yaml.safe_load(kubeconfig.read_text())
+        named = {
+            kind: {one["name"]: one for one in config[kind]} for kind in ("contexts", "clusters", "users")
+        }
+        context = named["contexts"][config["current-context"]]["context"]
+        cluster, user = named["clusters"][context["cluster"]], named["users"][context["user"]]
+        self._server, self._namespace = cluster["cluster"]["server"], namespace
+        self._tls, self._token = _access(cluster["cluster"], user["user"])
         self._addresses: dict[str, dict[str, str]] = {}
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -90,7 +142,7 @@ class Pods:
         body = json.dumps(
             [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image}]
         )
-        path = f"/apis/apps/v1/namespaces/default/deployments/{deployment}"
+        path = f"/apis/apps/v1/namespaces/{self._namespace}/deployments/{deployment}"
         with self._open(path, body.encode(), "PATCH") as answer:
             answer.read()
 
@@ -110,13 +162,14 @@ class Pods:
 
     def _open(self, path: str, body: bytes | None = None, method: str = "GET"):  # type: ignore[no-untyped-def]
         request = urllib.request.Request(self._server + path, body, method=method)
-        request.add_header("Authorization", f"Bearer {self._token}")
+        if self._token:
+            request.add_header("Authorization", f"Bearer {self._token}")
         if body:
             request.add_header("Content-Type", "application/json-patch+json")
         return urllib.request.urlopen(request, context=self._tls)
 
     def _watch(self) -> None:
-        with self._open("/api/v1/namespaces/default/pods?watch=true") as stream:
+        with self._open(f"/api/v1/namespaces/{self._namespace}/pods?watch=true") as stream:
             for line in stream:
                 event = json.loads(line)
                 pod = event["object"]
@@ -126,6 +179,23 @@ class Pods:
                     addresses.pop(uid, None)
                 elif pod.get("status", {}).get("podIP"):
                     addresses[uid] = pod["status"]["podIP"]
+
+
+def _access(cluster: dict[str, str], user: dict[str, str]) -> tuple[ssl.SSLContext, str]:
+    """By which TLS and token a kubeconfig's cluster is spoken to."""
+
+    def content(entry: dict[str, str], key: str) -> str:
+        if f"{key}-data" in entry:
+            return base64.b64decode(entry[f"{key}-data"]).decode()
+        return Path(entry[key]).read_text() if key in entry else ""
+
+    tls = ssl.create_default_context(cadata=content(cluster, "certificate-authority"))
+    if certificate := content(user, "client-certificate"):
+        with tempfile.NamedTemporaryFile("w") as file:  # the ssl module takes none from memory
+            file.write(f"{certificate}\n{content(user, 'client-key')}")
+            file.flush()
+            tls.load_cert_chain(file.name)
+    return tls, user.get("token", "")
 
 
 def write_context(folder: Path, scenario: Scenario) -> None:
@@ -158,10 +228,10 @@ def docker(*words: str) -> str:
     return done.stdout
 
 
-def apply(sandbox: Sandbox, name: str, image: str) -> None:
-    file = sandbox.state / f"{name}.yaml"
+def apply(cluster: Cluster, name: str, image: str) -> None:
+    file = cluster.state / f"{name}.yaml"
     file.write_text(DEPLOYMENT.format(name=name, image=image))
-    sandbox.kubectl("apply", "-f", str(file))
+    cluster.kubectl("apply", "-f", str(file))
 
 
 class ThinLoad:

@@ -11,7 +11,7 @@ from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import at
 from devloop.adapters.engine import Engine
-from devloop.adapters.hostnode import HostShell, is_this_machine
+from devloop.adapters.hostnode import HostShell, docker_address, is_this_machine
 from devloop.adapters.minikube import Minikube
 from devloop.adapters.nodes import NodeFacts
 from devloop.adapters.nodeshell import ContainerShell, NodeShell
@@ -55,6 +55,7 @@ class RouteChoice:
         self._load = load
         self._engine = engine
         self._registry = registry
+        self._here = ""  # the engine of this machine's kubelet, where that is the only node
         self._opened: Registry | None = None
         self._engines: dict[str, tuple[Engine, Digests]] = {}
         self._shells: dict[str, NodeShell] = {}
@@ -117,8 +118,10 @@ class RouteChoice:
         ):
             if runtime == "containerd":
                 return "containerd"
-            if runtime == "docker" and await self._builder.runs_pods():
-                return "shared"
+            if runtime == "docker":
+                self._here = await anyio.to_thread.run_sync(docker_address)
+                if self._here:
+                    return "engine"
         if self._product == "minikube":
             if runtime == "docker":
                 return "docker-env" if len(nodes) == 1 else "image-load"
@@ -146,8 +149,10 @@ class RouteChoice:
 
     async def _by_address(self, nodes: tuple[NodeFacts, ...]) -> Route:
         async def one(node: NodeFacts) -> EngineStore:
-            address = self._engine or node.engine
+            address = self._engine or node.engine or self._here
             origin = "cluster.engine" if self._engine else f"the annotation of node {node.name}"
+            if address == self._here:
+                origin = "this machine's cri-dockerd"
             return await self._store(node, address, origin)
 
         stores = await gather(one, nodes)

@@ -21,6 +21,7 @@ from devloop.tasks import gather
 
 CTR = "ctr -n k8s.io"
 _CHAIN = re.compile(r"^(sha256:[0-9a-f]{64})\s", re.MULTILINE)
+_TABLE = re.compile(r"REF\s.*\n\S+\s+\S+\s+(sha256:[0-9a-f]{64})\s")  # of `ctr images ls`, with one image
 _ASKED = "devloop-asked"
 
 
@@ -60,11 +61,11 @@ class ContainerdStore:
         What is left of an import that failed is taken away: kubelet would find a broken image.
         """
         name = shlex.quote(full(ref))
-        expected = oci.sha256(described) if described else ""
         if described:
-            self._manifests[expected] = str(json.loads(described)["config"]["digest"])
+            self._manifests[oci.sha256(described)] = str(json.loads(described)["config"]["digest"])
+        question = _question_after(ref) if described else _question(ref)
         line = (
-            f"if {CTR} images import - 2>&1; then {_question(ref, expected)}; "
+            f"if {CTR} images import - 2>&1; then {question}; "
             f"else {CTR} images rm {name} >/dev/null 2>&1; false; fi"
         )
         code, said = await self.shell.run(line, body)
@@ -83,10 +84,10 @@ class ContainerdStore:
             self._told[ref] = found
 
     def _answer(self, ref: str, code: int, said: str) -> str | None:
-        """The config digest in what `_question` printed."""
+        """The config digest in the answer to a question."""
         _, asked, answer = said.partition(_ASKED)
-        if code == 0 and answer.strip() in self._manifests:
-            return self._manifests[answer.strip()]
+        if code == 0 and (table := _TABLE.match(answer.strip())):
+            return self._manifests.get(table[1])
         if code != 0 or not asked:
             raise PlatformError(
                 f"node {self.node}: asking for {ref}: exit code {code}: {_last(said)}",
@@ -102,20 +103,30 @@ class ContainerdStore:
         return f"sha256:{found.removeprefix('sha256:')}" if found else None
 
 
-def _question(ref: str, expected: str = "") -> str:
-    """A line that prints JSON with the config digest, or nothing. CRI hears of an import a moment later.
-
-    Without crictl the manifest is printed, or only its digest where that is the expected one.
-    """
+def _question(ref: str) -> str:
+    """A line that prints JSON with the config digest, crictl's or the image's manifest; or nothing."""
     name = shlex.quote(full(ref))
     record = f"$({CTR} images ls name=={name} | tail -n +2 | while read -r n t d rest; do echo $d; done)"
     return (
         f"echo {_ASKED}; d={record}; "
-        f'if [ -z "$d" ]; then :; elif command -v crictl >/dev/null; then '
-        f"for i in 1 2 3 4 5 6 7 8; do crictl inspecti -o json {name} 2>/dev/null && break; sleep 0.1; done; "
-        "true; "
-        f'elif [ "$d" = "{expected}" ]; then echo $d; else {CTR} content get $d; fi'
+        f'if [ -z "$d" ]; then :; elif command -v crictl >/dev/null; then {_by_crictl(name)}; '
+        f"else {CTR} content get $d; fi"
     )
+
+
+def _question_after(ref: str) -> str:
+    """The same after an import whose manifest is known: the image is there, and ctr's table is enough."""
+    name = shlex.quote(full(ref))
+    return (
+        f"echo {_ASKED}; if command -v crictl >/dev/null; then {_by_crictl(name)}; "
+        f"else {CTR} images ls name=={name}; fi"
+    )
+
+
+def _by_crictl(name: str) -> str:
+    """CRI hears of an import a moment later."""
+    tries = "i=0; until crictl inspecti -o json"
+    return f"{tries} {name} 2>/dev/null; do i=$((i+1)); test $i -lt 30 || break; sleep 0.03; done"
 
 
 class ContainerdRoute:

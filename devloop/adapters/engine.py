@@ -229,11 +229,6 @@ class Engine:
             raise
         return bool((answer.get("State") or {}).get("Running"))
 
-    async def runs_pods(self) -> bool:
-        """Whether a kubelet keeps pods here: cri-dockerd labels what it makes."""
-        filters = json.dumps({"label": ["io.kubernetes.docker.type=podsandbox"]})
-        return bool(await self._json("GET", "/containers/json", {"filters": filters, "limit": "1"}))
-
     async def create_container(self, ref: str) -> str:
         """The id of a container of the image that is never meant to run. EngineRefusal."""
         wish = {"Image": ref, "Cmd": ["/none"], "HostConfig": {"NetworkMode": "none"}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import anyio
 import psutil
 import yaml
 
+from devloop.adapters.endpoint import DEFAULT
 from devloop.adapters.nodes import NodeFacts
 from devloop.adapters.nodeshell import Body, pieces
 from devloop.adapters.process import run
@@ -20,6 +21,7 @@ MACHINE_ID = Path("/etc/machine-id")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Where a distribution's own containerd listens; `ctr` and `crictl` know the plain one by themselves.
 ENDPOINT = "--container-runtime-endpoint"
+ENGINE = "--docker-endpoint"  # of cri-dockerd
 SOCKETS = (
     Path("/run/k3s/containerd/containerd.sock"),
     Path("/var/snap/microk8s/common/run/containerd.sock"),
@@ -40,18 +42,34 @@ def containerd_socket() -> Path | None:
 
     There may be several on one machine: Docker has one of its own.
     """
-    for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] == "kubelet":
-            endpoint = _endpoint(process.info["cmdline"] or [])
-            if endpoint.startswith("unix://"):
-                return Path(endpoint.removeprefix("unix://"))
+    for words in _running("kubelet"):
+        endpoint = _endpoint(words)
+        if endpoint.startswith("unix://"):
+            return Path(endpoint.removeprefix("unix://"))
     return next((path for path in SOCKETS if path.exists()), None)
+
+
+def docker_address() -> str:
+    """The Docker engine that this machine's kubelet runs its pods on; "" where no cri-dockerd runs."""
+    return next((_flags(words).get(ENGINE) or DEFAULT for words in _running("cri-dockerd")), "")
+
+
+def _running(name: str) -> Iterator[Sequence[str]]:
+    """The command lines of processes of that name."""
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] == name:
+            yield process.info["cmdline"] or []
+
+
+def _flags(words: Sequence[str]) -> dict[str, str]:
+    """`--name=value` and `--name value`."""
+    flags = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
+    return flags | {one: other for one, other in pairwise(words) if one in (ENDPOINT, ENGINE, "--config")}
 
 
 def _endpoint(words: Sequence[str]) -> str:
     """Of a kubelet's command line, else of the file that `--config` names; "" where neither says it."""
-    flags = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
-    flags |= {one: other for one, other in pairwise(words) if one in (ENDPOINT, "--config")}
+    flags = _flags(words)
     if ENDPOINT in flags:
         return flags[ENDPOINT]
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import uuid
 
 from tests.e2e.project import BASE
 
 CTR = ["ctr", "-n", "k8s.io"]
+_COMMANDS = ("containerd", "ctr")  # those that stand first on PATH
 
 
 class Node:
@@ -25,7 +27,7 @@ class Node:
             [
                 *("docker", "run", "-d", "--name", self.name, "--network", "none", "--cap-add", "SYS_ADMIN"),
                 *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
-                *("-v", "/usr/bin/containerd:/usr/bin/containerd:ro", "-v", "/usr/bin/ctr:/usr/bin/ctr:ro"),
+                *(word for name in _COMMANDS for word in ("-v", f"{shutil.which(name)}:/usr/bin/{name}:ro")),
                 *(
                     ("--tmpfs", f"/var/lib/containerd:size={self._disk},exec")
                     if self._disk

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.nodes import NodeFacts
 from devloop.errors import LoadError, PlatformError
 from tests.adapters.docker.conftest import Bench, fingerprint
+from tests.adapters.docker.dockerd import Dockerd
 
 pytestmark = pytest.mark.engine
 
@@ -87,20 +88,28 @@ async def test_s11_the_containerd_of_this_machine_is_loaded(
     await choice.aclose()
 
 
-async def test_s11_the_docker_engine_of_this_machines_kubelet_is_shared(bench: Bench, tiny: str) -> None:
-    """cri-dockerd labels its containers: an engine without one is not the kubelet's."""
-    choice = RouteChoice(bench.engine, bench.digests, "default", "remote", "", os.environ)
-    name = f"devloop-dockertest-pod-{uuid.uuid4().hex[:8]}"
+async def test_s11_the_docker_engine_of_this_machines_kubelet_is_found(
+    bench: Bench, second: Dockerd, tmp_path: Path
+) -> None:
+    """cri-dockerd's command line says which one it is."""
     with pytest.raises(LoadError):
-        await choice((here("docker://28.5.2"),))
-    label = "io.kubernetes.docker.type=podsandbox"
-    run = ("docker", "run", "-d", "--rm", "--network", "none", "--name", name)
-    subprocess.run((*run, "--label", label, tiny, "sleep", "300"), check=True, capture_output=True)
-    try:
-        assert (await choice((here("docker://28.5.2"),))).how == "shared"
-    finally:
-        subprocess.run(("docker", "rm", "-f", name), check=True, capture_output=True)
-    await choice.aclose()
+        await RouteChoice(bench.engine, bench.digests, "default", "remote", "", os.environ)(
+            (here("docker://28.5.2"),)
+        )
+    program = tmp_path / "cri-dockerd"
+    program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(300)\n")
+    program.chmod(0o755)
+    for address, how in (
+        ((await bench.engine.endpoint()).host, "shared"),
+        (f"unix://{second.socket}", "engine"),
+    ):
+        choice = RouteChoice(bench.engine, bench.digests, "default", "remote", "", os.environ)
+        with subprocess.Popen((program, "--docker-endpoint", address)) as process:
+            try:
+                assert (await choice((here("docker://28.5.2"),))).how == how
+            finally:
+                process.terminate()
+        await choice.aclose()
 
 
 @pytest.mark.parametrize(
