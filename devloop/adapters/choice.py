@@ -111,17 +111,8 @@ class RouteChoice:
         if self._registry:
             return "registry"
         runtime = nodes[0].runtime_name
-        if (
-            len(nodes) == 1
-            and is_this_machine(nodes[0])
-            and not await self._builder.has_container(nodes[0].name)
-        ):
-            if runtime == "containerd":
-                return "containerd"
-            if runtime == "docker":
-                self._here = await anyio.to_thread.run_sync(docker_address)
-                if self._here:
-                    return "engine"
+        if way := await self._on_this_machine(nodes):
+            return way
         if self._product == "minikube":
             if runtime == "docker":
                 return "docker-env" if len(nodes) == 1 else "image-load"
@@ -131,6 +122,16 @@ class RouteChoice:
         if self._product in SHARED_PRODUCTS:
             return "shared"
         return "containerd" if runtime == "containerd" else "registry"
+
+    async def _on_this_machine(self, nodes: tuple[NodeFacts, ...]) -> str:
+        """The way to the one node if it is this machine, not a container on it; else ""."""
+        node = nodes[0]
+        if len(nodes) > 1 or not is_this_machine(node) or await self._builder.has_container(node.name):
+            return ""
+        if node.runtime_name == "docker":
+            self._here = await anyio.to_thread.run_sync(docker_address)
+            return "engine" if self._here else ""
+        return "containerd" if node.runtime_name == "containerd" else ""
 
     def _refusal(self, way: str, nodes: tuple[NodeFacts, ...]) -> LoadError:
         runtime = nodes[0].runtime or "an unknown runtime"
