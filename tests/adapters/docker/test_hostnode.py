@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from devloop.adapters import hostnode
@@ -89,9 +90,13 @@ async def test_s11_the_containerd_of_this_machine_is_loaded(
 
 
 async def test_s11_the_docker_engine_of_this_machines_kubelet_is_found(
-    bench: Bench, second: Dockerd, tmp_path: Path
+    bench: Bench, second: Dockerd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """cri-dockerd's command line says which one it is."""
+    every = psutil.process_iter  # the machine may have one of its own
+    monkeypatch.setattr(
+        psutil, "process_iter", lambda named: (p for p in every(named) if p.ppid() == os.getpid())
+    )
     with pytest.raises(LoadError):
         await RouteChoice(bench.engine, bench.digests, "default", "remote", "", os.environ)(
             (here("docker://28.5.2"),)
