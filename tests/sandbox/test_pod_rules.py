@@ -313,6 +313,20 @@ def test_backing_off_container_shows_why_and_how_it_ended() -> None:
     assert status["imageID"] == "docker://sha256:abc"
 
 
+@pytest.mark.parametrize(
+    ("named", "repository"),
+    [("img:1", "img"), ("host:5000/img", "host:5000/img"), ("a/img:1@sha256:d", "a/img")],
+)
+def test_an_image_of_the_containerd_store_is_told_by_its_repository_digest(
+    named: str, repository: str
+) -> None:
+    """As cri-dockerd does for an image that has one, and there every image has."""
+    inspection = _inspection(None) | {"ImageManifestDescriptor": {}, "Config": {"Image": named}}
+    record = Record(POD["spec"]["containers"][0], current=inspection)
+    status = build(POD, [], [record], {}, "2026-01-01T00:00:01Z")["containerStatuses"][0]
+    assert status["imageID"] == f"docker-pullable://{repository}@sha256:abc"
+
+
 def test_transition_time_moves_only_with_the_status() -> None:
     record = Record(POD["spec"]["containers"][0], current=_inspection(None))
     first = build(POD, [], [record], {}, "2026-01-01T00:00:01Z")
