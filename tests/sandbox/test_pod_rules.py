@@ -321,7 +321,8 @@ def test_an_image_of_the_containerd_store_is_told_by_its_repository_digest(
     named: str, repository: str
 ) -> None:
     """As cri-dockerd does for an image that has one, and there every image has."""
-    inspection = _inspection(None) | {"ImageManifestDescriptor": {}, "Config": {"Image": named}}
+    inspection = _inspection(None) | {"ImageManifestDescriptor": {}}
+    inspection["Config"] = {**inspection["Config"], "Image": named}
     record = Record(POD["spec"]["containers"][0], current=inspection)
     status = build(POD, [], [record], {}, "2026-01-01T00:00:01Z")["containerStatuses"][0]
     assert status["imageID"] == f"docker-pullable://{repository}@sha256:abc"
