@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
-REMEMBERED = 2_000  # layers; each takes 200 bytes
+REMEMBERED = 500  # layers, and images; each takes 200 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,15 @@ class Blob:
 
 
 class Blobs:
-    """Blobs by diff_id, learned from images that passed; kept in `file`, if one is given, for the next run.
+    """Blobs by diff_id, and config digests by image, learned from what passed.
 
-    That a blob is known does not say that a store has it.
+    Kept in `file`, if one is given, for the next run: all of it follows from content alone. That a blob is
+    known does not say that a store has it.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._known = _read(file) if file is not None else {}
+        self._known, self._configs = _read(file) if file is not None else ({}, {})
 
     def learn(self, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Take in an image's manifest and config, as JSON; those that do not fit each other tell nothing."""
@@ -47,6 +48,14 @@ class Blobs:
             self._known = dict([*(self._known | new).items()][-REMEMBERED:])
             self._write()
 
+    def name(self, image: str, config: str) -> None:
+        """Remember an image's config digest; `image` is the store's own Id of it, and its platform."""
+        self._configs = dict([*(self._configs | {image: config}).items()][-REMEMBERED:])
+        self._write()
+
+    def config(self, image: str) -> str | None:
+        return self._configs.get(image)
+
     def of(self, diff_ids: Iterable[str]) -> dict[str, Blob]:
         """Those of these layers that are known."""
         return {diff_id: self._known[diff_id] for diff_id in diff_ids if diff_id in self._known}
@@ -58,7 +67,8 @@ class Blobs:
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             beside = self._file.with_suffix(".new")
-            beside.write_text(json.dumps({diff_id: astuple(blob) for diff_id, blob in self._known.items()}))
+            layers = {diff_id: astuple(blob) for diff_id, blob in self._known.items()}
+            beside.write_text(json.dumps({"layers": layers, "configs": self._configs}))
             beside.replace(self._file)
 
 
@@ -70,8 +80,9 @@ def _media(docker_or_oci: str) -> str:
     return LAYER
 
 
-def _read(file: Path) -> dict[str, Blob]:
+def _read(file: Path) -> tuple[dict[str, Blob], dict[str, str]]:
     try:
-        return {diff_id: Blob(*row) for diff_id, row in json.loads(file.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+        kept = json.loads(file.read_text())
+        return {diff_id: Blob(*row) for diff_id, row in kept["layers"].items()}, dict(kept["configs"])
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return {}, {}

@@ -22,11 +22,11 @@ class Digests:
     def __init__(self, engine: Engine, blobs: Blobs | None = None) -> None:
         self._engine = engine
         self.blobs = blobs or Blobs()
-        self._known: dict[tuple[str, str], str] = {}
+        self._known: dict[str, str] = {}
 
     def learn(self, facts: ImageFacts, digest: str) -> None:
         """Remember what a build or a load has told."""
-        self._known[facts.id, facts.platform] = digest
+        self._known[_key(facts)] = digest
 
     async def of(self, ref: str, facts: ImageFacts) -> str:
         """The config digest of an image that `inspect` found.
@@ -39,14 +39,16 @@ class Digests:
             return facts.id
         if facts.config:
             return facts.config
-        key = (facts.id, facts.platform)
-        if key not in self._known:
+        key = _key(facts)
+        known = self._known.get(key) or self.blobs.config(key)
+        if known is None:
             try:
-                self._known[key] = await self._read(ref, facts)
+                known = await self._read(ref, facts)
             except EngineRefusal:
                 # A delta of an earlier run: the engine has its snapshots, and not all blobs to save it from.
                 return facts.id
-        return self._known[key]
+            self.blobs.name(key, known)
+        return known
 
     async def layers(self, ref: str, facts: ImageFacts) -> dict[str, Blob]:
         """The blobs of an image's layers in the engine's archive by diff_id; none on graph drivers.
@@ -81,6 +83,10 @@ class Digests:
             reason="NoConfig",
             hint=f"docker image rm {ref}, then let devloop fetch or build it again",
         )
+
+
+def _key(facts: ImageFacts) -> str:
+    return f"{facts.id} {facts.platform}"
 
 
 def _json(content: bytes) -> Any:

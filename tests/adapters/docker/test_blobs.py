@@ -37,6 +37,15 @@ def test_s27_it_is_kept_for_the_next_run(tmp_path: Path) -> None:
     file = tmp_path / "state" / "blobs.json"
     Blobs(file).learn(*image((ONE, LAYER)))
     assert Blobs(file).of((ONE,)) == {ONE: Blob(f"{ONE}-packed", 7)}
-    for broken in ("", "[]", '{"a": 1}', '{"a": [1, 2, 3, 4]}'):
+    Blobs(file).name("sha256:manifest linux/amd64", "sha256:config")
+    assert Blobs(file).config("sha256:manifest linux/amd64") == "sha256:config"
+    assert Blobs(file).of((ONE,)) == {ONE: Blob(f"{ONE}-packed", 7)}
+    for broken in (
+        "",
+        "[]",
+        "{}",
+        '{"layers": [], "configs": {}}',
+        '{"layers": {"a": [1, 2, 3, 4]}, "configs": {}}',
+    ):
         file.write_text(broken)
         assert Blobs(file).of((ONE, "a")) == {}
