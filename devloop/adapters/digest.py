@@ -39,14 +39,15 @@ class Digests:
             return facts.id
         if facts.config:
             return facts.config
+        if not facts.diff_ids:
+            return facts.id  # of some layers it has snapshots only: it tells nothing, nor does its archive
         key = _key(facts)
         known = self._known.get(key) or self.blobs.config(key)
         if known is None:
             try:
                 known = await self._read(ref, facts)
             except EngineRefusal:
-                # A delta of an earlier run: the engine has its snapshots, and not all blobs to save it from.
-                return facts.id
+                return facts.id  # it cannot be saved
             self.blobs.name(key, known)
         return known
 

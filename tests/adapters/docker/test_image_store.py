@@ -319,6 +319,15 @@ async def test_a_delta_of_an_earlier_run_is_known_without_reading_it(fakes: list
     assert fake.store.saved == 0
 
 
+async def test_an_image_without_all_blobs_is_known_by_the_engines_own_id(fakes: list[Fake]) -> None:
+    fake = fakes[0]
+    put_base(fake.store, blobs=False)
+    facts = await facts_of(fake, "base:1")
+    assert await fake.digests.of("base:1", facts) == facts.id == fake.store.images["base:1"]
+    assert await fake.digests.layers("base:1", facts) == {}
+    assert fake.store.saved == 0
+
+
 async def test_a_delta_names_the_blobs_that_the_engine_has(fakes: list[Fake], tmp_path: Path) -> None:
     """Else the engine has its snapshots only, and tells neither its labels nor its layers."""
     fake = fakes[0]
