@@ -79,8 +79,11 @@ def empty(node: Node) -> None:
     """No image, blob or snapshot is left on the node, and no collection is still under way."""
     node.clear()
     node.sh(f"{' '.join(CTR)} content ls -q | xargs -r {' '.join(CTR)} content rm >/dev/null 2>&1; sync")
+    end = time.monotonic() + 60
     while len(node.sh(f"{' '.join(CTR)} snapshots ls").splitlines()) > 1:
-        time.sleep(0.05)
+        if time.monotonic() > end:
+            raise TimeoutError("the node still has snapshots after 60 s")
+        time.sleep(0.05)  # containerd collects behind the answer
 
 
 async def corridor(bench: Bench, route: ContainerdRoute, base: str, name: str) -> Corridor:

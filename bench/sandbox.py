@@ -244,7 +244,7 @@ def measure_patches(sandbox: Sandbox, images: list[str], count: int = 40) -> dic
         begun = time.monotonic()
         patch_image(api, "patched", f"patched:{number}")
         took.append(time.monotonic() - begun)
-    time.sleep(1)
+    time.sleep(1)  # what the controllers do after the answers is part of their cost
     api("DELETE", f"{DEPLOYMENTS}/patched")
     return {"patch": statistics.median(took), "patch_cpu": (sandbox.cpu() - cpu) / count}
 

@@ -150,10 +150,12 @@ class RouteChoice:
 
     async def _by_address(self, nodes: tuple[NodeFacts, ...]) -> Route:
         async def one(node: NodeFacts) -> EngineStore:
-            address = self._engine or node.engine or self._here
-            origin = "cluster.engine" if self._engine else f"the annotation of node {node.name}"
-            if address == self._here:
-                origin = "this machine's cri-dockerd"
+            ways = (
+                (self._engine, "cluster.engine"),
+                (node.engine, f"the annotation of node {node.name}"),
+                (self._here, "this machine's cri-dockerd"),
+            )
+            address, origin = next((address, origin) for address, origin in ways if address)
             return await self._store(node, address, origin)
 
         stores = await gather(one, nodes)

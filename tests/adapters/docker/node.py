@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 import uuid
 
 from tests.e2e.project import BASE
@@ -38,10 +39,12 @@ class Node:
             check=True,
             capture_output=True,
         )
+        end = time.monotonic() + 60
         while subprocess.run(
             ["docker", "exec", self.name, *CTR, "version"], check=False, capture_output=True
         ).returncode:
-            pass
+            assert time.monotonic() < end, self.name
+            time.sleep(0.05)
 
     def stop(self) -> None:
         subprocess.run(["docker", "rm", "-fv", self.name], check=True, capture_output=True)
