@@ -152,7 +152,7 @@ async def deltas(bench: Bench, route: ContainerdRoute, base: str, edits: int) ->
         seen.add("delta", ended - begun)
         while made.builder._to_learn:
             await made.builder.learn(await made.builder.to_learn(), made.loader._inner.load)
-        await anyio.sleep(0.3)  # as after a save: the shells on the node are started anew meanwhile
+        await anyio.sleep(2.0)  # as between saves: the shells on the node are started anew meanwhile
     await made.fingerprinter.close()
     return seen
 

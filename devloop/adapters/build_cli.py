@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ _USUAL = (
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 _LINE = re.compile(r"^#(?P<key>\d+) (?P<text>.*)$")
 _TIMED = re.compile(r"^\d+\.\d+ ?(?P<text>.*)$")
+_CONTEXT = "[internal] load build context"  # the vertex that reads it; the Dockerfile is read before
 _RESERVED = re.compile(r"^(PATH|HOME|TMPDIR|(DOCKER|BUILDX|SSH|LD|XDG|SSL)_.*)$")
 _ENGINE_VARIABLES = frozenset(
     ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "BUILDX_BUILDER")
@@ -103,16 +104,23 @@ class CliBuild:
         self._emit = emit
 
     async def build(
-        self, service: Service, ref: str, platform: str, labels: Mapping[str, str], endpoint: Endpoint
+        self,
+        service: Service,
+        ref: str,
+        platform: str,
+        labels: Mapping[str, str],
+        endpoint: Endpoint,
+        on_read: Callable[[], None] = lambda: None,
     ) -> str:
         """Build and tag; the id that the command wrote. Raises BuildError with the proof.
 
+        `on_read` is called when the context has been read; not by a build that does not tell.
         Cancelling ends the command's process group, and with its connection the build on the engine (S10).
         """
         await anyio.to_thread.run_sync(_check_secrets, service, self._environment)
         redact = await anyio.to_thread.run_sync(redaction.of, service, self._environment)
         transcript = Transcript(service.name, self._emit, redact)
-        reader = PlainReader(transcript)
+        reader = PlainReader(transcript, on_read)
         with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
             written = Path(folder, "iid")
             argv = self.argv(service, ref, platform, labels, written)
@@ -150,11 +158,16 @@ class CliBuild:
 
 
 class PlainReader:
-    """Reads `--progress=plain`, whose lines are `#KEY text`, and tells a transcript."""
+    """Reads `--progress=plain`, whose lines are `#KEY text`, and tells a transcript.
 
-    def __init__(self, transcript: Transcript) -> None:
+    `on_read` is called when the vertex that reads the context is through: there is one, whatever needs it.
+    """
+
+    def __init__(self, transcript: Transcript, on_read: Callable[[], None] = lambda: None) -> None:
         self._transcript = transcript
         self._named: set[str] = set()
+        self._reading: set[str] = set()  # keys of the vertex that reads the context
+        self._on_read = on_read
         self._over = False
 
     def take(self, line: str) -> None:
@@ -167,10 +180,14 @@ class PlainReader:
         if key not in self._named:
             self._named.add(key)
             self._transcript.begin(key, text)
+            if text == _CONTEXT:
+                self._reading.add(key)
         elif text.startswith("ERROR"):
             self._transcript.end(key, text.removeprefix("ERROR").lstrip(": "))
         elif text.startswith("DONE ") or text == "CACHED":
             self._transcript.end(key)
+            if key in self._reading:
+                self._on_read()
         else:
             said = _TIMED.match(text)
             if said:

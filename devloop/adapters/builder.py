@@ -17,6 +17,7 @@ from devloop.adapters.engine import Engine, EngineRefusal
 from devloop.errors import BuildError, TreeMovedError
 from devloop.events import Emit, Notice
 from devloop.model import BuildSpec, Fingerprint, How, Image, Service
+from devloop.tasks import gather
 
 LONGEST_TURN = 5.0  # seconds that a build waits for those of other services before it starts beside them
 PROJECT, SERVICE, FINGERPRINT = "dev.devloop.project", "dev.devloop.service", "dev.devloop.fingerprint"
@@ -131,8 +132,8 @@ class ImageBuilder:
     ) -> str:
         """Build by the docker command; the id that it told.
 
-        When it read the files is unknown, so they are looked at after the build. Steady writing would fail
-        that for ever: a build whose files moved is followed by builds from a copy that was checked.
+        The files are looked at again as soon as it says that it has read them. Steady writing would fail that
+        for ever: a build whose files moved is followed by builds from a copy that was checked.
         """
         cli = CliBuild(command, self._environment, self._emit)
         labels, endpoint = self.labels(service, fingerprint), await self._engine.endpoint()
@@ -143,8 +144,21 @@ class ImageBuilder:
             if await self._tree.still_matches(service, fingerprint):
                 self._moved.discard(service.name)
             return told
-        told = await cli.build(service, ref, platform, labels, endpoint)
-        if not await self._tree.still_matches(service, fingerprint):
+        read, same = anyio.Event(), True
+        told = ""
+
+        async def build() -> None:
+            nonlocal told
+            told = await cli.build(service, ref, platform, labels, endpoint, read.set)
+            read.set()
+
+        async def look() -> None:
+            nonlocal same
+            await read.wait()
+            same = await self._tree.still_matches(service, fingerprint)
+
+        await gather(lambda work: work(), (build, look))
+        if not same:
             await self._engine.remove(ref)  # a tag must not name what it was not built from (S3)
             self._moved.add(service.name)
             raise TreeMovedError(f"{service.name}: files changed while docker read them")

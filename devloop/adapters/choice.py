@@ -209,24 +209,26 @@ class RouteChoice:
         async def one(node: NodeFacts) -> ContainerdStore:
             if await self._builder.has_container(node.name):
                 return ContainerdStore(node.name, self._shell(node.name))
-            if self._product == "minikube":
-                if node.name not in self._shells:
-                    self._shells[node.name] = await Minikube(self._profile, self._environment).machine(
-                        node.name
-                    )
+            if node.name in self._shells:
                 return ContainerdStore(node.name, self._shells[node.name])
+            if self._product == "minikube":
+                machine = await Minikube(self._profile, self._environment).machine(node.name)
+                return ContainerdStore(node.name, self._keep(node.name, machine))
             if is_this_machine(node):
-                shell = await anyio.to_thread.run_sync(HostShell, node.name, self._environment)
-                return ContainerdStore(node.name, shell)
+                here = await anyio.to_thread.run_sync(HostShell, node.name, self._environment)
+                return ContainerdStore(node.name, self._keep(node.name, here))
             raise self._refusal("containerd", nodes)
 
         return ContainerdRoute(self._builder, self._digests, await gather(one, nodes))
 
     def _shell(self, node: str) -> NodeShell:
-        if node not in self._shells:
-            self._shells[node] = ContainerShell(self._builder, node)
-            self._more.set()
-        return self._shells[node]
+        return self._shells.get(node) or self._keep(node, ContainerShell(self._builder, node))
+
+    def _keep(self, node: str, shell: NodeShell) -> NodeShell:
+        """It is kept warm, and closed in the end."""
+        self._shells[node] = shell
+        self._more.set()
+        return shell
 
     # --- nodes that are containers --------------------------------------------------------------
 

@@ -23,6 +23,13 @@ CTR = "ctr -n k8s.io"
 _CHAIN = re.compile(r"^(sha256:[0-9a-f]{64})\s", re.MULTILINE)
 _TABLE = re.compile(r"REF\s.*\n\S+\s+\S+\s+(sha256:[0-9a-f]{64})\s")  # of `ctr images ls`, with one image
 _ASKED = "devloop-asked"
+# An older ctr makes the image before it unpacks it. What a failed import left is taken away, by the
+# names that ctr told: kubelet would find a broken image.
+_IMPORT = (
+    f'said=$({CTR} images import - 2>&1); s=$?; echo "$said"; [ $s = 0 ] || '
+    r'for n in $(echo "$said" | sed -n "s/^unpacking \([^ ]*\) (sha256:.*/\1/p"); do '
+    f"{CTR} images rm $n >/dev/null 2>&1; done; (exit $s)"
+)
 
 
 class ContainerdStore:
@@ -31,6 +38,7 @@ class ContainerdStore:
     def __init__(self, node: str, shell: NodeShell) -> None:
         self.node = node
         self.shell = shell
+        self._seen: set[str] | None = None  # full references that the node had, and those of imports
         self._told: dict[str, str] = {}  # what the node said at the end of an import, once
         self._manifests: dict[str, str] = {}  # manifest digest -> config digest of layouts that were sent
 
@@ -39,6 +47,16 @@ class ContainerdStore:
             return self._told.pop(ref)
         code, said = await self.shell.run(_question(ref))
         return self._answer(ref, code, said)
+
+    async def look(self, ref: str) -> str | None:
+        """As `digest`. What the node did not have when it was first looked at, and devloop did not bring,
+        counts as absent: nobody else writes devloop's tags, and at worst it is brought once more."""
+        if self._seen is None:
+            code, said = await self.shell.run(f"{CTR} images ls -q")
+            if code != 0:
+                return await self.digest(ref)
+            self._seen = set(said.split())
+        return await self.digest(ref) if full(ref) in self._seen else None
 
     async def remove(self, ref: str) -> bool:
         name = shlex.quote(full(ref))
@@ -57,28 +75,22 @@ class ContainerdStore:
         """Import an OCI layout and ask for the image at once. Raises LoadError, PlatformError.
 
         `described`: the layout's manifest where it is known beforehand; the node then need not print it.
-
-        What is left of an import that failed is taken away: kubelet would find a broken image.
         """
-        name = shlex.quote(full(ref))
-        if described:
-            self._manifests[oci.sha256(described)] = str(json.loads(described)["config"]["digest"])
-        question = _question_after(ref) if described else _question(ref)
-        line = (
-            f"if {CTR} images import - 2>&1; then {question}; "
-            f"else {CTR} images rm {name} >/dev/null 2>&1; false; fi"
-        )
-        code, said = await self.shell.run(line, body)
+        code, said = await self.shell.run(_IMPORT, body, ahead=True)
         if code != 0:
-            why = _last(said.partition(_ASKED)[0])
             raise LoadError(
-                f"load of {ref} into {self.node}: ctr images import: {why}",
+                f"load of {ref} into {self.node}: ctr images import: {_last(said)}",
                 reason="DiskFull" if "no space left" in said else "ImportFailed",
                 evidence=tuple(said.splitlines()[-5:]),
                 hint="the node's disk is full: crictl rmi --prune frees space"
                 if "no space left" in said
                 else f"is containerd well? {CTR} version on the node",
             )
+        if self._seen is not None:
+            self._seen.add(full(ref))
+        if described:
+            self._manifests[oci.sha256(described)] = str(json.loads(described)["config"]["digest"])
+        code, said = await self.shell.run(_question_after(ref) if described else _question(ref))
         found = self._answer(ref, code, said)
         if found is not None:
             self._told[ref] = found

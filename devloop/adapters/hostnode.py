@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import anyio
 import psutil
 import yaml
 
 from devloop.adapters.endpoint import DEFAULT
 from devloop.adapters.nodes import NodeFacts
-from devloop.adapters.nodeshell import Body, pieces
-from devloop.adapters.process import run
+from devloop.adapters.nodeshell import Local, NodeShell, Started
+from devloop.adapters.process import Finished, Running
 from devloop.errors import PlatformError
 
 MACHINE_ID = Path("/etc/machine-id")
@@ -79,34 +78,29 @@ def _endpoint(words: Sequence[str]) -> str:
     return str(written.get("containerRuntimeEndpoint") or "") if isinstance(written, dict) else ""
 
 
-class HostShell:
+class HostShell(NodeShell):
     """Lines on this machine as root, by `sudo -n` for any other user."""
 
     def __init__(self, node: str, environment: Mapping[str, str]) -> None:
         """Blocking: looks for the kubelet."""
+        super().__init__(node, {})
         socket = containerd_socket()
         own = {
             "CONTAINERD_ADDRESS": str(socket),
             "CONTAINER_RUNTIME_ENDPOINT": f"unix://{socket}",
         }
-        self._node = node
         self._environment = {**(own if socket else {}), **environment}
 
-    async def run(self, line: str, body: Body = None) -> tuple[int, str]:
+    async def _start(self, line: str) -> Started:
         kept = "CONTAINERD_ADDRESS,CONTAINER_RUNTIME_ENDPOINT"
         root = () if os.geteuid() == 0 else ("sudo", "-n", f"--preserve-env={kept}")
-        finished = await run([*root, "sh", "-c", line], self._environment, body=pieces(body))
-        said = finished.out.decode(errors="replace") + "\n".join(finished.err)
-        if root and finished.code == 1 and finished.err and finished.err[0].startswith("sudo:"):
+        running = await Running.start([*root, "sh", "-c", line], self._environment, fed=True)
+        return Local(running, self._check)
+
+    def _check(self, finished: Finished) -> None:
+        if finished.code == 1 and finished.err and finished.err[0].startswith("sudo:"):
             raise PlatformError(
                 f"node {self._node} is this machine, and its containerd is root's: {finished.err[0]}",
                 reason="NotRoot",
                 hint="run devloop as root, allow sudo without a password, or name a cluster.registry",
             )
-        return finished.code, said
-
-    async def keep_warm(self) -> None:
-        await anyio.sleep_forever()
-
-    async def aclose(self) -> None:
-        return

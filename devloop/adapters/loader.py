@@ -52,7 +52,7 @@ class ClusterLoader:
         """The image if all nodes have it under one id, else if the builder's engine has it (S12)."""
         ref = service.ref(fingerprint)
         route = await self.route()
-        found = await self._digests_on(route.stores, ref)
+        found = await gather(lambda store: store.look(ref), route.stores)
         facts = await self._builder.inspect(ref)
         if facts is not None and facts.labels.get(FINGERPRINT) == fingerprint.digest:
             digest = await self._digests.of(ref, facts)

@@ -1,14 +1,17 @@
 """Command lines on nodes: in a node's container by the engine's exec, or by ssh on a node that is a machine.
 
-Starting a process in a container costs more than the command: a few shells are started ahead and wait.
+Starting a process on a node costs more than most commands: lines that will be needed are started ahead, and
+wait for their input.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 from urllib.parse import quote
@@ -18,89 +21,125 @@ from anyio.abc import ByteStream
 
 from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.engine import Engine, EngineRefusal, frames
-from devloop.adapters.process import run
+from devloop.adapters.process import Finished, Running
 from devloop.errors import PlatformError
 
 Body = AsyncIterator[bytes] | bytes | None
 _EXIT = "devloop-exit"
 # `read` takes the first line byte by byte, so that the rest of the input is the command's.
-_WAITING = f'IFS= read -r line && (eval "$line"); s=$?; echo; echo "{_EXIT} $s"'
+_ANY_LINE = 'IFS= read -r line && eval "$line"'
 _ENDED = re.compile(rb"%s \d+\n\Z" % _EXIT.encode())
 SPARES = 2
+REST_SECONDS = 1.0  # after a use: PATCH and rollout come first
+LONGEST_WAIT = 3600.0  # seconds; what containerd keeps for an import that waits is gone after a day
 RETRY_SECONDS = 5.0
+END_SECONDS = 2.0
 
 
-class NodeShell(Protocol):
-    """Runs one POSIX shell line on a node, as root."""
+class Started(Protocol):
+    """A line under way on a node that waits for its input."""
 
-    async def run(self, line: str, body: Body = None) -> tuple[int, str]:
-        """Exit code and output of the line; `body` is its input. Raises PlatformError."""
+    async def finish(self, body: Body) -> tuple[int, str] | None:
+        """Give it its input; exit code and output, None if it was dead before."""
         ...
 
-    async def keep_warm(self) -> None:
-        """Runs until cancelled; without it everything works, only slower."""
+    async def aclose(self) -> None:
+        """Without input there is nothing to do for it."""
         ...
 
-    async def aclose(self) -> None: ...
 
+class NodeShell(ABC):
+    """Runs POSIX shell lines on a node, as root."""
 
-class ContainerShell:
-    """Lines in a node that is a container: kind, k3d, Minikube's docker driver."""
-
-    def __init__(self, engine: Engine, container: str) -> None:
-        self._engine = engine
-        self._container = container
-        self._spares: deque[_Exec] = deque()
+    def __init__(self, node: str, wanted: Mapping[str, int]) -> None:
+        """`wanted`: lines, and how many of each wait."""
+        self._node = node
+        self._wanted = dict(wanted)
+        self._spares: dict[str, deque[Started]] = {}
         self._used = anyio.Event()
 
-    async def run(self, line: str, body: Body = None) -> tuple[int, str]:
-        while self._spares and not isinstance(body, AsyncIterator):
-            spare = self._spares.popleft()
+    async def run(self, line: str, body: Body = None, *, ahead: bool = False) -> tuple[int, str]:
+        """Exit code and output of the line; `body` is its input. Raises PlatformError.
+
+        `ahead`: the line is always the same, and does nothing before its input comes. From its first use on
+        it is started before it is needed.
+        """
+        if ahead:
+            self._wanted.setdefault(line, 1)
             self._used.set()
-            answer = await spare.finish(line, body)
-            if answer is not None:
-                return answer
-            # It died with its container, before it read the line: nothing was done.
-        answer = await (await self._start()).finish(line, body)
+        if not isinstance(body, AsyncIterator):
+            waiting = self._spares.get(line if ahead else _ANY_LINE)
+            given = body if ahead else line.replace("\n", " ").encode() + b"\n" + (body or b"")
+            while waiting:
+                self._used.set()
+                answer = await waiting.popleft().finish(given)
+                # A container takes its shells along before they read anything; a daemon that was started
+                # anew fails what waited for it. Both are looked at by a new one.
+                if answer is not None and not (ahead and answer[0] != 0):
+                    return answer
+        answer = await (await self._start(line)).finish(body)
         if answer is None:
             raise PlatformError(
-                f"node {self._container}: its shell ended without an answer",
+                f"node {self._node}: its shell ended without an answer",
                 reason="NodeGone",
-                hint=f"docker ps -a --filter name={self._container}",
+                hint=f"docker ps -a --filter name={self._node}",
             )
         return answer
 
     async def keep_warm(self) -> None:
+        """Runs until cancelled; without it everything works, only slower."""
         try:
             while True:
                 self._used = anyio.Event()
                 try:
-                    while len(self._spares) < SPARES:
-                        self._spares.append(await self._start())
+                    await self._fill()
                 except PlatformError:
                     await anyio.sleep(RETRY_SECONDS)  # whoever needs the node is told by his own call
                     continue
-                await self._used.wait()
+                with anyio.move_on_after(LONGEST_WAIT):
+                    await self._used.wait()
+                    await anyio.sleep(REST_SECONDS)
+                    continue
+                await self.aclose()
         finally:
             with anyio.CancelScope(shield=True):
                 await self.aclose()
 
-    async def aclose(self) -> None:
-        while self._spares:
-            await self._spares.popleft().aclose()
+    async def _fill(self) -> None:
+        for line, count in list(self._wanted.items()):
+            waiting = self._spares.setdefault(line, deque())
+            while len(waiting) < count:
+                waiting.append(await self._start(line))
 
-    async def _start(self) -> _Exec:
+    async def aclose(self) -> None:
+        for waiting in self._spares.values():
+            while waiting:
+                await waiting.popleft().aclose()
+
+    @abstractmethod
+    async def _start(self, line: str) -> Started:
+        """Raises PlatformError."""
+
+
+class ContainerShell(NodeShell):
+    """Lines in a node that is a container: kind, k3d, Minikube's docker driver."""
+
+    def __init__(self, engine: Engine, container: str) -> None:
+        super().__init__(container, {_ANY_LINE: SPARES})
+        self._engine = engine
+
+    async def _start(self, line: str) -> Started:
         wish = {
-            "Cmd": ["sh", "-c", _WAITING],
+            "Cmd": ["sh", "-c", f'({line}); s=$?; echo; echo "{_EXIT} $s"'],
             "AttachStdin": True,
             "AttachStdout": True,
             "AttachStderr": True,
         }
         try:
-            exec_id = await self._engine.prepare_exec(self._container, wish)
+            exec_id = await self._engine.prepare_exec(self._node, wish)
         except EngineRefusal as refusal:
             raise PlatformError(
-                f"node {self._container}: {refusal.message}",
+                f"node {self._node}: {refusal.message}",
                 reason="NodeGone",
                 hint="is the cluster running on this engine? docker ps",
             ) from refusal
@@ -145,12 +184,11 @@ class _Exec:
             )
         return cls(stream, rest, endpoint)
 
-    async def finish(self, line: str, body: Body) -> tuple[int, str] | None:
-        """Give the shell its line and input; exit code and output, None if it was dead before."""
+    async def finish(self, body: Body) -> tuple[int, str] | None:
         received = bytearray(self._rest)
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._send, line, body)
+                group.start_soon(self._send, body)
                 with suppress(anyio.EndOfStream, anyio.BrokenResourceError, OSError):
                     # The engine closes the connection some 50 ms after the last word: not waited for.
                     while not _ENDED.search(received, max(0, len(received) - 40)):
@@ -167,9 +205,8 @@ class _Exec:
             return None
         return int(code.strip() or 1), before
 
-    async def _send(self, line: str, body: Body) -> None:
+    async def _send(self, body: Body) -> None:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            await self._stream.send(line.replace("\n", " ").encode() + b"\n")
             if isinstance(body, bytes):
                 await self._stream.send(body)
             elif body is not None:
@@ -198,43 +235,49 @@ async def _send_eof(stream: ByteStream) -> None:
     await stream.send_eof()
 
 
-class SshShell:
+class Local:
+    """A line under way by a process of this machine. `judge` raises what is no answer of the line."""
+
+    def __init__(self, running: Running, judge: Callable[[Finished], None]) -> None:
+        self._running = running
+        self._judge = judge
+
+    async def finish(self, body: Body) -> tuple[int, str] | None:
+        finished = await self._running.finish(body=_pieces(body))
+        self._judge(finished)
+        return finished.code, finished.out.decode(errors="replace") + "\n".join(finished.err)
+
+    async def aclose(self) -> None:
+        with anyio.move_on_after(END_SECONDS):
+            await self._running.finish()  # the end of its input ends it: it can put away what it has
+
+
+class SshShell(NodeShell):
     """Lines on a node that is a machine, by the user's ssh command with one connection kept open."""
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         """`argv`: ssh with its options and user@host; the line is added."""
+        super().__init__(argv[-1], {})
         self._argv = list(argv)
         self._environment = environment
 
-    async def run(self, line: str, body: Body = None) -> tuple[int, str]:
-        argv = [*self._argv, f"sudo sh -c {_quoted(line)}"]
-        finished = await run(argv, self._environment, body=pieces(body))
-        said = finished.out.decode(errors="replace") + "\n".join(finished.err)
+    async def _start(self, line: str) -> Started:
+        argv = [*self._argv, f"sudo sh -c {shlex.quote(line)}"]
+        return Local(await Running.start(argv, self._environment, fed=True), self._check)
+
+    def _check(self, finished: Finished) -> None:
         if finished.code == 255:  # ssh's own
             raise PlatformError(
-                f"{' '.join(argv[:-1])}: {' '.join(finished.tail(1))}",
+                f"{' '.join(self._argv)}: {' '.join(finished.tail(1))}",
                 reason="NodeGone",
                 hint="is the node running? minikube status",
             )
-        return finished.code, said
-
-    async def keep_warm(self) -> None:
-        await anyio.sleep_forever()
-
-    async def aclose(self) -> None:
-        return
 
 
-def _quoted(line: str) -> str:
-    return "'" + line.replace("'", "'\\''") + "'"
-
-
-def pieces(body: Body) -> AsyncIterator[bytes] | None:
-    """The body as `process.run` takes it."""
-    if not isinstance(body, bytes):
-        return body
-
-    async def once() -> AsyncIterator[bytes]:
+async def _pieces(body: Body) -> AsyncIterator[bytes]:
+    """The body as a process takes it."""
+    if isinstance(body, bytes):
         yield body
-
-    return once()
+    elif body is not None:
+        async for piece in body:
+            yield piece

@@ -29,6 +29,69 @@ class Finished:
         return tuple(line for line in text if line.strip())[-lines:]
 
 
+class Running:
+    """A command that was started. Whoever starts one ends it: by `finish`, or by `aclose`."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(
+        cls, argv: Sequence[str], environment: Mapping[str, str], *, cwd: str | None = None, fed: bool = False
+    ) -> Running:
+        """Start a command; `fed`: `finish` may give it input. Raises PlatformError if there is none such."""
+        try:
+            process = await anyio.open_process(
+                list(argv),
+                stdin=PIPE if fed else DEVNULL,
+                stdout=PIPE,
+                stderr=PIPE,
+                env=dict(environment),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise PlatformError(
+                f"{argv[0]}: {error.strerror or error}",
+                reason="NoSuchCommand",
+                hint=f"install {argv[0]}, or put it on PATH",
+            ) from error
+        return cls(process)
+
+    async def finish(
+        self, *, on_line: Callable[[str], None] | None = None, body: AsyncIterable[bytes] | None = None
+    ) -> Finished:
+        """Run it to its end, as `run` does."""
+        process = self._process
+        out: list[bytes] = []
+        err: list[str] = []
+        try:
+            async with anyio.create_task_group() as group:
+                assert process.stdout is not None
+                assert process.stderr is not None
+                group.start_soon(_collect, process.stdout, out)
+                group.start_soon(_lines, process.stderr, err, on_line)
+                if process.stdin is not None:
+                    await _feed(process, body)
+                await process.wait()
+        except BaseExceptionGroup as failures:
+            if len(failures.exceptions) == 1:  # the task group's wrapping says nothing
+                raise failures.exceptions[0] from None
+            raise
+        finally:
+            await self.aclose()
+        assert process.returncode is not None
+        return Finished(process.returncode, b"".join(out), tuple(err))
+
+    async def aclose(self) -> None:
+        """Nothing of the command outlives this, children included."""
+        with anyio.CancelScope(shield=True):
+            if self._process.returncode is None:  # what a command left behind on purpose (ssh-agent) stays
+                # Not SIGTERM first: an engine ends what a client began as soon as the connection is closed.
+                _signal(self._process, signal.SIGKILL)
+            await self._process.aclose()
+
+
 async def run(
     argv: Sequence[str],
     environment: Mapping[str, str],
@@ -42,41 +105,8 @@ async def run(
     Cancelling ends the whole process group before it returns. Raises PlatformError if there is no such
     command. A body that fails ends the command and passes on.
     """
-    try:
-        process = await anyio.open_process(
-            list(argv),
-            stdin=PIPE if body is not None else DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            env=dict(environment),
-            cwd=cwd,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise PlatformError(
-            f"{argv[0]}: {error.strerror or error}",
-            reason="NoSuchCommand",
-            hint=f"install {argv[0]}, or put it on PATH",
-        ) from error
-    out: list[bytes] = []
-    err: list[str] = []
-    try:
-        async with anyio.create_task_group() as group:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            group.start_soon(_collect, process.stdout, out)
-            group.start_soon(_lines, process.stderr, err, on_line)
-            if body is not None:
-                await _feed(process, body)
-            await process.wait()
-    except BaseExceptionGroup as failures:
-        if len(failures.exceptions) == 1:  # the task group's wrapping says nothing
-            raise failures.exceptions[0] from None
-        raise
-    finally:
-        await _end(process)
-    assert process.returncode is not None
-    return Finished(process.returncode, b"".join(out), tuple(err))
+    running = await Running.start(argv, environment, cwd=cwd, fed=body is not None)
+    return await running.finish(on_line=on_line, body=body)
 
 
 async def _collect(stream: ByteReceiveStream, into: list[bytes]) -> None:
@@ -101,21 +131,13 @@ def _take(line: bytes, into: list[str], on_line: Callable[[str], None] | None) -
         on_line(text)
 
 
-async def _feed(process: Process, body: AsyncIterable[bytes]) -> None:
+async def _feed(process: Process, body: AsyncIterable[bytes] | None) -> None:
     assert process.stdin is not None
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # its exit code says why
-        async for piece in body:
-            await process.stdin.send(piece)
+        if body is not None:
+            async for piece in body:
+                await process.stdin.send(piece)
     await process.stdin.aclose()
-
-
-async def _end(process: Process) -> None:
-    """Nothing of the command outlives this, children included."""
-    with anyio.CancelScope(shield=True):
-        if process.returncode is None:  # what a command left behind on purpose (ssh-agent) stays
-            # Not SIGTERM first: an engine ends what a client began as soon as the connection is closed.
-            _signal(process, signal.SIGKILL)
-        await process.aclose()
 
 
 def _signal(process: Process, number: signal.Signals) -> None:

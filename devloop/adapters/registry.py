@@ -185,6 +185,8 @@ class RegistryStore:
     async def digest(self, ref: str) -> str | None:
         return await self.registry.config_of(path_of(ref), split(ref)[1])
 
+    look = digest
+
     async def remove(self, ref: str) -> bool:
         return False  # a registry is shared: its own garbage collection is its owner's
 

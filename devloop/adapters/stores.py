@@ -27,6 +27,10 @@ class Store(Protocol):
         """The config digest under a reference, None if the node has none. Raises PlatformError."""
         ...
 
+    async def look(self, ref: str) -> str | None:
+        """As `digest`, before anything was sent: that a reference is absent may be known from before."""
+        ...
+
     async def remove(self, ref: str) -> bool:
         """Take a reference away; False if it is gone already or in use. Raises PlatformError."""
         ...
@@ -43,6 +47,8 @@ class EngineStore:
     async def digest(self, ref: str) -> str | None:
         facts = await self.engine.inspect(ref)
         return None if facts is None else await self.digests.of(ref, facts)
+
+    look = digest
 
     async def remove(self, ref: str) -> bool:
         return await self.engine.remove(ref)
@@ -78,6 +84,8 @@ class ShellStore:
                 return None
             raise PlatformError(f"node {self.node}: asking for {ref}: {_last(said)}", reason="NodeRefused")
         return _digest(said, self.docker)
+
+    look = digest
 
     async def remove(self, ref: str) -> bool:
         quoted = shlex.quote(ref)

@@ -39,6 +39,10 @@ class Node:
             check=True,
             capture_output=True,
         )
+        self.wait()
+
+    def wait(self) -> None:
+        """Until its containerd answers."""
         end = time.monotonic() + 60
         while subprocess.run(
             ["docker", "exec", self.name, *CTR, "version"], check=False, capture_output=True

@@ -11,10 +11,10 @@ import anyio
 import psutil
 import pytest
 
-from devloop.adapters.build_cli import CliBuild, DockerCommand, find_command
+from devloop.adapters.build_cli import CliBuild, DockerCommand, PlainReader, find_command
 from devloop.errors import BuildError, TreeMovedError
 from devloop.events import Notice, Progress
-from devloop.model import Secret
+from devloop.model import Fingerprint, Secret, Service
 from tests.adapters.docker.conftest import Bench, fingerprint
 
 pytestmark = pytest.mark.engine
@@ -216,6 +216,37 @@ async def test_s8_tree_that_moved_under_the_command_leaves_no_tag(bench: Bench, 
     with pytest.raises(TreeMovedError):
         await bench.builder().build(service, print_ := fingerprint(), None)
     assert await bench.engine.inspect(service.ref(print_)) is None
+
+
+async def test_s8_the_tree_is_looked_at_as_soon_as_all_of_it_is_read(
+    bench: Bench, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever needs the context, BuildKit reads it in one go, before any of the steps that use it."""
+    service = bench.service(
+        f"FROM {tiny} AS one\nCOPY file /file\n"
+        f"FROM {tiny} AS two\nCOPY --chown=1:1 file other /two/\n"
+        "RUN --mount=type=bind,source=third,target=/third cat /third\n"
+        f"FROM {tiny}\nCOPY . /all\nRUN sleep 1 && echo late\n"
+        "COPY --from=one /file /one\nCOPY --from=two /two /two\n"
+    )
+    for name in ("other", "third"):
+        (service.build.context / name).write_text(name)
+    lines: list[str] = []
+    take = PlainReader.take
+    monkeypatch.setattr(PlainReader, "take", lambda self, line: (lines.append(line), take(self, line)))
+    looked: list[int] = []
+
+    async def still_matches(service: Service, fingerprint: Fingerprint) -> bool:
+        looked.append(len(lines))
+        return True
+
+    monkeypatch.setattr(bench.tree, "still_matches", still_matches)
+    await bench.builder().build(service, fingerprint(), None)
+    reading = {line.split()[0] for line in lines if line.endswith("load build context")}
+    late = next(number for number, line in enumerate(lines) if line.endswith(" late"))
+    assert len(reading) == 1
+    assert len(looked) == 1
+    assert looked[0] <= late
 
 
 async def test_s6_engine_of_another_architecture_is_refused_by_name(bench: Bench, tiny: str) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,15 @@ from pathlib import Path
 import anyio
 import pytest
 
+from devloop.adapters import nodeshell
 from devloop.adapters.choice import RouteChoice
 from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.engine import Engine
+from devloop.adapters.hostnode import HostShell
 from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.names import full
 from devloop.adapters.nodes import NodeFacts
-from devloop.adapters.nodeshell import ContainerShell
+from devloop.adapters.nodeshell import ContainerShell, NodeShell
 from devloop.adapters.thin import chain_ids
 from devloop.errors import LoadError, PlatformError
 from devloop.model import Archive, Image
@@ -209,19 +212,110 @@ async def test_crictl_is_asked_where_the_node_has_it(
         container.sh("rm /usr/local/bin/crictl")
 
 
-async def test_waiting_shells_are_used_and_replaced(bench: Bench, container: Node) -> None:
+def waiting(shell: NodeShell) -> list[int]:
+    return sorted(len(spares) for spares in shell._spares.values())
+
+
+async def until_waiting(shell: NodeShell, counts: list[int]) -> None:
+    while waiting(shell) != counts:
+        await anyio.sleep(0.01)
+
+
+async def test_waiting_shells_are_used_and_replaced(
+    bench: Bench, container: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodeshell, "REST_SECONDS", 0.0)
     shell = ContainerShell(bench.engine, container.name)
     with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(shell.keep_warm)
-            while len(shell._spares) < 2:
-                await anyio.sleep(0.01)
+            await until_waiting(shell, [2])
             assert await shell.run("cat; exit 3", b"input") == (3, "input")
             assert await shell.run("echo $((6 * 7))") == (0, "42\n")
-            while len(shell._spares) < 2:
-                await anyio.sleep(0.01)
+            await until_waiting(shell, [2])
             group.cancel_scope.cancel()
-    assert not shell._spares
+    assert waiting(shell) == [0]
+
+
+@pytest.mark.parametrize("kind", ["container", "machine"])
+async def test_a_line_that_waits_for_its_input_is_started_ahead(
+    bench: Bench, container: Node, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Its process is older than its input. One that fails is not believed before a new one failed too."""
+    monkeypatch.setattr(nodeshell, "REST_SECONDS", 0.0)
+    shell: NodeShell = ContainerShell(bench.engine, container.name)
+    if kind == "machine":
+        shell = HostShell("this-machine", os.environ)
+    line = "begun=$(date +%s%N); cat; echo $begun"
+    failing = "read -r word; test -e /dev/$word"
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(shell.keep_warm)
+            assert (await shell.run(line, b"a ", ahead=True))[1].startswith("a ")
+            plain = [2] if kind == "container" else []
+            await until_waiting(shell, [1, *plain])
+            await anyio.sleep(0.5)  # an engine starts an exec some time after it says so
+            sent = time.time_ns()
+            code, said = await shell.run(line, b"b ", ahead=True)
+            assert (code, said[:2]) == (0, "b ")
+            assert int(said[2:]) < sent
+            assert (await shell.run(failing, b"null\n", ahead=True))[0] == 0
+            await until_waiting(shell, [1, 1, *plain])
+            assert (await shell.run(failing, b"nothing\n", ahead=True))[0] == 1
+            await until_waiting(shell, [1, 1, *plain])
+            group.cancel_scope.cancel()
+    assert not any(waiting(shell))
+
+
+async def test_an_import_that_waits_outlives_its_containerd(
+    bench: Bench, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S12: containerd starts anew, and the delta lands by a new import, without the layers below it."""
+    monkeypatch.setattr(nodeshell, "REST_SECONDS", 0.0)
+    node = Node()
+    node.start()
+    shell = ContainerShell(bench.engine, node.name)
+    store = ContainerdStore(node.name, shell)
+    try:
+        parent = await built(bench, tiny)
+        image = await delta_of(bench.engine, parent, "changed", b"new")
+        assert image.archive is not None
+        made = loader(bench, ContainerdRoute(bench.engine, bench.digests, (store,)))
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                group.start_soon(shell.keep_warm)
+                await made.load(parent)
+                await until_waiting(shell, [1, 2])
+                await anyio.run_process(["docker", "restart", "-t", "1", node.name])
+                node.wait()
+                assert (await made.load(image)).sent < 100_000
+                assert await store.digest(image.ref) == image.id
+                await until_waiting(shell, [1, 2])
+                group.cancel_scope.cancel()
+            # A lease of the import that died with its containerd ends by itself, the others at once.
+            while len(node.sh("ctr -n k8s.io leases ls -q").split()) > 1:
+                await anyio.sleep(0.05)
+    finally:
+        await shell.aclose()
+        node.stop()
+
+
+async def test_s12_what_the_node_had_is_known_beforehand(
+    bench: Bench, route: ContainerdRoute, container: Node, tiny: str
+) -> None:
+    """An absent image costs no question, one that was there is asked for, and so is what was brought."""
+    here = await built(bench, tiny)
+    await loader(bench, route).load(here)
+    store = ContainerdStore(container.name, route.stores[0].shell)
+    assert await store.look("devloop-dockertest-none:1") is None
+    assert await store.look(here.ref) == here.id
+    other = await built(bench, tiny, "ENV another=1\n")
+    fresh = ContainerdRoute(bench.engine, bench.digests, (store,))
+    assert await store.look(other.ref) is None
+    await loader(bench, fresh).load(other)
+    assert await store.look(other.ref) == other.id
+    await route.stores[0].remove(other.ref)
+    assert await store.look(other.ref) is None
 
 
 async def test_a_node_that_restarted_is_asked_by_a_new_shell(bench: Bench) -> None:
@@ -229,7 +323,7 @@ async def test_a_node_that_restarted_is_asked_by_a_new_shell(bench: Bench) -> No
     node.start()
     try:
         shell = ContainerShell(bench.engine, node.name)
-        shell._spares.append(await shell._start())
+        await shell._fill()
         await anyio.run_process(["docker", "restart", "-t", "1", node.name])
         assert (await shell.run("echo back")) == (0, "back\n")
         await shell.aclose()
