@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Stage = Literal["detect", "fingerprint", "build", "load", "patch", "rollout"]
 STAGES: tuple[Stage, ...] = ("detect", "fingerprint", "build", "load", "patch", "rollout")
 Phase = Literal["scheduled", "started", "serving", "complete"]
-How = Literal["buildkit", "cli", "legacy", "delta", "reused"]
+How = Literal["buildkit", "cli", "legacy", "continued", "delta", "reused"]
 
 
 # --- what the user configured -------------------------------------------------------------------

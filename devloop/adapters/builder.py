@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import anyio
@@ -14,7 +16,9 @@ from devloop.adapters.build_api import ApiBuild
 from devloop.adapters.build_cli import CliBuild, DockerCommand, emulates, find_command, reserved_args
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine, EngineRefusal
-from devloop.errors import BuildError, TreeMovedError
+from devloop.adapters.routes import send_delta
+from devloop.adapters.thin import Tally
+from devloop.errors import BuildError, PlatformError, TreeMovedError
 from devloop.events import Emit, Notice
 from devloop.model import BuildSpec, Fingerprint, How, Image, Service
 from devloop.tasks import gather
@@ -92,6 +96,36 @@ class ImageBuilder:
             ref = service.ref(fingerprint) + suffix
             how, told = await self._run(service, fingerprint, ref, platform)
             return await self._proven(service, fingerprint, ref, how, told)
+
+    async def continues(self, service: Service) -> bool:
+        """Whether `build_on` can build the service."""
+        await self.prepare()
+        return self._command is not None and not reserved_args(service)
+
+    async def build_on(self, below: Image, service: Service, dockerfile: bytes) -> Image:
+        """The image of `below`'s fingerprint, by a Dockerfile that stands on that archive alone.
+
+        It is sent to the engine under its reference, which is gone afterwards. Terms as for `build`.
+        Raises LoadError too.
+        """
+        assert self._command is not None, "see `continues`"
+        fingerprint, ref = below.fingerprint, service.ref(below.fingerprint)
+        async with self._turn():
+            platform = await self._platform(service, fingerprint)
+            with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
+                spec = replace(
+                    service.build, context=Path(folder), dockerfile=Path(folder, "Dockerfile"), target=None
+                )
+                await anyio.Path(spec.dockerfile).write_bytes(dockerfile)
+                try:
+                    await send_delta(self._engine, below, Tally(), self._digests)
+                    cli = CliBuild(self._command, self._environment, self._emit)
+                    labels, endpoint = self.labels(service, fingerprint), await self._engine.endpoint()
+                    told = await cli.build(replace(service, build=spec), ref, platform, labels, endpoint)
+                finally:
+                    with anyio.CancelScope(shield=True), suppress(EngineRefusal, PlatformError):
+                        await self._engine.remove(below.ref)
+            return await self._proven(service, fingerprint, ref, "continued", told)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

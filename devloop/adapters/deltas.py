@@ -11,7 +11,7 @@ import tarfile
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -21,6 +21,8 @@ from devloop.adapters.engine import Engine, EngineRefusal
 from devloop.adapters.oci import sha256
 from devloop.adapters.parents import ParentStore
 from devloop.buildplan import Plan
+from devloop.context import read_dockerfile
+from devloop.continuation import RUN_AFTER, Continuation, continuation, rest
 from devloop.delta import Delta, NotProven, Parent, delta, recipe
 from devloop.errors import LoadError, PlatformError, StageError
 from devloop.events import DeltaFallback, Emit, Notice
@@ -37,6 +39,10 @@ _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that d
 AGAIN_SECONDS = 60.0  # an edit that no delta can carry is likely followed by its like
 WRITE_SECONDS = 1.0  # after a load: PATCH and rollout come first
 BASE = "-base"  # what a folded image's tag ends in (S3)
+BELOW = "-below"  # that of the image that a build goes on from
+
+
+Made = TypeVar("Made")
 
 
 class Plans(Protocol):
@@ -97,6 +103,10 @@ class DeltaBuilder:
         below = self._standing[service.name].size if service.name in self._standing else 0
         if isinstance(made, NotProven) and made.reason in _FROM_THE_BASE and not self._salts(service.name):
             made, below = await self._first(service, fingerprint, made)
+        if isinstance(made, NotProven) and made.reason == RUN_AFTER:
+            continued = await self._continued(service, fingerprint, made)
+            if isinstance(continued, Image):
+                return continued
         if isinstance(made, Delta):
             self._made[made.id] = made.parent
             for old in list(self._made)[:-UNVERIFIED]:  # of trips that were superseded
@@ -117,6 +127,8 @@ class DeltaBuilder:
 
     async def landed(self, image: Image) -> None:
         """A load has verified the image on every node: deltas may stand on it."""
+        if image.how == "continued":
+            return  # the next one stands on the same full build
         digest = image.fingerprint.digest
         made = self._made.pop(image.id, None)
         if made is not None:
@@ -226,6 +238,37 @@ class DeltaBuilder:
 
         return await _in_thread(make)
 
+    async def _continued(
+        self, service: Service, fingerprint: Fingerprint, why: NotProven
+    ) -> Image | NotProven:
+        """The image by a build that goes on from the RUN that `why` names."""
+        standing, plan = self._standing[service.name], self._plans.plan_of(service)
+        if plan is None or not await self._full.continues(service):
+            return why
+        labels, ref = self._full.labels(service, fingerprint), service.ref(fingerprint) + BELOW
+        rules, salt = self._plans.rules_of(service), self._salts(service.name)
+        inputs, parent = fingerprint.inputs, standing.parent
+
+        def make(check: Callable[[], None]) -> tuple[Continuation, bytes] | NotProven:
+            text = read_dockerfile(service.build.dockerfile, inputs).decode(errors="surrogateescape")
+            made = continuation(
+                service, parent, standing.inputs, inputs, plan, rules, labels, why, salt=salt, check=check
+            )
+            if isinstance(made, NotProven):
+                return made
+            return made, rest(text, plan, made.line, ref).encode(errors="surrogateescape")
+
+        made = await _in_thread(make)
+        if isinstance(made, NotProven):
+            return made
+        archive = made[0].below.archive
+        below = Image(service.name, fingerprint, ref, made[0].below.id, "delta", archive.size, archive)
+        self._tell(service, why, "builds go on from")
+        try:
+            return await self._full.build_on(below, service, made[1])
+        except LoadError as error:
+            return NotProven("ParentMissing", error.message)
+
     async def _first(
         self, service: Service, fingerprint: Fingerprint, why: NotProven
     ) -> tuple[Delta | NotProven, int]:
@@ -247,19 +290,23 @@ class DeltaBuilder:
         made = await _in_thread(lambda check: first(service, known, inputs, plan, rules, labels, check=check))
         return (made, facts.size) if isinstance(made, Delta) else (why, 0)
 
-    def _fall_back(self, service: Service, why: NotProven) -> None:
-        """Count it, and tell each reason once."""
+    def _tell(self, service: Service, why: NotProven, what: str) -> bool:
+        """Each reason is told once; whether it was told now."""
         key = service.name, why.reason, why.line
         first = key not in self._told
         self._told.add(key)
         if first and why.reason != "NoParent":
             where = f"Dockerfile:{why.line}: " if why.line else ""
-            message = f"full build: {where}{why.message}"
-            self._emit(Notice(service.name, "info", message, why.advice or None))
+            self._emit(Notice(service.name, "info", f"{what} {where}{why.message}", why.advice or None))
+        return first
+
+    def _fall_back(self, service: Service, why: NotProven) -> None:
+        """Count it, and tell each reason once."""
+        first = self._tell(service, why, "full build:")
         self._emit(DeltaFallback(service.name, why.reason, why.message, why.line, why.advice, first))
 
 
-async def _in_thread(make: Callable[[Callable[[], None]], Delta | NotProven]) -> Delta | NotProven:
+async def _in_thread(make: Callable[[Callable[[], None]], Made]) -> Made:
     """Runs `make` in a thread; a cancellation ends it at its next `check`."""
     abandoned = threading.Event()
 

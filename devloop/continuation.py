@@ -1,0 +1,154 @@
+"""A build that goes on from the RUN that a change reaches, where RUNs follow the COPY of the changed file.
+
+A delta of the whole image is not proven there: the RUN may depend on the file. But the image *below* that
+RUN can be a delta, and the builder has to do no more than what follows: it neither reads nor copies the
+context again. What follows must be RUNs that see what they see in a full build. Doubt of any kind is
+`NotProven`, and a full build follows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from devloop.buildplan import Plan, Run, StagePlan, Step
+from devloop.delta import Delta, NotProven, Parent, delta
+from devloop.dockerfile import Dockerfile
+from devloop.ignore import IgnoreRules
+from devloop.landing import NotProvenError, Place, places
+from devloop.layers import Layers
+from devloop.model import Inputs, Service
+from devloop.obstacle import check_plan
+
+__all__ = ["Continuation", "continuation", "rest"]
+
+RUN_AFTER = "RunAfter"  # the doubt that a continuation answers
+# What may follow the RUN, because no RUN sees it: the config of the image has it already.
+_UNSEEN = frozenset(
+    ("CMD", "ENTRYPOINT", "EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "STOPSIGNAL", "VOLUME")
+)
+_MOUNTS = frozenset(("cache", "tmpfs", "secret", "ssh"))  # that come neither from the context nor a stage
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """`below`: the image below the RUN in this line of the Dockerfile, on layers of the last full build."""
+
+    below: Delta
+    line: int
+
+
+def continuation(
+    service: Service,
+    parent: Parent,
+    before: Inputs,
+    after: Inputs,
+    plan: Plan,
+    rules: IgnoreRules,
+    labels: Mapping[str, str],
+    why: NotProven,
+    *,
+    salt: str = "",
+    check: Callable[[], None] = lambda: None,
+) -> Continuation | NotProven:
+    """The image of `after` as far as the RUN that `why` names. `parent`: the last full build, from `before`.
+
+    Reads changed files, in the calling thread. Raises TreeMovedError if one is not what `after` says, and
+    whatever `check` raises.
+    """
+    try:
+        while why.reason == RUN_AFTER:
+            stage, place = _cut(parent, plan, why.line)
+            lower = _below(parent, place)
+            steps = stage.steps[: stage.steps.index(place.step)]
+            short = replace(plan, stages={**plan.stages, plan.target: replace(stage, steps=steps)})
+            made = delta(service, lower, before, after, short, rules, labels, salt=salt, check=check)
+            if isinstance(made, Delta):
+                return Continuation(made, why.line)
+            why = made  # another changed file is seen by an earlier RUN
+    except NotProvenError as doubt:
+        return NotProven.of(doubt)
+    return why
+
+
+def _cut(parent: Parent, plan: Plan, line: int) -> tuple[StagePlan, Place]:
+    """The last stage, and the place of the RUN in this line, if nothing from there on needs more than a RUN
+    has."""
+    check_plan(plan)
+    stage = plan.stages[plan.target]
+    config = json.loads(parent.config)
+    _check_stage(stage)
+    if parent.full != len(parent.diff_ids):
+        raise NotProvenError("NotPlain", "the image known last is a delta itself")
+    if (config.get("config") or {}).get("OnBuild"):
+        raise NotProvenError("NotPlain", "ONBUILD would be done here, not by the image's user")
+    found = places(plan, parent.full, config.get("history") or [])
+    place = next((one for one in found if one.step.instruction.line == line), None)
+    if place is None or not isinstance(place.step, Run):
+        raise NotProvenError("NotPlain", f"no RUN of the last stage is in line {line}")
+    for step in stage.steps[stage.steps.index(place.step) :]:
+        _check_following(step)
+    return stage, place
+
+
+def _check_stage(stage: StagePlan) -> None:
+    if stage.base_stage is not None or stage.stage.platform:
+        raise NotProvenError("NotPlain", "the last stage stands on another, or on another platform")
+    for step in stage.steps:
+        line = step.instruction.line
+        if step.onbuild:
+            raise NotProvenError("NotPlain", "ONBUILD of the base is part of the stage")
+        if step.instruction.keyword == "ARG" and "$" in step.instruction.text:
+            raise NotProvenError("NotPlain", "what this ARG stands for may change below it", line)
+
+
+def _check_following(step: Step) -> None:
+    line = step.instruction.line
+    if isinstance(step, Run):
+        if any(mount.type not in _MOUNTS for mount in step.mounts):
+            raise NotProvenError("NotPlain", "the RUN mounts more than it has", line)
+    elif step.instruction.keyword not in _UNSEEN:
+        raise NotProvenError("NotPlain", f"{step.instruction.keyword} follows the RUN", line)
+
+
+def _below(parent: Parent, place: Place) -> Parent:
+    """The parent without the layers from the place on. Its settings stay: no RUN sees what is set later."""
+    assert place.layer is not None
+    config = json.loads(parent.config)
+    history, layers = [], 0
+    for entry in config.get("history") or []:
+        layers += not entry.get("empty_layer")
+        if layers > place.layer:
+            break
+        history.append(entry)
+    diff_ids = parent.diff_ids[: place.layer]
+    config["history"], config["rootfs"] = history, {"type": "layers", "diff_ids": list(diff_ids)}
+    return replace(
+        parent,
+        config=json.dumps(config).encode(),
+        diff_ids=diff_ids,
+        layers=Layers(parent.layers.stack[: place.layer]),
+        full=place.layer,
+    )
+
+
+def rest(text: str, plan: Plan, line: int, below: str) -> str:
+    """The Dockerfile `text` as it goes on from the image `below`: its directives, the ARGs that RUNs see, and
+    the RUNs from this line on. All else is empty lines, so what the builder says of a line is the user's.
+    """
+    stage, parsed = plan.stages[plan.target].stage, Dockerfile.parse(text)
+    runs = [one for one in stage.instructions if one.keyword == "RUN" and one.line >= line]
+    arguments = [one for one in stage.instructions if one.keyword == "ARG" and one.line < line]
+    kept = {
+        number
+        for one in (*parsed.arguments, *arguments, *runs)
+        for number in range(one.line, one.end_line + 1)
+    }
+    lines = text.split("\n")
+    head = next((number for number, one in enumerate(lines) if not one.lstrip("\ufeff ").startswith("#")), 0)
+    for number in range(head, len(lines)):
+        if number + 1 not in kept:
+            lines[number] = ""
+    lines[stage.line - 1] = f"FROM {below}"
+    return "\n".join(lines)
