@@ -7,11 +7,13 @@ import pytest
 
 from devloop.adapters import deltas
 from devloop.adapters.builder import ImageBuilder
+from devloop.adapters.deltas import BELOW
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine
 from devloop.adapters.routes import EngineRoute
 from devloop.adapters.stores import EngineStore
-from devloop.events import DeltaFallback
+from devloop.errors import BuildError, LoadError
+from devloop.events import DeltaFallback, Notice, Output
 from devloop.model import Image
 from tests.adapters.docker.corridor import DOCKERFILE, Corridor, shown
 
@@ -78,8 +80,82 @@ async def test_s27_a_restarted_devloop_goes_on_with_deltas(corridor: Corridor) -
     assert await shown(corridor.bench, third.image, "cat /app/src/main.py") == "three"
 
 
-async def test_a_run_after_the_copy_is_built_in_full_and_says_why(corridor: Corridor, tiny: str) -> None:
-    corridor.write("Dockerfile", f"FROM {tiny}\nCOPY src /src\nRUN cat /src/main.py > /made\n")
+RUN_AFTER = "FROM {tiny}\nCOPY src /src\nRUN cat /src/main.py > /made && test ! -e /src/broken\n"
+
+
+def notices(corridor: Corridor) -> list[str]:
+    return [event.message for event in corridor.bench.events if isinstance(event, Notice)]
+
+
+async def test_a_run_after_the_copy_is_all_that_is_built_and_says_why(corridor: Corridor, tiny: str) -> None:
+    """Each edit stands on the full build; the context is not read again, and nothing is left behind."""
+    corridor.write("Dockerfile", RUN_AFTER.format(tiny=tiny))
+    first = await corridor.trip("Dockerfile")
+    assert first.image.how == "cli"
+    for text in ("two", "three"):
+        corridor.write("src/main.py", text)
+        loaded = await corridor.trip("src/main.py")
+        assert loaded.image.how == "continued"
+        assert loaded.image.ref == corridor.service.ref(await corridor.fingerprint())
+        assert (
+            await shown(corridor.bench, loaded.image, "cat /made /src/main.py /src/other.py")
+            == text * 2 + "other"
+        )
+    assert "RunAfter" not in corridor.reasons()
+    assert sum("go on from Dockerfile:3" in message for message in notices(corridor)) == 1
+    assert not any(event.line.endswith("COPY src /src") for event in lines_since_first_build(corridor))
+    refs = [ref for image in await corridor.bench.engine.images() for ref in image.refs]
+    assert not any(ref.endswith(BELOW) for ref in refs)
+    facts = await corridor.bench.engine.inspect(loaded.image.ref)
+    assert facts is not None
+    assert facts.labels["dev.devloop.fingerprint"] == loaded.image.fingerprint.digest
+
+
+def lines_since_first_build(corridor: Corridor) -> list[Output]:
+    """What the builder said after the full build."""
+    lines = [event for event in corridor.bench.events if isinstance(event, Output)]
+    copied = [number for number, event in enumerate(lines) if event.line.endswith("COPY src /src")]
+    return lines[copied[0] + 1 :]
+
+
+async def test_a_run_that_fails_is_told_by_the_users_line(corridor: Corridor, tiny: str) -> None:
+    corridor.write("Dockerfile", RUN_AFTER.format(tiny=tiny))
+    await corridor.trip("Dockerfile")
+    corridor.write("src/broken", "")
+    with pytest.raises(BuildError) as caught:
+        await corridor.trip("src/broken")
+    assert any(line.startswith("Dockerfile:3 | RUN cat") for line in caught.value.evidence)
+    refs = [ref for image in await corridor.bench.engine.images() for ref in image.refs]
+    assert not any(ref.endswith(BELOW) for ref in refs)
+    (corridor.service.build.context / "src/broken").unlink()
+    corridor.write("src/main.py", "mended")
+    assert (await corridor.trip("src/main.py", "src/broken")).image.how == "continued"
+
+
+async def test_a_full_build_whose_layers_are_gone_is_made_again(
+    corridor: Corridor, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S12: pruned behind our back. To empty the cache of BuildKit as well would disturb other tests."""
+    corridor.write("Dockerfile", RUN_AFTER.format(tiny=tiny))
+    await corridor.trip("Dockerfile")
+    corridor.write("src/main.py", "two")
+
+    async def refused(*_: object) -> None:
+        raise LoadError("load into the engine: no such layer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("devloop.adapters.builder.send_delta", refused)
+        second = await corridor.trip("src/main.py")
+    assert second.image.how == "cli"
+    assert await shown(corridor.bench, second.image, "cat /made") == "two"
+    corridor.write("src/main.py", "three")
+    assert (await corridor.trip("src/main.py")).image.how == "continued"
+
+
+async def test_what_is_not_plain_after_the_copy_is_built_in_full_and_says_why(
+    corridor: Corridor, tiny: str
+) -> None:
+    corridor.write("Dockerfile", RUN_AFTER.format(tiny=tiny) + "ENV A=1\n")
     await corridor.trip("Dockerfile")
     corridor.write("src/main.py", "two")
     second = await corridor.trip("src/main.py")
@@ -94,7 +170,7 @@ async def test_after_an_edit_that_a_line_stops_the_engine_is_left_alone_for_a_wh
     corridor: Corridor, tiny: str
 ) -> None:
     """To read the whole image for a delta that will not come keeps it from the next build."""
-    corridor.write("Dockerfile", f"FROM {tiny}\nCOPY src /src\nRUN cat /src/main.py > /made\n")
+    corridor.write("Dockerfile", RUN_AFTER.format(tiny=tiny) + "ENV A=1\n")
     await corridor.trip("Dockerfile")
     builder, loader = corridor.builder, corridor.loader
     builder._again = 3600.0
