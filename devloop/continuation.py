@@ -16,12 +16,12 @@ from devloop.buildplan import Plan, Run, StagePlan, Step
 from devloop.delta import Delta, NotProven, Parent, delta
 from devloop.dockerfile import Dockerfile
 from devloop.ignore import IgnoreRules
-from devloop.landing import NotProvenError, Place, places
+from devloop.landing import NotProvenError, places
 from devloop.layers import Layers
 from devloop.model import Inputs, Service
 from devloop.obstacle import check_plan
 
-__all__ = ["Continuation", "continuation", "rest"]
+__all__ = ["RUN_AFTER", "Continuation", "continuation", "goes_on", "rest"]
 
 RUN_AFTER = "RunAfter"  # the doubt that a continuation answers
 # What may follow the RUN, because no RUN sees it: the config of the image has it already.
@@ -59,10 +59,10 @@ def continuation(
     """
     try:
         while why.reason == RUN_AFTER:
-            stage, place = _cut(parent, plan, why.line)
-            lower = _below(parent, place)
-            steps = stage.steps[: stage.steps.index(place.step)]
-            short = replace(plan, stages={**plan.stages, plan.target: replace(stage, steps=steps)})
+            stage, index = _run_in(plan, why.line)
+            lower = _below(parent, _layer_of(parent, plan, stage.steps[index]))
+            shorter = replace(stage, steps=stage.steps[:index])
+            short = replace(plan, stages={**plan.stages, plan.target: shorter})
             made = delta(service, lower, before, after, short, rules, labels, salt=salt, check=check)
             if isinstance(made, Delta):
                 return Continuation(made, why.line)
@@ -72,35 +72,45 @@ def continuation(
     return why
 
 
-def _cut(parent: Parent, plan: Plan, line: int) -> tuple[StagePlan, Place]:
-    """The last stage, and the place of the RUN in this line, if nothing from there on needs more than a RUN
-    has."""
+def goes_on(plan: Plan, line: int) -> bool:
+    """Whether builds go on from the RUN in this line, as far as the Dockerfile alone can tell."""
+    try:
+        _run_in(plan, line)
+    except NotProvenError:
+        return False
+    return True
+
+
+def _run_in(plan: Plan, line: int) -> tuple[StagePlan, int]:
+    """The last stage, and the index of the RUN in this line, if from there on a RUN's own things suffice."""
     check_plan(plan)
     stage = plan.stages[plan.target]
-    config = json.loads(parent.config)
-    _check_stage(stage)
-    if parent.full != len(parent.diff_ids):
-        raise NotProvenError("NotPlain", "the image known last is a delta itself")
-    if (config.get("config") or {}).get("OnBuild"):
-        raise NotProvenError("NotPlain", "ONBUILD would be done here, not by the image's user")
-    found = places(plan, parent.full, config.get("history") or [])
-    place = next((one for one in found if one.step.instruction.line == line), None)
-    if place is None or not isinstance(place.step, Run):
-        raise NotProvenError("NotPlain", f"no RUN of the last stage is in line {line}")
-    for step in stage.steps[stage.steps.index(place.step) :]:
-        _check_following(step)
-    return stage, place
-
-
-def _check_stage(stage: StagePlan) -> None:
     if stage.base_stage is not None or stage.stage.platform:
         raise NotProvenError("NotPlain", "the last stage stands on another, or on another platform")
     for step in stage.steps:
-        line = step.instruction.line
-        if step.onbuild:
-            raise NotProvenError("NotPlain", "ONBUILD of the base is part of the stage")
-        if step.instruction.keyword == "ARG" and "$" in step.instruction.text:
-            raise NotProvenError("NotPlain", "what this ARG stands for may change below it", line)
+        _check_step(step)
+    runs = [i for i, one in enumerate(stage.steps) if isinstance(one, Run) and one.instruction.line == line]
+    if not runs:
+        raise NotProvenError("NotPlain", f"no RUN of the last stage is in line {line}")
+    for step in stage.steps[runs[0] :]:
+        _check_following(step)
+    return stage, runs[0]
+
+
+def _layer_of(parent: Parent, plan: Plan, run: Step) -> int:
+    """The number of the layer that the RUN made."""
+    if parent.full != len(parent.diff_ids):
+        raise NotProvenError("NotPlain", "the image known last is a delta itself")
+    found = places(plan, parent.full, json.loads(parent.config).get("history") or [])
+    return next(place.layer for place in found if place.step is run and place.layer is not None)
+
+
+def _check_step(step: Step) -> None:
+    keyword, line = step.instruction.keyword, step.instruction.line
+    if step.onbuild or keyword == "ONBUILD":
+        raise NotProvenError("NotPlain", "ONBUILD would be done here, not by the image's user", line)
+    if keyword == "ARG" and "$" in step.instruction.text:
+        raise NotProvenError("NotPlain", "what this ARG stands for may change below it", line)
 
 
 def _check_following(step: Step) -> None:
@@ -112,24 +122,23 @@ def _check_following(step: Step) -> None:
         raise NotProvenError("NotPlain", f"{step.instruction.keyword} follows the RUN", line)
 
 
-def _below(parent: Parent, place: Place) -> Parent:
-    """The parent without the layers from the place on. Its settings stay: no RUN sees what is set later."""
-    assert place.layer is not None
+def _below(parent: Parent, layer: int) -> Parent:
+    """The parent without this layer and those above. Its settings stay: no RUN sees what is set later."""
     config = json.loads(parent.config)
     history, layers = [], 0
     for entry in config.get("history") or []:
         layers += not entry.get("empty_layer")
-        if layers > place.layer:
+        if layers > layer:
             break
         history.append(entry)
-    diff_ids = parent.diff_ids[: place.layer]
+    diff_ids = parent.diff_ids[:layer]
     config["history"], config["rootfs"] = history, {"type": "layers", "diff_ids": list(diff_ids)}
     return replace(
         parent,
         config=json.dumps(config).encode(),
         diff_ids=diff_ids,
-        layers=Layers(parent.layers.stack[: place.layer]),
-        full=place.layer,
+        layers=Layers(parent.layers.stack[:layer]),
+        full=layer,
     )
 
 

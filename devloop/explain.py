@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from devloop.buildplan import Plan
+from devloop.continuation import RUN_AFTER, goes_on
 from devloop.delta import NotProven, obstacle
 from devloop.model import FileEntry, Service
 
@@ -19,6 +20,7 @@ class Group:
 
     paths: tuple[str, ...]
     obstacle: NotProven | None
+    goes_on: bool = False  # a build goes on from the RUN that the obstacle names
 
 
 def explain(plan: Plan, files: Mapping[str, FileEntry]) -> tuple[Group, ...]:
@@ -33,7 +35,10 @@ def explain(plan: Plan, files: Mapping[str, FileEntry]) -> tuple[Group, ...]:
         groups.setdefault(key, []).append(path)
         reasons[key] = found
     order = sorted(groups, key=lambda key: (bool(key[0]), -len(groups[key])))
-    return tuple(Group(tuple(groups[key]), reasons[key]) for key in order)
+    return tuple(
+        Group(tuple(groups[key]), reasons[key], key[0] == RUN_AFTER and goes_on(plan, key[1]))
+        for key in order
+    )
 
 
 def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
@@ -41,7 +46,10 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
     dockerfile = os.path.relpath(service.build.dockerfile)
     total = sum(len(group.paths) for group in groups)
     able = sum(len(group.paths) for group in groups if group.obstacle is None)
-    told = [f"{service.name}: an edit of {able} of {total} files is a delta, of the others a full build"]
+    runs = sum(len(group.paths) for group in groups if group.goes_on)
+    told = [f"{service.name}: an edit of {able} of {total} files is a delta"]
+    told[0] += f", of {runs} a build of the RUNs alone" if runs else ""
+    told[0] += ", of the others a full build" if able + runs < total else ""
     for group in groups:
         named = ", ".join(group.paths[:LISTED])
         more = f" and {len(group.paths) - LISTED} more" if len(group.paths) > LISTED else ""
@@ -49,7 +57,7 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
             told.append(f"  delta       {named}{more}")
             continue
         where = f"{dockerfile}:{group.obstacle.line}: " if group.obstacle.line else ""
-        told.append(f"  full build  {named}{more}")
+        told.append(f"  {'RUNs alone' if group.goes_on else 'full build'}  {named}{more}")
         told.append(f"              {where}{group.obstacle.message} ({group.obstacle.reason})")
         if group.obstacle.advice:
             told.append(f"              -> {group.obstacle.advice}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import docker
 import pytest
 
 from devloop import continuation as continuations
+from devloop import explain as explaining
 from devloop.buildplan import Plan
-from devloop.continuation import Continuation, continuation, rest
+from devloop.continuation import Continuation, continuation, goes_on, rest
 from devloop.delta import NotProven, Parent
 from devloop.dockerfile import Dockerfile
-from devloop.landing import Place
-from devloop.model import Inputs
+from devloop.model import BuildSpec, FileEntry, Inputs, Service
 from devloop.planning import plan
 from tests.delta.shapes import EDITS, TREE
 from tests.delta.workbench import BASE, Bench, differences, fix_times, make_base, plant
@@ -123,8 +123,9 @@ class Matrix:
         edit(bench.context)
         fix_times(bench.context)
         made = self.made(bench.inputs())
+        assert goes_on(bench.plan, made.line)
         below = bench.load(made.below, "below")
-        text = going_on(bench.dockerfile, bench.plan, made.line, below)
+        text = rest_of(bench.dockerfile, bench.plan, made.line, below)
         on = Bench(self.home / edit.__name__, bench.name, text, "", bench.args)
         try:
             thin, full = on.build("thin"), bench.build("full")
@@ -165,7 +166,7 @@ def test_going_on_equals_a_full_build(shape: Shape, tmp_path: Path) -> None:
         matrix.bench.close()
 
 
-going_on, below_of = rest, continuations._below
+rest_of, below_of = rest, continuations._below
 
 
 def no_arguments(text: str, plan: Plan, line: int, below: str) -> str:
@@ -173,20 +174,18 @@ def no_arguments(text: str, plan: Plan, line: int, below: str) -> str:
     return "\n".join("" if one.startswith("ARG") else one for one in lines)
 
 
-def one_layer_more(parent: Parent, place: Place) -> Parent:
-    assert place.layer is not None
-    return below_of(parent, replace(place, layer=place.layer + 1))
+def one_layer_more(parent: Parent, layer: int) -> Parent:
+    return below_of(parent, layer + 1)
 
 
-def one_layer_less(parent: Parent, place: Place) -> Parent:
-    assert place.layer is not None
-    return below_of(parent, replace(place, layer=place.layer - 1))
+def one_layer_less(parent: Parent, layer: int) -> Parent:
+    return below_of(parent, layer - 1)
 
 
 BUGS: dict[str, tuple[str, Any, Shape]] = {
     "a RUN's own layer stays": ("_below", one_layer_more, SHAPES[0]),
     "the layer of the COPY goes": ("_below", one_layer_less, SHAPES[0]),
-    "ARGs are lost": ("going_on", no_arguments, SHAPES[3]),
+    "ARGs are lost": ("rest_of", no_arguments, SHAPES[3]),
     "a setting behind the RUN is seen by it": (
         "_check_following",
         lambda step: None,
@@ -205,7 +204,7 @@ def test_planted_bugs_are_found(bug: str, tmp_path: Path, monkeypatch: pytest.Mo
     name, wrong, planted = BUGS[bug]
     matrix = Matrix(planted, tmp_path)
     try:
-        monkeypatch.setattr(sys.modules[__name__] if name == "going_on" else continuations, name, wrong)
+        monkeypatch.setattr(sys.modules[__name__] if name == "rest_of" else continuations, name, wrong)
         try:
             found = matrix.run(EDITS[0])
         except NotMadeError as doubt:
@@ -249,6 +248,7 @@ def test_what_is_not_plain_is_built_in_full(name: str, tmp_path: Path) -> None:
             bench.service, matrix.parent, matrix.before, after, bench.plan, bench.rules, {}, why
         )  # fmt: skip
         assert isinstance(made, NotProven)
+        assert not goes_on(bench.plan, why.line)
     finally:
         bench.close()
 
@@ -261,8 +261,25 @@ def test_every_line_stays_where_the_user_wrote_it() -> None:
         "RUN <<END\nmake\n\nEND\n# why\nRUN more `\n  words\nCMD x\n"
     )
     made = plan(Dockerfile.parse(text), target=None, args={}, platform="linux/amd64")
-    going_on = rest(text, made, 11, "app:dl-1-below")
-    assert going_on.split("\n") == [
+    told = rest(text, made, 11, "app:dl-1-below")
+    assert told.split("\n") == [
         "# syntax=docker/dockerfile:1", "# escape=`", "", "ARG TAG=1", "", "", "FROM app:dl-1-below",
         "ARG A=1", "", "", "RUN <<END", "make", "", "END", "", "RUN more `", "  words", "", "",
     ]  # fmt: skip
+
+
+def test_explain_tells_the_three_ways() -> None:
+    text = (
+        "FROM base AS other\nCOPY conf /conf\nRUN make\nFROM base\nCOPY --from=other /conf /conf\n"
+        "COPY src /app\nRUN compile\nCMD x\n"
+    )
+    made = plan(Dockerfile.parse(text), target=None, args={}, platform="linux/amd64")
+    paths = ("src/main.py", "conf/app.conf")
+    files = {path: FileEntry(path, "file", 0o644, 1, 0, "digest") for path in paths}
+    service = Service("app", "app", BuildSpec(Path("/x"), Path("/x/Dockerfile")), ())
+    told = explaining.lines(service, explaining.explain(made, files))
+    assert told[0].split(": ", 1)[1] == (
+        "an edit of 0 of 2 files is a delta, of 1 a build of the RUNs alone, of the others a full build"
+    )
+    assert "  RUNs alone  src/main.py" in told
+    assert "  full build  conf/app.conf" in told
