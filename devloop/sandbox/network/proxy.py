@@ -57,18 +57,45 @@ class _Pipe(asyncio.Protocol):
 
 
 class _Client(_Pipe):
-    """The side that connected to the Service."""
+    """The side that connected to the Service. What it says before an endpoint is reached, is kept for it."""
 
     def __init__(self, proxy: Proxy) -> None:
         super().__init__()
         self._proxy = proxy
+        self._early = bytearray()
+        self._ended = False
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        assert self.transport is not None
-        self.transport.pause_reading()
         self._proxy.accept(self)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self.other is not None:
+            super().data_received(data)
+            return
+        assert self.transport is not None
+        self._early += data
+        self.transport.pause_reading()  # not before: Python 3.11.2 forgets a pause of a connection just made
+
+    @override
+    def eof_received(self) -> bool:
+        self._ended = True
+        return super().eof_received()
+
+    def join(self, server: _Pipe) -> None:
+        """An endpoint was reached."""
+        assert self.transport is not None
+        assert server.transport is not None
+        self.other = server
+        if self.transport.is_closing():
+            server.transport.close()
+            return
+        server.transport.write(bytes(self._early))
+        if self._ended:
+            server.transport.write_eof()
+        self.transport.resume_reading()
 
 
 class Proxy:
@@ -122,9 +149,4 @@ class Proxy:
         except OSError:  # TimeoutError is one
             transport.abort()
             return
-        client.other = server
-        if transport.is_closing():
-            assert server.transport is not None
-            server.transport.close()
-        else:
-            transport.resume_reading()
+        client.join(server)
