@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import tarfile
 import time
 from collections.abc import Sequence
@@ -314,8 +315,8 @@ async def test_s8_s9_the_archive_builds_what_the_context_builds(shop: Workshop, 
     taken = await shop.take()
     copy = tmp_path / "copy"
     data = b"".join(tar_context(shop.context, taken.inputs, NO_RULES))
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        archive.extractall(copy, filter="fully_trusted")
+    copy.mkdir()
+    subprocess.run(["tar", "-xp", "-C", str(copy)], input=data, check=True)
     for path in shop.context.rglob("*"):  # the tar keeps whole seconds
         if not path.is_symlink():
             os.utime(path, ns=(0, path.stat().st_mtime_ns // 10**9 * 10**9))
