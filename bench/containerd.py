@@ -1,6 +1,6 @@
 """What images cost on their way into a node's containerd: whole, on a base that is there, and as a delta.
 
-    python bench/containerd.py [--rounds 3] [--edits 20] [--base IMAGE]
+    python bench/containerd.py [--rounds 3] [--edits 20] [--base IMAGE]   (--rounds 0: edits alone)
 
 Starts a containerd of its own in a container, as kind and Minikube have it. In each round, one after the
 other on an empty node, so that noise hits all alike:
@@ -16,6 +16,8 @@ other on an empty node, so that noise hits all alike:
 and after the rounds the edits: one file of the context; its fingerprint is not counted.
 
     delta      building the delta / loading and verifying it / both
+    by hand    docker exec -i NODE ctr images import - of a delta as small, after each edit: neither built nor
+               verified
 """
 
 from __future__ import annotations
@@ -35,12 +37,13 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from devloop.adapters import oci
 from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import current
 from devloop.adapters.engine import Engine
 from devloop.adapters.nodeshell import ContainerShell
-from devloop.model import LoadedImage
+from devloop.model import Archive, LoadedImage
 from tests.adapters.docker.conftest import Bench
 from tests.adapters.docker.corridor import Corridor
 from tests.adapters.docker.node import CTR, Node
@@ -132,11 +135,22 @@ async def full(bench: Bench, node: Node, route: ContainerdRoute, base: str, roun
     return seen, image.size
 
 
-async def deltas(bench: Bench, route: ContainerdRoute, base: str, edits: int) -> Seen:
+def by_hand(seen: Seen, node: Node, delta: Archive) -> None:
+    """Import a sibling of the delta, whose layer the node has not seen either."""
+    layer = delta.layer.replace(b"print(", b"PRINT(")
+    new, old = oci.sha256(layer), delta.diff_ids[-1]
+    config = delta.config.replace(old.encode(), new.encode())
+    sibling = oci.delta(Archive(config, layer, (*delta.diff_ids[:-1], new)), f"by-hand:{new[-8:]}")
+    command = ["docker", "exec", "-i", node.name, *CTR, "images", "import", "-"]
+    seen.time("by hand", lambda: subprocess.run(command, input=sibling, check=True, capture_output=True))
+
+
+async def deltas(bench: Bench, node: Node, route: ContainerdRoute, base: str, edits: int) -> Seen:
     """What an edit costs, with everything warm as under `devloop watch`."""
     seen = Seen()
     made = await corridor(bench, route, base, "delta")
     await made.trip()
+    os.sync()  # the disk still writes what the whole images left
     for number in range(edits):
         made.write("src/m0.py", f"print({number}, {time.time()})\n")
         taken = await made.fingerprint("src/m0.py")
@@ -152,7 +166,10 @@ async def deltas(bench: Bench, route: ContainerdRoute, base: str, edits: int) ->
         seen.add("delta", ended - begun)
         while made.builder._to_learn:
             await made.builder.learn(await made.builder.to_learn(), made.loader._inner.load)
-        await anyio.sleep(2.0)  # as between saves: the shells on the node are started anew meanwhile
+        await anyio.sleep(1.0)
+        assert image.archive is not None
+        by_hand(seen, node, image.archive)
+        await anyio.sleep(1.0)  # as between saves: the shells on the node are started anew meanwhile
     await made.fingerprinter.close()
     return seen
 
@@ -170,6 +187,15 @@ def own_layers(ref: str) -> int:
 
 
 def show(seen: Seen, edits: Seen, size: int) -> None:
+    if seen.seconds:
+        show_full(seen, size)
+    print(f"\n{'':10}{'median ms':>10}{'worst ms':>10}   of {len(edits.seconds['delta'])} edits")
+    for name in ("build", "load", "delta", "by hand"):
+        worst = max(edits.seconds[name]) * MILLISECONDS
+        print(f"{name:10}{edits.median(name) * MILLISECONDS:10.1f}{worst:10.1f}")
+
+
+def show_full(seen: Seen, size: int) -> None:
     save = seen.median("save")
     print(f"image of {size / 1e6:.0f} MB; medians of {len(seen.seconds['save'])} rounds\n")
     print(f"{'':10}{'seconds':>9}{'x save':>8}")
@@ -181,10 +207,6 @@ def show(seen: Seen, edits: Seen, size: int) -> None:
     own = own_layers(seen.second[-1].image.ref)
     thin = max(loaded.sent for loaded in seen.on_base)
     print(f"\nsecond image: {sent:,} bytes sent, on its base {thin:,}; its own layers hold {own:,}")
-    print(f"\n{'':10}{'median ms':>10}{'worst ms':>10}   of {len(edits.seconds['delta'])} edits")
-    for name in ("build", "load", "delta"):
-        worst = max(edits.seconds[name]) * MILLISECONDS
-        print(f"{name:10}{edits.median(name) * MILLISECONDS:10.1f}{worst:10.1f}")
 
 
 async def run(base: str, rounds: int, edits: int) -> None:
@@ -200,7 +222,7 @@ async def run(base: str, rounds: int, edits: int) -> None:
                 group.start_soon(shell_there.keep_warm)
                 try:
                     seen, size = await full(bench, node, route, base, rounds)
-                    show(seen, await deltas(bench, route, base, edits), size)
+                    show(seen, await deltas(bench, node, route, base, edits), size)
                 finally:
                     for image in await engine.images():
                         for ref in image.refs:

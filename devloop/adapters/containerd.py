@@ -20,12 +20,15 @@ from devloop.model import Image
 from devloop.tasks import gather
 
 CTR = "ctr -n k8s.io"
-_CHAIN = re.compile(r"^(sha256:[0-9a-f]{64})\s", re.MULTILINE)
-_TABLE = re.compile(r"REF\s.*\n\S+\s+\S+\s+(sha256:[0-9a-f]{64})\s")  # of `ctr images ls`, with one image
+_SHA256 = "sha256:[0-9a-f]{64}"
+_CHAIN = re.compile(rf"^({_SHA256})\s", re.MULTILINE)
+_TABLE = re.compile(rf"REF\s.*\n\S+\s+\S+\s+({_SHA256})\s")  # of `ctr images ls`, with one image
 _ASKED = "devloop-asked"
+_CRICTL_THERE = "devloop-crictl"
 # An older ctr makes the image before it unpacks it. What a failed import left is taken away, by the
 # names that ctr told: kubelet would find a broken image.
 _IMPORT = (
+    f"command -v crictl >/dev/null && echo {_CRICTL_THERE}; "
     f'said=$({CTR} images import - 2>&1); s=$?; echo "$said"; [ $s = 0 ] || '
     r'for n in $(echo "$said" | sed -n "s/^unpacking \([^ ]*\) (sha256:.*/\1/p"); do '
     f"{CTR} images rm $n >/dev/null 2>&1; done; (exit $s)"
@@ -90,6 +93,9 @@ class ContainerdStore:
             self._seen.add(full(ref))
         if described:
             self._manifests[oci.sha256(described)] = str(json.loads(described)["config"]["digest"])
+            if _CRICTL_THERE not in said and oci.sha256(described) in _imported(said, full(ref)):
+                self._told[ref] = self._manifests[oci.sha256(described)]
+                return
         code, said = await self.shell.run(_question_after(ref) if described else _question(ref))
         found = self._answer(ref, code, said)
         if found is not None:
@@ -113,6 +119,13 @@ class ContainerdStore:
         status = told.get("status") or {}
         found = str(status.get("id") or (told.get("config") or {}).get("digest") or "")
         return f"sha256:{found.removeprefix('sha256:')}" if found else None
+
+
+def _imported(said: str, name: str) -> list[str]:
+    """The manifest digests of an image that `ctr images import` told as brought and unpacked: it reads them
+    from containerd's record. Empty where a ctr says it in words of its own."""
+    before_2 = re.findall(rf"^unpacking {re.escape(name)} \(({_SHA256})\)\.\.\.done$", said, re.MULTILINE)
+    return before_2 + re.findall(rf"^{re.escape(name)}\s+saved\s*\n\S+ ({_SHA256})\s", said, re.MULTILINE)
 
 
 def _question(ref: str) -> str:

@@ -205,7 +205,12 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
 
     def remove(self) -> None:
         """The namespace and the images that were built for it."""
-        self.sandbox.kubectl("delete", "namespace", self.namespace, "--timeout=60s", check=False)
+        kubectl = self.sandbox.kubectl
+        kubectl("delete", "namespace", self.namespace, "--wait=false", check=False)
+        # Some tests run what does not hear SIGTERM: its 30 s of grace are not waited for.
+        pods = ("pods", "--all", "-n", self.namespace)
+        kubectl("delete", *pods, "--grace-period=1", "--wait=false", check=False)
+        kubectl("wait", "--for=delete", f"namespace/{self.namespace}", "--timeout=60s", check=False)
         self.remove_images()
 
     def remove_images(self) -> None:

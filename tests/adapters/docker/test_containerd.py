@@ -16,15 +16,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.adapters import nodeshell
+from devloop.adapters import containerd, nodeshell, oci
 from devloop.adapters.choice import RouteChoice
-from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
+from devloop.adapters.containerd import ContainerdRoute, ContainerdStore, _imported
 from devloop.adapters.engine import Engine
 from devloop.adapters.hostnode import HostShell
 from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.names import full
 from devloop.adapters.nodes import NodeFacts
-from devloop.adapters.nodeshell import ContainerShell, NodeShell
+from devloop.adapters.nodeshell import Body, ContainerShell, NodeShell
 from devloop.adapters.thin import chain_ids
 from devloop.errors import LoadError, PlatformError
 from devloop.model import Archive, Image
@@ -210,6 +210,56 @@ async def test_crictl_is_asked_where_the_node_has_it(
         assert await route.stores[0].digest(image.ref) == image.id
     finally:
         container.sh("rm /usr/local/bin/crictl")
+
+
+SAVED = """\
+docker.io/library/app:1            \tsaved\t
+application/vnd.oci.image.manifest.v1+json sha256:{digest}
+Importing\telapsed: 0.0 s\ttotal:   0.0 B\t(0.0 B/s)\t
+"""  # of ctr 2.1
+
+
+@pytest.mark.parametrize(
+    "said", ["unpacking docker.io/library/app:1 (sha256:{digest})...done\n", SAVED], ids=["1.6", "2.1"]
+)
+def test_s2_what_ctr_says_of_an_import(said: str) -> None:
+    digest = "7cfa" * 16
+    told = said.format(digest=digest)
+    assert _imported(told, "docker.io/library/app:1") == [f"sha256:{digest}"]
+    assert _imported(told, "docker.io/library/app") == []
+    assert _imported(told, "docker.io/library/app:2") == []
+    assert _imported(told.replace("done", "").replace("saved", ""), "docker.io/library/app:1") == []
+
+
+@pytest.mark.parametrize("words", ["its own", "others"])
+async def test_s2_a_delta_is_asked_for_unless_its_import_said_what_it_brought(
+    bench: Bench,
+    route: ContainerdRoute,
+    container: Node,
+    tiny: str,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+) -> None:
+    """Where no crictl can tell what kubelet sees, ctr's word is as good after the import as in it."""
+    if words == "others":
+        monkeypatch.setattr(containerd, "_imported", lambda said, name: [])
+    parent = await built(bench, tiny)
+    await loader(bench, route).load(parent)
+    image = await delta_of(bench.engine, parent, "file", b"changed")
+    asked: list[str] = []
+    run = route.stores[0].shell.run
+
+    async def noted(line: str, body: Body = None, *, ahead: bool = False) -> tuple[int, str]:
+        if not ahead:
+            asked.append(line)
+        return await run(line, body, ahead=ahead)
+
+    monkeypatch.setattr(route.stores[0].shell, "run", noted)
+    assert image.archive is not None
+    await route.stores[0].load(image.ref, oci.delta(image.archive, image.ref), oci.described(image.archive))
+    assert len(asked) == (0 if words == "its own" else 1)
+    assert await route.stores[0].digest(image.ref) == image.id
+    assert await route.stores[0].digest(image.ref) == image.id  # the node's, not what was kept
 
 
 def waiting(shell: NodeShell) -> list[int]:
