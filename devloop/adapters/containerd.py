@@ -63,9 +63,7 @@ class ContainerdStore:
 
     async def remove(self, ref: str) -> bool:
         name = shlex.quote(full(ref))
-        line = (
-            f"if command -v crictl >/dev/null; then crictl rmi {name}; else {CTR} images rm --sync {name}; fi"
-        )
+        line = f"command -v crictl >/dev/null && crictl rmi {name} || {CTR} images rm --sync {name}"
         code, _ = await self.shell.run(f"({line}) 2>&1")
         return code == 0
 
@@ -80,6 +78,7 @@ class ContainerdStore:
         `described`: the layout's manifest where it is known beforehand; the node then need not print it.
         """
         code, said = await self.shell.run(_IMPORT, body, ahead=True)
+        crictl, said = said.startswith(_CRICTL_THERE), said.removeprefix(f"{_CRICTL_THERE}\n")
         if code != 0:
             raise LoadError(
                 f"load of {ref} into {self.node}: ctr images import: {_last(said)}",
@@ -93,7 +92,7 @@ class ContainerdStore:
             self._seen.add(full(ref))
         if described:
             self._manifests[oci.sha256(described)] = str(json.loads(described)["config"]["digest"])
-            if _CRICTL_THERE not in said and oci.sha256(described) in _imported(said, full(ref)):
+            if not crictl and oci.sha256(described) in _imported(said, full(ref)):
                 self._told[ref] = self._manifests[oci.sha256(described)]
                 return
         code, said = await self.shell.run(_question_after(ref) if described else _question(ref))
@@ -133,25 +132,23 @@ def _question(ref: str) -> str:
     name = shlex.quote(full(ref))
     record = f"$({CTR} images ls name=={name} | tail -n +2 | while read -r n t d rest; do echo $d; done)"
     return (
-        f"echo {_ASKED}; d={record}; "
-        f'if [ -z "$d" ]; then :; elif command -v crictl >/dev/null; then {_by_crictl(name)}; '
-        f"else {CTR} content get $d; fi"
+        f'echo {_ASKED}; d={record}; if [ -n "$d" ]; then {_by_crictl_or(f"{CTR} content get $d", name)}; fi'
     )
 
 
 def _question_after(ref: str) -> str:
     """The same after an import whose manifest is known: the image is there, and ctr's table is enough."""
     name = shlex.quote(full(ref))
+    return f"echo {_ASKED}; {_by_crictl_or(f'{CTR} images ls name=={name}', name)}"
+
+
+def _by_crictl_or(by_ctr: str, name: str) -> str:
+    """crictl's word where it speaks to a CRI, which hears of an import a moment later; else ctr's."""
+    mute = f"test $i = 2 && ! crictl version >/dev/null 2>&1 && {by_ctr} && break"
     return (
-        f"echo {_ASKED}; if command -v crictl >/dev/null; then {_by_crictl(name)}; "
-        f"else {CTR} images ls name=={name}; fi"
+        f"if command -v crictl >/dev/null; then i=0; until crictl inspecti -o json {name} 2>/dev/null; "
+        f"do i=$((i+1)); {mute}; test $i -lt 30 || break; sleep 0.03; done; else {by_ctr}; fi"
     )
-
-
-def _by_crictl(name: str) -> str:
-    """CRI hears of an import a moment later."""
-    tries = "i=0; until crictl inspecti -o json"
-    return f"{tries} {name} 2>/dev/null; do i=$((i+1)); test $i -lt 30 || break; sleep 0.03; done"
 
 
 class ContainerdRoute:

@@ -212,6 +212,27 @@ async def test_crictl_is_asked_where_the_node_has_it(
         container.sh("rm /usr/local/bin/crictl")
 
 
+async def test_s2_a_crictl_that_speaks_to_no_cri_is_as_good_as_none(
+    bench: Bench, route: ContainerdRoute, container: Node, tiny: str
+) -> None:
+    container.sh(
+        "printf '#!/bin/sh\\necho no runtime at /run/containerd/containerd.sock >&2; exit 1\\n' "
+        ">/usr/local/bin/crictl; chmod +x /usr/local/bin/crictl"
+    )
+    try:
+        parent = await built(bench, tiny)
+        await loader(bench, route).load(parent)
+        image = await delta_of(bench.engine, parent, "file", b"changed")
+        await loader(bench, route).load(image)
+        store = ContainerdStore(container.name, route.stores[0].shell)
+        assert await store.digest(parent.ref) == parent.id
+        assert await route.stores[0].digest(image.ref) == image.id
+        assert await route.stores[0].remove(image.ref)
+        assert await store.digest(image.ref) is None
+    finally:
+        container.sh("rm /usr/local/bin/crictl")
+
+
 SAVED = """\
 docker.io/library/app:1            \tsaved\t
 application/vnd.oci.image.manifest.v1+json sha256:{digest}
