@@ -1,6 +1,7 @@
 """What images cost on their way into a node's containerd: whole, on a base that is there, and as a delta.
 
     python bench/containerd.py [--rounds 3] [--edits 20] [--base IMAGE]   (--rounds 0: edits alone)
+                               [--in-memory]   the node's images lie in memory: without this machine's disk
 
 Starts a containerd of its own in a container, as kind and Minikube have it. In each round, one after the
 other on an empty node, so that noise hits all alike:
@@ -209,8 +210,8 @@ def show_full(seen: Seen, size: int) -> None:
     print(f"\nsecond image: {sent:,} bytes sent, on its base {thin:,}; its own layers hold {own:,}")
 
 
-async def run(base: str, rounds: int, edits: int) -> None:
-    node = Node()
+async def run(base: str, rounds: int, edits: int, in_memory: bool) -> None:
+    node = Node(disk="4g" if in_memory else "")
     node.start()
     engine = Engine.at(current(os.environ), role="builder's engine")
     try:
@@ -241,5 +242,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--edits", type=int, default=20)
     parser.add_argument("--base", default=BASE, help="the image below the service's")
+    parser.add_argument("--in-memory", action="store_true", help="the node's images lie in memory")
     given = parser.parse_args()
-    anyio.run(run, given.base, given.rounds, given.edits)
+    anyio.run(run, given.base, given.rounds, given.edits, given.in_memory)

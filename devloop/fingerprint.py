@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import anyio.to_thread
 
+from devloop.abandon import Check, in_thread
 from devloop.buildplan import BaseRef, Plan
 from devloop.dockerfile import Dockerfile
 from devloop.errors import BuildError, FingerprintError
@@ -22,15 +21,10 @@ from devloop.model import Base, BuildSpec, Change, Fingerprint, Inputs, Service
 from devloop.planning import plan
 from devloop.ports import Bases
 from devloop.statcache import StatCache
-from devloop.tree import Check, Tree, read
+from devloop.tree import Tree, read
 
 _FORMAT = 1  # changes every fingerprint; raise it when the encoding changes
-_T = TypeVar("_T")
 Platform = Callable[[], Awaitable[str]]
-
-
-class _AbandonedError(BaseException):
-    """A newer change is waiting: whatever this thread would still find out is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +89,12 @@ class TreeFingerprinter:
             memory.changed = None
         elif memory.changed is not None:
             memory.changed |= change.paths
-        memory.recipe = recipe = await self._in_thread(lambda _: _read_recipe(service.build, memory.recipe))
+        memory.recipe = recipe = await in_thread(lambda _: _read_recipe(service.build, memory.recipe))
         platform = service.build.platform or await self._platform()
         planned, bases = await self._plan(service, recipe, platform, memory.known)
         looked_at = None if memory.changed is None else set(memory.changed)
         known = memory.known
-        memory.known = now = await self._in_thread(
+        memory.known = now = await in_thread(
             lambda check: self._look(service, recipe, planned, bases, platform, known, looked_at, check)
         )
         memory.changed = set()
@@ -113,12 +107,12 @@ class TreeFingerprinter:
         if known is None or known.fingerprint != fingerprint:
             return False
         try:
-            recipe = await self._in_thread(lambda _: _read_recipe(service.build, known.recipe))
+            recipe = await in_thread(lambda _: _read_recipe(service.build, known.recipe))
         except (FingerprintError, BuildError):
             return False
         if recipe is not known.recipe:
             return False
-        return await self._in_thread(known.tree.unchanged)
+        return await in_thread(known.tree.unchanged)
 
     def plan_of(self, service: Service) -> Plan | None:
         """What the last fingerprint's build does, for deltas."""
@@ -156,19 +150,6 @@ class TreeFingerprinter:
         if memory.spec != service.build:
             memory = self._memories[service.name] = _Memory(spec=service.build)
         return memory
-
-    async def _in_thread(self, work: Callable[[Check], _T]) -> _T:
-        """Run in a worker thread; on cancellation the thread ends at its next check, nobody waits for it."""
-        abandoned = threading.Event()
-
-        def check() -> None:
-            if abandoned.is_set():
-                raise _AbandonedError
-
-        try:
-            return await anyio.to_thread.run_sync(work, check, abandon_on_cancel=True)
-        finally:
-            abandoned.set()
 
     async def _plan(
         self, service: Service, recipe: _Recipe, platform: str, known: _Known | None

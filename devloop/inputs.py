@@ -11,18 +11,18 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from devloop.abandon import Check
 from devloop.buildplan import Read, has_wildcard
 from devloop.errors import FingerprintError
 from devloop.ignore import BadPatternError, IgnoreRules, check_glob
 
 # A part of a pattern: a name as it is, or an expression for it.
 Part = str | re.Pattern[str]
-Check = Callable[[], None]  # raises to end a walk that nobody waits for any more
 _MAX_HOPS = 40  # as Linux: what needs more is a loop
 
 

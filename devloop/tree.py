@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from devloop.abandon import Check
 from devloop.inputs import Found, Pattern, Selection, Walk, look
 from devloop.model import FileEntry
 from devloop.statcache import Identity, StatCache, identity
 
-Check = Callable[[], None]
 Kind = Literal["file", "dir", "link"]
 _MANY = 500  # changed paths from which on one walk costs less
 

@@ -17,7 +17,8 @@ from devloop.adapters.bases import EngineBases
 from devloop.adapters.blobs import Blobs
 from devloop.adapters.builder import ImageBuilder
 from devloop.adapters.choice import RouteChoice
-from devloop.adapters.deltas import DeltaBuilder, DeltaLoader
+from devloop.adapters.deltaloader import DeltaLoader
+from devloop.adapters.deltas import DeltaBuilder
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import Endpoint, current
 from devloop.adapters.engine import Engine

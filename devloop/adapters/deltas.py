@@ -1,4 +1,4 @@
-"""Delta images as the fast way of `ports.Builder`, and the loader that keeps their parents honest.
+"""Delta images as the fast way of `ports.Builder`.
 
 A delta stands on an image that the nodes hold: only what a load has verified becomes a parent. Doubt of any
 kind, in the Dockerfile, the layers or the load, ends in a full build.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import tarfile
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import anyio
-import anyio.to_thread
 
+from devloop.abandon import Check, in_thread
 from devloop.adapters.builder import ImageBuilder
 from devloop.adapters.engine import Engine, EngineRefusal
 from devloop.adapters.oci import sha256
@@ -24,12 +23,11 @@ from devloop.buildplan import Plan
 from devloop.context import read_dockerfile
 from devloop.continuation import RUN_AFTER, Continuation, continuation, rest
 from devloop.delta import Delta, NotProven, Parent, delta, recipe
-from devloop.errors import LoadError, PlatformError, StageError
+from devloop.errors import LoadError
 from devloop.events import DeltaFallback, Emit, Notice
 from devloop.first import first, stands_on
 from devloop.ignore import IgnoreRules
 from devloop.model import Fingerprint, Image, Inputs, LoadedImage, Service
-from devloop.ports import Loader
 
 FOLD_AFTER = 20  # deltas on one full build
 FOLD_SHARE = 0.25  # of the image's size
@@ -37,12 +35,8 @@ UNVERIFIED = 8  # deltas that were made and not loaded yet
 LARGEST_FIRST = 64 << 20  # bytes of files that are taken into an image without a builder
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
 AGAIN_SECONDS = 60.0  # an edit that no delta can carry is likely followed by its like
-WRITE_SECONDS = 1.0  # after a load: PATCH and rollout come first
 BASE = "-base"  # what a folded image's tag ends in (S3)
 BELOW = "-below"  # that of the image that a build goes on from
-
-
-Made = TypeVar("Made")
 
 
 class Plans(Protocol):
@@ -61,10 +55,6 @@ class _Standing:
     parent: Parent
     added: int = 0  # bytes of deltas since the full build
     size: int = 0  # of the image, bytes
-
-
-class _AbandonedError(BaseException):
-    """Ends a worker thread whose build was cancelled."""
 
 
 class DeltaBuilder:
@@ -94,8 +84,6 @@ class DeltaBuilder:
         self._stopped: set[str] = set()  # services whose last edit a line of the Dockerfile stopped
         self._to_learn: dict[str, tuple[Image, float]] = {}  # and from when on, in the event loop's seconds
         self._something = anyio.Event()
-        self._unwritten: dict[tuple[str, str], Parent] = {}
-        self._writable: anyio.Event | None = None  # set by `write`, while it runs
 
     async def build(self, service: Service, fingerprint: Fingerprint, parent: Image | None) -> Image:
         self._services[service.name] = service
@@ -106,6 +94,7 @@ class DeltaBuilder:
         if isinstance(made, NotProven) and made.reason == RUN_AFTER:
             continued = await self._continued(service, fingerprint, made)
             if isinstance(continued, Image):
+                self._stopped.discard(service.name)
                 return continued
         if isinstance(made, Delta):
             self._made[made.id] = made.parent
@@ -138,7 +127,7 @@ class DeltaBuilder:
             if made.full == len(made.diff_ids):  # it stands on its base alone: nothing to fold
                 added = 0
             self._standing[image.service] = _Standing(image.fingerprint.inputs, made, added, image.size)
-            await self._remember(image.service, digest, made)
+            await self._store.put_late(image.service, digest, made)
             if len(made.diff_ids) - made.full >= FOLD_AFTER or added > FOLD_SHARE * max(image.size, 1):
                 self._ask(image)
             return
@@ -160,37 +149,6 @@ class DeltaBuilder:
             with anyio.CancelScope(deadline=due):
                 await self._something.wait()
 
-    async def _remember(self, service: str, digest: str, parent: Parent) -> None:
-        """Into the state directory; while `write` runs, a little later and not in anybody's way."""
-        if self._writable is None:
-            await self._store.put(service, digest, parent)
-            return
-        self._store.know(service, digest, parent)
-        self._unwritten[service, digest] = parent
-        self._writable.set()
-
-    async def write(self) -> None:
-        """Writes parents to disk when their trip is likely over; what is left when it is cancelled, at once.
-
-        A crash in between loses a record, which costs one full build.
-        """
-        self._writable = anyio.Event()
-        try:
-            while True:
-                await self._writable.wait()
-                await anyio.sleep(WRITE_SECONDS)
-                self._writable = anyio.Event()
-                await self._write_all()
-        finally:
-            self._writable = None
-            with anyio.CancelScope(shield=True):
-                await self._write_all()
-
-    async def _write_all(self) -> None:
-        while self._unwritten:
-            key, parent = self._unwritten.popitem()
-            await self._store.put(*key, parent)
-
     def note(self, service: Service) -> None:
         """A service is about to be looked at: its name will be asked for."""
         self._services[service.name] = service
@@ -199,6 +157,10 @@ class DeltaBuilder:
         """Have it learned after so many seconds: to read it keeps the engine busy."""
         self._to_learn[image.service] = image, anyio.current_time() + rest
         self._something.set()
+
+    async def write(self) -> None:
+        """Keeps what is known of parents in the state directory, until cancelled."""
+        await self._store.write_late()
 
     async def learn(self, image: Image, load: Callable[[Image], Awaitable[LoadedImage]]) -> None:
         """Make the image a parent. One that is a delta is folded first: a full build under `…-base`.
@@ -232,11 +194,11 @@ class DeltaBuilder:
         labels = self._full.labels(service, fingerprint)
         rules, salt = self._plans.rules_of(service), self._salts(service.name)
 
-        def make(check: Callable[[], None]) -> Delta | NotProven:
+        def make(check: Check) -> Delta | NotProven:
             before, after = standing.inputs, fingerprint.inputs
             return delta(service, standing.parent, before, after, plan, rules, labels, salt=salt, check=check)
 
-        return await _in_thread(make)
+        return await in_thread(make)
 
     async def _continued(
         self, service: Service, fingerprint: Fingerprint, why: NotProven
@@ -249,7 +211,7 @@ class DeltaBuilder:
         rules, salt = self._plans.rules_of(service), self._salts(service.name)
         inputs, parent = fingerprint.inputs, standing.parent
 
-        def make(check: Callable[[], None]) -> tuple[Continuation, bytes] | NotProven:
+        def make(check: Check) -> tuple[Continuation, bytes] | NotProven:
             text = read_dockerfile(service.build.dockerfile, inputs).decode(errors="surrogateescape")
             made = continuation(
                 service, parent, standing.inputs, inputs, plan, rules, labels, why, salt=salt, check=check
@@ -258,7 +220,7 @@ class DeltaBuilder:
                 return made
             return made, rest(text, plan, made.line, ref).encode(errors="surrogateescape")
 
-        made = await _in_thread(make)
+        made = await in_thread(make)
         if isinstance(made, NotProven):
             return made
         archive = made[0].below.archive
@@ -287,7 +249,7 @@ class DeltaBuilder:
             return why, 0
         known, rules = base, self._plans.rules_of(service)
         labels = self._full.labels(service, fingerprint)
-        made = await _in_thread(lambda check: first(service, known, inputs, plan, rules, labels, check=check))
+        made = await in_thread(lambda check: first(service, known, inputs, plan, rules, labels, check=check))
         return (made, facts.size) if isinstance(made, Delta) else (why, 0)
 
     def _tell(self, service: Service, why: NotProven, what: str) -> bool:
@@ -304,56 +266,6 @@ class DeltaBuilder:
         """Count it, and tell each reason once."""
         first = self._tell(service, why, "full build:")
         self._emit(DeltaFallback(service.name, why.reason, why.message, why.line, why.advice, first))
-
-
-async def _in_thread(make: Callable[[Callable[[], None]], Made]) -> Made:
-    """Runs `make` in a thread; a cancellation ends it at its next `check`."""
-    abandoned = threading.Event()
-
-    def check() -> None:
-        if abandoned.is_set():
-            raise _AbandonedError
-
-    try:
-        return await anyio.to_thread.run_sync(make, check, abandon_on_cancel=True)
-    finally:
-        abandoned.set()
-
-
-class DeltaLoader:
-    """`ports.Loader`: what it verified may carry deltas; a delta that does not load is built in full."""
-
-    def __init__(self, inner: Loader, builder: DeltaBuilder) -> None:
-        self._inner = inner
-        self._builder = builder
-
-    async def find(self, service: Service, fingerprint: Fingerprint) -> Image | None:
-        self._builder.note(service)
-        return await self._inner.find(service, fingerprint)
-
-    async def load(self, image: Image) -> LoadedImage:
-        try:
-            loaded = await self._inner.load(image)
-        except LoadError as error:
-            if image.archive is None or error.reason == "DiskFull":
-                raise
-            loaded = await self._inner.load(await self._builder.build_full(image))
-        await self._builder.landed(loaded.image)
-        return loaded
-
-    async def run(self) -> None:
-        """Learns parents, folds chains and writes down what is known in the background, until cancelled."""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._builder.write)
-            await self._learn()
-
-    async def _learn(self) -> None:
-        while True:
-            image = await self._builder.to_learn()
-            try:
-                await self._builder.learn(image, self._inner.load)
-            except (PlatformError, StageError, EngineRefusal, ValueError):
-                continue  # without a parent the next build is a full one, and asks again
 
 
 def _due(waiting: tuple[str, tuple[Image, float]]) -> float:

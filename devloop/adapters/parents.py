@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
-import re
 import tarfile
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
+import anyio
 import anyio.to_thread
 
 from devloop.adapters.blobs import Blobs
 from devloop.adapters.engine import Engine
 from devloop.adapters.oci import config_digest
+from devloop.adapters.parentfiles import KEEP, ParentFiles
 from devloop.adapters.tarstream import TarStream
 from devloop.adapters.thin import SavedLayers, is_description
 from devloop.delta import Parent
 from devloop.layers import Layer, Layers
 from devloop.model import Base, Image
 
-KEEP = 5  # parents of one service
+WRITE_SECONDS = 1.0  # after a load: PATCH and rollout come first
 BASES = "=bases"  # in the place of a service's name
 LARGEST_BASE = 400_000_000  # bytes: reading a larger one takes longer than a full build
 IN_MEMORY = 32 << 20  # of a layer that is read
 
 
 class ParentStore:
-    """One folder: a record per parent, and one per layer, which parents share."""
+    """What is known, in memory and on disk."""
 
     def __init__(self, folder: Path, blobs: Blobs | None = None) -> None:
         """`blobs` is told what a containerd image store calls the layers that are read."""
-        self._folder = folder
+        self._files = ParentFiles(folder)
         self._blobs = blobs or Blobs()
-        self._layers: dict[str, Layer] = {}
         self._parents: dict[tuple[str, str], Parent] = {}
+        self._unwritten: dict[tuple[str, str], Parent] = {}
+        self._late: anyio.Event | None = None  # set by `put_late`, while `write_late` runs
 
     async def get(self, service: str, fingerprint: str) -> Parent | None:
         """The parent that was built from this fingerprint, if it is known."""
         key = service, fingerprint
         if key not in self._parents:
-            found = await anyio.to_thread.run_sync(self._read, service, fingerprint)
+            found = await anyio.to_thread.run_sync(self._files.read, service, fingerprint)
             if found is None:
                 return None
             self._parents[key] = found
@@ -58,12 +58,43 @@ class ParentStore:
     async def put(self, service: str, fingerprint: str, parent: Parent) -> None:
         """Remember it, and write it down."""
         self.know(service, fingerprint, parent)
-        await anyio.to_thread.run_sync(self._write, service, fingerprint, parent)
+        await anyio.to_thread.run_sync(self._files.write, service, fingerprint, parent)
+
+    async def put_late(self, service: str, fingerprint: str, parent: Parent) -> None:
+        """Remember it, and write it down: while `write_late` runs, a little later and in nobody's way."""
+        if self._late is None:
+            await self.put(service, fingerprint, parent)
+            return
+        self.know(service, fingerprint, parent)
+        self._unwritten[service, fingerprint] = parent
+        self._late.set()
+
+    async def write_late(self) -> None:
+        """Writes what came late when its trip is likely over; what is left when it is cancelled, at once.
+
+        A crash in between loses a record, which costs one full build.
+        """
+        self._late = anyio.Event()
+        try:
+            while True:
+                await self._late.wait()
+                await anyio.sleep(WRITE_SECONDS)
+                self._late = anyio.Event()
+                await self._write_all()
+        finally:
+            self._late = None
+            with anyio.CancelScope(shield=True):
+                await self._write_all()
+
+    async def _write_all(self) -> None:
+        while self._unwritten:
+            key, parent = self._unwritten.popitem()
+            await self.put(*key, parent)
 
     async def forget(self, service: str, fingerprint: str) -> None:
         """The image is gone where it was needed."""
         self._parents.pop((service, fingerprint), None)
-        await anyio.to_thread.run_sync(self._file(service, fingerprint).unlink, True)
+        await anyio.to_thread.run_sync(self._files.remove, service, fingerprint)
 
     async def base(self, engine: Engine, base: Base) -> Parent | None:
         """An image that others are built from, read once; None if it cannot be done, or takes too long.
@@ -158,69 +189,10 @@ class ParentStore:
         return layer
 
     async def _keep(self, diff_id: str, layer: Layer) -> None:
-        self._layers[diff_id] = layer
-        await anyio.to_thread.run_sync(_write, self._layer_file(diff_id), layer.dump())
+        await anyio.to_thread.run_sync(self._files.write_layer, diff_id, layer)
 
     async def _layer(self, diff_id: str) -> Layer | None:
-        if diff_id not in self._layers:
-            layer = await anyio.to_thread.run_sync(self._read_layer, diff_id)
-            if layer is None:
-                return None
-            self._layers[diff_id] = layer
-        return self._layers[diff_id]
-
-    # --- files ----------------------------------------------------------------------------------
-
-    def _read(self, service: str, fingerprint: str) -> Parent | None:
-        try:
-            record = json.loads(self._file(service, fingerprint).read_bytes())
-            diff_ids = tuple(str(diff_id) for diff_id in record["diff_ids"])
-            config = base64.b64decode(record["config"])
-            recipe, full = str(record["recipe"]), int(record["full"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        stack = [self._layers.get(diff_id) or self._read_layer(diff_id) for diff_id in diff_ids]
-        known = tuple(layer for layer in stack if layer is not None)
-        return Parent(recipe, config, diff_ids, Layers(known), full) if len(known) == len(stack) else None
-
-    def _write(self, service: str, fingerprint: str, parent: Parent) -> None:
-        for diff_id, layer in zip(parent.diff_ids, parent.layers.stack, strict=True):
-            if not self._layer_file(diff_id).exists():
-                _write(self._layer_file(diff_id), layer.dump())
-        record = {
-            "recipe": parent.recipe,
-            "config": base64.b64encode(parent.config).decode(),
-            "diff_ids": parent.diff_ids,
-            "full": parent.full,
-        }
-        _write(self._file(service, fingerprint), json.dumps(record).encode())
-        self._tidy(self._file(service, fingerprint).parent)
-
-    def _tidy(self, folder: Path) -> None:
-        """Old parents go, and the layers that no parent names."""
-        records = sorted(folder.glob("*.json"), key=_age, reverse=True)
-        for old in records[KEEP:]:
-            old.unlink(missing_ok=True)
-        named: set[str] = set()
-        for record in self._folder.glob("*/*.json"):
-            with suppress(OSError, ValueError, KeyError):
-                named.update(json.loads(record.read_bytes())["diff_ids"])
-        for layer in (self._folder / "layers").glob("*.layer"):
-            diff_id = f"sha256:{layer.stem}"
-            if diff_id not in named and diff_id not in self._layers:
-                layer.unlink(missing_ok=True)
-
-    def _read_layer(self, diff_id: str) -> Layer | None:
-        try:
-            return Layer.load(self._layer_file(diff_id).read_bytes())
-        except (OSError, ValueError):
-            return None
-
-    def _file(self, service: str, fingerprint: str) -> Path:
-        return self._folder / f"of-{re.sub(r'[^A-Za-z0-9_.-]', '_', service)}" / f"{fingerprint}.json"
-
-    def _layer_file(self, diff_id: str) -> Path:
-        return self._folder / "layers" / f"{diff_id.removeprefix('sha256:')}.layer"
+        return await anyio.to_thread.run_sync(self._files.layer, diff_id)
 
 
 def _read_blob(spool: IO[bytes]) -> Layer:
@@ -241,19 +213,3 @@ def _config_of(told: object) -> str:
     """The config's digest in a manifest, "" if it is none."""
     config = told.get("config") if isinstance(told, dict) else None
     return str(config.get("digest") or "") if isinstance(config, dict) else ""
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Whole or not at all. Where the disk refuses, the record is missing: that costs a full build."""
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = file.with_suffix(".new")
-        beside.write_bytes(content)
-        beside.replace(file)
-
-
-def _age(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except OSError:
-        return 0.0

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import anyio.to_thread
 
+from devloop.abandon import Check, check_of, in_thread
 from devloop.adapters.engine import PIECE
 from devloop.context import copy_context, dockerfile_entry, read_dockerfile, tar_context
 from devloop.fingerprint import TreeFingerprinter
 from devloop.model import BuildSpec, Fingerprint, Service
-
-
-class _AbandonedError(BaseException):
-    """Ends a worker thread whose build was cancelled."""
 
 
 class FingerprintedTree:
@@ -41,20 +38,16 @@ class FingerprintedTree:
     @asynccontextmanager
     async def copy(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[BuildSpec]:
         """The build again, from a copy of the inputs that is removed afterwards. Raises TreeMovedError."""
-        abandoned = threading.Event()
         spec, rules = service.build, self._fingerprinter.rules_of(service)
         with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
             context, dockerfile = Path(folder, "context"), Path(folder, "Dockerfile")
 
-            def work() -> None:
+            def work(check: Check) -> None:
                 dockerfile.write_bytes(read_dockerfile(spec.dockerfile, fingerprint.inputs))
-                copy_context(spec.context, fingerprint.inputs, rules, context, check=_check(abandoned))
+                copy_context(spec.context, fingerprint.inputs, rules, context, check=check)
 
-            try:
-                await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-                yield replace(spec, context=context, dockerfile=dockerfile)
-            finally:
-                abandoned.set()
+            await in_thread(work)
+            yield replace(spec, context=context, dockerfile=dockerfile)
 
     async def archive(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[bytes]:
         """The inputs, and the Dockerfile where it is no input. Raises TreeMovedError."""
@@ -75,16 +68,8 @@ class FingerprintedTree:
         if name not in inputs.files:
             yield dockerfile_entry(spec.dockerfile, inputs, name)
         yield from tar_context(
-            spec.context, inputs, self._fingerprinter.rules_of(service), check=_check(abandoned)
+            spec.context, inputs, self._fingerprinter.rules_of(service), check=check_of(abandoned)
         )
-
-
-def _check(abandoned: threading.Event) -> Callable[[], None]:
-    def check() -> None:
-        if abandoned.is_set():
-            raise _AbandonedError
-
-    return check
 
 
 def _batch(pieces: Iterator[bytes]) -> bytes:

@@ -11,7 +11,8 @@ import anyio
 
 from devloop.adapters.bases import EngineBases
 from devloop.adapters.builder import ImageBuilder
-from devloop.adapters.deltas import DeltaBuilder, DeltaLoader
+from devloop.adapters.deltaloader import DeltaLoader
+from devloop.adapters.deltas import DeltaBuilder
 from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.nodes import NodeFacts
 from devloop.adapters.parents import ParentStore

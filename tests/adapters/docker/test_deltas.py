@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from devloop.adapters import deltas
+from devloop.adapters import deltas, parents
 from devloop.adapters.builder import ImageBuilder
 from devloop.adapters.deltas import BELOW
 from devloop.adapters.digest import Digests
@@ -308,13 +308,13 @@ async def test_a_node_without_the_base_gets_the_first_image_whole(
 async def test_s27_parents_are_written_behind_the_trip_and_at_the_end(
     corridor: Corridor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deltas, "WRITE_SECONDS", 3600.0)
+    monkeypatch.setattr(parents, "WRITE_SECONDS", 3600.0)
     await corridor.trip()
     records = corridor.state / "parents" / f"of-{corridor.service.name}"
     before = {*records.iterdir()}
     async with anyio.create_task_group() as group:
         group.start_soon(corridor.loader.run)
-        while corridor.builder._writable is None:
+        while corridor.builder._store._late is None:
             await anyio.sleep(0.001)
         corridor.write("src/main.py", "two")
         second = await corridor.trip("src/main.py")

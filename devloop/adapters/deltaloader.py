@@ -1,0 +1,47 @@
+"""The loader of deltas: what it brought may carry the next one, what it cannot bring is built in full."""
+
+from __future__ import annotations
+
+import anyio
+
+from devloop.adapters.deltas import DeltaBuilder
+from devloop.adapters.engine import EngineRefusal
+from devloop.errors import LoadError, PlatformError, StageError
+from devloop.model import Fingerprint, Image, LoadedImage, Service
+from devloop.ports import Loader
+
+
+class DeltaLoader:
+    """`ports.Loader`: what it verified may carry deltas; a delta that does not load is built in full."""
+
+    def __init__(self, inner: Loader, builder: DeltaBuilder) -> None:
+        self._inner = inner
+        self._builder = builder
+
+    async def find(self, service: Service, fingerprint: Fingerprint) -> Image | None:
+        self._builder.note(service)
+        return await self._inner.find(service, fingerprint)
+
+    async def load(self, image: Image) -> LoadedImage:
+        try:
+            loaded = await self._inner.load(image)
+        except LoadError as error:
+            if image.archive is None or error.reason == "DiskFull":
+                raise
+            loaded = await self._inner.load(await self._builder.build_full(image))
+        await self._builder.landed(loaded.image)
+        return loaded
+
+    async def run(self) -> None:
+        """Learns parents, folds chains and writes down what is known in the background, until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._builder.write)
+            await self._learn()
+
+    async def _learn(self) -> None:
+        while True:
+            image = await self._builder.to_learn()
+            try:
+                await self._builder.learn(image, self._inner.load)
+            except (PlatformError, StageError, EngineRefusal, ValueError):
+                continue  # without a parent the next build is a full one, and asks again
