@@ -148,8 +148,10 @@ async def test_a_full_build_whose_layers_are_gone_is_made_again(
         second = await corridor.trip("src/main.py")
     assert second.image.how == "cli"
     assert await shown(corridor.bench, second.image, "cat /made") == "two"
+    assert corridor.builder._stopped == {corridor.service.name}
     corridor.write("src/main.py", "three")
     assert (await corridor.trip("src/main.py")).image.how == "continued"
+    assert corridor.builder._stopped == set()  # the next full build is learned without a rest
 
 
 async def test_what_is_not_plain_after_the_copy_is_built_in_full_and_says_why(
