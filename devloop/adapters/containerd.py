@@ -122,9 +122,8 @@ class ContainerdStore:
 
 def _imported(said: str, name: str) -> list[str]:
     """The manifest digests of an image that `ctr images import` told as brought and unpacked: it reads them
-    from containerd's record. Empty where a ctr says it in words of its own."""
-    before_2 = re.findall(rf"^unpacking {re.escape(name)} \(({_SHA256})\)\.\.\.done$", said, re.MULTILINE)
-    return before_2 + re.findall(rf"^{re.escape(name)}\s+saved\s*\n\S+ ({_SHA256})\s", said, re.MULTILINE)
+    from containerd's record. Empty from ctr 2 on, which shortens names."""
+    return re.findall(rf"^unpacking {re.escape(name)} \(({_SHA256})\)\.\.\.done$", said, re.MULTILINE)
 
 
 def _question(ref: str) -> str:

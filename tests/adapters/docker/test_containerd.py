@@ -233,23 +233,15 @@ async def test_s2_a_crictl_that_speaks_to_no_cri_is_as_good_as_none(
         container.sh("rm /usr/local/bin/crictl")
 
 
-SAVED = """\
-docker.io/library/app:1            \tsaved\t
-application/vnd.oci.image.manifest.v1+json sha256:{digest}
-Importing\telapsed: 0.0 s\ttotal:   0.0 B\t(0.0 B/s)\t
-"""  # of ctr 2.1
-
-
-@pytest.mark.parametrize(
-    "said", ["unpacking docker.io/library/app:1 (sha256:{digest})...done\n", SAVED], ids=["1.6", "2.1"]
-)
-def test_s2_what_ctr_says_of_an_import(said: str) -> None:
-    digest = "7cfa" * 16
-    told = said.format(digest=digest)
-    assert _imported(told, "docker.io/library/app:1") == [f"sha256:{digest}"]
+def test_s2_what_ctr_says_of_an_import() -> None:
+    digest = f"sha256:{'7cfa' * 16}"
+    told = f"unpacking docker.io/library/app:1 ({digest})...done\n"
+    assert _imported(told, "docker.io/library/app:1") == [digest]
     assert _imported(told, "docker.io/library/app") == []
     assert _imported(told, "docker.io/library/app:2") == []
-    assert _imported(told.replace("done", "").replace("saved", ""), "docker.io/library/app:1") == []
+    assert _imported(told.replace("done", "failed"), "docker.io/library/app:1") == []
+    shortened = f"docker.io/library/app 1\tsaved\t\napplication/vnd.oci.image.manifest.v1+json {digest}\n"
+    assert _imported(shortened, "docker.io/library/app:1") == []  # of ctr 2.1
 
 
 @pytest.mark.parametrize("words", ["its own", "others"])
@@ -278,7 +270,8 @@ async def test_s2_a_delta_is_asked_for_unless_its_import_said_what_it_brought(
     monkeypatch.setattr(route.stores[0].shell, "run", noted)
     assert image.archive is not None
     await route.stores[0].load(image.ref, oci.delta(image.archive, image.ref), oci.described(image.archive))
-    assert len(asked) == (0 if words == "its own" else 1)
+    clear = words == "its own" and " 1." in container.sh("ctr --version")
+    assert len(asked) == (0 if clear else 1)
     assert await route.stores[0].digest(image.ref) == image.id
     assert await route.stores[0].digest(image.ref) == image.id  # the node's, not what was kept
 
