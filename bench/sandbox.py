@@ -72,7 +72,7 @@ class Sandbox:
         self._state = home / "devloop" / "sandbox" / self.name
 
     def run(self, verb: str) -> None:
-        command = (sys.executable, "-m", "devloop.sandbox.cli", verb, "--name", self.name)
+        command = (sys.executable, "-m", "devloop_sandbox.cli", verb, "--name", self.name)
         subprocess.run(command, env=self._environment, check=True, stdout=subprocess.DEVNULL)
 
     @property

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from devloop import __version__
-from devloop.errors import DevloopError
+from devloop.errors import ConfigError, DevloopError
 
 if TYPE_CHECKING:
     from devloop.config import Config
 
 INTERRUPTED = 130
+_SANDBOX_EXTRA = ("cryptography", "dns")  # what only the sandbox needs
 Command = Callable[..., Any]
 Override = Callable[["Config"], "Config"]
 
@@ -32,9 +34,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name != "sandbox":
             return super().get_command(ctx, cmd_name)
-        from devloop.sandbox.cli import sandbox
-
-        return sandbox
+        return _sandbox()
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -43,6 +43,26 @@ class Commands(click.Group):
             _fail(error)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+
+
+def _sandbox() -> click.Command:
+    """The commands of devloop_sandbox; where its extra is not installed, one that says how to install it."""
+    missing = [package for package in _SANDBOX_EXTRA if find_spec(package) is None]
+    if not missing:
+        from devloop_sandbox.cli import sandbox
+
+        return sandbox
+
+    @click.command("sandbox", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+    def how_to_install() -> None:
+        """A small cluster on the local engine. Not installed: pip install 'devloop[sandbox]'"""
+        raise ConfigError(
+            f"devloop sandbox needs Python packages that are not installed: {', '.join(missing)}",
+            reason="MissingDependency",
+            hint="pip install 'devloop[sandbox]'",
+        )
+
+    return how_to_install
 
 
 def _fail(error: DevloopError) -> NoReturn:

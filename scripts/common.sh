@@ -175,9 +175,9 @@ python_env() {
 }
 
 pip_install() {
-  local wanted=(-e "$ROOT")
+  local wanted=(-e "$ROOT[sandbox]")
   if [[ $1 == dev ]]; then
-    wanted=(-e "$ROOT[helm]")
+    wanted=(-e "$ROOT[helm,sandbox]")
     while IFS= read -r name; do wanted+=("$name"); done < <(dev_group)
   fi
   # Byte code on all cores afterwards: it is most of the time that pip would take.

@@ -85,7 +85,7 @@ def _shared_sandbox(folder: Path) -> Iterator[Path]:
 def _sandbox(state: Path, *arguments: str) -> str:
     """Run the sandbox's command with its state in the run's folder; what it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "devloop.sandbox.cli", *arguments],
+        [sys.executable, "-m", "devloop_sandbox.cli", *arguments],
         env={**os.environ, "XDG_STATE_HOME": str(state / "state")},
         cwd=REPOSITORY,
         stdin=subprocess.DEVNULL,

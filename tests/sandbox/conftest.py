@@ -36,7 +36,7 @@ class Sandbox:
         return os.environ | {"XDG_STATE_HOME": str(self.home), "PYTHONPATH": str(REPOSITORY)}
 
     def run(self, verb: str, *more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "devloop.sandbox.cli", verb, "--name", self.name, *more]
+        command = [sys.executable, "-m", "devloop_sandbox.cli", verb, "--name", self.name, *more]
         return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, timeout=120, check=False
         )

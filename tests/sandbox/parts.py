@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from devloop.sandbox import controllers, network
-from devloop.sandbox.admission import Gate
-from devloop.sandbox.node import Node
-from devloop.sandbox.options import Options
-from devloop.sandbox.store import Store
+from devloop_sandbox import controllers, network
+from devloop_sandbox.admission import Gate
+from devloop_sandbox.node import Node
+from devloop_sandbox.options import Options
+from devloop_sandbox.store import Store
 
 IMAGE = "devloop-base:bookworm"
 Obj = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devloop.sandbox.node.access import _chosen
+from devloop_sandbox.node.access import _chosen
 
 WAITING, RUNNING = {"waiting": {"reason": "CrashLoopBackOff"}}, {"running": {}}
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from devloop.sandbox import ownership
-from devloop.sandbox.apply import apply
-from devloop.sandbox.errors import ApiError
-from devloop.sandbox.resources import BY_PLURAL, Obj, clone
+from devloop_sandbox import ownership
+from devloop_sandbox.apply import apply
+from devloop_sandbox.errors import ApiError
+from devloop_sandbox.resources import BY_PLURAL, Obj, clone
 
 DEPLOYMENTS = BY_PLURAL["deployments"]
 

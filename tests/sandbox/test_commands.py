@@ -71,7 +71,7 @@ def test_s29_kubeconfig_names_the_product(sandbox: Sandbox) -> None:
     cluster = json.loads(sandbox.kubeconfig.read_text())["clusters"][0]
     assert cluster["name"] == f"devloop-sandbox-{sandbox.name}"
     assert cluster["cluster"]["extensions"] == [
-        {"name": "devloop_sandbox", "extension": {"provider": "sandbox.devloop.dev"}}
+        {"name": "devloop.sandbox", "extension": {"provider": "sandbox.devloop.dev"}}
     ]
 
 
@@ -85,7 +85,7 @@ def test_up_without_an_engine_is_exit_3_with_a_hint(tmp_path: Path) -> None:
 
 def test_up_without_the_right_to_add_addresses_is_exit_3_with_a_hint(tmp_path: Path) -> None:
     plain = Sandbox("plain", tmp_path)
-    words = ["setpriv", "--bounding-set", "-net_admin", sys.executable, "-m", "devloop.sandbox.cli"]
+    words = ["setpriv", "--bounding-set", "-net_admin", sys.executable, "-m", "devloop_sandbox.cli"]
     done = subprocess.run(
         [*words, "up", "--name", plain.name],
         env=plain.environment, capture_output=True, text=True, timeout=120, check=False,

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from devloop.sandbox import controllers
-from devloop.sandbox.admission import Gate
-from devloop.sandbox.options import Options
-from devloop.sandbox.store import Store, now
+from devloop_sandbox import controllers
+from devloop_sandbox.admission import Gate
+from devloop_sandbox.options import Options
+from devloop_sandbox.store import Store, now
 
 Obj = dict[str, Any]
 REVISION = "deployment.kubernetes.io/revision"

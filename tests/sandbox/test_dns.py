@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from devloop.sandbox.network.dns import ANY, A, Found, answer, host_resolver, is_ours, parse, resolve
+from devloop_sandbox.network.dns import Found, answer, host_resolver, is_ours, name_of, parse, resolve
+
+A, ANY = 1, 255
 
 OBJECTS: dict[tuple[str, str, str], dict[str, Any]] = {
     ("namespaces", "", "shop"): {},
@@ -57,8 +59,8 @@ def test_names_of_services(name: str, found: Found | None) -> None:
 def test_answer_repeats_the_question_and_carries_the_addresses() -> None:
     query = _query("Web.Shop.svc.cluster.local")
     question = parse(query)
-    assert question.name == "web.shop.svc.cluster.local"
-    reply = answer(query, question, resolve(question.name, _find))
+    assert name_of(question) == "web.shop.svc.cluster.local"
+    reply = answer(question, resolve(name_of(question), _find))
     number, flags, questions, answers, *_ = struct.unpack_from("!HHHHHH", reply)
     assert (number, questions, answers) == (0x1234, 1, 1)
     assert flags & 0x8000
@@ -69,20 +71,20 @@ def test_answer_repeats_the_question_and_carries_the_addresses() -> None:
 
 def test_ipv6_question_of_a_known_name_is_empty_not_missing() -> None:
     query = _query("web.shop.svc.cluster.local", kind=28)
-    reply = answer(query, parse(query), resolve("web.shop.svc.cluster.local", _find))
+    reply = answer(parse(query), resolve("web.shop.svc.cluster.local", _find))
     _, flags, _, answers, *_ = struct.unpack_from("!HHHHHH", reply)
     assert (flags & 0xF, answers) == (0, 0)
 
 
 def test_unknown_name_does_not_exist() -> None:
     query = _query("none.shop.svc.cluster.local", kind=ANY)
-    _, flags, _, answers, *_ = struct.unpack_from("!HHHHHH", answer(query, parse(query), None))
+    _, flags, _, answers, *_ = struct.unpack_from("!HHHHHH", answer(parse(query), None))
     assert (flags & 0xF, answers) == (3, 0)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\0" * 11, _query("a")[:-3], b"\0\0\x80" + _query("a")[3:]])
 def test_garbage_is_refused(garbage: bytes) -> None:
-    with pytest.raises(ValueError, match="quer"):
+    with pytest.raises(ValueError, match=r"quer|message"):
         parse(garbage)
 
 

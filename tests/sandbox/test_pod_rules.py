@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from devloop.sandbox.node.backoff import Backoff, go_duration
-from devloop.sandbox.node.container import create_body
-from devloop.sandbox.node.environment import environment, expand, field, service_links
-from devloop.sandbox.node.images import is_reference, pull_policy
-from devloop.sandbox.node.infra import pause_program
-from devloop.sandbox.node.probes import Streak, next_due, port_number
-from devloop.sandbox.node.problem import Problem
-from devloop.sandbox.node.status import Record, build
-from devloop.sandbox.node.volumes import write_atomically
-from devloop.sandbox.quantity import to_int, to_milli
+from devloop_sandbox.node.backoff import Backoff, go_duration
+from devloop_sandbox.node.container import create_body
+from devloop_sandbox.node.environment import environment, expand, field, service_links
+from devloop_sandbox.node.images import is_reference, pull_policy
+from devloop_sandbox.node.infra import pause_program
+from devloop_sandbox.node.probes import Streak, next_due, port_number
+from devloop_sandbox.node.problem import Problem
+from devloop_sandbox.node.status import Record, build
+from devloop_sandbox.node.volumes import write_atomically
+from devloop_sandbox.quantity import to_int, to_milli
 
 POD: dict[str, Any] = {
     "metadata": {

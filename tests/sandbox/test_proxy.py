@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devloop.sandbox.network.proxy import Proxy
+from devloop_sandbox.network.proxy import Proxy
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

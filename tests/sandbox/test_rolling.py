@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from devloop.sandbox.controllers.revisions import annotate, same_template, template_hash
-from devloop.sandbox.controllers.rolling import Size, grown, limits, proportional, shrunk
+from devloop_sandbox.controllers.revisions import annotate, same_template, template_hash
+from devloop_sandbox.controllers.rolling import Size, grown, limits, proportional, shrunk
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from devloop.sandbox import effects, protobuf, security, selectors, tables
-from devloop.sandbox.errors import ApiError
-from devloop.sandbox.options import Options
-from devloop.sandbox.quantity import canonical
-from devloop.sandbox.resources import BY_PLURAL, Obj
+from devloop_sandbox import effects, protobuf, security, selectors, tables
+from devloop_sandbox.errors import ApiError
+from devloop_sandbox.options import Options
+from devloop_sandbox.quantity import canonical
+from devloop_sandbox.resources import BY_PLURAL, Obj
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def _product(context: Context) -> tuple[str, str]:
     name = context.cluster_name
     if context.extension("cluster_info").get("provider") == MINIKUBE_PROVIDER:
         return "minikube", name
-    if context.extension("devloop_sandbox").get("provider") == SANDBOX_PROVIDER:
+    if context.extension("devloop.sandbox").get("provider") == SANDBOX_PROVIDER:
         return "sandbox", name
     for prefix in ("kind", "k3d"):
         if name.startswith(f"{prefix}-"):

@@ -12,9 +12,9 @@ import pytest
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner
 from devloop.events import Event
-from devloop.sandbox.options import Options
-from devloop.sandbox.server import api_server
 from devloop.stopwatch import Clock
+from devloop_sandbox.options import Options
+from devloop_sandbox.server import api_server
 from tests.adapters.kubernetes.objects import Api
 from tests.faults import Proxy, make_cert, open_proxy, through, upstream_of
 

@@ -13,7 +13,7 @@ from devloop.adapters.kubernetes.kubeconfig import Context
 from devloop.errors import ConfigError
 
 MINIKUBE = [{"name": "cluster_info", "extension": {"provider": "minikube.sigs.k8s.io", "version": "v1.39.0"}}]
-SANDBOX = [{"name": "devloop_sandbox", "extension": {"provider": "sandbox.devloop.dev"}}]
+SANDBOX = [{"name": "devloop.sandbox", "extension": {"provider": "sandbox.devloop.dev"}}]
 LOOPBACK = "https://127.0.0.1:6443"
 
 

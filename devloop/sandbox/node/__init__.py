@@ -1,7 +1,0 @@
-"""The sandbox's one node: pods as containers on a Docker engine."""
-
-from __future__ import annotations
-
-from devloop.sandbox.node.node import Node
-
-__all__ = ["Node"]
