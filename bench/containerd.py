@@ -107,7 +107,7 @@ async def full(bench: Bench, node: Node, route: ContainerdRoute, base: str, roun
     ctr = f"docker exec -i {node.name} {' '.join(CTR)}"
     first = await corridor(bench, route, base, "first")
     taken = await first.fingerprint()
-    image = await first.builder._full.build(first.service, taken, None)
+    image = await first.builder._full.build(first.service, taken)
     shell(f"docker save {image.ref} | docker exec -i {node.name} sh -c 'cat >{READY}'")
     for number in range(rounds):
         seen.time("save", lambda: shell(f"docker save {image.ref} >/dev/null"))
@@ -121,12 +121,12 @@ async def full(bench: Bench, node: Node, route: ContainerdRoute, base: str, roun
         seen.add("devloop", time.perf_counter() - begun)
         other = await corridor(bench, route, base, f"second-{number}")
         taken = await other.fingerprint()
-        second = await other.builder._full.build(other.service, taken, None)
+        second = await other.builder._full.build(other.service, taken)
         begun = time.perf_counter()
         seen.second.append(await other.loader._inner.load(second))
         seen.add("second", time.perf_counter() - begun)
         other.write("src/m0.py", f"print({time.time()})\n")
-        plain = await other.builder.build(other.service, await other.fingerprint("src/m0.py"), None)
+        plain = await other.builder.build(other.service, await other.fingerprint("src/m0.py"))
         assert plain.how == "delta", plain
         begun = time.perf_counter()
         seen.on_base.append(await other.loader._inner.load(plain))
@@ -157,7 +157,7 @@ async def deltas(bench: Bench, node: Node, route: ContainerdRoute, base: str, ed
         taken = await made.fingerprint("src/m0.py")
         assert await made.loader.find(made.service, taken) is None  # counts as fingerprint in a trip
         begun = time.perf_counter()
-        image = await made.builder.build(made.service, taken, None)
+        image = await made.builder.build(made.service, taken)
         built = time.perf_counter()
         loaded = await made.loader.load(image)
         ended = time.perf_counter()

@@ -111,7 +111,7 @@ async def edit(made: Corridor, size: int) -> dict[str, float]:
     taken = await made.fingerprint("src/main.py")
     known = time.perf_counter()
     assert await made.loader.find(made.service, taken) is None
-    image = await made.builder.build(made.service, taken, None)
+    image = await made.builder.build(made.service, taken)
     built = time.perf_counter()
     loaded = await made.loader.load(image)
     ended = time.perf_counter()

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
 
-from devloop.errors import DevloopError, StageError
+from devloop.activity import Activity, bounded
+from devloop.errors import BuildError, DevloopError, LoadError, PlatformError, StageError
 from devloop.events import ImageBuilt, ImageLoaded
 from devloop.follow import follow
 from devloop.model import (
@@ -25,9 +27,11 @@ from devloop.model import (
     Revision,
     Rollout,
     Service,
+    Snapshot,
     Unchanged,
 )
 from devloop.ports import Feed, World
+from devloop.references import same
 from devloop.rollout import Expectation, carries, judge
 from devloop.stopwatch import Stopwatch
 from devloop.tasks import gather
@@ -39,7 +43,6 @@ async def trip(
     feeds: Sequence[Feed],
     world: World,
     watch: Stopwatch,
-    parent: Image | None = None,
     patched: anyio.Event | None = None,
 ) -> Outcome:
     """One trip, to its outcome; expected errors become `Failed`, cancellation passes through.
@@ -47,21 +50,25 @@ async def trip(
     `patched` is set when nothing is left to do but watching the rollout.
     """
     fingerprint: Fingerprint | None = None
+    loaded: LoadedImage | None = None
+    limit = service.build.idle_timeout
     try:
         with watch.time("fingerprint"):
-            fingerprint = await world.fingerprinter.take(service, change)
-            found = await world.loader.find(service, fingerprint)
+            late = partial(_stands_still, service)
+            fingerprint = await bounded(lambda: world.fingerprinter.take(service, change), limit, late)
+            found = await bounded(partial(world.loader.find, service, fingerprint), limit, late)
         ref = service.ref(fingerprint)
         if any(feed.latest.hold == fingerprint.digest for feed in feeds):
             return Held(fingerprint, watch.timing())
         carried = bool(feeds) and all(carries(feed.latest, service.image, ref) for feed in feeds)
         touched = carried and await world.installer.install(service, ref)
-        if carried and not touched and _ready(service, ref, found, feeds, world):
-            return Unchanged(fingerprint, ref, watch.timing(), await _url(feeds, world))
+        running = running_id(service, ref, found, [feed.latest for feed in feeds], world.clock.now())
+        if carried and not touched and running is not None:
+            return Unchanged(fingerprint, ref, watch.timing(), await _url(feeds, world), running)
 
-        image = found or await _build(service, fingerprint, parent, world, watch)
+        image = found or await _build(service, fingerprint, world, watch)
         with watch.time("load"):
-            loaded = await world.loader.load(image)
+            loaded = await bounded(lambda: world.loader.load(image), limit, partial(_load_idle, image))
         world.emit(ImageLoaded(service.name, ref, loaded.how, loaded.sent, loaded.skipped))
         if carried and not touched:
             revisions = tuple(_standing(feed, ref) for feed in feeds)
@@ -75,32 +82,76 @@ async def trip(
         if patched is not None:
             patched.set()
         if not feeds:
-            return Live(fingerprint, Rollout(loaded, (), ()), watch.timing(), image, loaded)
+            return Live(Rollout(loaded, (), ()), watch.timing())
         with watch.time("rollout"):
             pods = await follow(service, feeds, revisions, loaded, world, watch)
         url = await _url(feeds, world)
         if carried and found is not None:
-            return Unchanged(fingerprint, ref, watch.timing(), url)
-        return Live(fingerprint, Rollout(loaded, revisions, pods), watch.timing(), image, loaded, url)
+            return Unchanged(fingerprint, ref, watch.timing(), url, loaded.image.id)
+        return Live(Rollout(loaded, revisions, pods), watch.timing(), url)
     except DevloopError as error:
         stage = error.stage if isinstance(error, StageError) else watch.stage
-        return Failed(stage, error, watch.timing(), fingerprint, change.paths)
+        return Failed(stage, error, watch.timing(), fingerprint, change.paths, loaded)
 
 
-def _ready(service: Service, ref: str, found: Image | None, feeds: Sequence[Feed], world: World) -> bool:
-    """Whether every target runs the reference already; by image id too where the image is known (S1)."""
-    expected = Expectation(service.image, ref, found.id if found else "")
-    now = world.clock.now()
-    return all(isinstance(judge(feed.latest, expected, now), Ready) for feed in feeds)
+def running_id(
+    service: Service, ref: str, found: Image | None, snapshots: Sequence[Snapshot], now: float
+) -> str | None:
+    """The image id that every target runs under the reference already (S1), "" where no pod tells one.
+
+    None: not every target is ready, or two contents run under one reference. An image that neither nodes
+    nor engine hold (any more) is known by its pods alone.
+    """
+    verdicts = [judge(s, Expectation(service.image, ref, found.id if found else ""), now) for s in snapshots]
+    pods = [verdict.pods for verdict in verdicts if isinstance(verdict, Ready)]
+    if len(pods) < len(verdicts):
+        return None
+    if found is not None:
+        return found.id
+    containers = (container for several in pods for pod in several for container in pod.containers)
+    # A repository's digest, as a node reports it after a pull, tells of no content that could be compared.
+    ids = {c.image_id for c in containers if same(c.image, ref) and c.image_id and "@" not in c.image_id}
+    return None if len(ids) > 1 else "".join(ids)
 
 
-async def _build(
-    service: Service, fingerprint: Fingerprint, parent: Image | None, world: World, watch: Stopwatch
-) -> Image:
+async def _build(service: Service, fingerprint: Fingerprint, world: World, watch: Stopwatch) -> Image:
     with watch.time("build"):
-        image = await world.builder.build(service, fingerprint, parent)
+        image = await bounded(
+            partial(world.builder.build, service, fingerprint),
+            service.build.idle_timeout,
+            partial(_build_idle, service),
+        )
         world.emit(ImageBuilt(service.name, image.ref, image.how, image.size))
     return image
+
+
+def _stands_still(service: Service, activity: Activity) -> PlatformError:
+    return PlatformError(
+        f"looking at the tree and the images of {service.name}: no answer for {activity.idle:.0f} s",
+        reason="NoAnswer",
+        evidence=activity.lines,
+        hint="do the build engine and the nodes answer? devloop doctor looks at each",
+    )
+
+
+def _build_idle(service: Service, activity: Activity) -> BuildError:
+    return BuildError(
+        f"build of {service.name}: ended, for it printed nothing for {activity.idle:.0f} s",
+        reason="BuildIdle",
+        evidence=activity.lines,
+        hint="does a RUN wait for the network, a lock or an input? if it may be silent for longer, set"
+        f" services.{service.name}.build.idle_timeout",
+    )
+
+
+def _load_idle(image: Image, activity: Activity) -> LoadError:
+    return LoadError(
+        f"load of {image.ref}: ended, for nothing moved for {activity.idle:.0f} s",
+        reason="LoadIdle",
+        evidence=activity.lines,
+        hint="does the node's engine answer, and has it room on its disk (df -h)? devloop doctor looks at it;"
+        f" services.{image.service}.build.idle_timeout is how long it may take",
+    )
 
 
 def _standing(feed: Feed, ref: str) -> Revision:

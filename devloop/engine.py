@@ -11,6 +11,7 @@ import anyio
 
 from devloop.errors import DevloopError, OvertakenError, TreeMovedError
 from devloop.model import Change, Failed, Outcome
+from devloop.reconciler import MOVED_PAUSES
 from devloop.stopwatch import Clock
 from devloop.tasks import gather
 from devloop.worker import Worker
@@ -29,7 +30,8 @@ async def once(workers: Sequence[Worker], clock: Clock) -> Mapping[str, Outcome]
 
 async def _settled(worker: Worker, clock: Clock) -> Outcome:
     outcome: Outcome | None = None
-    for _ in range(MOST_TRIES):
+    for pause in (0.0, *MOVED_PAUSES[: MOST_TRIES - 1]):
+        await anyio.sleep(pause)
         outcome = await worker.settle(start_of(clock))
         if not (isinstance(outcome, Failed) and isinstance(outcome.error, TreeMovedError | OvertakenError)):
             break

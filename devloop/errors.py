@@ -6,6 +6,8 @@ DevloopError             what was tried and what came back; `hint` says what to 
 |  +- HeldError          exit 3: another devloop holds this service
 +- StageError            exit 1: one stage of one trip failed; a new change may mend it
    +- FingerprintError, BuildError, LoadError, PatchError, RolloutError
+
+Beside that, `outside_tree` says whether another look later may help though nobody saves a file.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ class DevloopError(Exception):
     """Base of all expected errors.
 
     `reason` is one CamelCase word for machines, `message` one or more lines for people, `evidence`
-    the lines that prove it (log tail, failing instruction), `hint` what to do next.
+    the lines that prove it (log tail, failing instruction), `hint` what to do next. `outside_tree`: what
+    has to change lies where no file event tells of it (registry, engine, node, cluster).
     """
 
     exit_code: ClassVar[int] = 1
     default_reason: ClassVar[str] = "Error"
+    default_outside: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -31,12 +35,14 @@ class DevloopError(Exception):
         reason: str | None = None,
         evidence: tuple[str, ...] = (),
         hint: str | None = None,
+        outside_tree: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
         self.evidence = evidence
         self.hint = hint
+        self.outside_tree = self.default_outside if outside_tree is None else outside_tree
 
     def conceal(self, conceal: Callable[[str], str]) -> None:
         """Put every text through `conceal`: what a foreign tool said may hold a secret (S30)."""
@@ -49,6 +55,7 @@ class DevloopError(Exception):
 class ConfigError(DevloopError):
     exit_code = 2
     default_reason = "InvalidConfig"
+    default_outside = True  # in a trip it speaks of manifests and charts
 
 
 class PlatformError(DevloopError):
@@ -56,6 +63,7 @@ class PlatformError(DevloopError):
 
     exit_code = 3
     default_reason = "Unreachable"
+    default_outside = True
 
 
 class HeldError(PlatformError):
@@ -85,10 +93,12 @@ class TreeMovedError(BuildError):
 
 class LoadError(StageError):
     stage = "load"
+    default_outside = True
 
 
 class PatchError(StageError):
     stage = "patch"
+    default_outside = True
 
 
 class TargetMissingError(PatchError):

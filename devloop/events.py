@@ -16,6 +16,7 @@ class TripStarted:
     trip: int  # counts from 1 per service and process
     at: float
     change: Change
+    quiet: bool = False  # a look that nobody asked for: what it finds again is not said again
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class TripEnded:
     at: float
     outcome: Outcome
     why_long: str = ""  # "rollout 11.2 s: readinessProbe.initialDelaySeconds 10"
+    repeated: bool = False  # the same error as the trip before, by a look that nobody asked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,11 @@ import anyio
 from devloop.model import Change
 
 
+def taken_up(undone: Change, newer: Change) -> Change:
+    """The newer change, with the paths of the one that was not finished: its own times and reason stay."""
+    return replace(newer, paths=undone.merged(newer).paths)
+
+
 class Inbox:
     """Filled by the watcher and by the cluster's drift, emptied by one worker."""
 
@@ -23,8 +28,7 @@ class Inbox:
     def put_back(self, change: Change) -> None:
         """Return what was taken but not finished; a newer change that waits keeps its times and reason."""
         newer, self._waiting = self._waiting, None
-        merged = change if newer is None else change.merged(newer)
-        self.put(merged if newer is None else replace(newer, paths=merged.paths))
+        self.put(change if newer is None else taken_up(change, newer))
 
     async def filled(self) -> None:
         """Return when a change waits; it stays in the inbox."""

@@ -42,6 +42,8 @@ class BuildSpec:
     args: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
     platform: str | None = None
+    idle_timeout: float = 600.0  # seconds in which a build or a load shows no progress: it is ended
+    pull_idle_timeout: float = 120.0  # the same of the pull of a base image
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +338,7 @@ Verdict = Progressing | Ready | Stuck
 class Rollout:
     """A rollout that reached its end: the pods that now run the image."""
 
-    loaded: LoadedImage | None
+    loaded: LoadedImage
     revisions: tuple[Revision, ...]
     pods: tuple[PodView, ...]
 
@@ -373,31 +375,45 @@ class Timing:
 class Live:
     """The ready pods run exactly the tree."""
 
-    fingerprint: Fingerprint
     rollout: Rollout
     timing: Timing
-    image: Image
-    loaded: LoadedImage
     url: str | None = None
+
+    @property
+    def loaded(self) -> LoadedImage:
+        return self.rollout.loaded
+
+    @property
+    def image(self) -> Image:
+        """What was loaded: not always what was built, for a delta that does not load is built in full."""
+        return self.rollout.loaded.image
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self.image.fingerprint
 
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """They did already: no build, no load, no PATCH (S4)."""
+    """They did already: no build, no load, no PATCH (S4). `image_id`: what they run, "" = nobody knows."""
 
     fingerprint: Fingerprint
     ref: str
     timing: Timing
     url: str | None = None
+    image_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
+    """`loaded`: what the nodes had verified by then, None where the trip did not get that far."""
+
     stage: str
     error: DevloopError
     timing: Timing
     fingerprint: Fingerprint | None = None
     paths: frozenset[Path] = frozenset()
+    loaded: LoadedImage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,21 +12,29 @@ WINDOW = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Supersede, but progress (S21). `since` = when the oldest content not yet PATCHed was seen."""
+    """Supersede, but progress (S21). `since` = when the oldest content not yet PATCHed was seen.
+
+    `stalled` = how many trips in a row were superseded because they showed no progress.
+    """
 
     superseded: int = 0
     since: float | None = None
+    stalled: int = 0
 
     def begun(self, now: float) -> Pace:
         return self if self.since is not None else replace(self, since=now)
 
-    def cancelled(self) -> Pace:
-        return replace(self, superseded=self.superseded + 1)
+    def cancelled(self, *, stalled: bool = False) -> Pace:
+        return replace(self, superseded=self.superseded + 1, stalled=self.stalled + 1 if stalled else 0)
 
-    def seconds_to_wait(self, now: float) -> float | None:
-        """None: a newer change may cancel now. Else the trip goes on for at most this long."""
-        overdue = self.since is not None and now - self.since >= LONGEST_WAIT
-        return LONGEST_WAIT if self.superseded >= PATIENCE or overdue else None
+    def must_pass(self, at: float) -> bool:
+        """Whether the trip goes through to its PATCH though a newer change waits; `at`: now, or the PATCH."""
+        overdue = self.since is not None and at - self.since >= LONGEST_WAIT
+        return self.superseded >= PATIENCE or overdue
+
+    def patience(self, longest: float) -> float:
+        """Seconds without progress after which even a trip that must pass is superseded."""
+        return min(LONGEST_WAIT * 2.0**self.stalled, longest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,8 @@ class Fingerprinter(Protocol):
 
 
 class Builder(Protocol):
-    async def build(self, service: Service, fingerprint: Fingerprint, parent: Image | None) -> Image:
-        """The image of this fingerprint under its tag; `parent` is the service's last image, for deltas.
+    async def build(self, service: Service, fingerprint: Fingerprint) -> Image:
+        """The image of this fingerprint under its tag.
 
         Cancelling ends the build on the engine too (S10).
         Raises BuildError, TreeMovedError (S8), PlatformError.

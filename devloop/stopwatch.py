@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import anyio
 
+from devloop import activity
 from devloop.events import Emit, StageEnded, StageStarted
 from devloop.model import Change, Phase, Span, Stage, Timing
 
@@ -23,7 +24,7 @@ class Clock:
 
 
 class Stopwatch:
-    """Times the stages of one trip. `stage` is the one that runs, "" between stages."""
+    """Times the stages of one trip. `stage` is the one that runs or ran last, `stage_since` its start."""
 
     def __init__(self, service: str, change: Change, clock: Clock, emit: Emit) -> None:
         self._service, self._clock, self._emit = service, clock, emit
@@ -32,14 +33,15 @@ class Stopwatch:
         self._phases: dict[Phase, float] = {}
         self._coarse: set[Phase] = set()
         self.stage: Stage = "detect"
-        begun = clock.now()
+        self.stage_since = begun = clock.now()
         self._end("detect", self._origin, begun, "ok")
 
     @contextmanager
     def time(self, stage: Stage) -> Iterator[None]:
         """Run one stage; success, failure and cancellation all leave a span and an event."""
         self.stage = stage
-        begun = self._clock.now()
+        self.stage_since = begun = self._clock.now()
+        activity.note()
         self._emit(StageStarted(self._service, stage, begun))
         try:
             yield

@@ -34,7 +34,7 @@ async def verify(session: Session, service: Service, full: ImageBuilder) -> Veri
     ref = service.ref(fingerprint)
     node = await _holder(session, ref)
     live = await files_of(node, ref)
-    built = await full.build(service, fingerprint, None, suffix=SUFFIX)
+    built = await full.build(service, fingerprint, suffix=SUFFIX)
     try:
         whole = await files_of(session.docker, built.ref)
     finally:

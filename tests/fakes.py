@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from devloop.errors import DevloopError
+from devloop import activity
 from devloop.events import Event
 from devloop.model import (
     BuildSpec,
@@ -43,7 +43,7 @@ class Gate:
     def __init__(self) -> None:
         self.calls = 0
         self.cancelled = 0
-        self.script: list[anyio.Event | DevloopError] = []
+        self.script: list[anyio.Event | Exception] = []
 
     async def pass_through(self) -> None:
         self.calls += 1
@@ -51,7 +51,7 @@ class Gate:
             await anyio.lowlevel.checkpoint()
             return
         step = self.script.pop(0)
-        if isinstance(step, DevloopError):
+        if isinstance(step, Exception):
             raise step
         try:
             await step.wait()
@@ -85,8 +85,12 @@ class FakeWorld:
         self.clock = Clock()
         self.fingerprints, self.builds, self.loads, self.patches = Gate(), Gate(), Gate(), Gate()
         self.built: set[str] = set()
+        self.ids: dict[str, str] = {}  # reference -> the id that was loaded
         self.patched: list[str] = []
         self.rolls_by_itself = True
+        self.busy = False  # whether a build shows progress all the time
+        self.loads_as = ""  # the id of what a load brings, "" = of what was built
+        self.runs = ""  # the id that pods run, "" = of what was loaded
         self.feed_ = FakeFeed(self._snapshot(running, 1))
         self.logs: tuple[str, ...] = ("Traceback", "SyntaxError: invalid syntax")
 
@@ -99,8 +103,14 @@ class FakeWorld:
         return fingerprint(self.tree)
 
     # Builder, Loader
-    async def build(self, service: Service, fp: Fingerprint, parent: Image | None) -> Image:
-        await self.builds.pass_through()
+    async def build(self, service: Service, fp: Fingerprint) -> Image:
+        if self.busy:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._progress)
+                await self.builds.pass_through()
+                group.cancel_scope.cancel()
+        else:
+            await self.builds.pass_through()
         ref = service.ref(fp)
         self.built.add(ref)
         return Image(service.name, fp, ref, f"sha256:{fp.digest}", "cli")
@@ -111,7 +121,14 @@ class FakeWorld:
 
     async def load(self, image: Image) -> LoadedImage:
         await self.loads.pass_through()
+        image = replace(image, id=self.loads_as or image.id)
+        self.ids[image.ref] = image.id
         return LoadedImage(image, ("node",), "shared")
+
+    async def _progress(self) -> None:
+        while True:
+            activity.note()
+            await anyio.sleep(0.01)
 
     # Installer
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
@@ -158,7 +175,8 @@ class FakeWorld:
     def _snapshot(self, ref: str, generation: int) -> Snapshot:
         now = self.clock.now()
         tag = ref.rpartition(":")[2]
-        container = ContainerView("app", ref, f"sha256:{tag.removeprefix('dl-')}", True, 0, running=True)
+        image_id = self.runs or self.ids.get(ref, f"sha256:{tag.removeprefix('dl-')}")
+        container = ContainerView("app", ref, image_id, True, 0, running=True)
         pod = PodView(
             name=f"todo-backend-{generation}",
             namespace="default",

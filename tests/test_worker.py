@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import pytest
 
-from devloop.errors import PlatformError, TargetMissingError, TreeMovedError
-from devloop.events import LiveChanged, Notice, StageEnded, TripEnded
+from devloop import phase
+from devloop.errors import BuildError, FingerprintError, PlatformError, TargetMissingError, TreeMovedError
+from devloop.events import LiveChanged, Notice, StageEnded, TripEnded, TripStarted
 from devloop.model import Change, Failed, Live, Superseded
 from devloop.worker import Worker
 from tests.fakes import SERVICE, FakeWorld, fingerprint
@@ -249,3 +252,162 @@ async def test_once_runs_one_trip_without_an_inbox() -> None:
         outcome = await worker.settle(Change(frozenset(), now, now, "start"))
     assert isinstance(outcome, Live)
     assert not isinstance(outcome, Failed | Superseded)
+
+
+async def test_a_trip_without_a_fingerprint_is_failed_until_one_succeeds() -> None:
+    """The cluster is as the last good trip left it: all ready, and not the tree."""
+    fake = FakeWorld("v1")
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Live"])
+        fake.fingerprints.script = [FingerprintError("the Dockerfile is gone")]
+        bench.save("v2")
+        await bench.until(lambda: bench.outcomes() == ["Live", "Failed"])
+        fake.feed_.show()  # what a look at the same ready pods shows
+        await anyio.wait_all_tasks_blocked()
+        assert told(fake)[-1] == ("failed", False)
+        bench.save("v1")
+        await bench.until(lambda: told(fake)[-1] == ("live", True))
+    assert bench.outcomes() == ["Live", "Failed", "Unchanged"]
+
+
+async def test_a_delta_that_was_built_in_full_as_it_was_loaded_is_what_the_worker_expects() -> None:
+    fake = FakeWorld("v1")
+    fake.loads_as = "sha256:full"
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Live"])
+        fake.feed_.show()
+        await anyio.wait_all_tasks_blocked()
+    assert told(fake)[-1] == ("live", True)
+    assert [e.outcome.image.id for e in fake.events if isinstance(e, TripEnded)] == ["sha256:full"]  # type: ignore[union-attr]
+
+
+async def test_s19_a_rollout_that_failed_with_another_content_never_turns_live() -> None:
+    fake = FakeWorld("v1")
+    fake.runs = "sha256:other"
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Failed"])
+        fake.feed_.show()
+        await anyio.wait_all_tasks_blocked()
+    assert told(fake)[-1] == ("failed", False)
+
+
+async def test_s8_a_tree_that_keeps_moving_is_looked_at_whole_with_a_pause_and_a_save_tries_at_once() -> None:
+    fake = FakeWorld("v1")
+    fake.builds.script = [TreeMovedError(f"file {n} moved") for n in range(5)]
+    async with running(fake) as bench:
+        begun = fake.clock.now()
+        bench.save("v1")
+        await bench.until(lambda: fake.builds.calls == 4)
+        assert fake.clock.now() - begun >= 0.8  # 0.1, 0.2 and 0.5 s between four looks
+        bench.save("v1", "/src/b.py")
+        await bench.until(lambda: fake.builds.calls == 5)
+        await bench.until(lambda: bench.outcomes() == ["Failed"] * 5 + ["Live"])
+    started = [e for e in fake.events if isinstance(e, TripStarted)]
+    assert [e.change.paths for e in started] == [frozenset({Path("/src/a.py")}), *[frozenset()] * 5]
+    ends = [e for e in fake.events if isinstance(e, TripEnded)]
+    assert [e.repeated for e in ends] == [False, True, True, True, True, False]
+    assert [e.quiet for e in started] == [False, True, True, True, False, True]
+
+
+async def test_a_base_that_is_missing_is_looked_at_again_without_a_save() -> None:
+    fake = FakeWorld("v1")
+    fake.fingerprints.script = [BuildError("no such base", outside_tree=True)]
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Failed", "Live"])
+        assert [word for word, _ in told(fake)] == ["working", "failed", "live"]
+
+
+async def test_s21_a_build_that_hangs_is_superseded_though_it_must_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(phase, "LONGEST_WAIT", 0.1)
+    fake = FakeWorld("v0")
+    fake.builds.script = [anyio.Event(), anyio.Event()]
+    async with running(fake) as bench:
+        bench.save("v0")
+        await bench.until(lambda: fake.builds.calls == 1)
+        began = fake.clock.now()
+        await bench.until(lambda: fake.clock.now() - began > 0.1)
+        bench.save("fixed")
+        await bench.until(lambda: fake.builds.calls == 2)
+        began = fake.clock.now()
+        bench.save("fixed again")
+        await bench.until(lambda: bench.outcomes() == ["Superseded", "Superseded", "Live"])
+        assert fake.clock.now() - began >= 0.15  # the patience doubled
+    assert fake.patched == [ref("fixed again")]
+
+
+async def test_s21_a_build_that_must_pass_goes_on_for_as_long_as_it_shows_progress(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(phase, "LONGEST_WAIT", 0.2)
+    fake = FakeWorld("v0")
+    done = anyio.Event()
+    fake.builds.script = [done]
+    fake.busy = True
+    async with running(fake) as bench:
+        bench.save("v0")
+        await bench.until(lambda: fake.builds.calls == 1)
+        began = fake.clock.now()
+        await bench.until(lambda: fake.clock.now() - began > 0.25)
+        bench.save("v1")
+        began = fake.clock.now()
+        await bench.until(lambda: fake.clock.now() - began > 0.6)
+        assert bench.outcomes() == []
+        done.set()
+        await bench.until(lambda: bench.outcomes() == ["Live", "Live"])
+    assert fake.patched == [ref("v0"), ref("v1")]
+
+
+async def test_s21_a_save_long_after_the_patch_supersedes_a_rollout_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(phase, "LONGEST_WAIT", 0.3)
+    fake = FakeWorld("v0")
+    fake.rolls_by_itself = False
+    async with running(fake) as bench:
+        bench.save("v0")
+        await bench.until(lambda: fake.patched == [ref("v0")])
+        began = fake.clock.now()
+        await bench.until(lambda: fake.clock.now() - began > 0.4)
+        fake.rolls_by_itself = True
+        bench.save("v1")
+        began = fake.clock.now()
+        await bench.until(lambda: bench.outcomes() == ["Superseded", "Live"])
+        assert fake.clock.now() - began < 0.3
+
+
+@pytest.mark.parametrize(("gate", "reason"), [("builds", "BuildIdle"), ("loads", "LoadIdle")])
+async def test_s21_what_shows_no_progress_at_all_is_ended_with_an_error(gate: str, reason: str) -> None:
+    fake = FakeWorld("v1")
+    getattr(fake, gate).script = [anyio.Event()]
+    service = replace(SERVICE, build=replace(SERVICE.build, idle_timeout=0.2))
+    worker = Worker(service, fake.world())
+    async with worker.connected():
+        outcome = await worker.settle(Change(frozenset(), 0.0, 0.0, "start"))
+    assert isinstance(outcome, Failed)
+    assert (outcome.error.reason, getattr(fake, gate).cancelled) == (reason, 1)
+    assert "idle_timeout" in str(outcome.error.hint)
+
+
+async def test_a_worker_that_died_of_a_bug_loses_no_change_when_it_is_started_again() -> None:
+    fake = FakeWorld("v1")
+    fake.builds.script = [ZeroDivisionError("a bug")]
+    bench = Bench(fake)
+    bench.save("v1", "/src/one.py")
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        await bench.worker.run()
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.worker.run)
+        await bench.until(lambda: bench.outcomes() == ["Live"])
+        group.cancel_scope.cancel()
+    started = [e.change.paths for e in fake.events if isinstance(e, TripStarted)]
+    assert started == [frozenset({Path("/src/one.py")})] * 2
+
+
+def told(fake: FakeWorld) -> list[tuple[str, bool]]:
+    return [(e.state, e.live) for e in fake.events if isinstance(e, LiveChanged)]

@@ -48,7 +48,7 @@ class Tree(Protocol):
 
 
 class ImageBuilder:
-    """`ports.Builder` by docker's own builders; `parent` is for deltas and not used here."""
+    """`ports.Builder` by docker's own builders."""
 
     def __init__(
         self,
@@ -81,15 +81,12 @@ class ImageBuilder:
                 self._command = await find_command(self._environment)
                 self._looked = True
 
-    async def build(
-        self, service: Service, fingerprint: Fingerprint, parent: Image | None, *, suffix: str = ""
-    ) -> Image:
+    async def build(self, service: Service, fingerprint: Fingerprint, *, suffix: str = "") -> Image:
         """The image of this fingerprint under its tag and `suffix` (S3), built in full.
 
         Cancelling ends the build on the engine too (S10).
         Raises BuildError, TreeMovedError (S8), PlatformError.
         """
-        del parent
         await self.prepare()
         async with self._turn():
             platform = await self._platform(service, fingerprint)

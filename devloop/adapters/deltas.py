@@ -85,7 +85,7 @@ class DeltaBuilder:
         self._to_learn: dict[str, tuple[Image, float]] = {}  # and from when on, in the event loop's seconds
         self._something = anyio.Event()
 
-    async def build(self, service: Service, fingerprint: Fingerprint, parent: Image | None) -> Image:
+    async def build(self, service: Service, fingerprint: Fingerprint) -> Image:
         self._services[service.name] = service
         made = await self._delta(service, fingerprint)
         below = self._standing[service.name].size if service.name in self._standing else 0
@@ -105,14 +105,14 @@ class DeltaBuilder:
             return Image(service.name, fingerprint, ref, made.id, "delta", size, made.archive)
         self._fall_back(service, made)
         (self._stopped.add if made.line else self._stopped.discard)(service.name)
-        return await self._full.build(service, fingerprint, parent)
+        return await self._full.build(service, fingerprint)
 
     async def build_full(self, image: Image) -> Image:
         """The full build of a delta that could not be loaded; its parent is forgotten."""
         service = self._services[image.service]
         self._standing.pop(service.name, None)
         self._fall_back(service, NotProven("LoadFailed", "a layer below the delta is gone from the node"))
-        return await self._full.build(service, image.fingerprint, None)
+        return await self._full.build(service, image.fingerprint)
 
     async def landed(self, image: Image) -> None:
         """A load has verified the image on every node: deltas may stand on it."""
@@ -172,7 +172,7 @@ class DeltaBuilder:
             return
         whole = image
         if image.archive is not None:
-            whole = await self._full.build(service, image.fingerprint, None, suffix=BASE)
+            whole = await self._full.build(service, image.fingerprint, suffix=BASE)
             await load(whole)
         known = await self._store.learn(self._engine, whole, self._recipe(service, image.fingerprint))
         if known is None:

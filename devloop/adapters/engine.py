@@ -35,6 +35,7 @@ class EngineRefusal(DevloopError):
     """The engine answered, and the answer was no. Adapters turn it into the error of their stage."""
 
     default_reason = "EngineRefused"
+    default_outside = True
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)

@@ -53,6 +53,7 @@ class _Row:
     last: str = ""
     last_tone: str = "plain"
     url: str = ""
+    quiet: bool = False  # the running trip is one that nobody asked for
     held_back: list[str] | None = None  # output of a stage that is not long yet
 
 
@@ -128,7 +129,7 @@ class Terminal:
     def _move(self, row: _Row, event: Event) -> None:
         match event:
             case TripStarted():
-                row.trip_since, row.stage, row.note = event.at, None, ""
+                row.trip_since, row.stage, row.note, row.quiet = event.at, None, "", event.quiet
                 self._busy.set()
             case StageStarted():
                 row.stage, row.stage_since, row.note, row.held_back = event.stage, event.at, "", []
@@ -159,6 +160,8 @@ class Terminal:
     def _output(self, row: _Row, event: Output) -> None:
         """The last line in the living line; all of them above it once the stage is a long one."""
         row.note = wording.harmless(event.line).strip()
+        if row.quiet:
+            return
         if row.held_back is not None:
             row.held_back.append(event.line)
             if self._clock.now() - row.stage_since < LONG:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TextIO
 
-from devloop.events import Event, Output, PodLog, Progress, StageEnded, WatchBatch
+from devloop.events import Event, Output, PodLog, Progress, StageEnded, TripStarted, WatchBatch
 from devloop.sinks import wording
 from devloop.sinks.concealing import Conceal, conceal_all
 from devloop.sinks.outcomes import describe_event
@@ -21,6 +21,7 @@ class Plain:
 
     def __init__(self, stream: TextIO, root: Path, conceal: Conceal, *, logs: bool = True) -> None:
         self._stream, self._root, self._conceal, self._logs = stream, root, conceal, logs
+        self._quiet: set[str] = set()  # services whose running trip nobody asked for
         self._told: dict[tuple[str, str], float] = {}  # (service, stage) -> progress that was told last
 
     def __call__(self, event: Event) -> None:
@@ -29,7 +30,9 @@ class Plain:
         for line in wording.lines_of(event, self._root):
             self._write(line.who, line.text)
         match event:
-            case Output():
+            case TripStarted():
+                (self._quiet.add if event.quiet else self._quiet.discard)(event.service)
+            case Output() if event.service not in self._quiet:
                 self._write(event.service, f"{event.stage} | {event.line}")
             case Progress():
                 self._progress(event)

@@ -85,6 +85,8 @@ def _checked(event: Checked) -> Iterable[Line]:
 
 
 def _started(event: TripStarted, root: Path) -> tuple[Line, ...]:
+    if event.quiet:
+        return ()
     if event.change.paths:
         return (Line(event.service, f"{event.change.why}: {files(event.change.paths, root)}"),)
     text = "looking at the tree" if event.change.why == "start" else event.change.why
@@ -93,6 +95,8 @@ def _started(event: TripStarted, root: Path) -> tuple[Line, ...]:
 
 def _ended(event: TripEnded, root: Path) -> Iterable[Line]:
     service, outcome = event.service, event.outcome
+    if event.repeated:
+        return
     yield Line(service, headline(outcome), tone_of(outcome))
     if isinstance(outcome, Failed):
         yield from _failure(service, outcome, root)

@@ -68,7 +68,7 @@ def live_trip(
                 emit(ImageLoaded(service, built.ref, loaded.how, loaded.sent, loaded.skipped))
             elif stage == "rollout" and watch.phase("serving", 0.68):
                 emit(RolloutPhase(service, "serving", 0.68))
-    outcome = Live(FINGERPRINT, Rollout(loaded, (), (POD,)), watch.timing(), built, loaded, URL)
+    outcome = Live(Rollout(loaded, (), (POD,)), watch.timing(), URL)
     emit(TripEnded(service, trip, clock.now(), outcome))
     emit(LiveChanged(service, True, REF, "live"))
     return outcome

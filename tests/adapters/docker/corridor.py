@@ -77,7 +77,7 @@ class Corridor:
         """One trip as far as the node, and what happens in the background after it."""
         taken = await self.fingerprint(*paths)
         image = await self.loader.find(self.service, taken)
-        loaded = await self.loader.load(image or await self.builder.build(self.service, taken, None))
+        loaded = await self.loader.load(image or await self.builder.build(self.service, taken))
         while self.builder._to_learn:
             await self.builder.learn(await self.builder.to_learn(), self.loader._inner.load)
         return loaded

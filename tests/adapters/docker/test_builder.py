@@ -47,7 +47,7 @@ async def test_s9_each_way_builds_the_same_files(bench: Bench, way: str, tiny: s
     service = bench.service(
         f"FROM {tiny}\nARG WORD\nRUN echo $WORD > /word\nCOPY file /app/file\n", args={"WORD": "x"}
     )
-    image = await bench.builder().build(service, print_ := fingerprint(), None)
+    image = await bench.builder().build(service, print_ := fingerprint())
     assert image.how == way
     assert image.ref == f"{service.image}:dl-{print_.digest}"
     facts = await bench.engine.inspect(image.ref)
@@ -67,7 +67,7 @@ async def test_s25_images_carry_their_project_service_and_fingerprint(
     bench: Bench, way: str, tiny: str
 ) -> None:
     service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
-    image = await bench.builder().build(service, print_ := fingerprint(), None)
+    image = await bench.builder().build(service, print_ := fingerprint())
     facts = await bench.engine.inspect(image.ref)
     assert facts is not None
     assert dict(facts.labels) == {
@@ -79,7 +79,7 @@ async def test_s25_images_carry_their_project_service_and_fingerprint(
 
 async def test_output_comes_line_by_line_with_steps(bench: Bench, way: str, tiny: str) -> None:
     service = bench.service(f"FROM {tiny}\nRUN echo one-{time.time_ns()}; echo two\nCOPY file /file\n")
-    await bench.builder().build(service, fingerprint(), None)
+    await bench.builder().build(service, fingerprint())
     lines = bench.lines()
     assert any(line.startswith("one-") for line in lines)
     assert "two" in lines
@@ -93,7 +93,7 @@ async def test_failure_shows_instruction_last_lines_and_dockerfile_line(
 ) -> None:
     service = bench.service(f"FROM {tiny}\n# why\nCOPY file /file\nRUN seq 30 && \\\n    echo no && exit 7\n")
     with pytest.raises(BuildError) as caught:
-        await bench.builder().build(service, fingerprint(), None)
+        await bench.builder().build(service, fingerprint())
     evidence = caught.value.evidence
     assert "RUN seq 30 && echo no && exit 7" in evidence[0].replace("\\ ", "")
     assert {"no", "30"} <= set(evidence)
@@ -106,7 +106,7 @@ async def test_failure_shows_instruction_last_lines_and_dockerfile_line(
 async def test_missing_file_names_the_copy_and_says_what_to_do(bench: Bench, tiny: str) -> None:
     service = bench.service(f"FROM {tiny}\nCOPY nowhere.txt /\n")
     with pytest.raises(BuildError) as caught:
-        await bench.builder().build(service, fingerprint(), None)
+        await bench.builder().build(service, fingerprint())
     assert caught.value.evidence[-1] == "Dockerfile:2 | COPY nowhere.txt /"
     assert ".dockerignore" in (caught.value.hint or "")
 
@@ -114,7 +114,7 @@ async def test_missing_file_names_the_copy_and_says_what_to_do(bench: Bench, tin
 async def test_unknown_instruction_names_its_line(bench: Bench, tiny: str) -> None:
     service = bench.service(f"FROM {tiny}\n\nCOPPY file /\n")
     with pytest.raises(BuildError) as caught:
-        await bench.builder().build(service, fingerprint(), None)
+        await bench.builder().build(service, fingerprint())
     assert caught.value.evidence[-1] == "Dockerfile:3 | COPPY file /"
 
 
@@ -172,7 +172,7 @@ async def test_s30_no_value_of_an_arg_or_secret_is_in_an_argv(bench: Bench, tiny
 
     async with anyio.create_task_group() as group:
         group.start_soon(look)
-        await bench.builder().build(service, fingerprint(), None)
+        await bench.builder().build(service, fingerprint())
         group.cancel_scope.cancel()
     assert seen
     assert not [line for line in seen if any("hunter" in word for word in line)]
@@ -186,7 +186,7 @@ async def test_s30_output_and_evidence_show_names_in_place_of_values(
         f"FROM {tiny}\nARG PASS\nRUN echo got $PASS && false\n", args={"PASS": "hunter-one"}
     )
     with pytest.raises(BuildError) as caught:
-        await bench.builder().build(service, fingerprint(), None)
+        await bench.builder().build(service, fingerprint())
     said = [*bench.lines(), *caught.value.evidence, caught.value.message]
     assert "got [PASS]" in said
     assert not [line for line in said if "hunter" in line]
@@ -200,7 +200,7 @@ async def test_s30_a_secret_that_the_build_prints_is_not_shown(bench: Bench, tin
         f"FROM {tiny}\nRUN --mount=type=secret,id=a cat /run/secrets/a; echo {time.time_ns()}\n",
         secrets=(Secret("a", file=kept),),
     )
-    await bench.builder().build(service, fingerprint(), None)
+    await bench.builder().build(service, fingerprint())
     assert "[a]" in bench.lines()
     assert not [line for line in bench.lines() if "hunter" in line]
 
@@ -208,14 +208,14 @@ async def test_s30_a_secret_that_the_build_prints_is_not_shown(bench: Bench, tin
 async def test_missing_secret_is_named_before_the_build(bench: Bench, tiny: str) -> None:
     service = bench.service(f"FROM {tiny}\n", secrets=(Secret("npm", env="NO_SUCH_VARIABLE"),))
     with pytest.raises(BuildError, match="environment variable NO_SUCH_VARIABLE"):
-        await bench.builder().build(service, fingerprint(), None)
+        await bench.builder().build(service, fingerprint())
 
 
 async def test_s8_tree_that_moved_under_the_command_leaves_no_tag(bench: Bench, tiny: str) -> None:
     service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
     bench.tree.moved = True
     with pytest.raises(TreeMovedError):
-        await bench.builder().build(service, print_ := fingerprint(), None)
+        await bench.builder().build(service, print_ := fingerprint())
     assert await bench.engine.inspect(service.ref(print_)) is None
 
 
@@ -242,7 +242,7 @@ async def test_s8_the_tree_is_looked_at_as_soon_as_all_of_it_is_read(
         return True
 
     monkeypatch.setattr(bench.tree, "still_matches", still_matches)
-    await bench.builder().build(service, fingerprint(), None)
+    await bench.builder().build(service, fingerprint())
     reading = {line.split()[0] for line in lines if line.endswith("load build context")}
     late = next(number for number, line in enumerate(lines) if re.fullmatch(r"#\d+ [\d.]+ late", line))
     assert len(reading) == 1
@@ -254,7 +254,7 @@ async def test_s6_engine_of_another_architecture_is_refused_by_name(bench: Bench
     service = bench.service(f"FROM {tiny}\n")
     info = await bench.engine.info()
     with pytest.raises(BuildError) as caught:
-        await bench.builder().build(service, fingerprint("linux/s390x"), None)
+        await bench.builder().build(service, fingerprint("linux/s390x"))
     assert info.name in caught.value.message
     assert "linux/s390x" in caught.value.message
 
@@ -279,7 +279,7 @@ async def test_s9_reserved_build_arg_takes_the_api(bench: Bench, tiny: str) -> N
     service = bench.service(
         f"FROM {tiny}\nARG DOCKER_HOST\nRUN echo $DOCKER_HOST > /arg\n", args={"DOCKER_HOST": "tcp://x"}
     )
-    image = await bench.builder().build(service, fingerprint(), None)
+    image = await bench.builder().build(service, fingerprint())
     assert image.how == "buildkit"
     assert await run_in(bench, image.ref, "cat /arg") == "tcp://x\n"
 
@@ -291,7 +291,7 @@ async def test_s9_secrets_without_a_command_are_refused_with_a_hint(
     bench.environment["TOKEN"] = "x"
     service = bench.service(f"FROM {tiny}\n", secrets=(Secret("a", env="TOKEN"),))
     with pytest.raises(BuildError) as caught:
-        await bench.builder().build(service, fingerprint(), None)
+        await bench.builder().build(service, fingerprint())
     assert "secrets" in caught.value.message
     assert "buildx" in (caught.value.hint or "")
 
@@ -303,7 +303,7 @@ async def test_s9_the_legacy_builder_warns_once(
     monkeypatch.setattr("devloop.adapters.builder.ImageBuilder._has_buildkit", no_buildkit)
     builder = bench.builder()
     for _ in range(2):
-        await builder.build(bench.service(f"FROM {tiny}\n"), fingerprint(), None)
+        await builder.build(bench.service(f"FROM {tiny}\n"), fingerprint())
     assert len([event for event in bench.events if isinstance(event, Notice)]) == 1
 
 

@@ -52,7 +52,7 @@ async def route(container: Node, bench: Bench) -> AsyncIterator[ContainerdRoute]
 
 async def built(bench: Bench, tiny: str, more: str = "") -> Image:
     service = bench.service(f"FROM {tiny}\n{more}COPY file /file\n")
-    return await bench.builder().build(service, fingerprint(), None)
+    return await bench.builder().build(service, fingerprint())
 
 
 def member(tar: tarfile.TarFile, name: str) -> bytes:
@@ -184,7 +184,7 @@ async def test_delta_whose_parent_is_nowhere_fails_and_leaves_no_tag(
 
 async def test_s12_find_asks_the_node(bench: Bench, route: ContainerdRoute, tiny: str) -> None:
     service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
-    image = await bench.builder().build(service, fingerprint(), None)
+    image = await bench.builder().build(service, fingerprint())
     await loader(bench, route).load(image)
     await bench.engine.remove(image.ref)
     found = await loader(bench, route).find(service, image.fingerprint)

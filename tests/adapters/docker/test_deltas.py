@@ -177,7 +177,7 @@ async def test_after_an_edit_that_a_line_stops_the_engine_is_left_alone_for_a_wh
     builder, loader = corridor.builder, corridor.loader
     builder._again = 3600.0
     corridor.write("src/main.py", "two")
-    image = await builder.build(corridor.service, await corridor.fingerprint("src/main.py"), None)
+    image = await builder.build(corridor.service, await corridor.fingerprint("src/main.py"))
     await loader.load(image)
     (waiting,) = builder._to_learn.values()
     assert waiting[0] is image
@@ -198,7 +198,7 @@ async def test_a_superseded_delta_is_no_parent(corridor: Corridor) -> None:
     """It was made and never loaded: the next one has all that changed since the image that was."""
     await corridor.trip()
     corridor.write("src/main.py", "two")
-    await corridor.builder.build(corridor.service, await corridor.fingerprint("src/main.py"), None)
+    await corridor.builder.build(corridor.service, await corridor.fingerprint("src/main.py"))
     corridor.write("src/other.py", "changed")
     second = await corridor.trip("src/other.py")
     assert second.image.how == "delta"

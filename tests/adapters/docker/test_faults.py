@@ -131,7 +131,7 @@ async def test_an_import_that_is_cut_leaves_no_tag_and_the_next_one_lives(corrid
         loaded = await corridor.trip()
         corridor.write("src/main.py", "two")
         taken = await corridor.fingerprint("src/main.py")
-        image = await corridor.builder.build(corridor.service, taken, None)
+        image = await corridor.builder.build(corridor.service, taken)
         assert image.archive is not None
         layout = oci.delta(image.archive, image.ref)
 
@@ -161,7 +161,7 @@ async def test_s13_an_engine_that_restarts_between_build_and_load(
     corridor.write("src/main.py", "two")
     taken = await corridor.fingerprint("src/main.py")
     assert await corridor.loader.find(corridor.service, taken) is None
-    image = await corridor.builder.build(corridor.service, taken, None)
+    image = await corridor.builder.build(corridor.service, taken)
     assert image.how == "delta"
     await anyio.to_thread.run_sync(second.restart)
     loaded = await corridor.loader.load(image)
@@ -175,7 +175,7 @@ async def test_s12_a_node_that_is_pruned_between_look_and_load(corridor: Corrido
     corridor.write("src/main.py", "two")
     taken = await corridor.fingerprint("src/main.py")
     assert await corridor.loader.find(corridor.service, taken) is None
-    image = await corridor.builder.build(corridor.service, taken, None)
+    image = await corridor.builder.build(corridor.service, taken)
     await node.remove(first.image.ref)
     loaded = await corridor.loader.load(image)
     assert await held(node, loaded.image.ref) == loaded.image.id

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.engine
 @pytest.fixture
 async def images(bench: Bench, tiny: str) -> list[Image]:
     service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
-    return [await bench.builder().build(service, fingerprint(), None) for _ in range(3)]
+    return [await bench.builder().build(service, fingerprint()) for _ in range(3)]
 
 
 def shared(bench: Bench) -> SharedRoute:

@@ -80,7 +80,7 @@ async def test_s11_the_containerd_of_this_machine_is_loaded(
 
     loader = ClusterLoader(bench.engine, bench.digests, nodes, choice, bench.events.append)
     service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
-    image = await bench.builder().build(service, fingerprint(), None)
+    image = await bench.builder().build(service, fingerprint())
     loaded = await loader.load(image)
     assert (loaded.how, loaded.nodes) == ("containerd", ("this-machine",))
     assert loaded.sent > 1_000_000

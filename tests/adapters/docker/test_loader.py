@@ -91,7 +91,7 @@ async def minikube(bench: Bench, second: Dockerd, node: Engine, tmp_path: Path) 
 
 async def built(bench: Bench, tiny: str, more: str = "") -> tuple[Service, Image]:
     service = bench.service(f"FROM {tiny}\n{more}COPY file /file\n")
-    return service, await bench.builder().build(service, fingerprint(), None)
+    return service, await bench.builder().build(service, fingerprint())
 
 
 # --- the shared engine --------------------------------------------------------------------------

@@ -36,7 +36,7 @@ async def built(bench: Bench, registry: Registry, tiny: str, more: str = "", nam
     spec = BuildSpec(made.build.context, made.build.dockerfile)
     bench.made.add(f"{registry.host}/team/{name}")
     service = Service(made.name, f"{registry.host}/team/{name}", spec, ())
-    return await bench.builder().build(service, fingerprint(), None)
+    return await bench.builder().build(service, fingerprint())
 
 
 async def loader(bench: Bench, registry: Registry, environment: dict[str, str]) -> ClusterLoader:
@@ -124,7 +124,7 @@ async def test_an_image_of_another_name_is_refused_with_what_to_write(
     bench: Bench, registry: Registry, tiny: str
 ) -> None:
     service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
-    image = await bench.builder().build(service, fingerprint(), None)
+    image = await bench.builder().build(service, fingerprint())
     store = RegistryStore("x", Client(registry.host, {}))
     route = RegistryRoute(bench.engine, bench.digests, store, f"{registry.host}/team")
     with pytest.raises(LoadError) as caught:
