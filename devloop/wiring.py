@@ -32,9 +32,10 @@ from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, pu
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.removal import Removal
 from devloop.adapters.loader import ClusterLoader
-from devloop.adapters.lock import Owner, hold, holder
+from devloop.adapters.lock import Owner, TargetLocks
 from devloop.adapters.nodes import platform_of
 from devloop.adapters.parents import ParentStore
+from devloop.adapters.private_folder import private_folder
 from devloop.adapters.source import FingerprintedTree
 from devloop.config import Config
 from devloop.diffing import Preview
@@ -83,6 +84,7 @@ class Session:
     releaser: HelmReleaser
     statuses: Statuses
     owner: Owner
+    locks: TargetLocks
     history: History
     loader: ClusterLoader
     docker: Engine
@@ -165,12 +167,12 @@ class Session:
     def held_by_own_watch(self) -> bool:
         """Whether a devloop of this very config holds one of the targets (S26)."""
         targets = (target for service in self.services for target in service.targets)
-        holders = (holder(runtime_dir(), self.cluster.platform.server, target) for target in targets)
+        holders = map(self.locks.holder, targets)
         return any(other is not None and other.path == self.owner.path for other in holders)
 
     def hold(self, target: Target) -> AbstractContextManager[None]:
         """Keep every other devloop of this host away from the target (S26). Raises HeldError."""
-        return hold(runtime_dir(), self.cluster.platform.server, target, self.owner)
+        return self.locks.hold(target)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -217,6 +219,10 @@ async def opened(
             )
         )
 
+        locks_folder = private_folder()
+        locks = TargetLocks(locks_folder, cluster.platform.server, owner)
+        locks.sweep()
+
         async def builder_endpoint() -> Endpoint:
             return current(environ)
 
@@ -260,7 +266,7 @@ async def opened(
         releaser = HelmReleaser(
             lambda: choose(place, environ),
             cluster.client,
-            runtime_dir() / "locks",
+            locks_folder,
             configs.project_id(config.path),
         )
         releases = Releases(
@@ -312,6 +318,7 @@ async def opened(
             releaser,
             Statuses(lambda: tree.config.releases()),
             owner,
+            locks,
             history,
             loader,
             docker,
@@ -332,9 +339,3 @@ def chosen(config: Config, names: Sequence[str]) -> tuple[Service, ...]:
             hint=f"there are: {', '.join(config.by_name)}",
         )
     return tuple(service for service in services if not names or service.name in names)
-
-
-def runtime_dir() -> Path:
-    """Where lock files live: gone with the login or the reboot, like what they speak of."""
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(given) / "devloop" if given else Path(f"/tmp/devloop-{os.getuid()}")
