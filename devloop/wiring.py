@@ -20,7 +20,8 @@ from devloop.adapters.choice import RouteChoice
 from devloop.adapters.deltaloader import DeltaLoader
 from devloop.adapters.deltas import DeltaBuilder
 from devloop.adapters.digest import Digests
-from devloop.adapters.endpoint import Endpoint, current
+from devloop.adapters.endpoint import Endpoint
+from devloop.adapters.endpoint import current as current_engine
 from devloop.adapters.engine import Engine
 from devloop.adapters.gc import Collector, Keep
 from devloop.adapters.helm.needs import HELM, objects_of, owned
@@ -37,10 +38,9 @@ from devloop.adapters.nodes import platform_of
 from devloop.adapters.parents import ParentStore
 from devloop.adapters.private_folder import private_folder
 from devloop.adapters.source import FingerprintedTree
-from devloop.config import Config
+from devloop.config import Config, CurrentConfig
 from devloop.diffing import Preview
-from devloop.errors import ConfigError
-from devloop.events import Emit, Event
+from devloop.events import ConfigReloaded, Emit, Event
 from devloop.fingerprint import TreeFingerprinter
 from devloop.history import History
 from devloop.install import Installation, Manifests
@@ -54,29 +54,26 @@ from devloop.stopwatch import Clock
 
 
 class Fan:
-    """Hands every event to every sink, in order."""
+    """Hands every event to every sink, in order; those of a service that left config.yaml to none."""
 
     def __init__(self) -> None:
         self.sinks: list[Emit] = []
+        self._gone: frozenset[str] = frozenset()
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, ConfigReloaded):
+            self._gone = (self._gone - set(event.services)) | set(event.gone)
+        elif getattr(event, "service", "") in self._gone:
+            return  # its last trip is ending yet
         for sink in self.sinks:
             sink(event)
-
-
-class Tree:
-    """The config that counts now: `watch` puts a changed one here (S28)."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """One project on one cluster, wired: what `watch`, `once` and `status` run on."""
 
-    tree: Tree
-    services: tuple[Service, ...]
+    current: CurrentConfig
     world: World
     fingerprinter: TreeFingerprinter
     cluster: KubernetesCluster
@@ -103,7 +100,12 @@ class Session:
 
     @property
     def config(self) -> Config:
-        return self.tree.config
+        return self.current.config
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """Those that this session works for, as the config has them now."""
+        return self.current.services
 
     def require_tools(self) -> None:
         """Raises ConfigError for a tool that config.yaml asks for and that is not here."""
@@ -199,12 +201,15 @@ async def opened(
 
     Raises ConfigError, PlatformError.
     """
-    services = chosen(config, names)
+    configs.chosen(config, names)
+    current = CurrentConfig(config, names)
     state = configs.state_dir(config.path)
     owner = Owner.here(config.path)
     environ = dict(os.environ)
     kept = state / "salts.json"
-    known_salts = salts.renew(kept, [one.name for one in services], salt) if salt else salts.read(kept)
+    known_salts = (
+        salts.renew(kept, [one.name for one in current.services], salt) if salt else salts.read(kept)
+    )
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(
             KubernetesCluster(
@@ -224,7 +229,7 @@ async def opened(
         locks.sweep()
 
         async def builder_endpoint() -> Endpoint:
-            return current(environ)
+            return current_engine(environ)
 
         docker = Engine(builder_endpoint, role="build engine")
         stack.push_async_callback(docker.aclose)
@@ -253,10 +258,9 @@ async def opened(
             salts=known_salts,
         )
         stack.push_async_callback(fingerprinter.close)
-        tree = Tree(config)
         manifests = Manifests(
-            lambda: tree.config.manifest_files(),
-            services,
+            lambda: current.config.manifest_files(),
+            lambda: current.services,
             cluster,
             emit,
             state / "manifests.json",
@@ -270,9 +274,9 @@ async def opened(
             configs.project_id(config.path),
         )
         releases = Releases(
-            lambda: tree.config.releases(),
-            lambda: chosen(tree.config, names),
-            lambda: tree.config.services(),
+            lambda: current.config.releases(),
+            lambda: current.services,
+            lambda: current.config.services(),
             releaser,
             emit,
             environ,
@@ -309,14 +313,13 @@ async def opened(
             clock,
         )
         yield Session(
-            tree,
-            services,
+            current,
             world,
             fingerprinter,
             cluster,
             installation,
             releaser,
-            Statuses(lambda: tree.config.releases()),
+            Statuses(lambda: current.config.releases()),
             owner,
             locks,
             history,
@@ -326,16 +329,3 @@ async def opened(
             emit,
             (full.prepare, thin.run, route.keep_warm),
         )
-
-
-def chosen(config: Config, names: Sequence[str]) -> tuple[Service, ...]:
-    """The services named on the command line, all if none. Raises ConfigError."""
-    services = config.services()
-    unknown = [name for name in names if name not in config.by_name]
-    if unknown:
-        raise ConfigError(
-            f"no service {', '.join(unknown)} in {config.path}",
-            reason="UnknownService",
-            hint=f"there are: {', '.join(config.by_name)}",
-        )
-    return tuple(service for service in services if not names or service.name in names)
