@@ -32,8 +32,9 @@ def by_process(names: Sequence[str]) -> Look:
 
     async def look(config: Config) -> Json:
         where = ("-c", str(config.path), "-n", config.cluster.namespace)
+        there = [name for name in names if name in config.by_name]
         done: CompletedProcess[bytes] = await anyio.run_process(
-            [*COMMAND, *where, *names], check=False, start_new_session=True
+            [*COMMAND, *where, *there], check=False, start_new_session=True
         )
         if done.returncode not in (0, 1) or not done.stdout:
             said = done.stderr.decode(errors="replace").strip().splitlines()

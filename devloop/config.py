@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 from pydantic import ValidationError
 
 from devloop import yamlfile
@@ -15,12 +16,15 @@ from devloop.configpaths import absolute
 from devloop.configproblems import error_of, known_keys, problem_of, tree_problems
 from devloop.configshape import ClusterConfig, Config
 from devloop.errors import ConfigError
+from devloop.model import Service
 from devloop.yamlfile import Document, Problem
 
 __all__ = [
     "FILE_NAME",
     "Config",
+    "CurrentConfig",
     "absolute",
+    "chosen",
     "find",
     "known_keys",
     "load",
@@ -28,10 +32,37 @@ __all__ = [
     "project_id",
     "schema",
     "state_dir",
+    "together",
 ]
 
 FILE_NAME = "config.yaml"
 NOWHERE = Document(None, {}, {}, ())
+
+
+class CurrentConfig:
+    """The config that counts now, and the only place of it: whoever needs it asks each time (S28).
+
+    `names` are the services that the command line named, none for all.
+    """
+
+    def __init__(self, config: Config, names: Sequence[str] = ()) -> None:
+        self.config = config
+        self.names = tuple(names)
+        self._taken = anyio.Event()
+
+    def take(self, config: Config) -> None:
+        self.config = config
+        self._taken.set()
+        self._taken = anyio.Event()
+
+    async def taken(self) -> None:
+        """Wait for the next one."""
+        await self._taken.wait()
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """Those to work for."""
+        return together(self.config, self.names)
 
 
 def find(start: Path) -> Path:
@@ -95,6 +126,39 @@ def override(config: Config, *, context: str | None = None, namespace: str | Non
         problems = (problem_of(NOWHERE, details) for details in error.errors(include_url=False))
         raise ConfigError("\n".join(f"--{problem.path}: {problem.text}" for problem in problems)) from error
     return config.model_copy(update={"cluster": cluster})
+
+
+def chosen(config: Config, names: Sequence[str]) -> tuple[Service, ...]:
+    """The services named on the command line, all if none. Raises ConfigError."""
+    unknown = [name for name in names if name not in config.by_name]
+    if unknown:
+        raise ConfigError(
+            f"no service {', '.join(unknown)} in {config.path}",
+            reason="UnknownService",
+            hint=f"there are: {', '.join(config.by_name)}",
+        )
+    return tuple(service for service in config.services() if not names or service.name in names)
+
+
+def together(config: Config, names: Sequence[str]) -> tuple[Service, ...]:
+    """As `chosen`, and every service that shares a workload with one of those: its pods need all of their
+    images. A name that is not there (any more) is left out."""
+    services = config.services()
+    if not names:
+        return services
+    found = {service.name for service in services if service.name in names}
+    while True:
+        workloads = {
+            target.workload for service in services if service.name in found for target in service.targets
+        }
+        more = {
+            service.name
+            for service in services
+            if any(target.workload in workloads for target in service.targets)
+        }
+        if more <= found:
+            return tuple(service for service in services if service.name in found)
+        found |= more
 
 
 def schema() -> dict[str, Any]:

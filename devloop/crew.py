@@ -4,75 +4,142 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from devloop.engine import start_of
-from devloop.errors import HeldError
-from devloop.events import Notice
+from devloop.errors import PlatformError
+from devloop.events import LiveChanged, Notice
 from devloop.model import Change, Service, Target
 from devloop.ports import World
 from devloop.worker import Worker
 
 Companion = Callable[[Worker], Coroutine[Any, Any, None]]
 Hold = Callable[[Target], AbstractContextManager[None]]
+AGAIN_SECONDS = 1.0  # between two tries to get a workload that another devloop holds, or a cluster's answer
+
+
+@dataclass(eq=False, slots=True)
+class _Post:
+    """One service's worker and what it holds. `ended` is set when nothing of it runs any more."""
+
+    worker: Worker
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    held: ExitStack = field(default_factory=ExitStack)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def service(self) -> Service:
+        return self.worker.service
+
+    def precedes(self, other: Service) -> bool:
+        """Whether the other's worker is to begin only when this one has ended."""
+        workloads = {target.workload for target in self.service.targets}
+        return self.service.name == other.name or any(t.workload in workloads for t in other.targets)
 
 
 class Crew:
     """`run` works for `services` until cancelled; `employ` changes whom it works for, at any time.
 
-    `hold` keeps every other devloop away from a target (S26); `companions` run beside each worker.
+    `hold` keeps every other devloop away from a target (S26); `companions` run beside each worker. A service
+    that changed is handed over: its targets stay held, what is saved meanwhile waits in the new worker's
+    inbox, and the new one begins when the old one's PATCH, if it was in the middle of it, is decided.
     """
 
     def __init__(self, world: World, hold: Hold, companions: Sequence[Companion] = ()) -> None:
         self._world, self._hold, self._companions = world, hold, companions
-        self._employed: dict[str, tuple[Worker, anyio.CancelScope]] = {}
+        self._employed: dict[str, _Post] = {}
+        self._leaving: set[_Post] = set()
         self._group: TaskGroup | None = None
 
     async def run(self, services: Sequence[Service]) -> None:
         """Raises HeldError, PlatformError at the start only."""
         async with anyio.create_task_group() as group:
             self._group = group
-            self.employ(services, first=True)
+            self._employ(services, first=True)
             await anyio.sleep_forever()
 
-    def employ(self, services: Sequence[Service], *, first: bool = False) -> tuple[str, ...]:
-        """Work for exactly these from now on; the names of those that are new, changed or gone."""
-        assert self._group is not None
-        wanted = {service.name: service for service in services}
-        touched: list[str] = []
-        for name, (worker, scope) in list(self._employed.items()):
-            if wanted.get(name) != worker.service:
-                scope.cancel()
-                del self._employed[name]
-                touched.append(name)
-        for name, service in wanted.items():
-            if name not in self._employed:
-                worker, scope = Worker(service, self._world), anyio.CancelScope()
-                self._employed[name] = worker, scope
-                worker.inbox.put(start_of(self._world.clock))
-                self._group.start_soon(self._work, worker, scope, first)
-                touched.append(name)
-        return tuple(dict.fromkeys(touched))
+    def employ(self, services: Sequence[Service]) -> None:
+        """Work for exactly these from now on; before `run` it is `run` that says for whom."""
+        if self._group is not None:
+            self._employ(services, first=False)
 
     def deliver(self, name: str, change: Change) -> None:
         """Put a change into the inbox of the service, if it is still one of ours."""
         if name in self._employed:
-            self._employed[name][0].inbox.put(change)
+            self._employed[name].worker.inbox.put(change)
 
-    async def _work(self, worker: Worker, scope: anyio.CancelScope, first: bool) -> None:
-        with scope, ExitStack() as stack:
-            for target in worker.service.targets:
-                try:
+    def _employ(self, services: Sequence[Service], *, first: bool) -> None:
+        assert self._group is not None
+        wanted = {service.name: service for service in services}
+        leaving = [post for name, post in self._employed.items() if wanted.get(name) != post.service]
+        for post in leaving:
+            del self._employed[post.service.name]
+            self._leaving.add(post)
+        for name, service in wanted.items():
+            if name not in self._employed:
+                post = self._employed[name] = _Post(Worker(service, self._world))
+                post.worker.inbox.put(start_of(self._world.clock))
+                error = self._take_targets(post)  # before they are let go of: nobody else gets in between
+                if error is not None and first:
+                    raise error
+                self._group.start_soon(self._work, post, error, first)
+        for post in leaving:
+            post.scope.cancel()
+
+    async def _work(self, post: _Post, error: PlatformError | None, first: bool) -> None:
+        try:
+            with post.scope:
+                while before := [old for old in self._leaving if old.precedes(post.service)]:
+                    await before[0].ended.wait()
+                await self._until_held(post, error)
+                await self._serve(post.worker, first=first)
+        finally:
+            post.held.close()
+            self._leaving.discard(post)
+            post.ended.set()
+
+    async def _serve(self, worker: Worker, *, first: bool) -> None:
+        """One service until cancelled: whatever is to catch a service's fall belongs here."""
+        while True:
+            try:
+                async with anyio.create_task_group() as group:
+                    for companion in self._companions:
+                        group.start_soon(companion, worker)
+                    await worker.run()
+            except* PlatformError as errors:
+                if first:  # of a start that the cluster refuses the command line tells
+                    raise
+                self._complain(worker.service, errors.exceptions[0])
+            await anyio.sleep(AGAIN_SECONDS)
+
+    # --- targets --------------------------------------------------------------------------------
+
+    def _take_targets(self, post: _Post) -> PlatformError | None:
+        """Hold all of them, or none and say why."""
+        with ExitStack() as stack:
+            try:
+                for target in post.service.targets:
                     stack.enter_context(self._hold(target))
-                except HeldError as error:
-                    if first:
-                        raise
-                    self._world.emit(Notice(worker.service.name, "error", error.message, error.hint))
-                    return
-            async with anyio.create_task_group() as group:
-                for companion in self._companions:
-                    group.start_soon(companion, worker)
-                await worker.run()
+            except PlatformError as error:
+                return error
+            post.held = stack.pop_all()
+        return None
+
+    async def _until_held(self, post: _Post, error: PlatformError | None) -> None:
+        """Wait as long as another devloop has a target: told once, and taken as soon as it is free."""
+        if error is not None:
+            self._complain(post.service, error)
+            self._world.emit(LiveChanged(post.service.name, False, "", "waiting"))
+        while error is not None:
+            await anyio.sleep(AGAIN_SECONDS)
+            error = self._take_targets(post)
+
+    def _complain(self, service: Service, error: BaseException) -> None:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        assert isinstance(error, PlatformError)
+        self._world.emit(Notice(service.name, "error", error.message, error.hint))

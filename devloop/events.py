@@ -172,7 +172,10 @@ class WatchOverflow:
 
 @dataclass(frozen=True, slots=True)
 class ConfigReloaded:
+    """A changed config.yaml is taken. `services` are new or changed, those that are `gone` left it."""
+
     services: tuple[str, ...]
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

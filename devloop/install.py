@@ -85,7 +85,7 @@ class Manifests:
     def __init__(
         self,
         files: Files,
-        services: Sequence[Service],
+        services: Callable[[], Sequence[Service]],
         cluster: Cluster,
         emit: Emit,
         memory: Path,
@@ -93,7 +93,7 @@ class Manifests:
     ) -> None:
         self._files, self._cluster, self._emit = files, cluster, emit
         self._memory, self._where = memory, where
-        self._images = {service.image for service in services}
+        self._services = services
         self._refs: dict[str, str] = {}
         self._lock = anyio.Lock()
         self._told = ""
@@ -126,7 +126,7 @@ class Manifests:
             digest = await anyio.to_thread.run_sync(_digest, files)
             if not missing and self._applied() == digest:
                 return False
-            withheld = tuple(self._images - self._refs.keys())
+            withheld = tuple({service.image for service in self._services()} - self._refs.keys())
             changed = await self._cluster.apply(files, tuple(self._refs.values()), withheld)
             if changed:
                 self._emit(Applied("manifests", changed))

@@ -58,6 +58,11 @@ class Target:
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}"
 
+    @property
+    def workload(self) -> tuple[str, str, str]:
+        """What services share that set different containers of it."""
+        return self.kind, self.namespace, self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Service:

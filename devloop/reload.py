@@ -7,45 +7,50 @@ from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from devloop import config as configs
-from devloop.config import Config
+from devloop.config import Config, CurrentConfig
 from devloop.errors import ConfigError, DevloopError
 from devloop.events import ConfigReloaded, Emit, Notice
 from devloop.install import Installation
 from devloop.interests import CONFIG, MANIFESTS, config_interest, manifest_interest, release_interest
-from devloop.model import Change
-from devloop.watching import Interest
+from devloop.model import Change, Service
+from devloop.watching import Interest, Watcher
 
 Override = Callable[[Config], Config]
 
 
 class ProjectFiles:
-    """The files that are no service's: what they ask for is done by `run`, one at a time."""
+    """The files that are no service's: what they ask for is done by `run`, one at a time.
+
+    `taken` is told of each config that was taken, with the names of the services that are new or changed.
+    """
 
     def __init__(
         self,
-        config: Config,
+        current: CurrentConfig,
         override: Override,
         installation: Installation,
-        employ: Callable[[Config], Sequence[str]],
+        taken: Callable[[Sequence[str]], None],
         emit: Emit,
     ) -> None:
-        self.config = config
-        self._override, self._installation, self._employ, self._emit = override, installation, employ, emit
+        self._current = current
+        self._override, self._installation, self._taken, self._emit = override, installation, taken, emit
+        self._refused = False  # config.yaml as it lies there is not what counts
         self._waiting: set[str] = set()
         self._followed: frozenset[Path] = frozenset()
         self._woken = anyio.Event()
 
-    def interests(self) -> list[Interest]:
-        """What the watcher has to tell of."""
-        manifests = manifest_interest(self.config)
+    def interests(self, config: Config) -> list[Interest]:
+        """What the watcher has to tell of. Reads files."""
+        manifests = manifest_interest(config)
         self._followed = manifests.files
-        return [config_interest(self.config), manifests, release_interest(self.config)]
+        return [config_interest(config), manifests, release_interest(config)]
 
     def moved(self) -> bool:
         """Whether kustomizations name other files than `interests` said. Reads files."""
-        return manifest_interest(self.config).files != self._followed
+        return manifest_interest(self._current.config).files != self._followed
 
     def deliver(self, name: str, _: Change) -> None:
         self._wake(name)
@@ -75,22 +80,79 @@ class ProjectFiles:
             self._woken = anyio.Event()
             waiting, self._waiting = self._waiting, set()
             if CONFIG in waiting:
-                self._reload()
+                self.reload()
             try:
                 await self._installation.settle()
             except DevloopError as error:
                 self._emit(Notice("", "error", "\n".join((error.message, *error.evidence)), error.hint))
 
-    def _reload(self) -> None:
+    def reload(self) -> None:
+        """Take config.yaml as it is now: whole, or not at all."""
         try:
-            new = self._override(configs.load(self.config.path))
+            new = self._override(configs.load(self._current.config.path))
         except ConfigError as error:
-            self._emit(Notice("", "error", f"{error.message}\nthe config from before stays", error.hint))
+            self._refuse(error.message, error.hint)
             return
-        for section in ("cluster", "metrics"):
-            if getattr(new, section) != getattr(self.config, section):
-                self._emit(
-                    Notice("", "warning", f"{section}: has changed", "end devloop watch and start it again")
-                )
-        self.config = new
-        self._emit(ConfigReloaded(tuple(self._employ(new))))
+        before = self._current.config
+        if new.cluster != before.cluster:
+            self._refuse(
+                "cluster: has changed; nothing of this config.yaml is taken while devloop watch runs",
+                "end devloop watch and start it again",
+            )
+            return
+        if new.metrics != before.metrics:
+            self._emit(Notice("", "warning", "metrics: has changed", "end devloop watch and start it again"))
+            new = new.model_copy(update={"metrics": before.metrics})
+        if new != before or self._refused:
+            self._refused = False
+            self._take(new)
+
+    def _refuse(self, message: str, hint: str | None) -> None:
+        self._refused = True
+        self._emit(Notice("", "error", f"{message}\nthe config from before stays", hint))
+
+    def _take(self, config: Config) -> None:
+        before = {service.name: service for service in self._current.services}
+        self._current.take(config)
+        now = {service.name: service for service in self._current.services}
+        touched = tuple(name for name, service in now.items() if before.get(name) != service)
+        gone = tuple(before.keys() - now.keys())
+        self._emit(ConfigReloaded(touched, gone))
+        self._tell_gone([before[name] for name in gone])
+        self._taken(touched)
+
+    def _tell_gone(self, services: Sequence[Service]) -> None:
+        for service in services:
+            there = ", ".join(dict.fromkeys(map(str, service.targets)))
+            left = f"; {there} stays in the cluster as it is" if there else ""
+            text = f"{service.name} is not in config.yaml any more{left}"
+            self._emit(Notice("", "info", text, "devloop down removes what devloop made" if there else None))
+
+
+class Following:
+    """Has the watcher follow what the config of now wants, one wish after the other: of two at once the older
+    one might have the last word."""
+
+    def __init__(
+        self,
+        watcher: Watcher,
+        interests: Callable[[], Sequence[Interest]],
+        look_at: Callable[[Sequence[str]], None],
+    ) -> None:
+        """`interests` is asked in a thread; `look_at` is told when what the services read is watched."""
+        self._watcher, self._interests, self._look_at = watcher, interests, look_at
+        self._services: list[str] = []
+        self._wished = anyio.Event()
+
+    def renew(self, services: Sequence[str] = ()) -> None:
+        self._services += services
+        self._wished.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._wished.wait()
+            self._wished = anyio.Event()
+            services, self._services = self._services, []
+            await self._watcher.reconfigure(await anyio.to_thread.run_sync(self._interests))
+            self._look_at(services)

@@ -15,20 +15,20 @@ from anyio.abc import TaskStatus
 from devloop import __version__, beside, engine, teardown
 from devloop import config as configs
 from devloop.checkwatch import CheckWatch, by_process
-from devloop.config import Config
+from devloop.config import Config, together
 from devloop.crew import Crew
 from devloop.errors import DevloopError, PlatformError
 from devloop.events import Event, Notice, TripEnded
 from devloop.interests import CONFIG, MANIFESTS, RELEASES, service_interest
 from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
-from devloop.reload import Override, ProjectFiles
+from devloop.reload import Following, Override, ProjectFiles
 from devloop.showing import concealer_of, known, names_of, show
 from devloop.sinks.concealing import Concealer
 from devloop.statewatch import follow_states
 from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
-from devloop.wiring import Fan, Session, chosen, opened
+from devloop.wiring import Fan, Session, opened
 from devloop.worker import Worker
 
 INTERRUPTED = 130
@@ -150,7 +150,7 @@ def watch(
                         group.start_soon(companion)
                     group.start_soon(session.background)
                     group.start_soon(_tidy_up, session)
-                    await group.start(_watch_files, session, crew, names, override, conceal)
+                    await group.start(_watch_files, session, crew, override, conceal)
                     await crew.run(session.services)
 
         anyio.run(engine.until_interrupted, work)
@@ -190,7 +190,6 @@ async def _states(session: Session, worker: Worker) -> None:
 async def _watch_files(
     session: Session,
     crew: Crew,
-    names: Sequence[str],
     override: Override,
     conceal: Concealer,
     *,
@@ -200,57 +199,72 @@ async def _watch_files(
 
     Started once every change from now on will be seen.
     """
-    world, trees = session.world, session.fingerprinter
-    watcher: Watcher
+    world, trees, current = session.world, session.fingerprinter, session.current
 
-    def employ(config: Config) -> Sequence[str]:
-        session.tree.config = config
-        conceal.learn(known(config, names))
-        touched = crew.employ(chosen(config, names))
-        group.start_soon(rearm, touched)
-        return touched
+    def taken(touched: Sequence[str]) -> None:
+        conceal.learn(known(current.config, current.names))
+        crew.employ(current.services)
+        following.renew(touched)
 
-    async def rearm(touched: Sequence[str]) -> None:
-        """Watch for the new services too; what was saved before that is looked for."""
-        await watcher.reconfigure(interests())
-        for name in touched:
-            crew.deliver(name, engine.start_of(world.clock))
-
-    async def refollow() -> None:
-        """A kustomization may name other files now; what was saved to them meanwhile is looked at."""
+    async def look_whom_to_follow() -> None:
+        """A kustomization may name other files now."""
         if await anyio.to_thread.run_sync(files.moved):
-            await watcher.reconfigure(await anyio.to_thread.run_sync(interests))
-            files.deliver(MANIFESTS, engine.start_of(world.clock))
+            following.renew()
 
     def interests() -> list[Interest]:
-        services = chosen(files.config, names)
+        config = current.config
+        services = together(config, current.names)
         wanted = [service_interest(service, partial(trees.concerns, service)) for service in services]
-        return [*wanted, *files.interests()]
+        return [*wanted, *files.interests(config)]
 
     def deliver(name: str, change: Change) -> None:
         if name in (CONFIG, MANIFESTS, RELEASES):
             files.deliver(name, change)
             rules.wake()
-            group.start_soon(refollow)
+            group.start_soon(look_whom_to_follow)
         else:
             crew.deliver(name, change)
 
+    def look_at(names: Sequence[str]) -> None:
+        """What was saved before it was watched."""
+        for name in (*names, MANIFESTS):
+            deliver(name, engine.start_of(world.clock))
+
     async with anyio.create_task_group() as group:
-        files = ProjectFiles(session.config, override, session.installation, employ, world.emit)
-        rules = CheckWatch(lambda: files.config, by_process(names), world.emit)
+        files = ProjectFiles(current, override, session.installation, taken, world.emit)
+        rules = CheckWatch(lambda: current.config, by_process(current.names), world.emit)
         session.fan.sinks.append(rules.note)
         group.start_soon(rules.run)
         watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit)
+        following = Following(watcher, interests, look_at)
         await group.start(watcher.run, deliver)
-        group.start_soon(
-            session.releaser.watch,
-            session.cluster.observe,
-            lambda: files.config.releases(),
-            session.statuses.put,
-            lambda: files.deliver(RELEASES, engine.start_of(world.clock)),
-        )
+        files.reload()  # what was saved since it was read, before anybody works by it
+        group.start_soon(following.run)
+        group.start_soon(look_whom_to_follow)
+        group.start_soon(_observe_releases, session, files)
         task_status.started()
         await files.run()
+
+
+async def _observe_releases(session: Session, files: ProjectFiles) -> None:
+    """What others do to the releases; begun anew when config.yaml names other namespaces."""
+
+    def namespaces() -> set[str]:
+        return {release.namespace for release in session.config.releases()}
+
+    while True:
+        followed = namespaces()
+        async with anyio.create_task_group() as group:
+            group.start_soon(
+                session.releaser.watch,
+                session.cluster.observe,
+                lambda: session.config.releases(),
+                session.statuses.put,
+                lambda: files.deliver(RELEASES, engine.start_of(session.world.clock)),
+            )
+            while namespaces() == followed:
+                await session.current.taken()
+            group.cancel_scope.cancel()
 
 
 def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]], bool]) -> int:

@@ -8,17 +8,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from devloop.config import Config
+from devloop.config import Config, together
 from devloop.sinks.concealing import Conceal, Concealer, concealer, known_release_values, known_values
 from devloop.stopwatch import Clock
-from devloop.wiring import Fan, chosen
+from devloop.wiring import Fan
 
 Companion = Callable[[], Coroutine[Any, Any, None]]
 
 
 def names_of(config: Config, names: Sequence[str]) -> tuple[str, ...]:
-    """Of the services that the command line chose, all without one."""
-    return tuple(service.name for service in chosen(config, names))
+    """Of the services that the command line chose and those that come with them."""
+    return tuple(service.name for service in together(config, names))
 
 
 def concealer_of(config: Config, names: Sequence[str]) -> Concealer:
@@ -29,7 +29,7 @@ def concealer_of(config: Config, names: Sequence[str]) -> Concealer:
 def known(config: Config, names: Sequence[str]) -> dict[str, str]:
     """What no sink may show (S30)."""
     released = known_release_values(config.releases(), os.environ)
-    return {**released, **known_values(chosen(config, names), os.environ)}
+    return {**released, **known_values(together(config, names), os.environ)}
 
 
 def show(

@@ -20,7 +20,8 @@ from devloop.adapters.choice import RouteChoice
 from devloop.adapters.deltaloader import DeltaLoader
 from devloop.adapters.deltas import DeltaBuilder
 from devloop.adapters.digest import Digests
-from devloop.adapters.endpoint import Endpoint, current
+from devloop.adapters.endpoint import Endpoint
+from devloop.adapters.endpoint import current as current_engine
 from devloop.adapters.engine import Engine
 from devloop.adapters.gc import Collector, Keep
 from devloop.adapters.helm.needs import HELM, objects_of, owned
@@ -32,14 +33,14 @@ from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, pu
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.removal import Removal
 from devloop.adapters.loader import ClusterLoader
-from devloop.adapters.lock import Owner, hold, holder
+from devloop.adapters.lock import Owner, TargetLocks
 from devloop.adapters.nodes import platform_of
 from devloop.adapters.parents import ParentStore
+from devloop.adapters.private_folder import private_folder
 from devloop.adapters.source import FingerprintedTree
-from devloop.config import Config
+from devloop.config import Config, CurrentConfig
 from devloop.diffing import Preview
-from devloop.errors import ConfigError
-from devloop.events import Emit, Event
+from devloop.events import ConfigReloaded, Emit, Event
 from devloop.fingerprint import TreeFingerprinter
 from devloop.history import History
 from devloop.install import Installation, Manifests
@@ -53,29 +54,26 @@ from devloop.stopwatch import Clock
 
 
 class Fan:
-    """Hands every event to every sink, in order."""
+    """Hands every event to every sink, in order; those of a service that left config.yaml to none."""
 
     def __init__(self) -> None:
         self.sinks: list[Emit] = []
+        self._gone: frozenset[str] = frozenset()
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, ConfigReloaded):
+            self._gone = (self._gone - set(event.services)) | set(event.gone)
+        elif getattr(event, "service", "") in self._gone:
+            return  # its last trip is ending yet
         for sink in self.sinks:
             sink(event)
-
-
-class Tree:
-    """The config that counts now: `watch` puts a changed one here (S28)."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """One project on one cluster, wired: what `watch`, `once` and `status` run on."""
 
-    tree: Tree
-    services: tuple[Service, ...]
+    current: CurrentConfig
     world: World
     fingerprinter: TreeFingerprinter
     cluster: KubernetesCluster
@@ -83,6 +81,7 @@ class Session:
     releaser: HelmReleaser
     statuses: Statuses
     owner: Owner
+    locks: TargetLocks
     history: History
     loader: ClusterLoader
     docker: Engine
@@ -101,7 +100,12 @@ class Session:
 
     @property
     def config(self) -> Config:
-        return self.tree.config
+        return self.current.config
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """Those that this session works for, as the config has them now."""
+        return self.current.services
 
     def require_tools(self) -> None:
         """Raises ConfigError for a tool that config.yaml asks for and that is not here."""
@@ -165,12 +169,12 @@ class Session:
     def held_by_own_watch(self) -> bool:
         """Whether a devloop of this very config holds one of the targets (S26)."""
         targets = (target for service in self.services for target in service.targets)
-        holders = (holder(runtime_dir(), self.cluster.platform.server, target) for target in targets)
+        holders = map(self.locks.holder, targets)
         return any(other is not None and other.path == self.owner.path for other in holders)
 
     def hold(self, target: Target) -> AbstractContextManager[None]:
         """Keep every other devloop of this host away from the target (S26). Raises HeldError."""
-        return hold(runtime_dir(), self.cluster.platform.server, target, self.owner)
+        return self.locks.hold(target)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -197,12 +201,15 @@ async def opened(
 
     Raises ConfigError, PlatformError.
     """
-    services = chosen(config, names)
+    configs.chosen(config, names)
+    current = CurrentConfig(config, names)
     state = configs.state_dir(config.path)
     owner = Owner.here(config.path)
     environ = dict(os.environ)
     kept = state / "salts.json"
-    known_salts = salts.renew(kept, [one.name for one in services], salt) if salt else salts.read(kept)
+    known_salts = (
+        salts.renew(kept, [one.name for one in current.services], salt) if salt else salts.read(kept)
+    )
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(
             KubernetesCluster(
@@ -217,8 +224,12 @@ async def opened(
             )
         )
 
+        locks_folder = private_folder()
+        locks = TargetLocks(locks_folder, cluster.platform.server, owner)
+        locks.sweep()
+
         async def builder_endpoint() -> Endpoint:
-            return current(environ)
+            return current_engine(environ)
 
         docker = Engine(builder_endpoint, role="build engine")
         stack.push_async_callback(docker.aclose)
@@ -247,10 +258,9 @@ async def opened(
             salts=known_salts,
         )
         stack.push_async_callback(fingerprinter.close)
-        tree = Tree(config)
         manifests = Manifests(
-            lambda: tree.config.manifest_files(),
-            services,
+            lambda: current.config.manifest_files(),
+            lambda: current.services,
             cluster,
             emit,
             state / "manifests.json",
@@ -260,13 +270,13 @@ async def opened(
         releaser = HelmReleaser(
             lambda: choose(place, environ),
             cluster.client,
-            runtime_dir() / "locks",
+            locks_folder,
             configs.project_id(config.path),
         )
         releases = Releases(
-            lambda: tree.config.releases(),
-            lambda: chosen(tree.config, names),
-            lambda: tree.config.services(),
+            lambda: current.config.releases(),
+            lambda: current.services,
+            lambda: current.config.services(),
             releaser,
             emit,
             environ,
@@ -303,15 +313,15 @@ async def opened(
             clock,
         )
         yield Session(
-            tree,
-            services,
+            current,
             world,
             fingerprinter,
             cluster,
             installation,
             releaser,
-            Statuses(lambda: tree.config.releases()),
+            Statuses(lambda: current.config.releases()),
             owner,
+            locks,
             history,
             loader,
             docker,
@@ -319,22 +329,3 @@ async def opened(
             emit,
             (full.prepare, thin.run, route.keep_warm),
         )
-
-
-def chosen(config: Config, names: Sequence[str]) -> tuple[Service, ...]:
-    """The services named on the command line, all if none. Raises ConfigError."""
-    services = config.services()
-    unknown = [name for name in names if name not in config.by_name]
-    if unknown:
-        raise ConfigError(
-            f"no service {', '.join(unknown)} in {config.path}",
-            reason="UnknownService",
-            hint=f"there are: {', '.join(config.by_name)}",
-        )
-    return tuple(service for service in services if not names or service.name in names)
-
-
-def runtime_dir() -> Path:
-    """Where lock files live: gone with the login or the reboot, like what they speak of."""
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(given) / "devloop" if given else Path(f"/tmp/devloop-{os.getuid()}")

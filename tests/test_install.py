@@ -82,7 +82,7 @@ def installing(tmp_path: Path, cluster: FakeCluster) -> Callable[[Callable[[], b
 
     def make(bring: Callable[[], bool]) -> Installation:
         manifests = Manifests(
-            lambda: [tmp_path / "a.yaml"], (), cast("Cluster", cluster), lambda event: None,
+            lambda: [tmp_path / "a.yaml"], lambda: (), cast("Cluster", cluster), lambda event: None,
             tmp_path / "memory.json", "here",
         )  # fmt: skip
         return Installation(manifests, cast("Releases", FakeReleases(bring)))
@@ -148,7 +148,10 @@ async def test_watch_applies_by_itself_what_no_service_waits_for(
     )
     config = configs.load(tmp_path / "config.yaml")
     events: list[Event] = []
-    files = ProjectFiles(config, lambda same: same, installing(lambda: False), lambda _: (), events.append)
+    installation = installing(lambda: False)
+    files = ProjectFiles(
+        configs.CurrentConfig(config), lambda same: same, installation, lambda _: None, events.append
+    )
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(files.run)

@@ -7,14 +7,20 @@ import hashlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
-from devloop.errors import HeldError
+from devloop.adapters import private_folder
+from devloop.errors import HeldError, PlatformError
 from devloop.model import Target
+
+LOOKS = 3  # somebody who only asks who holds a lock has it for a moment,
+PAUSE = 0.02  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,45 +48,135 @@ class Owner:
         return json.dumps({"host": self.host, "pid": self.pid, "path": self.path}, separators=(",", ":"))
 
 
-def lock_path(runtime_dir: Path, server: str, target: Target) -> Path:
-    text = f"{server}\n{target.namespace}\n{target}"
-    return runtime_dir / "locks" / f"{target.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.lock"
+class TargetLocks:
+    """The targets that this process works for. Each is locked once, for all services that write to it."""
 
+    def __init__(self, folder: Path, server: str, owner: Owner) -> None:
+        self._folder, self._server, self._owner = folder, server, owner
+        self._held: dict[str, tuple[int, int]] = {}  # file name -> (descriptor, how many hold it)
 
-def holder(runtime_dir: Path, server: str, target: Target) -> Owner | None:
-    """Who holds the target on this host now, None if nobody."""
-    path = lock_path(runtime_dir, server, target)
-    try:
-        with path.open("r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return Owner.parse(file.read()) or Owner("this host", 0, "?")
-    except FileNotFoundError:
-        pass
-    return None
+    @contextmanager
+    def hold(self, target: Target) -> Iterator[None]:
+        """Keep every other devloop away from the target for as long as the block runs.
 
-
-@contextmanager
-def hold(runtime_dir: Path, server: str, target: Target, owner: Owner) -> Iterator[None]:
-    """Hold the target for as long as the block runs. Raises HeldError that names the other devloop.
-
-    A file that a killed devloop left is no lock: the kernel freed it.
-    """
-    path = lock_path(runtime_dir, server, target)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("a+") as file:
+        Raises HeldError that names the other one, PlatformError where no lock can be had.
+        """
+        name = file_name(self._server, target)
+        handle, users = self._held.get(name) or (self._take(name, target), 0)
+        self._held[name] = handle, users + 1
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            other = Owner.parse(file.read())
+            yield
+        finally:
+            handle, users = self._held.pop(name)
+            if users > 1:
+                self._held[name] = handle, users - 1
+            else:
+                os.close(handle)
+
+    def holder(self, target: Target) -> Owner | None:
+        """Who holds the target on this host now, None if nobody. Raises PlatformError."""
+        name = file_name(self._server, target)
+        if name in self._held:
+            return self._owner
+        with private_folder.opened(self._folder) as folder:
+            try:
+                handle = private_folder.open_file(self._folder, folder, name, os.O_RDWR)
+            except FileNotFoundError:
+                return None
+            try:
+                return None if _locked(handle) else _owner_in(handle) or Owner("this host", 0, "?")
+            finally:
+                os.close(handle)
+
+    def sweep(self) -> None:
+        """Remove the lock files that nobody holds: a devloop leaves one for each target it ever had."""
+        with private_folder.opened(self._folder) as folder:
+            for name in os.listdir(folder):  # noqa: PTH208 - of the descriptor
+                if not name.endswith(".lock") or name in self._held:
+                    continue
+                with suppress(OSError, PlatformError):
+                    handle = private_folder.open_file(self._folder, folder, name, os.O_RDWR)
+                    try:
+                        if _locked(handle) and _is_named(folder, name, handle):
+                            os.unlink(name, dir_fd=folder)
+                    finally:
+                        os.close(handle)
+
+    def _take(self, name: str, target: Target) -> int:
+        handle = take(self._folder, name, LOOKS)
+        if handle is None:
+            other = self.holder(target)
             who = f"pid {other.pid} on {other.host}, {other.path}" if other else "another devloop"
             raise HeldError(
                 f"{target} in namespace {target.namespace} is held by another devloop: {who}",
-                hint=f"end it first: kill {other.pid}" if other else "end it first",
-            ) from error
-        file.truncate(0)
-        file.write(owner.dump())
-        file.flush()
-        yield
+                hint=f"end it first: kill {other.pid}" if other and other.pid else "end it first",
+            )
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, self._owner.dump().encode(), 0)
+        return handle
+
+
+def file_name(server: str, target: Target) -> str:
+    """The lock file of a workload, whichever of its containers is meant."""
+    text = f"{_same(server)}\n{target.namespace}\n{target}\n{_machine()}"
+    return f"{target.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.lock"
+
+
+def take(folder: Path, name: str, looks: int = 1) -> int | None:
+    """The descriptor of the lock file, locked until it is closed; None while somebody else has it.
+
+    More than one look takes a moment. Raises PlatformError where no lock can be had.
+    """
+    with private_folder.opened(folder) as inside:
+        for look in range(looks):
+            if look:
+                time.sleep(PAUSE)
+            handle = private_folder.open_file(folder, inside, name, os.O_RDWR | os.O_CREAT)
+            try:
+                if _locked(handle) and _is_named(inside, name, handle):
+                    return handle
+            except OSError as error:
+                os.close(handle)
+                raise PlatformError(
+                    f"{folder / name} cannot be locked: {error.strerror}", reason="NoLock"
+                ) from error
+            os.close(handle)
+    return None
+
+
+def _locked(handle: int) -> bool:
+    """Lock it if it is free."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_named(folder: int, name: str, handle: int) -> bool:
+    """Whether the file still has its name: whoever swept it away in between made room for another."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _owner_in(handle: int) -> Owner | None:
+    return Owner.parse(os.pread(handle, 4096, 0).decode(errors="replace"))
+
+
+def _same(server: str) -> str:
+    """One spelling of an address: two kubeconfigs of one cluster may write it in different ways."""
+    parts = urlsplit(server)
+    host = (parts.hostname or "").rstrip(".")
+    host = "127.0.0.1" if host in ("localhost", "::1", "0.0.0.0") else host
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
+
+
+def _machine() -> str:
+    """A home folder may be shared by several hosts, and 127.0.0.1 is another server on each."""
+    try:
+        return Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        return ""

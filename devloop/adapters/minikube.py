@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from devloop.adapters.endpoint import Endpoint, from_variables
 from devloop.adapters.nodeshell import SshShell
+from devloop.adapters.private_folder import private_folder
 from devloop.adapters.process import Finished, run
 from devloop.adapters.stores import Shell
 from devloop.errors import PlatformError
 
 # Exit codes of pkg/minikube/reason/exitcodes.go, in words that help.
+LONGEST_SOCKET = 80  # of 104 characters: ssh adds 17 while it makes one
 _EXITS = {
     14: "this runtime has no docker-env",
     51: "this driver has no docker-env",
@@ -104,14 +106,16 @@ class Minikube:
         """Root's command lines on a node that is a machine, by the user's ssh, binary-safe both ways."""
         key = (await self._run("ssh-key", "-n", node)).decode().strip()
         address = (await self._run("ip", "-n", node)).decode().strip()
-        control = f"/tmp/devloop-ssh-{os.getuid()}-{address}"
+        control = private_folder() / f"ssh-{address}"
+        if len(str(control)) > LONGEST_SOCKET:  # then each line connects by itself
+            control = Path("none")
         options = {
             "BatchMode": "yes",
             "StrictHostKeyChecking": "no",  # Minikube makes the machine's key anew with each cluster
             "UserKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
             "ControlMaster": "auto",
-            "ControlPath": control,
+            "ControlPath": str(control),
             "ControlPersist": "600",
             "Ciphers": "^aes128-gcm@openssh.com",  # the fastest there is, for a machine on this host
         }

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from devloop.events import (
+    ConfigReloaded,
     Event,
     LiveChanged,
     Output,
@@ -102,12 +103,17 @@ class Terminal:
     def __call__(self, event: Event) -> None:
         if isinstance(event, PodLog) and not self._logs:
             return
+        if isinstance(event, ConfigReloaded):
+            for name in event.gone:
+                self._rows.pop(name, None)
+            for name in event.services:
+                self._rows[name] = _Row()
         service = getattr(event, "service", "")
         if service:
             self._move(self._rows.setdefault(service, _Row()), event)
         for line in wording.lines_of(event, self._root):
             self._print(line)
-        if self._queue or isinstance(event, LiveChanged):
+        if self._queue or isinstance(event, LiveChanged | ConfigReloaded):
             self._draw_soon()
 
     def _draw_soon(self) -> None:

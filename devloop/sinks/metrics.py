@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from devloop.events import (
+    ConfigReloaded,
     DeltaFallback,
     Event,
     ImageBuilt,
@@ -97,13 +98,30 @@ class Metrics:
             ["version", "python"],
             registry=registry,
         ).labels(version, platform.python_version()).set(1)
+        self._of_services = (
+            *(self._stages, self._phases, self._trips, self._trip_count, self._builds, self._loads),
+            *(self._fallbacks, self._load_bytes, self._live, self._states, self._pods, self._size),
+        )
         for service in services:
-            self._live.labels(service).set(0)
-            self._state(service, DeploymentState.NOT_DEPLOYED)
-            self._count_pods(service, {})
+            self._begin(service)
+
+    def _begin(self, service: str) -> None:
+        """What is told of a service before anything happens; also of one that has other targets now."""
+        self._live.labels(service).set(0)
+        self._state(service, DeploymentState.NOT_DEPLOYED)
+        self._count_pods(service, {})
+
+    def _take(self, event: ConfigReloaded) -> None:
+        for metric in self._of_services:
+            for service in event.gone:
+                metric.remove_by_labels({"service": service})
+        for service in event.services:
+            self._begin(service)
 
     def __call__(self, event: Event) -> None:
         match event:
+            case ConfigReloaded():
+                self._take(event)
             case StageEnded():
                 self._stages.labels(event.service, event.stage, event.outcome).observe(event.seconds)
             case RolloutPhase():
@@ -118,14 +136,18 @@ class Metrics:
                 self._state(event.service, event.after)
             case PodsCounted():
                 self._count_pods(event.service, event.pods)
-            case WatchBatch():
-                self._events.inc(event.events)
-            case WatchOverflow():
-                self._overflows.inc()
+            case WatchBatch() | WatchOverflow():
+                self._watched(event)
             case ImageBuilt() | ImageLoaded() | DeltaFallback():
                 self._image(event)
             case _:
                 pass  # nothing to count
+
+    def _watched(self, event: WatchBatch | WatchOverflow) -> None:
+        if isinstance(event, WatchBatch):
+            self._events.inc(event.events)
+        else:
+            self._overflows.inc()
 
     def _image(self, event: ImageBuilt | ImageLoaded | DeltaFallback) -> None:
         if isinstance(event, DeltaFallback):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from devloop.events import (
+    ConfigReloaded,
     Event,
     LiveChanged,
     PodsCounted,
@@ -67,12 +68,22 @@ class StatusBoard:
         match event:
             case TripStarted() | TripEnded() | StageStarted() | StageEnded() | LiveChanged():
                 self._note(self._cards.setdefault(event.service, _Card()), event)
+            case ConfigReloaded():
+                self._take(event)
             case StateChanged():
                 self._cards.setdefault(event.service, _Card()).deployment = event.after
             case PodsCounted():
                 self._cards.setdefault(event.service, _Card()).pods = dict(event.pods)
             case _:
                 pass
+
+    def _take(self, event: ConfigReloaded) -> None:
+        """Services that left have no card; those that changed begin anew, with the trips that they had."""
+        for service in event.gone:
+            self._cards.pop(service, None)
+        for service in event.services:
+            old = self._cards.get(service, _Card())
+            self._cards[service] = _Card(image=old.image, trips=old.trips)
 
     def _note(
         self, card: _Card, event: TripStarted | TripEnded | StageStarted | StageEnded | LiveChanged

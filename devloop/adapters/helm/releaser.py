@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -20,6 +19,7 @@ from devloop.adapters.kubernetes.informer import Listener
 from devloop.adapters.kubernetes.patch import matching, read_workload
 from devloop.adapters.kubernetes.removal import MADE_BY
 from devloop.adapters.kubernetes.views import image_writer
+from devloop.adapters.lock import take
 from devloop.errors import HeldError, PatchError, PrerequisiteError, TargetMissingError
 from devloop.model import Target
 from devloop.ports import LiveImage
@@ -59,10 +59,8 @@ class HelmReleaser:
         server = self._client.access.server
         text = f"{server}\n{release.namespace}\n{release.name}"
         name = f"release-{release.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.lock"
-        self._locks.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = await _lock(self._locks, name, release)
         try:
-            await _lock(handle, release)
             self._held[release.name] = handle
             yield
         finally:
@@ -192,15 +190,11 @@ class HelmReleaser:
             raise
 
 
-async def _lock(handle: int, release: Release) -> None:
+async def _lock(folder: Path, name: str, release: Release) -> int:
     with anyio.move_on_after(LOCK_SECONDS):
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                await anyio.sleep(0.05)
-            else:
-                return
+        while (handle := take(folder, name)) is None:  # noqa: ASYNC110 - the kernel tells nobody
+            await anyio.sleep(0.05)
+        return handle
     raise HeldError(
         f"{release} in namespace {release.namespace} is being written by another helm of devloop's",
         hint="ps shows it: python -m devloop.adapters.helm.worker, or helm",

@@ -91,7 +91,7 @@ def manifests_of(
     other = Service("other", "other", BuildSpec(tmp_path, tmp_path / "Dockerfile"), ())
     services = (SERVICE, other)
     return Manifests(
-        lambda: paths, services, cluster, events.append, tmp_path / "state" / "m.json", "here"
+        lambda: paths, lambda: services, cluster, events.append, tmp_path / "state" / "m.json", "here"
     ), other
 
 
