@@ -10,10 +10,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from devloop.engine import start_of
-from devloop.errors import HeldError
-from devloop.events import Notice
+from devloop.errors import DevloopError, HeldError
+from devloop.events import LiveChanged, Notice
 from devloop.model import Change, Service, Target
 from devloop.ports import World
+from devloop.safety_net import SafetyNet
 from devloop.worker import Worker
 
 Companion = Callable[[Worker], Coroutine[Any, Any, None]]
@@ -26,8 +27,10 @@ class Crew:
     `hold` keeps every other devloop away from a target (S26); `companions` run beside each worker.
     """
 
-    def __init__(self, world: World, hold: Hold, companions: Sequence[Companion] = ()) -> None:
-        self._world, self._hold, self._companions = world, hold, companions
+    def __init__(
+        self, world: World, hold: Hold, net: SafetyNet, companions: Sequence[Companion] = ()
+    ) -> None:
+        self._world, self._hold, self._net, self._companions = world, hold, net, companions
         self._employed: dict[str, tuple[Worker, anyio.CancelScope]] = {}
         self._group: TaskGroup | None = None
 
@@ -57,6 +60,11 @@ class Crew:
                 touched.append(name)
         return tuple(dict.fromkeys(touched))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the services that it works for."""
+        return tuple(self._employed)
+
     def deliver(self, name: str, change: Change) -> None:
         """Put a change into the inbox of the service, if it is still one of ours."""
         if name in self._employed:
@@ -72,7 +80,29 @@ class Crew:
                         raise
                     self._world.emit(Notice(worker.service.name, "error", error.message, error.hint))
                     return
+            name = worker.service.name
+            await self._net.keep(
+                f"service {name}",
+                self._serve,
+                name,
+                scope,
+                service=name,
+                fell=lambda: self._world.emit(LiveChanged(name, False, "", "failed")),
+                lets_through=lambda error: (
+                    first and worker.outcome is None and isinstance(error, DevloopError)
+                ),
+            )
+
+    async def _serve(self, name: str, scope: anyio.CancelScope) -> None:
+        """The worker with its companions; after an error that nobody expected, to be called again."""
+        worker = self._employed[name][0]
+        try:
             async with anyio.create_task_group() as group:
                 for companion in self._companions:
-                    group.start_soon(companion, worker)
+                    group.start_soon(self._net.keep, f"{name}, beside its trips", companion, worker)
                 await worker.run()
+        except Exception:
+            again = Worker(worker.service, self._world)
+            again.inbox.put(start_of(self._world.clock))
+            self._employed[name] = again, scope
+            raise

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from devloop import config as configs
 from devloop import salts
 from devloop.adapters.bases import EngineBases
@@ -38,13 +36,13 @@ from devloop.adapters.parents import ParentStore
 from devloop.adapters.source import FingerprintedTree
 from devloop.config import Config
 from devloop.diffing import Preview
-from devloop.errors import ConfigError
+from devloop.errors import ConfigError, InternalError
 from devloop.events import Emit, Event
 from devloop.fingerprint import TreeFingerprinter
 from devloop.history import History
 from devloop.install import Installation, Manifests
 from devloop.model import Service, Target
-from devloop.ports import World
+from devloop.ports import Report, World
 from devloop.references import repository
 from devloop.releases import Releases
 from devloop.statcache import StatCache
@@ -57,10 +55,16 @@ class Fan:
 
     def __init__(self) -> None:
         self.sinks: list[Emit] = []
+        self.fell: Callable[[object, Exception], None] | None = None  # what to do with a sink that raises
 
     def __call__(self, event: Event) -> None:
         for sink in self.sinks:
-            sink(event)
+            try:
+                sink(event)
+            except Exception as error:
+                if self.fell is None:
+                    raise
+                self.fell(sink, error)
 
 
 class Tree:
@@ -88,16 +92,9 @@ class Session:
     docker: Engine
     full: ImageBuilder
     fan: Fan
+    # What makes the next trip shorter: parents of deltas learned, shells on nodes waiting. Run until
+    # cancelled; without them everything works, only slower.
     companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
-
-    async def background(self) -> None:
-        """What makes the next trip shorter: parents of deltas learned, shells on nodes waiting.
-
-        Runs until cancelled; without it everything works, only slower.
-        """
-        async with anyio.create_task_group() as group:
-            for companion in self.companions:
-                group.start_soon(companion)
 
     @property
     def config(self) -> Config:
@@ -192,6 +189,7 @@ async def opened(
     *,
     salt: str = "",
     patient: bool = False,
+    report: Report = InternalError,
 ) -> AsyncIterator[Session]:
     """Connect everything; leaving the block closes it. A `patient` session waits for the API server.
 
@@ -301,6 +299,7 @@ async def opened(
             installation,
             emit,
             clock,
+            report,
         )
         yield Session(
             tree,

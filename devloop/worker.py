@@ -13,6 +13,7 @@ import anyio
 
 from devloop.cycle import trip
 from devloop.errors import (
+    InternalError,
     OvertakenError,
     PlatformError,
     PrerequisiteError,
@@ -41,10 +42,9 @@ from devloop.model import (
 from devloop.phase import Pace, Reversals
 from devloop.ports import Feed, World
 from devloop.rollout import Expectation, carries, judge, lost_image, why_long
+from devloop.safety_net import retry_pause
 from devloop.state import DeploymentState, deployment_state
 from devloop.stopwatch import Stopwatch
-
-RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 5.0)  # waits while an engine or API server is gone
 
 
 class Worker:
@@ -165,13 +165,15 @@ class Worker:
             self.inbox.put_back(change)
         elif isinstance(error, OvertakenError):
             self._reverse([feed.latest for feed in self._feeds])
-        if not isinstance(error, PlatformError):
+        if not isinstance(error, PlatformError | InternalError):
             self._retries = 0
 
     async def _mind(self) -> None:
         """Level-triggered: judge every snapshot of the targets until a change arrives (S20)."""
-        if isinstance(self.outcome, Failed) and isinstance(self.outcome.error, PlatformError):
-            await anyio.sleep(RETRY_SECONDS[min(self._retries, len(RETRY_SECONDS) - 1)])
+        error = self.outcome.error if isinstance(self.outcome, Failed) else None
+        pause = retry_pause(error, self._retries) if error is not None else None
+        if pause is not None:
+            await anyio.sleep(pause)
             self._retries += 1
             self._again_because("trying again")
             return
