@@ -9,17 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from devloop import __version__
 from devloop.errors import ConfigError, DevloopError
+from devloop.last_words import last_net
+from devloop.safety_net import FOLDER, Reports, guard_screen
 
 if TYPE_CHECKING:
     from devloop.config import Config
 
-INTERRUPTED = 130
 _SANDBOX_EXTRA = ("cryptography", "dns")  # what only the sandbox needs
 Command = Callable[..., Any]
 Override = Callable[["Config"], "Config"]
@@ -37,12 +38,8 @@ class Commands(click.Group):
         return _sandbox()
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with last_net():
             return super().invoke(ctx)
-        except DevloopError as error:
-            _fail(error)
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
 
 
 def _sandbox() -> click.Command:
@@ -63,15 +60,6 @@ def _sandbox() -> click.Command:
         )
 
     return how_to_install
-
-
-def _fail(error: DevloopError) -> NoReturn:
-    click.echo(f"devloop: {error.message}", err=True)
-    for line in error.evidence:
-        click.echo(f"  | {line}", err=True)
-    if error.hint:
-        click.echo(f"  -> {error.hint}", err=True)
-    sys.exit(error.exit_code)
 
 
 def where(command: Command) -> Command:
@@ -132,7 +120,15 @@ def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Override
     def override(config: Config) -> Config:
         return configs.override(config, context=chosen["context"], namespace=chosen["namespace"])
 
-    return override(configs.load(path)), override, chosen["kubeconfig"]
+    config = override(configs.load(path))
+
+    def conceal(text: str) -> str:
+        from devloop.showing import concealer_of
+
+        return concealer_of(config, ())(text)
+
+    guard_screen(Reports(configs.state_dir(config.path) / FOLDER, conceal))
+    return config, override, chosen["kubeconfig"]
 
 
 def _service_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

@@ -11,10 +11,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from devloop.engine import start_of
-from devloop.errors import PlatformError
+from devloop.errors import DevloopError, PlatformError
 from devloop.events import LiveChanged, Notice
 from devloop.model import Change, Service, Target
 from devloop.ports import World
+from devloop.safety_net import SafetyNet
 from devloop.worker import Worker
 
 Companion = Callable[[Worker], Coroutine[Any, Any, None]]
@@ -49,8 +50,10 @@ class Crew:
     inbox, and the new one begins when the old one's PATCH, if it was in the middle of it, is decided.
     """
 
-    def __init__(self, world: World, hold: Hold, companions: Sequence[Companion] = ()) -> None:
-        self._world, self._hold, self._companions = world, hold, companions
+    def __init__(
+        self, world: World, hold: Hold, net: SafetyNet, companions: Sequence[Companion] = ()
+    ) -> None:
+        self._world, self._hold, self._net, self._companions = world, hold, net, companions
         self._employed: dict[str, _Post] = {}
         self._leaving: set[_Post] = set()
         self._group: TaskGroup | None = None
@@ -66,6 +69,11 @@ class Crew:
         """Work for exactly these from now on; before `run` it is `run` that says for whom."""
         if self._group is not None:
             self._employ(services, first=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the services that it works for."""
+        return tuple(self._employed)
 
     def deliver(self, name: str, change: Change) -> None:
         """Put a change into the inbox of the service, if it is still one of ours."""
@@ -91,29 +99,39 @@ class Crew:
             post.scope.cancel()
 
     async def _work(self, post: _Post, error: PlatformError | None, first: bool) -> None:
+        name = post.service.name
         try:
             with post.scope:
                 while before := [old for old in self._leaving if old.precedes(post.service)]:
                     await before[0].ended.wait()
                 await self._until_held(post, error)
-                await self._serve(post.worker, first=first)
+                await self._net.keep(
+                    f"service {name}",
+                    self._serve,
+                    post,
+                    first,
+                    service=name,
+                    fell=post.worker.fell,
+                    lets_through=lambda cause: first and _is_first(post, cause),
+                )
         finally:
             post.held.close()
             self._leaving.discard(post)
             post.ended.set()
 
-    async def _serve(self, worker: Worker, *, first: bool) -> None:
-        """One service until cancelled: whatever is to catch a service's fall belongs here."""
+    async def _serve(self, post: _Post, first: bool) -> None:
+        """One service until cancelled; after an error that nobody expected, to be called again."""
+        name = post.service.name
         while True:
             try:
                 async with anyio.create_task_group() as group:
                     for companion in self._companions:
-                        group.start_soon(companion, worker)
-                    await worker.run()
+                        group.start_soon(self._net.keep, f"{name}, beside its trips", companion, post.worker)
+                    await post.worker.run()
             except* PlatformError as errors:
-                if first:  # of a start that the cluster refuses the command line tells
+                if first and _is_first(post, errors):  # the command line tells of a start that is refused
                     raise
-                self._complain(worker.service, errors.exceptions[0])
+                self._complain(post.service, errors.exceptions[0])
             await anyio.sleep(AGAIN_SECONDS)
 
     # --- targets --------------------------------------------------------------------------------
@@ -143,3 +161,10 @@ class Crew:
             error = error.exceptions[0]
         assert isinstance(error, PlatformError)
         self._world.emit(Notice(service.name, "error", error.message, error.hint))
+
+
+def _is_first(post: _Post, cause: BaseException) -> bool:
+    """Whether this is an expected error before the service's first trip."""
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return not post.worker.began and isinstance(cause, DevloopError)

@@ -92,6 +92,9 @@ async def trip(
     except DevloopError as error:
         stage = error.stage if isinstance(error, StageError) else watch.stage
         return Failed(stage, error, watch.timing(), fingerprint, change.paths, loaded)
+    except Exception as error:  # noqa: BLE001 - the last net: whatever happens, a trip has an outcome
+        found_out = world.report(f"the trip of {service.name}", error)
+        return Failed(watch.stage, found_out, watch.timing(), fingerprint, change.paths, loaded)
 
 
 def running_id(

@@ -8,10 +8,13 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
+from anyio.abc import TaskStatus
 
 from devloop.errors import DevloopError, OvertakenError, TreeMovedError
 from devloop.model import Change, Failed, Outcome
 from devloop.reconciler import MOVED_PAUSES
+from devloop.safety_net import guard_loop
+from devloop.signals import ends_in_time
 from devloop.stopwatch import Clock
 from devloop.tasks import gather
 from devloop.worker import Worker
@@ -53,17 +56,19 @@ async def until_interrupted(run: Callable[[], Coroutine[Any, Any, None]]) -> boo
     """
     interrupted = False
 
-    async def listen() -> None:
+    async def listen(*, task_status: TaskStatus[None]) -> None:
         nonlocal interrupted
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ends_in_time():
+            task_status.started()
             async for _ in signals:
                 interrupted = True
                 group.cancel_scope.cancel()
                 return
 
+    guard_loop()
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(listen)
+            await group.start(listen)
             await run()
             group.cancel_scope.cancel()
     except BaseExceptionGroup as errors:

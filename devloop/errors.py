@@ -5,7 +5,8 @@ DevloopError             what was tried and what came back; `hint` says what to 
 +- PlatformError         exit 3: engine, cluster or node not reachable; worth another try later
 |  +- HeldError          exit 3: another devloop holds this service
 +- StageError            exit 1: one stage of one trip failed; a new change may mend it
-   +- FingerprintError, BuildError, LoadError, PatchError, RolloutError
+|  +- FingerprintError, BuildError, LoadError, PatchError, RolloutError
++- InternalError         exit 70: a fault of devloop itself; a file holds the report
 
 Beside that, `outside_tree` says whether another look later may help though nobody saves a file.
 """
@@ -133,3 +134,25 @@ class OvertakenError(RolloutError):
     """Somebody wrote another template, or made the target anew: the trip starts over (S18, S20)."""
 
     default_reason = "TemplateChanged"
+
+
+class InternalError(DevloopError):
+    """What no part of devloop expected. `message` is one line; `cause` is what was raised."""
+
+    exit_code = 70  # EX_SOFTWARE of sysexits.h
+    default_reason = "InternalError"
+
+    def __init__(self, where: str, cause: BaseException, report: str = "") -> None:
+        named = f"; report: {report}" if report else ""
+        super().__init__(
+            f"internal error in {where}: {one_line(cause)}{named}", hint="please file the report"
+        )
+        self.cause = cause
+
+
+def one_line(error: BaseException, longest: int = 300) -> str:
+    """What an exception says, in one line that names its class: `TypeError: no such thing`."""
+    said = " ".join(str(error).split())
+    name = type(error).__name__
+    text = f"{name}: {said}" if said else name
+    return text if len(text) <= longest else f"{text[:longest]}..."

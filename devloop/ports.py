@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from devloop.errors import PrerequisiteError
+from devloop.errors import DevloopError, InternalError, PrerequisiteError
 from devloop.events import Emit
 from devloop.model import (
     Base,
@@ -23,6 +23,8 @@ from devloop.model import (
 )
 from devloop.release import Release, ReleaseView, Values
 from devloop.stopwatch import Clock
+
+Report = Callable[[str, BaseException], DevloopError]
 
 
 class Bases(Protocol):
@@ -212,3 +214,4 @@ class World:
     installer: Installer
     emit: Emit
     clock: Clock
+    report: Report = InternalError  # of what nobody expected (safety_net.py)

@@ -13,6 +13,7 @@ from typing import Literal
 
 from devloop.errors import (
     DevloopError,
+    InternalError,
     OvertakenError,
     PlatformError,
     PrerequisiteError,
@@ -36,6 +37,7 @@ from devloop.model import (
 )
 from devloop.phase import Reversals
 from devloop.rollout import Expectation, carries, judge, lost_image
+from devloop.safety_net import PAUSES as INTERNAL_PAUSES
 from devloop.state import DeploymentState, deployment_state
 from devloop.symptoms import MISSING_IMAGE
 
@@ -44,11 +46,12 @@ PLATFORM_PAUSES = (0.5, 1.0, 2.0, 4.0, 5.0)  # seconds, while an engine or API s
 OUTSIDE_PAUSES = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)  # while a registry, an engine or the cluster says no
 MOVED_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # while the tree changes as it is read
 
-Wait = Literal["target", "prerequisite", "platform", "outside", "moved"]
+Wait = Literal["target", "prerequisite", "platform", "outside", "moved", "internal"]
 _PAUSES: dict[Wait, tuple[float, ...]] = {
     "platform": PLATFORM_PAUSES,
     "outside": OUTSIDE_PAUSES,
     "moved": MOVED_PAUSES,
+    "internal": INTERNAL_PAUSES,
 }
 
 
@@ -121,6 +124,11 @@ def ended(
     if isinstance(outcome, Failed) and isinstance(outcome.error, OvertakenError):
         return _reversed(service, known, snapshots, now)
     return known, NOTHING
+
+
+def fell(state: ServiceState) -> ServiceState:
+    """The worker itself ended by an error that nobody expected: what was known is known no more."""
+    return replace(state, outcome=None, waits_for=None, word="failed", live=False)
 
 
 def repeats(state: ServiceState, change: Change, outcome: Outcome) -> bool:
@@ -258,6 +266,7 @@ def _waits_for(outcome: Outcome) -> Wait | None:
         (PlatformError, "platform"),
         (PrerequisiteError, "prerequisite"),
         (TargetMissingError, "target"),
+        (InternalError, "internal"),
     )
     for kind, wait in kinds:
         if isinstance(error, kind):

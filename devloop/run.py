@@ -17,12 +17,13 @@ from devloop import config as configs
 from devloop.checkwatch import CheckWatch, by_process
 from devloop.config import Config, together
 from devloop.crew import Crew
-from devloop.errors import DevloopError, PlatformError
+from devloop.errors import DevloopError, InternalError, PlatformError
 from devloop.events import Event, Notice, TripEnded
 from devloop.interests import CONFIG, MANIFESTS, RELEASES, service_interest
 from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Following, Override, ProjectFiles
+from devloop.safety_net import FOLDER, Reports, SafetyNet
 from devloop.showing import concealer_of, known, names_of, show
 from devloop.sinks.concealing import Concealer
 from devloop.statewatch import follow_states
@@ -51,12 +52,14 @@ def once(
     outcomes: dict[str, Outcome] = {}
     told: dict[str, dict[str, Any]] = {}  # by a running watch of the same config
 
+    report = Reports(configs.state_dir(config.path) / FOLDER, conceal).error
+
     async def work() -> None:
         salt = str(clock.now()) if rebuild else ""
         async with anyio.create_task_group() as group:
             for companion in redraw:
                 group.start_soon(companion)
-            async with opened(config, kubeconfig, names, fan, clock, salt=salt) as session:
+            async with opened(config, kubeconfig, names, fan, clock, salt=salt, report=report) as session:
                 session.require_tools()
                 if session.held_by_own_watch():
                     fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
@@ -99,11 +102,14 @@ async def _settled(session: Session, clock: Clock) -> Mapping[str, Outcome]:
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
-    """0 all live or unchanged, 3 where only platforms were in the way, else 1."""
+    """0 all live or unchanged, 70 for a fault of devloop itself, 3 where only platforms were in the way,
+    else 1."""
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed | Superseded | Held)]
     errors = [outcome.error for outcome in failed if isinstance(outcome, Failed)]
     if not failed or all(isinstance(outcome, Held) for outcome in failed):
         return 0
+    if any(isinstance(error, InternalError) for error in errors):
+        return InternalError.exit_code
     return 3 if errors and all(isinstance(error, PlatformError) for error in errors) else 1
 
 
@@ -133,6 +139,8 @@ def watch(
             __version__, config.path, configs.project_id(config.path), served, clock.now(), conceal
         )
         journal = stack.enter_context(Journal(configs.state_dir(config.path), clock, conceal))
+        net = SafetyNet(Reports(configs.state_dir(config.path) / FOLDER, conceal), fan)
+        fan.fell = net.sink_fell
         fan.sinks += [metrics, board, journal]
         web = Web(listener, host, metrics.render, board.answer)
         redraw = show(
@@ -140,17 +148,22 @@ def watch(
         )
 
         async def work() -> None:
-            async with opened(config, kubeconfig, names, fan, clock, patient=True) as session:
+            async with opened(
+                config, kubeconfig, names, fan, clock, patient=True, report=net.error
+            ) as session:
                 session.require_tools()
                 fan(Notice("", "info", f"metrics on {web.url}/metrics"))
                 companions = [partial(_states, session), *([partial(_pod_logs, session)] if logs else [])]
-                crew = Crew(session.world, session.hold, companions)
+                crew = Crew(session.world, session.hold, net, companions)
                 async with anyio.create_task_group() as group:
-                    for companion in (web.run, *redraw):
-                        group.start_soon(companion)
-                    group.start_soon(session.background)
-                    group.start_soon(_tidy_up, session)
-                    await group.start(_watch_files, session, crew, override, conceal)
+                    keep = net.keeper(group)
+                    keep("the web server", web.run)
+                    for companion in redraw:
+                        keep("the screen", companion)
+                    for companion in session.companions:
+                        keep("what makes the next trip shorter", companion)
+                    keep("the removal of old images", _tidy_up, session)
+                    await group.start(_watch_files, session, crew, override, conceal, net)
                     await crew.run(session.services)
 
         anyio.run(engine.until_interrupted, work)
@@ -187,11 +200,18 @@ async def _states(session: Session, worker: Worker) -> None:
     await follow_states(worker.service.name, feeds, session.cluster, session.world.emit, session.statuses)
 
 
+def _catch_up(fallen: list[bool], crew: Crew, deliver: Callable[[str, Change], None], clock: Clock) -> None:
+    """After the watcher fell: everything is looked at."""
+    for name in (*crew.names, CONFIG, MANIFESTS) if fallen else ():
+        deliver(name, engine.start_of(clock))
+
+
 async def _watch_files(
     session: Session,
     crew: Crew,
     override: Override,
     conceal: Concealer,
+    net: SafetyNet,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -200,6 +220,7 @@ async def _watch_files(
     Started once every change from now on will be seen.
     """
     world, trees, current = session.world, session.fingerprinter, session.current
+    fallen: list[bool] = []
 
     def taken(touched: Sequence[str]) -> None:
         conceal.learn(known(current.config, current.names))
@@ -221,7 +242,7 @@ async def _watch_files(
         if name in (CONFIG, MANIFESTS, RELEASES):
             files.deliver(name, change)
             rules.wake()
-            group.start_soon(look_whom_to_follow)
+            keep("the files of kustomizations", look_whom_to_follow)
         else:
             crew.deliver(name, change)
 
@@ -230,20 +251,30 @@ async def _watch_files(
         for name in (*names, MANIFESTS):
             deliver(name, engine.start_of(world.clock))
 
+    async def watch_files(*, task_status: TaskStatus[None]) -> None:
+        """A watcher that fell begins anew, and everything is looked at: no save in between is lost."""
+        async with anyio.create_task_group() as watching:
+            await watching.start(watcher.run, deliver)
+            task_status.started()
+            _catch_up(fallen, crew, deliver, world.clock)
+
     async with anyio.create_task_group() as group:
+        keep = net.keeper(group)
         files = ProjectFiles(current, override, session.installation, taken, world.emit)
         rules = CheckWatch(lambda: current.config, by_process(current.names), world.emit)
         session.fan.sinks.append(rules.note)
-        group.start_soon(rules.run)
+        keep("the rules", rules.run)
         watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit)
         following = Following(watcher, interests, look_at)
-        await group.start(watcher.run, deliver)
+        await group.start(
+            partial(net.keep, "the watcher of files", watch_files, fell=lambda: fallen.append(True))
+        )
         files.reload()  # what was saved since it was read, before anybody works by it
-        group.start_soon(following.run)
-        group.start_soon(look_whom_to_follow)
-        group.start_soon(_observe_releases, session, files)
+        keep("what is watched", following.run)
+        keep("the files of kustomizations", look_whom_to_follow)
+        keep("the watch of releases", _observe_releases, session, files)
         task_status.started()
-        await files.run()
+        await net.keep("config.yaml and manifests", files.run)
 
 
 async def _observe_releases(session: Session, files: ProjectFiles) -> None:

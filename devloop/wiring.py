@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from devloop import config as configs
 from devloop import salts
 from devloop.adapters.bases import EngineBases
@@ -40,12 +38,13 @@ from devloop.adapters.private_folder import private_folder
 from devloop.adapters.source import FingerprintedTree
 from devloop.config import Config, CurrentConfig
 from devloop.diffing import Preview
+from devloop.errors import InternalError
 from devloop.events import ConfigReloaded, Emit, Event
 from devloop.fingerprint import TreeFingerprinter
 from devloop.history import History
 from devloop.install import Installation, Manifests
 from devloop.model import Service, Target
-from devloop.ports import World
+from devloop.ports import Report, World
 from devloop.references import repository
 from devloop.releases import Releases
 from devloop.statcache import StatCache
@@ -59,6 +58,7 @@ class Fan:
     def __init__(self) -> None:
         self.sinks: list[Emit] = []
         self._gone: frozenset[str] = frozenset()
+        self.fell: Callable[[object, Exception], None] | None = None  # what to do with a sink that raises
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, ConfigReloaded):
@@ -66,7 +66,12 @@ class Fan:
         elif getattr(event, "service", "") in self._gone:
             return  # its last trip is ending yet
         for sink in self.sinks:
-            sink(event)
+            try:
+                sink(event)
+            except Exception as error:
+                if self.fell is None:
+                    raise
+                self.fell(sink, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +92,9 @@ class Session:
     docker: Engine
     full: ImageBuilder
     fan: Fan
+    # What makes the next trip shorter: parents of deltas learned, shells on nodes waiting. Run until
+    # cancelled; without them everything works, only slower.
     companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
-
-    async def background(self) -> None:
-        """What makes the next trip shorter: parents of deltas learned, shells on nodes waiting.
-
-        Runs until cancelled; without it everything works, only slower.
-        """
-        async with anyio.create_task_group() as group:
-            for companion in self.companions:
-                group.start_soon(companion)
 
     @property
     def config(self) -> Config:
@@ -196,6 +194,7 @@ async def opened(
     *,
     salt: str = "",
     patient: bool = False,
+    report: Report = InternalError,
 ) -> AsyncIterator[Session]:
     """Connect everything; leaving the block closes it. A `patient` session waits for the API server.
 
@@ -311,6 +310,7 @@ async def opened(
             installation,
             emit,
             clock,
+            report,
         )
         yield Session(
             current,

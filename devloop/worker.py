@@ -57,6 +57,16 @@ class Worker:
         """Of the last trip; None before the first, and while one runs."""
         return self._state.outcome
 
+    @property
+    def began(self) -> bool:
+        """Whether there has been a trip."""
+        return self._trips > 0
+
+    def fell(self) -> None:
+        """An error that nobody expected ended `run`: nothing is live until a trip, the next one, says so."""
+        self._become(reconciler.fell(self._state))
+        self._again_because("start")
+
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
         """Watch the targets for as long as the block runs. Raises PlatformError."""

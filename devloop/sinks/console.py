@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -89,7 +90,8 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._draw()
-        self._display.stop()
+        with suppress(OSError, ValueError):
+            self._display.stop()
 
     async def run(self) -> None:
         """Redraw while a trip runs or lines wait; sleep otherwise."""
@@ -126,9 +128,10 @@ class Terminal:
     def _draw(self) -> None:
         self._drawn = self._clock.now()
         lines, self._queue = self._queue, []
-        self._display.refresh()
-        if lines:
-            self._console.print(Text("\n").join(lines))  # above the living lines, as the refresh left them
+        with suppress(OSError, ValueError):  # the terminal is gone: the work goes on
+            self._display.refresh()
+            if lines:
+                self._console.print(Text("\n").join(lines))  # above the living lines
 
     # --- the living lines -----------------------------------------------------------------------
 

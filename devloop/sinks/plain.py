@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -54,11 +55,7 @@ class Plain:
     def _write(self, who: str, text: str) -> None:
         text = self._conceal(wording.harmless(text))
         shown = f"{who} | {text}" if who else text
-        try:
-            self._stream.write(f"{shown}\n".encode("utf-8", "replace").decode("utf-8"))
-            self._stream.flush()
-        except BrokenPipeError:
-            pass  # nobody reads any more; the work goes on
+        write_line(self._stream, shown)
 
 
 class JsonLines:
@@ -71,11 +68,14 @@ class JsonLines:
         if isinstance(event, WatchBatch) or (isinstance(event, PodLog) and not self._logs):
             return
         told = {"time": self._clock.now(), **conceal_all(describe_event(event), self._conceal)}
-        try:
-            self._stream.write(json.dumps(told) + "\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            pass
+        write_line(self._stream, json.dumps(told))
+
+
+def write_line(stream: TextIO, line: str) -> None:
+    """Where nobody reads any more, or the disk of a redirected output is full, the work goes on."""
+    with suppress(OSError, ValueError):
+        stream.write(f"{line}\n".encode("utf-8", "replace").decode("utf-8"))
+        stream.flush()
 
 
 def amount(event: Progress) -> str:

@@ -1,0 +1,86 @@
+"""SIGINT and SIGTERM end a command in time, also when the event loop, a thread or a pipe hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+INTERRUPTED = 130
+END_SECONDS = 1.7  # for cleaning up after a signal; then the process ends as it is
+SHOW_CURSOR = b"\x1b[?25h\r\n"
+
+
+@contextmanager
+def ends_in_time(seconds: float = END_SECONDS) -> Iterator[None]:
+    """Within the block a first SIGINT or SIGTERM leaves the process `seconds` to end, for good.
+
+    To be entered where the event loop has taken over the signals. The C part of Python's handler writes the
+    signal's number to a file descriptor even while the main thread is stuck in a write to a full pipe: a
+    thread of ours reads it there, and hands it on to the event loop.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if hasattr(os, "pipe2") else os.pipe()
+    os.set_blocking(reading, True)
+    os.set_blocking(writing, False)
+    loops = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    guard = threading.Thread(target=_watch, args=(reading, loops, seconds), name="signals", daemon=True)
+    guard.start()
+    try:
+        yield
+    finally:
+        if signal.set_wakeup_fd(loops) != writing:
+            pass  # somebody else's by now: the loop is closed
+        os.close(writing)
+
+
+def _watch(reading: int, loops: int, seconds: float) -> None:
+    """Until the other end is closed. After a signal nothing stops the countdown but the process's end."""
+    counting = False
+    while numbers := _read(reading):
+        with suppress(OSError):
+            os.write(loops, numbers)  # a socket of asyncio, which never blocks
+        if not counting and {signal.SIGINT, signal.SIGTERM} & set(numbers):
+            counting = True
+            count_down(seconds)
+    os.close(reading)
+
+
+def count_down(seconds: float = END_SECONDS) -> None:
+    """The process ends within so many seconds, by itself or not."""
+    threading.Thread(target=_end, args=(seconds,), name="end", daemon=True).start()
+
+
+def _read(reading: int) -> bytes:
+    try:
+        return os.read(reading, 64)
+    except OSError:
+        return b""
+
+
+def _end(seconds: float) -> None:
+    """End the process after a while; when it ends by itself before, this thread ends with it."""
+    threading.Event().wait(seconds)
+    killer = threading.Thread(target=_kill_children, daemon=True)
+    killer.start()
+    killer.join(0.2)
+    os._exit(INTERRUPTED)
+
+
+def _kill_children() -> None:
+    """The commands that are still running, and the cursor back: as far as it goes."""
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+    with suppress(OSError, ValueError, AttributeError):
+        if sys.stdout.isatty():
+            os.set_blocking(sys.stdout.fileno(), False)
+            os.write(sys.stdout.fileno(), SHOW_CURSOR)

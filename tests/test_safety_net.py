@@ -1,0 +1,401 @@
+"""The last net: whatever is raised, a report file has it, one line tells of it, the rest runs on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+
+import anyio
+import pytest
+
+from devloop import safety_net
+from devloop.crew import Crew
+from devloop.errors import InternalError, PlatformError, RolloutError
+from devloop.events import Event, LiveChanged, Notice, TripEnded
+from devloop.model import Change, Failed, Live
+from devloop.safety_net import KEPT_REPORTS, Reports, SafetyNet
+from devloop.wiring import Fan
+from devloop.worker import Worker
+from tests.fakes import SERVICE, FakeWorld, fingerprint
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safety_net, "PAUSES", (0.01, 0.02))
+
+
+def net_of(folder: Path, events: list[Event], secret: str = "hunter22") -> SafetyNet:
+    return SafetyNet(Reports(folder, lambda text: text.replace(secret, "***")), events.append)
+
+
+async def until(true: object) -> None:
+    assert callable(true)
+    with anyio.fail_after(20):
+        while not true():
+            await anyio.sleep(0.005)
+
+
+# --- reports ------------------------------------------------------------------------------------------
+
+
+def test_s30_report_has_the_traceback_and_no_secret(tmp_path: Path) -> None:
+    reports = Reports(tmp_path / "reports", lambda text: text.replace("hunter22", "***"))
+    try:
+        raise TypeError("no hunter22 here")
+    except TypeError as cause:
+        error = reports.error("a test", cause)
+    (file,) = (tmp_path / "reports").iterdir()
+    assert error.message == f"internal error in a test: TypeError: no *** here; report: {file}"
+    assert "\n" not in error.message
+    text = file.read_text()
+    assert "test_s30_report_has_the_traceback" in text
+    assert "hunter22" not in text
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_one_report_per_fault_and_only_the_newest_are_kept(tmp_path: Path) -> None:
+    reports = Reports(tmp_path, str)
+    same = ValueError("same")
+    assert reports.write("a", same) == reports.write("a", same)
+    for number in range(KEPT_REPORTS + 5):
+        reports.write("a", ValueError(str(number)))
+    assert len(list(tmp_path.iterdir())) == KEPT_REPORTS
+
+
+def test_a_report_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    error = Reports(tmp_path / "file" / "below", str).error("a test", ValueError("x"))
+    assert error.message == "internal error in a test: ValueError: x; report: not written (Not a directory)"
+
+
+def test_s30_where_secrets_cannot_be_told_nothing_of_the_fault_is_shown(tmp_path: Path) -> None:
+    def conceal(text: str) -> str:
+        raise RuntimeError(text)
+
+    error = Reports(tmp_path, conceal).error("a test", ValueError("hunter22"))
+    (file,) = tmp_path.iterdir()
+    assert "hunter22" not in error.message + file.read_text()
+
+
+def test_an_expected_error_in_a_task_groups_wrapping_is_given_back(tmp_path: Path) -> None:
+    expected = RolloutError("known")
+    group = ExceptionGroup("a", [ExceptionGroup("b", [expected])])
+    assert Reports(tmp_path, str).error("a test", group) is expected
+
+
+# --- background tasks ---------------------------------------------------------------------------------
+
+
+async def test_a_task_that_raises_is_told_and_started_again(tmp_path: Path) -> None:
+    events: list[Event] = []
+    runs: list[int] = []
+
+    async def task() -> None:
+        runs.append(len(runs))
+        if len(runs) < 4:
+            raise [TypeError("odd"), PlatformError("gone", hint="start it"), KeyError("x")][len(runs) - 1]
+
+    await net_of(tmp_path, events).keep("the task", task)
+    assert len(runs) == 4
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert told[0].startswith("internal error in the task: TypeError: odd; report: ")
+    assert told[1] == "the task: gone"  # an expected error in its own words
+    assert told[2].startswith("internal error in the task: KeyError: 'x'")
+
+
+async def test_cancelling_ends_what_is_kept_also_between_two_tries(tmp_path: Path) -> None:
+    events: list[Event] = []
+
+    async def task() -> None:
+        raise TypeError("odd")
+
+    async with anyio.create_task_group() as group:
+        net_of(tmp_path, events).keeper(group)("the task", task)
+        await until(lambda: len(events) > 3)
+        group.cancel_scope.cancel()
+
+
+async def test_a_task_that_tells_that_it_stands_may_fall_before(tmp_path: Path) -> None:
+    events: list[Event] = []
+    tries: list[int] = []
+
+    async def task(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("not yet")
+        task_status.started()
+        if len(tries) == 2:
+            raise OSError("and again")
+        await anyio.sleep_forever()
+
+    async def kept(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await net_of(tmp_path, events).keep("the task", task, task_status=task_status)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            await group.start(kept)
+            await until(lambda: len(tries) == 3)
+            group.cancel_scope.cancel()
+
+
+def test_a_sink_that_raises_holds_up_no_other(tmp_path: Path) -> None:
+    fan = Fan()
+    heard: list[Event] = []
+
+    def broken(event: Event) -> None:
+        raise ZeroDivisionError("in the sink")
+
+    fan.sinks += [broken, heard.append]
+    fan.fell = SafetyNet(Reports(tmp_path, str), fan).sink_fell
+    fan(Notice("", "info", "hello"))
+    messages = [event.message for event in heard if isinstance(event, Notice)]
+    assert messages[-1] == "hello"
+    assert "ZeroDivisionError: in the sink" in messages[0]
+
+
+# --- a service ----------------------------------------------------------------------------------------
+
+
+async def test_an_internal_error_in_a_trip_is_a_failed_trip_that_is_tried_again(tmp_path: Path) -> None:
+    fake = FakeWorld("v1")
+    take = fake.take
+    tries: list[Change] = []
+
+    async def odd(service: object, change: Change) -> object:
+        tries.append(change)
+        if len(tries) < 3:
+            raise ZeroDivisionError("odd")
+        return await take(SERVICE, change)
+
+    fake.take = odd  # type: ignore[method-assign, assignment]
+    worker = Worker(SERVICE, fake.world())
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        now = fake.clock.now()
+        worker.inbox.put(Change(frozenset(), now, now))
+        await until(lambda: isinstance(worker.outcome, Live))
+        group.cancel_scope.cancel()
+    outcomes = [event.outcome for event in fake.events if isinstance(event, TripEnded)]
+    assert [type(one) for one in outcomes] == [Failed, Failed, Live]
+    assert isinstance(outcomes[0], Failed)
+    assert isinstance(outcomes[0].error, InternalError)
+    states = [event.state for event in fake.events if isinstance(event, LiveChanged)]
+    assert states == ["working", "failed", "working", "failed", "working", "live"]
+
+
+@asynccontextmanager
+async def crew_of(fake: FakeWorld, net: SafetyNet, *companions: object) -> AsyncIterator[Crew]:
+    crew = Crew(fake.world(), lambda _: nullcontext(), net, companions)  # type: ignore[arg-type]
+    async with anyio.create_task_group() as group:
+        group.start_soon(crew.run, [SERVICE])
+        await until(lambda: crew.names)
+        yield crew
+        group.cancel_scope.cancel()
+
+
+async def test_a_worker_that_falls_is_shown_failed_and_made_anew(tmp_path: Path) -> None:
+    """A fault between two trips: the service is not live any more until a trip of the new worker says so."""
+    fake = FakeWorld("v1")
+    net = SafetyNet(Reports(tmp_path, str), fake.events.append)
+    fell: list[int] = []
+
+    def states() -> list[str]:
+        return [event.state for event in fake.events if isinstance(event, LiveChanged)]
+
+    async def falls(worker: Worker) -> None:
+        await worker.feeds()
+        await until(lambda: isinstance(worker.outcome, Live))
+        fell.append(1)
+        if len(fell) == 1:
+            raise IndexError("beside the trips")
+
+    def review(self: Worker, snapshots: object) -> None:
+        if len(reviews) == 0:
+            reviews.append(1)
+            raise KeyError("review")
+
+    reviews: list[int] = []
+    original, Worker._review = Worker._review, review  # type: ignore[method-assign]
+    try:
+        async with crew_of(fake, net, falls) as crew:
+            await until(lambda: states()[-3:] == ["failed", "working", "live"] and len(fell) >= 2)
+            fake.tree = "v2"
+            now = fake.clock.now()
+            crew.deliver(SERVICE.name, Change(frozenset({Path("/src/a.py")}), now, now))
+            await until(
+                lambda: fake.patched[-1:] == [SERVICE.ref(fingerprint("v2"))]
+            )  # saves reach the new one
+    finally:
+        Worker._review = original  # type: ignore[method-assign]
+    messages = [event.message for event in fake.events if isinstance(event, Notice)]
+    assert any("internal error in service backend: KeyError: 'review'" in one for one in messages), messages
+
+
+# --- how a process ends -------------------------------------------------------------------------------
+
+FAULTY = """
+import sys, threading, time
+import devloop.look, devloop.run
+from devloop import cli, engine
+import anyio
+
+def fault(*_, **__):
+    {fault}
+
+devloop.look.status = devloop.run.watch = fault
+sys.argv[0] = "devloop"
+cli.main()
+"""
+
+
+def start(
+    folder: Path, fault: str, *words: str, stdout: int | None = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    (folder / "app").mkdir(exist_ok=True)
+    (folder / "app" / "Dockerfile").write_text("FROM scratch\n")
+    (folder / "config.yaml").write_text(
+        'version: 1\nservices: {a: {image: a, build: {context: app, args: {API_TOKEN: "hunter22"}}}}\n'
+    )
+    return subprocess.Popen(
+        (sys.executable, "-c", FAULTY.format(fault=fault), *(words or ("status",))),
+        stdout=stdout, stderr=subprocess.PIPE, text=True, cwd=folder,
+        env={**os.environ, "XDG_STATE_HOME": str(folder / "state")},
+    )  # fmt: skip
+
+
+def test_a_command_that_falls_prints_one_line_and_exits_with_its_own_code(tmp_path: Path) -> None:
+    process = start(tmp_path, "raise ZeroDivisionError('odd hunter22')")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 70, said
+    assert "Traceback" not in said
+    assert "hunter22" not in said
+    (report,) = (tmp_path / "state").rglob("internal-error-*.txt")
+    assert str(report) in said
+    assert "ZeroDivisionError" in report.read_text()
+    assert "hunter22" not in report.read_text()
+
+
+STRAYS = """
+    class Odd:
+        def __del__(self):
+            raise ValueError("destroyed")
+    Odd()
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+    async def left():
+        import asyncio
+        async def agen():
+            try:
+                yield 1
+            finally:
+                raise RuntimeError("generator")
+        one = agen()
+        await anext(one)
+        del one
+        asyncio.get_running_loop().create_task(agen().__anext__().__aiter__() if False else falls())
+        await anyio.sleep(0.1)
+        import gc
+        gc.collect()
+        await anyio.sleep(0.1)
+    async def falls():
+        raise LookupError("task")
+    anyio.run(engine.until_interrupted, left)
+    import logging
+    logging.getLogger("aiohttp").error("unclosed", exc_info=ValueError("logged"))
+    print("well")
+"""
+
+
+def test_what_python_would_print_goes_to_a_report(tmp_path: Path) -> None:
+    process = start(tmp_path, STRAYS.strip())
+    shown, said = process.communicate(timeout=60)
+    assert (process.returncode, shown, said) == (0, "well\n", "")
+    reports = "".join(one.read_text() for one in (tmp_path / "state").rglob("internal-error-*.txt"))
+    for what in ("destroyed", "ZeroDivisionError", "generator", "task", "logged"):
+        assert what in reports
+
+
+HUNG_THREAD = """
+    async def work():
+        print("stands", file=sys.stderr, flush=True)
+        await anyio.to_thread.run_sync(time.sleep, 600)
+    anyio.run(engine.until_interrupted, work)
+"""
+FULL_PIPE = """
+    async def work():
+        print("stands", file=sys.stderr, flush=True)
+        await anyio.sleep(0.2)
+        for _ in range(100000):
+            print("x" * 1000)
+        await anyio.sleep(600)
+    anyio.run(engine.until_interrupted, work)
+"""
+FULL_AFTER = """
+    async def work():
+        print("stands", file=sys.stderr, flush=True)
+        await anyio.sleep_forever()
+    anyio.run(engine.until_interrupted, work)
+    for _ in range(100000):
+        print("x" * 1000)
+"""
+BUSY = """
+    async def work():
+        print("stands", file=sys.stderr, flush=True)
+        while True:
+            time.sleep(0.01)
+    anyio.run(engine.until_interrupted, work)
+"""
+CHILD = """
+    import subprocess
+    async def work():
+        child = subprocess.Popen(["sleep", "613"], start_new_session=True)
+        print("stands", child.pid, file=sys.stderr, flush=True)
+        await anyio.to_thread.run_sync(time.sleep, 600)
+    anyio.run(engine.until_interrupted, work)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("fault", [HUNG_THREAD, FULL_PIPE, FULL_AFTER, BUSY, CHILD])
+def test_a_signal_ends_it_within_two_seconds(tmp_path: Path, fault: str, number: signal.Signals) -> None:
+    process = start(tmp_path, fault.strip())
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith("stands")
+    time.sleep(0.5)  # the pipe fills
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(timeout=10) in (130, 70)  # 70: it printed into a pipe that nobody reads
+    assert time.monotonic() - began < 2.5  # of a machine that does other things too
+    assert "Traceback" not in process.stderr.read()
+    if fault is CHILD:
+        assert (
+            not Path(f"/proc/{line.split()[1]}").exists()
+            or "Z" in Path(f"/proc/{line.split()[1]}/stat").read_text()
+        )
+
+
+@pytest.mark.parametrize("stream", [">/dev/full", ">&-", "2>&-", "2>/dev/full", "<&-", ">&- 2>&- <&-"])
+def test_a_stream_that_is_full_or_closed_prints_no_traceback(tmp_path: Path, stream: str) -> None:
+    (tmp_path / "fault.py").write_text(FAULTY.format(fault='print("well"); sys.exit(0)'))
+    start(tmp_path, "sys.exit(0)").communicate(timeout=60)  # the project's files
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} fault.py status {stream}"],
+        capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": str(Path.cwd())},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    if stream == ">/dev/full":
+        assert done.stderr == "devloop: standard output: No space left on device\n"
+        assert done.returncode == 74
+    else:
+        assert done.returncode == 0, done.stderr
