@@ -5,6 +5,7 @@ A command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +41,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except DevloopError as error:
+            if hide := (ctx.obj or {}).get("hide"):
+                error.conceal(hide)
             _fail(error)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
@@ -105,6 +108,8 @@ def main(ctx: click.Context, /, **given: Any) -> None:
 def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Override, Path | None]:
     """The config with the overrides in place, how to put them into another, and the kubeconfig option."""
     from devloop import config as configs
+    from devloop.secret_values import Sources
+    from devloop.secrets import Secrets
 
     chosen = {key: value if value is not None else ctx.obj.get(key) for key, value in given.items()}
     path = chosen["config_path"] or configs.find(Path.cwd())
@@ -112,7 +117,13 @@ def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Override
     def override(config: Config) -> Config:
         return configs.override(config, context=chosen["context"], namespace=chosen["namespace"])
 
-    return override(configs.load(path)), override, chosen["kubeconfig"]
+    config = override(configs.load(path))
+    ctx.obj["hide"] = Secrets(
+        Sources(
+            config.services(), config.releases(), dict(os.environ), frozenset(config.secrets), config.root
+        )
+    )
+    return config, override, chosen["kubeconfig"]
 
 
 def _service_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

@@ -42,6 +42,7 @@ class BuildSpec:
     args: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
     platform: str | None = None
+    hidden: frozenset[str] = frozenset()  # build args that config.yaml lists as secrets
 
 
 @dataclass(frozen=True, slots=True)

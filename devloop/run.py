@@ -23,8 +23,8 @@ from devloop.interests import CONFIG, MANIFESTS, RELEASES, service_interest
 from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Override, ProjectFiles
-from devloop.showing import concealer_of, known, names_of, show
-from devloop.sinks.concealing import Concealer
+from devloop.secrets import Secrets
+from devloop.showing import names_of, secrets_of, show, sources_of
 from devloop.statewatch import follow_states
 from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
@@ -47,7 +47,8 @@ def once(
     """Bring the cluster to the tree; the exit code."""
     from devloop.sinks import summary
 
-    clock, fan, conceal = Clock(), Fan(), concealer_of(config, names)
+    clock, secrets = Clock(), secrets_of(config, names)
+    fan = Fan(secrets)
     outcomes: dict[str, Outcome] = {}
     told: dict[str, dict[str, Any]] = {}  # by a running watch of the same config
 
@@ -66,22 +67,21 @@ def once(
             group.cancel_scope.cancel()
 
     with ExitStack() as stack:
-        redraw = show(
-            stack, fan, config, names, clock, conceal, log_format=log_format, machine=as_json, logs=False
-        )
+        redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
         try:
             interrupted = anyio.run(engine.until_interrupted, work)
         except DevloopError as error:
-            error.conceal(conceal)
+            error.conceal(secrets)
             if as_json:
-                print(summary.error_as_json(error, dict.fromkeys(names_of(config, names)), conceal))
+                print(summary.error_as_json(error, dict.fromkeys(names_of(config, names))))
             raise
     if interrupted:
         return INTERRUPTED
     if told:
         print(summary.told_as_json(told) if as_json else summary.told_as_lines(told))
         return 0 if all(trip["outcome"] in ("live", "unchanged", "held") for trip in told.values()) else 1
-    print(summary.as_json(outcomes, conceal) if as_json else summary.as_table(outcomes))
+    shown = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
+    print(summary.as_json(shown) if as_json else summary.as_table(shown))
     return exit_code(outcomes.values())
 
 
@@ -122,22 +122,19 @@ def watch(
     from devloop.sinks.status import StatusBoard
     from devloop.sinks.web import Web, open_listener
 
-    clock, fan, conceal = Clock(), Fan(), concealer_of(config, names)
+    clock, secrets = Clock(), secrets_of(config, names)
+    fan = Fan(secrets)
     host, port = config.metrics.address
     with ExitStack() as stack:
         listener = open_listener(host, port)
         stack.callback(listener.close)
         served = names_of(config, names)
         metrics = Metrics(__version__, served)
-        board = StatusBoard(
-            __version__, config.path, configs.project_id(config.path), served, clock.now(), conceal
-        )
-        journal = stack.enter_context(Journal(configs.state_dir(config.path), clock, conceal))
+        board = StatusBoard(__version__, config.path, configs.project_id(config.path), served, clock.now())
+        journal = stack.enter_context(Journal(configs.state_dir(config.path), clock))
         fan.sinks += [metrics, board, journal]
         web = Web(listener, host, metrics.render, board.answer)
-        redraw = show(
-            stack, fan, config, names, clock, conceal, log_format=log_format, machine=False, logs=logs
-        )
+        redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=False, logs=logs)
 
         async def work() -> None:
             async with opened(config, kubeconfig, names, fan, clock, patient=True) as session:
@@ -150,10 +147,14 @@ def watch(
                         group.start_soon(companion)
                     group.start_soon(session.background)
                     group.start_soon(_tidy_up, session)
-                    await group.start(_watch_files, session, crew, names, override, conceal)
+                    await group.start(_watch_files, session, crew, names, override, secrets)
                     await crew.run(session.services)
 
-        anyio.run(engine.until_interrupted, work)
+        try:
+            anyio.run(engine.until_interrupted, work)
+        except DevloopError as error:
+            error.conceal(secrets)  # it knows those of a config.yaml that was changed since
+            raise
     return INTERRUPTED
 
 
@@ -192,7 +193,7 @@ async def _watch_files(
     crew: Crew,
     names: Sequence[str],
     override: Override,
-    conceal: Concealer,
+    secrets: Secrets,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -205,7 +206,7 @@ async def _watch_files(
 
     def employ(config: Config) -> Sequence[str]:
         session.tree.config = config
-        conceal.learn(known(config, names))
+        secrets.learn(sources_of(config, names))
         touched = crew.employ(chosen(config, names))
         group.start_soon(rearm, touched)
         return touched

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from devloop import config as configs
-from devloop import salts
+from devloop import salts, state_file
 from devloop.adapters.bases import EngineBases
 from devloop.adapters.blobs import Blobs
 from devloop.adapters.builder import ImageBuilder
@@ -47,18 +55,21 @@ from devloop.model import Service, Target
 from devloop.ports import World
 from devloop.references import repository
 from devloop.releases import Releases
+from devloop.secrets import Secrets
 from devloop.statcache import StatCache
 from devloop.statewatch import Statuses
 from devloop.stopwatch import Clock
 
 
 class Fan:
-    """Hands every event to every sink, in order."""
+    """Hands every event to every sink, in order, and takes out before what none may have (S30)."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Secrets | None = None) -> None:
         self.sinks: list[Emit] = []
+        self._secrets = secrets or Secrets()
 
     def __call__(self, event: Event) -> None:
+        event = self._secrets.event(event)
         for sink in self.sinks:
             sink(event)
 
@@ -199,6 +210,8 @@ async def opened(
     """
     services = chosen(config, names)
     state = configs.state_dir(config.path)
+    with suppress(OSError):  # a state directory that cannot be made costs reading, no trip
+        await anyio.to_thread.run_sync(state_file.make_private, state)
     owner = Owner.here(config.path)
     environ = dict(os.environ)
     kept = state / "salts.json"

@@ -8,7 +8,6 @@ from typing import TextIO
 
 from devloop.events import Event, Output, PodLog, Progress, StageEnded, WatchBatch
 from devloop.sinks import wording
-from devloop.sinks.concealing import Conceal, conceal_all
 from devloop.sinks.outcomes import describe_event
 from devloop.stopwatch import Clock
 
@@ -19,8 +18,8 @@ BLIND_STEP = 50_000_000  # or every 50 MB where the total is not known
 class Plain:
     """A sink that writes whole lines, each with the service's name in front."""
 
-    def __init__(self, stream: TextIO, root: Path, conceal: Conceal, *, logs: bool = True) -> None:
-        self._stream, self._root, self._conceal, self._logs = stream, root, conceal, logs
+    def __init__(self, stream: TextIO, root: Path, *, logs: bool = True) -> None:
+        self._stream, self._root, self._logs = stream, root, logs
         self._told: dict[tuple[str, str], float] = {}  # (service, stage) -> progress that was told last
 
     def __call__(self, event: Event) -> None:
@@ -49,7 +48,7 @@ class Plain:
         self._write(event.service, f"{event.stage} {amount(event)}")
 
     def _write(self, who: str, text: str) -> None:
-        text = self._conceal(wording.harmless(text))
+        text = wording.harmless(text)
         shown = f"{who} | {text}" if who else text
         try:
             self._stream.write(f"{shown}\n".encode("utf-8", "replace").decode("utf-8"))
@@ -61,13 +60,13 @@ class Plain:
 class JsonLines:
     """A sink that writes every event as one JSON object on a line of its own."""
 
-    def __init__(self, stream: TextIO, clock: Clock, conceal: Conceal, *, logs: bool = True) -> None:
-        self._stream, self._clock, self._conceal, self._logs = stream, clock, conceal, logs
+    def __init__(self, stream: TextIO, clock: Clock, *, logs: bool = True) -> None:
+        self._stream, self._clock, self._logs = stream, clock, logs
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, WatchBatch) or (isinstance(event, PodLog) and not self._logs):
             return
-        told = {"time": self._clock.now(), **conceal_all(describe_event(event), self._conceal)}
+        told = {"time": self._clock.now(), **describe_event(event)}
         try:
             self._stream.write(json.dumps(told) + "\n")
             self._stream.flush()
