@@ -5,6 +5,7 @@ A command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -113,6 +114,8 @@ def main(ctx: click.Context, /, **given: Any) -> None:
 def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Override, Path | None]:
     """The config with the overrides in place, how to put them into another, and the kubeconfig option."""
     from devloop import config as configs
+    from devloop.secret_values import Sources
+    from devloop.secrets import Secrets
 
     chosen = {key: value if value is not None else ctx.obj.get(key) for key, value in given.items()}
     path = chosen["config_path"] or configs.find(Path.cwd())
@@ -121,13 +124,12 @@ def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Override
         return configs.override(config, context=chosen["context"], namespace=chosen["namespace"])
 
     config = override(configs.load(path))
-
-    def conceal(text: str) -> str:
-        from devloop.showing import concealer_of
-
-        return concealer_of(config, ())(text)
-
-    guard_screen(Reports(configs.state_dir(config.path) / FOLDER, conceal))
+    secrets = Secrets(
+        Sources(
+            config.services(), config.releases(), dict(os.environ), frozenset(config.secrets), config.root
+        )
+    )
+    guard_screen(Reports(configs.state_dir(config.path) / FOLDER, secrets))
     return config, override, chosen["kubeconfig"]
 
 

@@ -226,6 +226,11 @@ class Config(Section):
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     gc: GcConfig = Field(default_factory=GcConfig)
     checks: ChecksConfig = Field(default_factory=ChecksConfig, description="For `devloop check`.")
+    secrets: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list,
+        description="Build arguments and environment variables whose values are shown nowhere, beside those "
+        "whose names say so.",
+    )
     _path: Path = PrivateAttr(default=Path("config.yaml"))
 
     @field_validator("by_name", mode="before")
@@ -295,6 +300,7 @@ class Config(Section):
                     for secret in build.secrets
                 ),
                 build.platform,
+                hidden=frozenset(self.secrets) & build.args.keys(),
             ),
             tuple(
                 Target(

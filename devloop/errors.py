@@ -45,6 +45,11 @@ class DevloopError(Exception):
         self.hint = hint
         self.outside_tree = self.default_outside if outside_tree is None else outside_tree
 
+    def __copy__(self) -> DevloopError:
+        made = type(self).__new__(type(self), *self.args)
+        made.__dict__.update(self.__dict__)
+        return made
+
     def conceal(self, conceal: Callable[[str], str]) -> None:
         """Put every text through `conceal`: what a foreign tool said may hold a secret (S30)."""
         self.message = conceal(self.message)

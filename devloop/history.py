@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from devloop import state_file
 from devloop.events import Event, TripEnded
 from devloop.model import Live, Unchanged
 
@@ -48,10 +49,7 @@ class History:
 
     def _save(self) -> None:
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            beside = self._file.with_suffix(".new")
-            beside.write_text(json.dumps(self._lived))
-            beside.replace(self._file)
+            state_file.write(self._file, json.dumps(self._lived).encode())
         except OSError:
             return  # a full disk costs a longer memory, not a trip
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from devloop import state_file
 from devloop.errors import DevloopError, PrerequisiteError
 from devloop.events import Applied, Emit, Notice
 from devloop.kustomization import sources
@@ -167,10 +168,7 @@ class Manifests:
 
     def _remember(self, digest: str) -> None:
         known = {**self._read(), self._where: digest}
-        self._memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = self._memory.with_suffix(".new")
-        beside.write_text(json.dumps(known))
-        beside.replace(self._memory)
+        state_file.write(self._memory, json.dumps(known).encode())
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -12,7 +13,7 @@ from devloop.config import Config
 from devloop.diffing import diff as unified
 from devloop.errors import PlatformError
 from devloop.run import INTERRUPTED
-from devloop.showing import concealer_of
+from devloop.showing import secrets_of
 from devloop.status import Standing, standings
 from devloop.stopwatch import Clock
 from devloop.wiring import Fan, opened
@@ -32,7 +33,12 @@ def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_
     if anyio.run(engine.until_interrupted, work):
         return INTERRUPTED
     stages = _stages(config)
-    print(to_json(found, stages) if as_json else to_table(found, stages))
+    hide = secrets_of(config, names)
+    clean = {
+        name: replace(one, message=hide(one.message), hint=hide(one.hint or "") or None)
+        for name, one in found.items()
+    }
+    print(to_json(clean, stages) if as_json else to_table(clean, stages))
     return 0 if all(standing.well for standing in found.values()) else 1
 
 
@@ -53,7 +59,7 @@ def explain(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> in
 
     if anyio.run(engine.until_interrupted, work):
         return INTERRUPTED
-    print("\n".join(told))
+    print("\n".join(map(secrets_of(config, names), told)))
     return 0
 
 
@@ -61,7 +67,7 @@ def verify(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int
     """Print whether each live image is what a full build gives; 1 if one is not."""
     from devloop.verify import verify as compare
 
-    different = False
+    different, hide = False, secrets_of(config, names)
 
     async def work() -> None:
         nonlocal different
@@ -72,7 +78,7 @@ def verify(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int
                 verdict = f"{len(found.different)} differ" if found.different else "equal to a full build"
                 print(f"{service.name}: {found.ref}: {found.files} paths, {verdict}")
                 for line in found.different:
-                    print(f"  {line}")
+                    print(f"  {hide(line)}")
 
     if anyio.run(engine.until_interrupted, work):
         return INTERRUPTED
@@ -91,11 +97,12 @@ def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int
 
     if anyio.run(engine.until_interrupted, work):
         return INTERRUPTED
+    hide = secrets_of(config, names)
     marks = {"good": "ok  ", "note": "note", "bad": "BAD "}
     for finding in findings:
-        print(f"{marks[finding.grade]}  {finding.what}: {finding.found}")
+        print(f"{marks[finding.grade]}  {finding.what}: {hide(finding.found)}")
         if finding.hint:
-            print(f"      -> {finding.hint}")
+            print(f"      -> {hide(finding.hint)}")
     return 3 if any(finding.grade == "bad" for finding in findings) else 0
 
 
@@ -109,8 +116,7 @@ def diff(config: Config, kubeconfig: Path | None) -> int:
 
     if anyio.run(engine.until_interrupted, work):
         return INTERRUPTED
-    conceal = concealer_of(config, ())
-    print("\n".join(map(conceal, lines)) if lines else "nothing would change")
+    print(secrets_of(config, ())("\n".join(lines)) if lines else "nothing would change")
     return 1 if lines else 0
 
 
@@ -130,7 +136,7 @@ def check(
     if anyio.run(engine.until_interrupted, work):
         return INTERRUPTED
     told = {"text": as_text, "json": as_json, "github": as_github}[output](found[0].report)
-    print(concealer_of(config, names)(told))
+    print(secrets_of(config, names)(told))
     return found[0].exit_code
 
 

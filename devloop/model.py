@@ -44,6 +44,7 @@ class BuildSpec:
     platform: str | None = None
     idle_timeout: float = 600.0  # seconds in which a build or a load shows no progress: it is ended
     pull_idle_timeout: float = 120.0  # the same of the pull of a base image
+    hidden: frozenset[str] = frozenset()  # build args that config.yaml lists as secrets
 
 
 @dataclass(frozen=True, slots=True)

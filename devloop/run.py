@@ -24,8 +24,8 @@ from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Following, Override, ProjectFiles
 from devloop.safety_net import FOLDER, Reports, SafetyNet
-from devloop.showing import concealer_of, known, names_of, show
-from devloop.sinks.concealing import Concealer
+from devloop.secrets import Secrets
+from devloop.showing import names_of, secrets_of, show, sources_of
 from devloop.statewatch import follow_states
 from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
@@ -48,11 +48,12 @@ def once(
     """Bring the cluster to the tree; the exit code."""
     from devloop.sinks import summary
 
-    clock, fan, conceal = Clock(), Fan(), concealer_of(config, names)
+    clock, secrets = Clock(), secrets_of(config, names)
+    fan = Fan(secrets)
     outcomes: dict[str, Outcome] = {}
     told: dict[str, dict[str, Any]] = {}  # by a running watch of the same config
 
-    report = Reports(configs.state_dir(config.path) / FOLDER, conceal).error
+    report = Reports(configs.state_dir(config.path) / FOLDER, secrets).error
 
     async def work() -> None:
         salt = str(clock.now()) if rebuild else ""
@@ -69,22 +70,21 @@ def once(
             group.cancel_scope.cancel()
 
     with ExitStack() as stack:
-        redraw = show(
-            stack, fan, config, names, clock, conceal, log_format=log_format, machine=as_json, logs=False
-        )
+        redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
         try:
             interrupted = anyio.run(engine.until_interrupted, work)
         except DevloopError as error:
-            error.conceal(conceal)
+            error.conceal(secrets)
             if as_json:
-                print(summary.error_as_json(error, dict.fromkeys(names_of(config, names)), conceal))
+                print(summary.error_as_json(error, dict.fromkeys(names_of(config, names))))
             raise
     if interrupted:
         return INTERRUPTED
     if told:
         print(summary.told_as_json(told) if as_json else summary.told_as_lines(told))
         return 0 if all(trip["outcome"] in ("live", "unchanged", "held") for trip in told.values()) else 1
-    print(summary.as_json(outcomes, conceal) if as_json else summary.as_table(outcomes))
+    shown = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
+    print(summary.as_json(shown) if as_json else summary.as_table(shown))
     return exit_code(outcomes.values())
 
 
@@ -128,24 +128,21 @@ def watch(
     from devloop.sinks.status import StatusBoard
     from devloop.sinks.web import Web, open_listener
 
-    clock, fan, conceal = Clock(), Fan(), concealer_of(config, names)
+    clock, secrets = Clock(), secrets_of(config, names)
+    fan = Fan(secrets)
     host, port = config.metrics.address
     with ExitStack() as stack:
         listener = open_listener(host, port)
         stack.callback(listener.close)
         served = names_of(config, names)
         metrics = Metrics(__version__, served)
-        board = StatusBoard(
-            __version__, config.path, configs.project_id(config.path), served, clock.now(), conceal
-        )
-        journal = stack.enter_context(Journal(configs.state_dir(config.path), clock, conceal))
-        net = SafetyNet(Reports(configs.state_dir(config.path) / FOLDER, conceal), fan)
+        board = StatusBoard(__version__, config.path, configs.project_id(config.path), served, clock.now())
+        journal = stack.enter_context(Journal(configs.state_dir(config.path), clock))
+        net = SafetyNet(Reports(configs.state_dir(config.path) / FOLDER, secrets), fan)
         fan.fell = net.sink_fell
         fan.sinks += [metrics, board, journal]
         web = Web(listener, host, metrics.render, board.answer)
-        redraw = show(
-            stack, fan, config, names, clock, conceal, log_format=log_format, machine=False, logs=logs
-        )
+        redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=False, logs=logs)
 
         async def work() -> None:
             async with opened(
@@ -163,10 +160,14 @@ def watch(
                     for companion in session.companions:
                         keep("what makes the next trip shorter", companion)
                     keep("the removal of old images", _tidy_up, session)
-                    await group.start(_watch_files, session, crew, override, conceal, net)
+                    await group.start(_watch_files, session, crew, override, secrets, net)
                     await crew.run(session.services)
 
-        anyio.run(engine.until_interrupted, work)
+        try:
+            anyio.run(engine.until_interrupted, work)
+        except DevloopError as error:
+            error.conceal(secrets)  # it knows those of a config.yaml that was changed since
+            raise
     return INTERRUPTED
 
 
@@ -210,7 +211,7 @@ async def _watch_files(
     session: Session,
     crew: Crew,
     override: Override,
-    conceal: Concealer,
+    secrets: Secrets,
     net: SafetyNet,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
@@ -223,7 +224,7 @@ async def _watch_files(
     fallen: list[bool] = []
 
     def taken(touched: Sequence[str]) -> None:
-        conceal.learn(known(current.config, current.names))
+        secrets.learn(sources_of(current.config, current.names))
         crew.employ(current.services)
         following.renew(touched)
 

@@ -50,8 +50,9 @@ class Reports:
         back as it is. Never raises."""
         cause = _only(cause)
         if isinstance(cause, DevloopError):
-            return cause
-        error = InternalError(where, cause, self.write(where, cause))
+            error = cause
+        else:
+            error = InternalError(where, cause, self.write(where, cause))
         error.conceal(self._hidden)
         return error
 

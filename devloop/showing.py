@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from devloop.config import Config, together
-from devloop.sinks.concealing import Conceal, Concealer, concealer, known_release_values, known_values
+from devloop.secret_values import Sources
+from devloop.secrets import Secrets
 from devloop.stopwatch import Clock
 from devloop.wiring import Fan
 
@@ -21,15 +22,15 @@ def names_of(config: Config, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(service.name for service in together(config, names))
 
 
-def concealer_of(config: Config, names: Sequence[str]) -> Concealer:
-    """What hides the values of build arguments, secrets and releases (S30)."""
-    return concealer(known(config, names))
+def secrets_of(config: Config, names: Sequence[str]) -> Secrets:
+    """What hides the values of secrets, whoever tells them (S30)."""
+    return Secrets(sources_of(config, names))
 
 
-def known(config: Config, names: Sequence[str]) -> dict[str, str]:
-    """What no sink may show (S30)."""
-    released = known_release_values(config.releases(), os.environ)
-    return {**released, **known_values(together(config, names), os.environ)}
+def sources_of(config: Config, names: Sequence[str]) -> Sources:
+    """Where the secrets of the services that run and of all releases come from."""
+    services, listed = together(config, names), frozenset(config.secrets)
+    return Sources(services, config.releases(), dict(os.environ), listed, config.root)
 
 
 def show(
@@ -38,7 +39,6 @@ def show(
     config: Config,
     names: Sequence[str],
     clock: Clock,
-    conceal: Conceal,
     *,
     log_format: str,
     machine: bool,
@@ -49,16 +49,16 @@ def show(
     if log_format == "json":
         from devloop.sinks.plain import JsonLines
 
-        fan.sinks.append(JsonLines(stream, clock, conceal, logs=logs))
+        fan.sinks.append(JsonLines(stream, clock, logs=logs))
         return []
     if stream.isatty():
         from devloop.sinks.console import Terminal
 
-        terminal = Terminal(names_of(config, names), config.root, clock, conceal, logs=logs, stream=stream)
+        terminal = Terminal(names_of(config, names), config.root, clock, logs=logs, stream=stream)
         stack.enter_context(terminal)
         fan.sinks.append(terminal)
         return [terminal.run]
     from devloop.sinks.plain import Plain
 
-    fan.sinks.append(Plain(stream, config.root, conceal, logs=logs))
+    fan.sinks.append(Plain(stream, config.root, logs=logs))
     return []

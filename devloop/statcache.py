@@ -99,7 +99,7 @@ class StatCache:
             return
         rows = [(os.fsencode(path), *seen, bytes.fromhex(digest)) for path, (seen, digest) in unsaved.items()]
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with closing(self._open()) as database, database:
                 database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
         except (sqlite3.Error, OSError) as problem:
@@ -120,6 +120,7 @@ class StatCache:
                     self._file.with_name(self._file.name + suffix).unlink()
 
     def _open(self) -> sqlite3.Connection:
+        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite's would be open
         database = sqlite3.connect(self._file)
         try:
             version = database.execute("PRAGMA user_version").fetchone()[0]

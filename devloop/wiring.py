@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
 from devloop import config as configs
-from devloop import salts
+from devloop import salts, state_file
 from devloop.adapters.bases import EngineBases
 from devloop.adapters.blobs import Blobs
 from devloop.adapters.builder import ImageBuilder
@@ -47,20 +56,24 @@ from devloop.model import Service, Target
 from devloop.ports import Report, World
 from devloop.references import repository
 from devloop.releases import Releases
+from devloop.secrets import Secrets
 from devloop.statcache import StatCache
 from devloop.statewatch import Statuses
 from devloop.stopwatch import Clock
 
 
 class Fan:
-    """Hands every event to every sink, in order; those of a service that left config.yaml to none."""
+    """Hands every event to every sink, in order, and takes out before what none may have (S30); events of a
+    service that left config.yaml go to none."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Secrets | None = None) -> None:
         self.sinks: list[Emit] = []
+        self._secrets = secrets or Secrets()
         self._gone: frozenset[str] = frozenset()
         self.fell: Callable[[object, Exception], None] | None = None  # what to do with a sink that raises
 
     def __call__(self, event: Event) -> None:
+        event = self._secrets.event(event)
         if isinstance(event, ConfigReloaded):
             self._gone = (self._gone - set(event.services)) | set(event.gone)
         elif getattr(event, "service", "") in self._gone:
@@ -203,6 +216,8 @@ async def opened(
     configs.chosen(config, names)
     current = CurrentConfig(config, names)
     state = configs.state_dir(config.path)
+    with suppress(OSError):  # a state directory that cannot be made costs reading, no trip
+        await anyio.to_thread.run_sync(state_file.make_private, state)
     owner = Owner.here(config.path)
     environ = dict(os.environ)
     kept = state / "salts.json"

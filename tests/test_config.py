@@ -229,7 +229,7 @@ def test_s25_two_ways_to_one_config_are_one_project(tmp_path: Path) -> None:
         (MINIMAL + "gc: {keep: 0}\n", "7:6: gc.keep: must be at least 1, not 0"),
         (MINIMAL + "gc: {keep: yes}\n", "7:12: gc.keep: YAML 1.1 reads a bare yes as true"),
         (MINIMAL + "clustr: {}\n", "7:1: clustr: unknown key; did you mean cluster?"),
-        (MINIMAL + "charts: {}\n", "7:1: charts: unknown key; known here: version, cluster"),
+        (MINIMAL + "plugins: {}\n", "7:1: plugins: unknown key; known here: version, cluster"),
         (MINIMAL + "max_image_size: 1\n", "7:1: max_image_size: unknown key"),
         (MINIMAL.replace("context: backend", "contxt: backend"), "5:13: services.backend.build.contxt: unknown"),
         (MINIMAL.replace("context: backend", "contxt: backend"), "5:5: services.backend.build.context: missing"),

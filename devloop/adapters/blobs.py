@@ -13,6 +13,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from devloop import state_file
+
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 REMEMBERED = 500  # layers, and images; each takes 200 bytes
 
@@ -65,11 +67,8 @@ class Blobs:
         if self._file is None:
             return
         with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            beside = self._file.with_suffix(".new")
             layers = {diff_id: astuple(blob) for diff_id, blob in self._known.items()}
-            beside.write_text(json.dumps({"layers": layers, "configs": self._configs}))
-            beside.replace(self._file)
+            state_file.write(self._file, json.dumps({"layers": layers, "configs": self._configs}).encode())
 
 
 def _media(docker_or_oci: str) -> str:

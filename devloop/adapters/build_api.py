@@ -17,7 +17,7 @@ from contextlib import aclosing
 import anyio
 import anyio.to_thread
 
-from devloop.adapters import redaction, trace
+from devloop.adapters import trace
 from devloop.adapters.bases import registry_config
 from devloop.adapters.engine import Engine, EngineRefusal, Json
 from devloop.adapters.transcript import Transcript
@@ -51,8 +51,7 @@ class ApiBuild:
         Cancelling closes the connection and tells the engine to end the build (S10).
         """
         build = uuid.uuid4().hex
-        redact = await anyio.to_thread.run_sync(redaction.of, service, self._environment)
-        transcript = Transcript(service.name, self._emit, redact)
+        transcript = Transcript(service.name, self._emit)
         reader = _LegacyReader(transcript) if self._legacy else _TraceReader(transcript)
         auth = ""
         if self._legacy:

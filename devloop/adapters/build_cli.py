@@ -12,13 +12,13 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from devloop.adapters import redaction
 from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.process import Finished, run
 from devloop.adapters.transcript import Transcript
 from devloop.errors import BuildError, PlatformError
 from devloop.events import Emit
 from devloop.model import Service
+from devloop.secret_values import secret_arguments
 
 _USUAL = (
     "/usr/bin",
@@ -30,7 +30,10 @@ _VERSION = re.compile(r"(\d+)\.(\d+)")
 _LINE = re.compile(r"^#(?P<key>\d+) (?P<text>.*)$")
 _TIMED = re.compile(r"^\d+\.\d+ ?(?P<text>.*)$")
 _CONTEXT = "[internal] load build context"  # the vertex that reads it; the Dockerfile is read before
-_RESERVED = re.compile(r"^(PATH|HOME|TMPDIR|(DOCKER|BUILDX|SSH|LD|XDG|SSL)_.*)$")
+# What the docker command, its plugins and its credential helpers read themselves.
+_RESERVED = re.compile(
+    r"^(PATH|HOME|TMPDIR|(DOCKER|BUILDX|BUILDKIT|SSH|LD|XDG|SSL|OTEL|AWS|AZURE|GOOGLE)_.*|(?i:.*_PROXY))$"
+)
 _ENGINE_VARIABLES = frozenset(
     ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "BUILDX_BUILDER")
 )
@@ -91,8 +94,10 @@ def _pointed(environment: Mapping[str, str], endpoint: Endpoint) -> dict[str, st
 
 
 def reserved_args(service: Service) -> list[str]:
-    """Build args that cannot travel in the docker command's environment, because it reads them itself."""
-    return [name for name in service.build.args if _RESERVED.match(name)]
+    """Build args that a docker command cannot be given: secret, so not for its command line, and read by
+    itself, so not for its environment."""
+    from_outside = {secret.env for secret in service.build.secrets}
+    return [name for name in secret_arguments(service) if _RESERVED.match(name) or name in from_outside]
 
 
 class CliBuild:
@@ -118,8 +123,7 @@ class CliBuild:
         Cancelling ends the command's process group, and with its connection the build on the engine (S10).
         """
         await anyio.to_thread.run_sync(_check_secrets, service, self._environment)
-        redact = await anyio.to_thread.run_sync(redaction.of, service, self._environment)
-        transcript = Transcript(service.name, self._emit, redact)
+        transcript = Transcript(service.name, self._emit)
         reader = PlainReader(transcript, on_read)
         with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
             written = Path(folder, "iid")
@@ -133,14 +137,16 @@ class CliBuild:
     def argv(
         self, service: Service, ref: str, platform: str, labels: Mapping[str, str], written: Path
     ) -> list[str]:
-        """The command line. No value of a build arg or a secret is in it (S30): those go by environment."""
-        spec = service.build
+        """The command line. No secret is in it (S30): those go by environment, where the other build args
+        would change what the docker command itself does (HTTPS_PROXY)."""
+        spec, hidden = service.build, secret_arguments(service)
         # The builder "default" is the engine's own; a docker-container builder would not see local images.
         words = ["buildx", "build", "--builder", "default", "--load"] if self._command.buildx else ["build"]
         argv = [self._command.path, *words, "--progress=plain", "--iidfile", str(written)]
         argv += ["--tag", ref, "--file", str(spec.dockerfile)]
         argv += [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
-        argv += [word for name in spec.args for word in ("--build-arg", name)]
+        for name, value in spec.args.items():
+            argv += ["--build-arg", name if name in hidden else f"{name}={value}"]
         for secret in spec.secrets:
             source = f"src={secret.file}" if secret.file is not None else f"env={secret.env}"
             argv += ["--secret", f"id={secret.id},{source}"]
@@ -151,7 +157,7 @@ class CliBuild:
     def _child(self, service: Service, endpoint: Endpoint) -> dict[str, str]:
         return {
             **_pointed(self._environment, endpoint),
-            **service.build.args,
+            **secret_arguments(service),
             "DOCKER_BUILDKIT": "1",
             "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",  # an attestation would make an index of the image
         }

@@ -8,6 +8,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from devloop import state_file
 from devloop.delta import Parent
 from devloop.layers import Layer, Layers
 
@@ -92,10 +93,7 @@ class ParentFiles:
 def _write(file: Path, content: bytes) -> None:
     """Whole or not at all. Where the disk refuses, the record is missing: that costs a full build."""
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = file.with_suffix(".new")
-        beside.write_bytes(content)
-        beside.replace(file)
+        state_file.write(file, content)
 
 
 def _age(file: Path) -> float:

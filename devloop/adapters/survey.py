@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from devloop import state_file
 from devloop.adapters.engine import Engine
 from devloop.adapters.kubernetes.client import Client, Refused
 from devloop.adapters.layerfiles import suspicious_files
@@ -91,8 +92,7 @@ class Scans:
             found = await suspicious_files(engine, ref)
             known[image] = [[file.path, file.private_key] for file in found]
             with suppress(OSError):
-                self._memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._memory.write_text(json.dumps(dict([*known.items()][-KEPT:])))
+                state_file.write(self._memory, json.dumps(dict([*known.items()][-KEPT:])).encode())
         return tuple(LayerFile(str(path), bool(key)) for path, key in known[image])
 
     def _read(self) -> dict[str, list[list[Any]]]:

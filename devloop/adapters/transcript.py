@@ -6,7 +6,6 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 
-from devloop.adapters.redaction import NOTHING, Redaction
 from devloop.dockerfile import Dockerfile
 from devloop.errors import BuildError
 from devloop.events import Emit, Output, Progress
@@ -30,8 +29,8 @@ class Step:
 class Transcript:
     """Told what happens, it emits Output and Progress, and says in the end what went wrong."""
 
-    def __init__(self, service: str, emit: Emit, redact: Redaction = NOTHING) -> None:
-        self._service, self._emit, self._redact = service, emit, redact
+    def __init__(self, service: str, emit: Emit) -> None:
+        self._service, self._emit = service, emit
         self._steps: dict[str, Step] = {}
         self._total: dict[str, int] = {}  # steps of each stage
         self._ended: set[tuple[str, str]] = set()
@@ -45,11 +44,10 @@ class Transcript:
         numbered = _STEP.match(name)
         if numbered:
             self._total[numbered["stage"] or ""] = int(numbered["steps"])
-            self._say(self._redact(" ".join(name.split())))
+            self._say(" ".join(name.split()))
 
     def say(self, key: str, line: str) -> None:
         """A vertex printed a line."""
-        line = self._redact(line)
         step = self._steps.get(key)
         if step is not None:
             step.lines.append(line)
@@ -67,7 +65,7 @@ class Transcript:
         now = (len(self._ended), sum(self._total.values()))
         if numbered and not error and now != self._shown:
             self._shown = now
-            note = self._redact(" ".join(step.name.split()))
+            note = " ".join(step.name.split())
             self._emit(Progress(self._service, "build", now[0], now[1], "steps", note))
 
     def failure(self, what: str, said: str, dockerfile: str) -> BuildError:
@@ -78,12 +76,12 @@ class Transcript:
         failed = next((step for step in self._steps.values() if step.error), None)
         evidence: list[str] = []
         if failed is not None:
-            evidence.append(self._redact(" ".join(failed.name.split())))
+            evidence.append(" ".join(failed.name.split()))
             evidence.extend(failed.lines)
         place = locate(dockerfile, failed.name if failed else "", said)
         if place is not None:
             evidence.append(f"Dockerfile:{place[0]} | {place[1]}")
-        reason = self._redact((failed.error if failed else "") or said or "the builder gave no reason")
+        reason = (failed.error if failed else "") or said or "the builder gave no reason"
         return BuildError(
             f"{what}: {reason}", reason="BuildFailed", evidence=tuple(evidence), hint=_advice(reason)
         )

@@ -31,7 +31,6 @@ from devloop.events import (
 )
 from devloop.model import Live, Unchanged
 from devloop.sinks import wording
-from devloop.sinks.concealing import Conceal
 from devloop.sinks.plain import amount
 from devloop.sinks.wording import Line
 from devloop.stopwatch import Clock
@@ -67,12 +66,11 @@ class Terminal:
         services: Iterable[str],
         root: Path,
         clock: Clock,
-        conceal: Conceal,
         *,
         logs: bool = True,
         stream: TextIO | None = None,
     ) -> None:
-        self._root, self._clock, self._conceal, self._logs = root, clock, conceal, logs
+        self._root, self._clock, self._logs = root, clock, logs
         self._console = Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
         self._rows = {service: _Row() for service in services}
         self._queue: list[Text] = []  # lines that wait for the next drawing
@@ -204,7 +202,7 @@ class Terminal:
             stage = row.stage or "starting"
             since = row.stage_since if row.stage else row.trip_since
             text.append(f"{stage} {wording.seconds(max(0.0, now - since))}", "bold")
-            text.append(f"  {self._conceal(row.note)}" if row.note else "", "dim")
+            text.append(f"  {row.note}" if row.note else "", "dim")
         elif not row.last.lower().startswith(row.state):  # "live in 0.9 s" says "live" already
             text.append(row.state, "bold")
         if row.last:
@@ -223,9 +221,7 @@ class Terminal:
         if line.who:
             text.append(f"{line.who:<{width}} ", self._colour(line.who.partition("/")[0]))
             text.append("| ", "dim")
-        shown = Text.from_ansi(
-            wording.harmless(self._conceal(line.text), colours=True), style=STYLES[line.tone]
-        )
+        shown = Text.from_ansi(wording.harmless(line.text, colours=True), style=STYLES[line.tone])
         text.append_text(shown)
         self._queue.append(text)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from devloop import state_file
 from devloop.events import Event, Output, PodLog, Progress, StageStarted, WatchBatch
-from devloop.sinks.concealing import Conceal, conceal_all
 from devloop.sinks.outcomes import describe_event
 from devloop.stopwatch import Clock
 
@@ -23,15 +23,15 @@ class Journal:
     What containers and builds print is not kept: it may hold anything (S30).
     """
 
-    def __init__(self, folder: Path, clock: Clock, conceal: Conceal, largest: int = LARGEST) -> None:
+    def __init__(self, folder: Path, clock: Clock, largest: int = LARGEST) -> None:
         self._path = folder / FILE_NAME
-        self._clock, self._conceal, self._largest = clock, conceal, largest
+        self._clock, self._largest = clock, largest
         self._file: IO[bytes] | None = None
         self._size = 0
         self.trouble: OSError | None = None  # why it stopped writing
 
     def __enter__(self) -> Journal:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state_file.make_private(self._path.parent)
         self._open()
         return self
 
@@ -44,8 +44,7 @@ class Journal:
     def __call__(self, event: Event) -> None:
         if self._file is None or isinstance(event, Output | PodLog | Progress | StageStarted | WatchBatch):
             return
-        told = conceal_all(_without_prints(describe_event(event)), self._conceal)
-        self._write({"time": self._clock.now(), **told})
+        self._write({"time": self._clock.now(), **_without_prints(describe_event(event))})
 
     def _write(self, told: dict[str, object]) -> None:
         line = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"

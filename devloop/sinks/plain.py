@@ -9,7 +9,6 @@ from typing import TextIO
 
 from devloop.events import Event, Output, PodLog, Progress, StageEnded, TripStarted, WatchBatch
 from devloop.sinks import wording
-from devloop.sinks.concealing import Conceal, conceal_all
 from devloop.sinks.outcomes import describe_event
 from devloop.stopwatch import Clock
 
@@ -20,8 +19,8 @@ BLIND_STEP = 50_000_000  # or every 50 MB where the total is not known
 class Plain:
     """A sink that writes whole lines, each with the service's name in front."""
 
-    def __init__(self, stream: TextIO, root: Path, conceal: Conceal, *, logs: bool = True) -> None:
-        self._stream, self._root, self._conceal, self._logs = stream, root, conceal, logs
+    def __init__(self, stream: TextIO, root: Path, *, logs: bool = True) -> None:
+        self._stream, self._root, self._logs = stream, root, logs
         self._quiet: set[str] = set()  # services whose running trip nobody asked for
         self._told: dict[tuple[str, str], float] = {}  # (service, stage) -> progress that was told last
 
@@ -53,7 +52,7 @@ class Plain:
         self._write(event.service, f"{event.stage} {amount(event)}")
 
     def _write(self, who: str, text: str) -> None:
-        text = self._conceal(wording.harmless(text))
+        text = wording.harmless(text)
         shown = f"{who} | {text}" if who else text
         write_line(self._stream, shown)
 
@@ -61,13 +60,13 @@ class Plain:
 class JsonLines:
     """A sink that writes every event as one JSON object on a line of its own."""
 
-    def __init__(self, stream: TextIO, clock: Clock, conceal: Conceal, *, logs: bool = True) -> None:
-        self._stream, self._clock, self._conceal, self._logs = stream, clock, conceal, logs
+    def __init__(self, stream: TextIO, clock: Clock, *, logs: bool = True) -> None:
+        self._stream, self._clock, self._logs = stream, clock, logs
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, WatchBatch) or (isinstance(event, PodLog) and not self._logs):
             return
-        told = {"time": self._clock.now(), **conceal_all(describe_event(event), self._conceal)}
+        told = {"time": self._clock.now(), **describe_event(event)}
         write_line(self._stream, json.dumps(told))
 
 

@@ -20,7 +20,6 @@ from devloop.events import (
     TripStarted,
 )
 from devloop.model import Change, Live, Unchanged
-from devloop.sinks.concealing import Conceal, conceal_all
 from devloop.sinks.outcomes import describe, describe_paths, describe_span
 
 KEPT = 50
@@ -53,7 +52,6 @@ class StatusBoard:
         project: str,
         services: Iterable[str],
         started_at: float,
-        conceal: Conceal,
     ) -> None:
         self._head = {
             "version": version,
@@ -61,7 +59,6 @@ class StatusBoard:
             "project": project,
             "started_at": started_at,
         }
-        self._conceal = conceal
         self._cards = {service: _Card() for service in services}
 
     def __call__(self, event: Event) -> None:
@@ -103,7 +100,7 @@ class StatusBoard:
 
     def _end(self, card: _Card, event: TripEnded) -> None:
         outcome, change = event.outcome, card.change
-        described = conceal_all(describe(outcome), self._conceal)
+        described = describe(outcome)
         timing = outcome.timing
         card.trips.append(
             {

@@ -9,23 +9,22 @@ from typing import Any
 from devloop.errors import DevloopError
 from devloop.model import STAGES, Failed, Live, Outcome, Unchanged, outcome_word
 from devloop.sinks import wording
-from devloop.sinks.concealing import Conceal, conceal_all
 from devloop.sinks.outcomes import describe, error_fields, image_of
 
 
-def as_json(outcomes: Mapping[str, Outcome], conceal: Conceal) -> str:
+def as_json(outcomes: Mapping[str, Outcome]) -> str:
     """{"services": {NAME: …}}, each as outcomes.describe gives it."""
-    told = {name: conceal_all(describe(outcome), conceal) for name, outcome in outcomes.items()}
+    told = {name: describe(outcome) for name, outcome in outcomes.items()}
     return json.dumps({"services": told}, indent=2)
 
 
-def error_as_json(error: DevloopError, services: Mapping[str, object], conceal: Conceal) -> str:
+def error_as_json(error: DevloopError, services: Mapping[str, object]) -> str:
     """The same object where a platform or config error ended `once` before any trip."""
     nothing: dict[str, Any] = dict.fromkeys(("fingerprint", "image", "built", "loaded"))
     times = dict.fromkeys((*STAGES, "trip"))
     told = {"stage": None, **error_fields(error)}
     entry = {"outcome": "failed", **nothing, "seconds": times, "url": None, "error": told}
-    return json.dumps(conceal_all({"services": dict.fromkeys(services, entry)}, conceal), indent=2)
+    return json.dumps({"services": dict.fromkeys(services, entry)}, indent=2)
 
 
 def told_as_json(trips: Mapping[str, Mapping[str, Any]]) -> str:

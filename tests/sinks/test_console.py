@@ -23,7 +23,6 @@ from devloop.events import (
     TripStarted,
 )
 from devloop.model import Change
-from devloop.sinks.concealing import concealer
 from devloop.sinks.console import Terminal
 from devloop.stopwatch import Clock
 from tests.sinks.trips import REF, ROOT, URL, failed_trip, live_trip
@@ -70,9 +69,9 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     screen.close()
 
 
-def terminal(screen: Screen, clock: Clock | None = None, *secrets: str, logs: bool = True) -> Terminal:
+def terminal(screen: Screen, clock: Clock | None = None, *, logs: bool = True) -> Terminal:
     services = ["backend", "web"]
-    return Terminal(services, ROOT, clock or Clock(), concealer(secrets), logs=logs, stream=screen.stream)
+    return Terminal(services, ROOT, clock or Clock(), logs=logs, stream=screen.stream)
 
 
 def begin(sink: Terminal, clock: Clock) -> None:
@@ -192,17 +191,6 @@ def test_no_color(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
         failed_trip(sink, Clock())
     assert "FAILED in build" in screen.read()
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", screen.raw)
-
-
-def test_s30_secrets_are_masked_on_the_terminal_too(screen: Screen) -> None:
-    with terminal(screen, Clock(), "hunter22") as sink:
-        clock = Clock()
-        begin(sink, clock)
-        sink(Output("backend", "build", "using hunter22"))
-        sink(PodLog("backend", "a-b", "app", "hunter22"))
-    text = screen.read()
-    assert "hunter22" not in text
-    assert "using ***" in text
 
 
 async def test_elapsed_time_moves_only_while_something_runs(screen: Screen) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from devloop.events import WatchBatch, WatchOverflow
-from devloop.sinks.concealing import concealer
 from devloop.sinks.metrics import BUCKETS, Metrics
 from devloop.sinks.status import StatusBoard
 from devloop.stopwatch import Clock
@@ -70,7 +69,7 @@ def test_buckets_go_from_5_ms_to_10_minutes() -> None:
 
 def test_s32_the_histograms_agree_with_the_spans(metrics: Metrics) -> None:
     clock = Clock()
-    board = StatusBoard("1", Path("/c"), "p", ["backend"], clock.now(), concealer(()))
+    board = StatusBoard("1", Path("/c"), "p", ["backend"], clock.now())
 
     def both(event: object) -> None:
         metrics(event)  # type: ignore[arg-type]

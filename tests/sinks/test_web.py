@@ -17,7 +17,6 @@ import pytest
 
 from devloop.errors import PlatformError
 from devloop.events import Event
-from devloop.sinks.concealing import concealer
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.status import StatusBoard
 from devloop.sinks.web import Web, open_listener
@@ -30,7 +29,7 @@ class Served:
 
     def __init__(self) -> None:
         self.metrics = Metrics("1.2.3", ["backend"])
-        self.board = StatusBoard("1.2.3", Path("/c"), "p", ["backend"], 0.0, concealer(()))
+        self.board = StatusBoard("1.2.3", Path("/c"), "p", ["backend"], 0.0)
         self.web = Web(open_listener("127.0.0.1", 0), "127.0.0.1", self.metrics.render, self.board.answer)
 
     def emit(self, event: Event) -> None:

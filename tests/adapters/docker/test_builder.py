@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import time
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import pytest
 
 from devloop.adapters.build_cli import CliBuild, DockerCommand, PlainReader, find_command
 from devloop.errors import BuildError, TreeMovedError
-from devloop.events import Notice, Progress
+from devloop.events import Notice, Output, Progress
 from devloop.model import Fingerprint, Secret, Service
+from devloop.secret_values import Sources
+from devloop.secrets import Secrets
 from tests.adapters.docker.conftest import Bench, fingerprint
 
 pytestmark = pytest.mark.engine
@@ -156,11 +159,11 @@ async def test_s30_no_value_of_an_arg_or_secret_is_in_an_argv(bench: Bench, tiny
     kept = bench.folder / "secret.txt"
     kept.write_text("hunter-two")
     service = bench.service(
-        f"FROM {tiny}\nARG PASS\n"
+        f"FROM {tiny}\nARG PASS\nARG ORDINARY\n"
         "RUN --mount=type=secret,id=a --mount=type=secret,id=b "
         'test "$PASS-$(cat /run/secrets/a)-$(cat /run/secrets/b)" = hunter-one-hunter-two-hunter-three '
         "&& sleep 1\n",
-        args={"PASS": "hunter-one"},
+        args={"PASS": "hunter-one", "ORDINARY": "shown"},
         secrets=(Secret("a", file=kept), Secret("b", env="TOKEN_IN_ENV")),
     )
     seen: list[list[str]] = []
@@ -176,7 +179,7 @@ async def test_s30_no_value_of_an_arg_or_secret_is_in_an_argv(bench: Bench, tiny
         group.cancel_scope.cancel()
     assert seen
     assert not [line for line in seen if any("hunter" in word for word in line)]
-    assert not [line for line in bench.lines() if "hunter-one" in line]
+    assert any("ORDINARY=shown" in line for line in seen)
 
 
 async def test_s30_output_and_evidence_show_names_in_place_of_values(
@@ -187,10 +190,18 @@ async def test_s30_output_and_evidence_show_names_in_place_of_values(
     )
     with pytest.raises(BuildError) as caught:
         await bench.builder().build(service, fingerprint())
-    said = [*bench.lines(), *caught.value.evidence, caught.value.message]
+    secrets = Secrets(Sources((service,)))
+    caught.value.conceal(secrets)
+    said = [*told(bench, secrets), *caught.value.evidence, caught.value.message]
     assert "got [PASS]" in said
     assert not [line for line in said if "hunter" in line]
     assert caught.value.evidence[-1] == "Dockerfile:3 | RUN echo got $PASS && false"
+
+
+def told(bench: Bench, secrets: Secrets) -> list[str]:
+    """The output as sinks have it."""
+    events = map(secrets.event, bench.events)
+    return [event.line for event in events if isinstance(event, Output)]
 
 
 async def test_s30_a_secret_that_the_build_prints_is_not_shown(bench: Bench, tiny: str) -> None:
@@ -201,8 +212,9 @@ async def test_s30_a_secret_that_the_build_prints_is_not_shown(bench: Bench, tin
         secrets=(Secret("a", file=kept),),
     )
     await bench.builder().build(service, fingerprint())
-    assert "[a]" in bench.lines()
-    assert not [line for line in bench.lines() if "hunter" in line]
+    lines = told(bench, Secrets(Sources((service,))))
+    assert "[a]" in lines
+    assert not [line for line in lines if "hunter" in line]
 
 
 async def test_missing_secret_is_named_before_the_build(bench: Bench, tiny: str) -> None:
@@ -275,13 +287,61 @@ async def test_s9_a_client_without_buildx_is_passed_over(bench: Bench, tmp_path:
 
 
 async def test_s9_reserved_build_arg_takes_the_api(bench: Bench, tiny: str) -> None:
-    """An arg named PATH cannot travel in the docker command's environment."""
+    """A secret argument that docker reads itself can go neither by command line nor by environment."""
     service = bench.service(
-        f"FROM {tiny}\nARG DOCKER_HOST\nRUN echo $DOCKER_HOST > /arg\n", args={"DOCKER_HOST": "tcp://x"}
+        f"FROM {tiny}\nARG DOCKER_TOKEN\nRUN echo $DOCKER_TOKEN > /arg\n", args={"DOCKER_TOKEN": "x-y-z"}
     )
     image = await bench.builder().build(service, fingerprint())
     assert image.how == "buildkit"
-    assert await run_in(bench, image.ref, "cat /arg") == "tcp://x\n"
+    assert await run_in(bench, image.ref, "cat /arg") == "x-y-z\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["HTTP_PROXY", "https_proxy", "DOCKER_HOST", "PATH", "HOME", "BUILDKIT_PROGRESS"]
+)
+async def test_s30_an_ordinary_argument_never_meets_the_docker_command(
+    bench: Bench, tiny: str, name: str
+) -> None:
+    """It goes by command line: in the environment it would change what the command itself does."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        value = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        lines = f"ARG {name}\n" if name not in ("PATH", "HTTP_PROXY", "https_proxy") else ""
+        service = bench.service(f"FROM {tiny}\n{lines}RUN env > /vars # {name}\n", args={name: value})
+        image = await bench.builder().build(service, fingerprint())
+        assert image.how == "cli"
+        if name != "PATH":
+            assert f"{name}={value}" in await run_in(bench, image.ref, "cat /vars")
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()  # nobody came by
+
+
+async def test_s30_a_proxy_argument_with_a_password_is_a_secret(bench: Bench, tiny: str) -> None:
+    service = bench.service(
+        f'FROM {tiny}\nRUN echo "$HTTPS_PROXY" | tee /arg\n',
+        args={"HTTPS_PROXY": "http://me:hunter-one@127.0.0.1:9"},
+    )
+    image = await bench.builder().build(service, fingerprint())
+    assert image.how == "buildkit"
+    assert "hunter-one" in await run_in(bench, image.ref, "cat /arg")
+    assert "[HTTPS_PROXY]" in (lines := told(bench, Secrets(Sources((service,)))))
+    assert not [line for line in lines if "hunter" in line]
+
+
+async def test_s30_a_build_secret_keeps_its_value_beside_an_argument_of_its_name(
+    bench: Bench, tiny: str
+) -> None:
+    """Both would be one variable of the docker command."""
+    bench.environment["NPM_TOKEN"] = "of-the-secret"
+    service = bench.service(
+        f"FROM {tiny}\nRUN --mount=type=secret,id=a true\n",
+        args={"NPM_TOKEN": "of-the-argument"},
+        secrets=(Secret("a", env="NPM_TOKEN"),),
+    )
+    with pytest.raises(BuildError) as caught:
+        await bench.builder().build(service, fingerprint())
+    assert caught.value.reason == "NoBuilder"
+    assert "NPM_TOKEN" in caught.value.message
 
 
 async def test_s9_secrets_without_a_command_are_refused_with_a_hint(
@@ -327,6 +387,5 @@ async def test_the_command_line_names_everything(bench: Bench) -> None:
     argv = command.argv(service, "x:1", "linux/amd64", {"k": "v"}, Path("/tmp/iid"))
     assert argv[:6] == ["docker", "buildx", "build", "--builder", "default", "--load"]
     assert argv[-1] == str(service.build.context)
-    assert "A" in argv
-    assert "1" not in argv
+    assert "A=1" in argv
     assert shutil.which("docker")
