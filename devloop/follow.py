@@ -24,6 +24,7 @@ from devloop.rollout import (
     judge,
     lost_image,
     phases,
+    restarts_of,
 )
 from devloop.stopwatch import Stopwatch
 from devloop.symptoms import read_log
@@ -45,7 +46,13 @@ async def follow(
     Raises RolloutError with Kubernetes' own reason when a target is stuck (S19).
     """
     context = world.cluster.context
-    expected = [Expectation.of(service.image, revision, loaded.image.id, context) for revision in revisions]
+    expected = [
+        replace(
+            Expectation.of(service.image, revision, loaded.image.id, context),
+            restarts=restarts_of(feed.latest),
+        )
+        for revision, feed in zip(revisions, feeds, strict=True)
+    ]
     told: set[tuple[str, str, int]] = set()
     reloads: list[float] = []
     while True:

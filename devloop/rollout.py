@@ -6,8 +6,8 @@ and S19 on when to give up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from devloop.model import (
@@ -42,6 +42,8 @@ class Expectation:
     `generation` and `uid` are those that the PATCH answered; 0 and "" = any. `patched_at` and `changed`
     tell a stale progress deadline from ours; `context` only makes the command lines in hints complete.
     `loaded_at`: when an image that a node had lost was loaded again (S13), which gives its pods new time.
+    `restarts`: what `restarts_of` gave when the rollout began, for exits from before are not its own; None:
+    nobody looked, and then only a rollout that a PATCH began has its pods from their first start.
     """
 
     image: str
@@ -53,9 +55,11 @@ class Expectation:
     changed: bool = False
     context: str = ""
     loaded_at: float = 0.0
+    restarts: Mapping[tuple[str, str], int] | None = None
 
     @classmethod
     def of(cls, image: str, revision: Revision, image_id: str, context: str = "") -> Expectation:
+        """What the PATCH that gave `revision` is to lead to."""
         return cls(
             image,
             revision.ref,
@@ -97,21 +101,43 @@ def drift(snapshot: Snapshot, image: str, ref: str) -> str | None:
 
 
 def own_pods(snapshot: Snapshot, image: str, ref: str) -> tuple[PodView, ...]:
-    """The pods of the template's revision that run `ref` and are not on their way out (S1)."""
+    """The pods of the template's revision that run `ref` and are not on their way out, or over (S1)."""
     return tuple(
         pod
         for pod in snapshot.pods
-        if not pod.terminating
+        if not (pod.terminating or pod.over)
         and (not snapshot.revision or pod.revision == snapshot.revision)
         and _runs(snapshot, pod, image, ref)
     )
 
 
+def restarts_of(snapshot: Snapshot) -> Mapping[tuple[str, str], int]:
+    """The restart count of every container now, by pod uid and name: where a rollout begins to count."""
+    return {(pod.uid, one.name): one.restarts for pod in snapshot.pods for one in pod.containers}
+
+
+def _watched(snapshot: Snapshot, expected: Expectation) -> tuple[PodView, ...]:
+    """`own_pods`, their containers without what they did before the rollout began."""
+    return tuple(
+        replace(pod, containers=tuple(_since(pod, container, expected) for container in pod.containers))
+        for pod in own_pods(snapshot, expected.image, expected.ref)
+    )
+
+
+def _since(pod: PodView, container: ContainerView, expected: Expectation) -> ContainerView:
+    """The container, with the instances that ended before the rollout began counted out."""
+    if expected.restarts is not None:
+        begun = expected.restarts.get((pod.uid, container.name), 0)
+    else:
+        begun = 0 if expected.changed else container.restarts
+    return replace(container, first=max(container.first, begun))
+
+
 def failed_containers(snapshot: Snapshot, expected: Expectation) -> Iterator[tuple[PodView, ContainerView]]:
     """Containers of new pods that ended with a non-zero code: shown at once, no outcome yet (S19)."""
-    for pod in own_pods(snapshot, expected.image, expected.ref):
+    for pod in _watched(snapshot, expected):
         for container in pod.containers:
-            if container.exit_code:
+            if container.exit_code and exits(container):
                 yield pod, container
 
 
@@ -216,7 +242,7 @@ def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Ver
     if not _settled(snapshot):
         return None
     found: list[tuple[float | None, Stuck]] = []
-    for pod in own_pods(snapshot, expected.image, expected.ref):
+    for pod in _watched(snapshot, expected):
         symptom = find_symptom(snapshot, pod, expected.loaded_at)
         if symptom:
             found.append(symptom)
@@ -319,16 +345,21 @@ def _is_mine(snapshot: Snapshot, image: str, container: str, text: str) -> bool:
 
 
 def _runs(snapshot: Snapshot, pod: PodView, image: str, ref: str) -> bool:
-    mine = [c for c in pod.containers if _is_mine(snapshot, image, c.name, c.image)]
-    return bool(mine) and all(same(c.image, ref) for c in mine)
+    """Every container of the pod that is ours has the reference in its spec, and an instance of it if any."""
+    mine = _ours(snapshot, pod, image)
+    return bool(mine) and all(same(c.image, ref) and not c.stale for c in mine)
+
+
+def _ours(snapshot: Snapshot, pod: PodView, image: str) -> list[ContainerView]:
+    """The pod's containers that are ours, by the template too: the pod's own image may be another."""
+    names = {name for name, text in snapshot.images.items() if _is_mine(snapshot, image, name, text)}
+    return [c for c in pod.containers if c.name in names or _is_mine(snapshot, image, c.name, c.image)]
 
 
 def _wrong_id(snapshot: Snapshot, pod: PodView, expected: Expectation) -> Stuck | None:
     """A ready container that bears our tag with another content (S1). A repository digest, as a node
     reports it after a pull, is that of the manifest and cannot be compared."""
-    for container in pod.containers:
-        if not expected.image_id or not _is_mine(snapshot, expected.image, container.name, container.image):
-            continue
+    for container in _ours(snapshot, pod, expected.image) if expected.image_id else ():
         if container.image_id and "@" not in container.image_id and container.image_id != expected.image_id:
             return Stuck(
                 "WrongImage",
@@ -348,10 +379,10 @@ def _note(snapshot: Snapshot, expected: Expectation) -> str:
     """What kubectl rollout status would say now."""
     if not _settled(snapshot):
         return "waiting for the controller to see the new template"
-    pods = own_pods(snapshot, expected.image, expected.ref)
+    pods = _watched(snapshot, expected)
     for pod in pods:
         for container in pod.containers:
-            if container.exit_code and not container.running:
+            if container.exit_code and exits(container) and not container.running:
                 count = exits(container)
                 return f"{pod.name}/{container.name} exited with {container.exit_code} ({count} of 3 times)"
     failing = next((said for p in pods if not p.ready and (said := probe_failure(snapshot, p, TELLING))), "")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from devloop.adapters.kubernetes.client import Json
-from devloop.adapters.kubernetes.stamps import Stamp
+from devloop.adapters.kubernetes.stamps import Instance, Stamp, grace_of
 from devloop.model import ContainerView, EventView, PodView, Target
 
 HOLD = "dev.devloop/hold"
@@ -103,13 +103,18 @@ def pod_view(pod: Json, stamp: Stamp, label: str) -> PodView:
         unschedulable=str(scheduled.get("message") or "")
         if scheduled.get("reason") == "Unschedulable"
         else "",
-        containers=tuple(_containers(spec, status)),
+        containers=tuple(_containers(spec, status, stamp.instances)),
         node=str(spec.get("nodeName") or ""),
         scheduled_at=stamp.scheduled_at,
         started_at=stamp.started_at,
         ready_at=stamp.ready_at,
         coarse=stamp.coarse,
         since=stamp.since,
+        reason=str(status.get("reason") or ""),
+        message=str(status.get("message") or "").strip(),
+        ending_since=stamp.ending_since,
+        grace=grace_of(pod),
+        pre_stop=any("preStop" in (c.get("lifecycle") or {}) for c in spec.get("containers") or ()),
     )
 
 
@@ -173,17 +178,20 @@ def _dig(value: Any, *keys: str) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _containers(spec: Json, status: Json) -> Iterable[ContainerView]:
+def _containers(spec: Json, status: Json, known: Mapping[str, Instance]) -> Iterable[ContainerView]:
     for kind, statuses, init in (
         ("initContainers", "initContainerStatuses", True),
         ("containers", "containerStatuses", False),
     ):
         seen = {s["name"]: s for s in status.get(statuses) or ()}
         for container in spec.get(kind) or ():
-            yield _container(container, seen.get(container["name"], {}), init=init)
+            name = container["name"]
+            yield _container(container, seen.get(name, {}), known.get(name), init=init)
 
 
-def _container(container: Json, seen: Mapping[str, Any], *, init: bool) -> ContainerView:
+def _container(
+    container: Json, seen: Mapping[str, Any], known: Instance | None, *, init: bool
+) -> ContainerView:
     state, last = seen.get("state") or {}, seen.get("lastState") or {}
     waiting = state.get("waiting") or {}
     ended = state.get("terminated") or last.get("terminated") or {}
@@ -203,4 +211,6 @@ def _container(container: Json, seen: Mapping[str, Any], *, init: bool) -> Conta
         running="running" in state,
         init=init,
         memory_limit=str(limits.get("memory") or ""),
+        first=known.first if known else 0,
+        stale=bool(known and known.before and known.before == seen.get("containerID")),
     )
