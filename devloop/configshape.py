@@ -17,6 +17,7 @@ from pydantic import (
 from devloop.checkshape import ChecksConfig, Size
 from devloop.configpaths import absolute, dockerfile_path, matching
 from devloop.configsection import Section
+from devloop.durations import Seconds
 from devloop.model import BuildSpec, Secret, Service, Target
 from devloop.release import Release
 from devloop.releaseshape import RELEASE, ReleaseConfig
@@ -162,6 +163,11 @@ class ServiceConfig(Section):
         default_factory=list,
         description="One workload or a list; without it the image is built and loaded only.",
     )
+    rollout_timeout: Seconds | None = Field(
+        default=None,
+        description="How long a rollout may stand still, 90s or 5m; null: the Deployment's"
+        " progressDeadlineSeconds, 10m where there is none.",
+    )
     max_image_size: Size | None = Field(
         default=None, description="What `devloop check` allows: bytes, or text such as 200MB."
     )
@@ -305,4 +311,5 @@ class Config(Section):
                 )
                 for target in section.deploy
             ),
+            section.rollout_timeout,
         )

@@ -45,11 +45,13 @@ async def follow(
 
     Raises RolloutError with Kubernetes' own reason when a target is stuck (S19).
     """
-    context = world.cluster.context
+    context, begun = world.cluster.context, world.clock.now()
     expected = [
         replace(
             Expectation.of(service.image, revision, loaded.image.id, context),
             restarts=restarts_of(feed.latest),
+            since=revision.patched_at if revision.changed else begun,
+            timeout=service.rollout_timeout,
         )
         for revision, feed in zip(revisions, feeds, strict=True)
     ]

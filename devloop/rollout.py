@@ -29,6 +29,7 @@ from devloop.symptoms import GRACE, MISSING_IMAGE, exits, find_symptom, probe_fa
 REPLACED = "Replaced"
 TEMPLATE_CHANGED = "TemplateChanged"
 MISSING = "TargetMissing"
+DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"  # Kubernetes' word
 START_OVER = frozenset({REPLACED, TEMPLATE_CHANGED, MISSING})
 
 TELLING = 3  # failures from which a probe is worth a word: every process refuses the first one
@@ -44,6 +45,8 @@ class Expectation:
     `loaded_at`: when an image that a node had lost was loaded again (S13), which gives its pods new time.
     `restarts`: what `restarts_of` gave when the rollout began, for exits from before are not its own; None:
     nobody looked, and then only a rollout that a PATCH began has its pods from their first start.
+    `since`: when the rollout last got any further, 0 = nobody waits for it, so it has no deadline; `timeout`:
+    the service's `rollout_timeout`.
     """
 
     image: str
@@ -56,6 +59,8 @@ class Expectation:
     context: str = ""
     loaded_at: float = 0.0
     restarts: Mapping[tuple[str, str], int] | None = None
+    since: float = 0.0
+    timeout: float | None = None
 
     @classmethod
     def of(cls, image: str, revision: Revision, image_id: str, context: str = "") -> Expectation:
@@ -75,10 +80,10 @@ class Expectation:
 def judge(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict:
     """Where the rollout of `expected` stands (S18, S19). Never raises."""
     return (
-        _judge_target(snapshot, expected)
+        _judge_target(snapshot, expected, now)
         or _judge_completion(snapshot, expected)
         or _judge_trouble(snapshot, expected, now)
-        or Progressing(_note(snapshot, expected), _deadline(snapshot, expected))
+        or _wait(snapshot, expected, now)
     )
 
 
@@ -185,14 +190,21 @@ def why_long(snapshots: Sequence[Snapshot], timing: Timing) -> str:
 # --- the target ---------------------------------------------------------------------------------
 
 
-def _judge_target(snapshot: Snapshot, expected: Expectation) -> Verdict | None:
+def _judge_target(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict | None:
     target = snapshot.target
     if not snapshot.exists:
         return Stuck(MISSING, f"{target} is not in namespace {target.namespace} (any more)")
     if expected.uid and snapshot.uid != expected.uid:
         return Stuck(REPLACED, f"{target} was deleted and made again; its template has to be written anew")
+    if snapshot.deleting:
+        return Stuck(
+            "Deleting",
+            f"{target} is being deleted: its controller makes no pods for it any more",
+            hint=f"kubectl get {target} -n {target.namespace} -o jsonpath='{{.metadata.finalizers}}' names"
+            " what it waits for",
+        )
     if snapshot.generation < expected.generation:
-        return Progressing("waiting for the watch to show the PATCH")
+        return _wait(snapshot, expected, now)
     if not carries(snapshot, expected.image, expected.ref):
         said = drift(snapshot, expected.image, expected.ref)
         return Stuck(TEMPLATE_CHANGED, said or f"{target} is held at another image")
@@ -246,12 +258,17 @@ def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Ver
         symptom = find_symptom(snapshot, pod, expected.loaded_at)
         if symptom:
             found.append(symptom)
-    others = (refusal(snapshot), _blocking_pod(snapshot, expected), _on_delete(snapshot, expected))
+    others = (
+        _rewritten(snapshot, expected),
+        refusal(snapshot),
+        _blocking_pod(snapshot, expected),
+        _on_delete(snapshot, expected),
+    )
     found.extend(finding for finding in others if finding)
     due = [stuck for deadline, stuck in found if deadline is None or deadline <= now]
     if due:
         return due[0]
-    if _deadline_exceeded(snapshot, expected, now):
+    if _given_up(snapshot, expected):
         return _late(snapshot, expected)
     waits = [(deadline, stuck) for deadline, stuck in found if deadline is not None]
     if waits:
@@ -260,45 +277,88 @@ def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Ver
     return None
 
 
-def _deadline_exceeded(snapshot: Snapshot, expected: Expectation, now: float) -> bool:
-    """The stale-deadline trap: a template that returns to an existing ReplicaSet keeps that one's old
-    ProgressDeadlineExceeded until pods move, so one from before our PATCH does not count."""
-    if snapshot.target.kind == "statefulset":
+def _wait(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict:
+    """Nothing is known to be wrong: there is time until the deadline."""
+    deadline = _deadline(snapshot, expected)
+    if deadline is not None and deadline <= now:
+        return _late(snapshot, expected)
+    return Progressing(_note(snapshot, expected), deadline)
+
+
+def _deadline(snapshot: Snapshot, expected: Expectation) -> float | None:
+    """When a rollout that gets no further is given up; None where nobody waits for it."""
+    since = expected.since or (expected.patched_at if expected.changed else 0.0)
+    if not since:
+        return None
+    if expected.timeout is not None:
+        return since + expected.timeout
+    return since + snapshot.progress_deadline + GRACE  # the controller's own word comes first
+
+
+def _given_up(snapshot: Snapshot, expected: Expectation) -> bool:
+    """The controller says so. The stale-deadline trap: a template that returns to an existing ReplicaSet
+    keeps that one's old ProgressDeadlineExceeded until pods move, so one from before our PATCH is none."""
+    if expected.timeout is not None or snapshot.target.kind == "statefulset":
         return False
-    own = expected.patched_at + snapshot.progress_deadline
-    if expected.changed and expected.patched_at and now >= own + GRACE:
-        return True
-    if snapshot.conditions.get("Progressing", ("", "", ""))[1] != "ProgressDeadlineExceeded":
+    if snapshot.conditions.get("Progressing", ("", "", ""))[1] != DEADLINE_EXCEEDED:
         return False
     stale = expected.changed and snapshot.since.get("Progressing", expected.patched_at) < expected.patched_at
     return not stale
 
 
 def _late(snapshot: Snapshot, expected: Expectation) -> Stuck:
-    """The progress deadline has passed: told by the probe that keeps failing, if one does."""
-    _, reason, message = snapshot.conditions.get("Progressing", ("", "", ""))
+    """The deadline has passed: told by the probe that keeps failing, if one does."""
     pods = own_pods(snapshot, expected.image, expected.ref)
     waiting = next((pod for pod in pods if not pod.ready), None)
-    probe = probe_failure(snapshot, waiting) if waiting else ""
     running = [c.name for c in waiting.containers if not c.ready and not c.init] if waiting else []
+    own = expected.timeout is None and snapshot.target.kind == "deployment"
+    _, reason, message = snapshot.conditions.get("Progressing", ("", "", ""))
+    said = message if own and reason == DEADLINE_EXCEEDED and message else _note(snapshot, expected)
+    seconds = snapshot.progress_deadline if expected.timeout is None else expected.timeout
     return Stuck(
-        "ProgressDeadlineExceeded",
-        message if reason == "ProgressDeadlineExceeded" and message else _note(snapshot, expected),
+        DEADLINE_EXCEEDED if own else "RolloutTimeout",
+        said if own else f"no further within {seconds:g} s (rollout_timeout): {said}",
         evidence=tuple(
             dict.fromkeys(f"{e.reason}: {e.message}" for e in snapshot.events if e.type == "Warning")
         )[-5:],
-        hint=f"the new pod runs, but its probe keeps failing: {probe}"
-        if probe
-        else "the new pods do not become ready in time: see their log and readinessProbe",
+        hint=_late_hint(snapshot, waiting, pods),
         pod=waiting.name if waiting else "",
         container=running[0] if running else "",
     )
 
 
-def _deadline(snapshot: Snapshot, expected: Expectation) -> float | None:
-    if not (expected.changed and expected.patched_at) or snapshot.target.kind == "statefulset":
-        return None
-    return expected.patched_at + snapshot.progress_deadline + GRACE
+def _late_hint(snapshot: Snapshot, waiting: PodView | None, pods: Sequence[PodView]) -> str:
+    target = snapshot.target
+    if waiting is not None:
+        probe = probe_failure(snapshot, waiting)
+        if probe:
+            return f"the new pod runs, but its probe keeps failing: {probe}"
+        return "the new pods do not become ready in time: see their log and readinessProbe"
+    if _settled(snapshot) and not pods:
+        return f"no pod of the new template appeared: kubectl describe {target} -n {target.namespace}"
+    return (
+        f"kubectl describe {target} -n {target.namespace}; where it only needs longer, write a longer"
+        " rollout_timeout for the service"
+    )
+
+
+def _rewritten(snapshot: Snapshot, expected: Expectation) -> tuple[float | None, Stuck] | None:
+    """A pod of this very template that asks for another image than the template does (S1)."""
+    for pod in snapshot.pods:
+        if pod.terminating or pod.over or not snapshot.revision or pod.revision != snapshot.revision:
+            continue
+        for container in _ours(snapshot, pod, expected.image):
+            if not same(container.image, expected.ref):
+                return None, Stuck(
+                    "ImageRewritten",
+                    f"{pod.name}/{container.name} asks for {container.image}, the template of"
+                    f" {snapshot.target} for {expected.ref}: a mutating admission webhook, or somebody,"
+                    " changed the pod",
+                    hint="kubectl get mutatingwebhookconfigurations lists them: leave the namespace"
+                    f" {pod.namespace}, or images with a dl- tag, out of the one that rewrites images",
+                    pod=pod.name,
+                )
+    return None
 
 
 def _blocking_pod(snapshot: Snapshot, expected: Expectation) -> tuple[float | None, Stuck] | None:
@@ -333,6 +393,13 @@ def _on_delete(snapshot: Snapshot, expected: Expectation) -> tuple[float | None,
         f"{snapshot.target} has updateStrategy OnDelete: its pods keep the old image until deleted",
         hint=f"kubectl delete pod {' '.join(old)} -n {snapshot.target.namespace}",
     )
+
+
+def blocking_end(snapshot: Snapshot) -> PodView | None:
+    """The pod whose end the controller awaits before it makes the next one."""
+    if snapshot.target.kind != "statefulset" and snapshot.strategy != "Recreate":
+        return None
+    return next((pod for pod in snapshot.pods if pod.terminating), None)
 
 
 # --- pods ---------------------------------------------------------------------------------------
@@ -377,6 +444,8 @@ def _wrong_id(snapshot: Snapshot, pod: PodView, expected: Expectation) -> Stuck 
 
 def _note(snapshot: Snapshot, expected: Expectation) -> str:
     """What kubectl rollout status would say now."""
+    if snapshot.generation < expected.generation:
+        return "waiting for the watch to show the PATCH"
     if not _settled(snapshot):
         return "waiting for the controller to see the new template"
     pods = _watched(snapshot, expected)
@@ -388,6 +457,9 @@ def _note(snapshot: Snapshot, expected: Expectation) -> str:
     failing = next((said for p in pods if not p.ready and (said := probe_failure(snapshot, p, TELLING))), "")
     if failing:
         return failing
+    ending = blocking_end(snapshot)
+    if ending is not None:
+        return f"waiting for {ending.name} to end (its grace period is {ending.grace:.0f} s)"
     if snapshot.updated < snapshot.replicas - snapshot.partition:
         return f"{snapshot.updated} of {snapshot.replicas} pods have the new template"
     if snapshot.current > snapshot.updated:

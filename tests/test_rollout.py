@@ -261,7 +261,7 @@ def test_s18_statefulset_that_waits_for_a_broken_old_pod_says_so_after_the_grace
     ids=["not ready", "terminating", "other image", "other template"],
 )
 def test_s1_counters_alone_do_not_make_it_live(view: PodView) -> None:
-    progressing(complete(pods=(view,)))
+    assert not isinstance(judge(complete(pods=(view,)), EXPECTED, PATCHED + 2), Ready)
 
 
 def test_s1_the_same_tag_with_another_content_is_no_match() -> None:

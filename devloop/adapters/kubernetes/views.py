@@ -13,6 +13,8 @@ HOLD = "dev.devloop/hold"
 OWNER = "dev.devloop/owner"
 STATE = "dev.devloop/state"  # installing, upgrading, uninstalling: only as long as devloop writes manifests
 REVISION = "deployment.kubernetes.io/revision"
+DEFAULT_DEADLINE = 600.0  # seconds, Kubernetes' own for a Deployment
+LONGEST_DEADLINE = 86400.0  # seconds; who writes more, 2147483647 for one, wants none
 SLOW_PROBE = 2  # seconds from which a probe's setting is worth a note
 
 
@@ -43,10 +45,16 @@ def workload_fields(target: Target, item: Json) -> dict[str, Any]:
         },
         "writer": image_writer(item),
         "probe_note": probe_note(item),
-        "progress_deadline": float(spec.get("progressDeadlineSeconds") or 600),
+        "progress_deadline": DEFAULT_DEADLINE if stateful else progress_deadline(spec),
         "strategy": str(strategy.get("type") or "RollingUpdate"),
         "partition": int((strategy.get("rollingUpdate") or {}).get("partition") or 0) if stateful else 0,
     }
+
+
+def progress_deadline(spec: Json) -> float:
+    """The seconds that the Deployment's rollout may stand still."""
+    written = float(spec.get("progressDeadlineSeconds") or DEFAULT_DEADLINE)
+    return written if written <= LONGEST_DEADLINE else DEFAULT_DEADLINE
 
 
 def is_helm_managed(item: Json) -> bool:
@@ -78,12 +86,18 @@ def owned_by(items: Iterable[Json], uids: set[str]) -> list[Json]:
 
 
 def newest_replicaset(deployment: Json, replicasets: Iterable[Json]) -> Json | None:
-    """The ReplicaSet whose revision is the Deployment's own: the one that carries its template."""
-    wanted = (deployment["metadata"].get("annotations") or {}).get(REVISION)
+    """The ReplicaSet whose revision is the Deployment's own, if it carries its template: with Recreate the
+    controller says that it has seen a template before it makes the ReplicaSet, and names the old one's."""
+    wanted, images = revision_of(deployment), template_images(deployment)
     for item in replicasets:
-        if wanted and (item["metadata"].get("annotations") or {}).get(REVISION) == wanted:
+        if wanted and revision_of(item) == wanted and template_images(item) == images:
             return item
     return None
+
+
+def revision_of(item: Json) -> str:
+    """The number of a Deployment's template, on the Deployment and on its ReplicaSet."""
+    return str((item["metadata"].get("annotations") or {}).get(REVISION) or "")
 
 
 def pod_view(pod: Json, stamp: Stamp, label: str) -> PodView:
