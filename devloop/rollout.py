@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from devloop.model import (
     ContainerView,
-    Phase,
     PodView,
     Progressing,
     Ready,
     Revision,
     Snapshot,
     Stuck,
-    Timing,
     Verdict,
 )
 from devloop.references import digest, same, same_repository
@@ -33,7 +30,6 @@ DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"  # Kubernetes' word
 START_OVER = frozenset({REPLACED, TEMPLATE_CHANGED, MISSING})
 
 TELLING = 3  # failures from which a probe is worth a word: every process refuses the first one
-SLOW_PHASE = 2.0  # seconds from which a phase of a rollout deserves a reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,38 +149,6 @@ def lost_image(snapshot: Snapshot, expected: Expectation) -> bool:
         for pod in own_pods(snapshot, expected.image, expected.ref)
         for container in pod.containers
     )
-
-
-def phases(snapshot: Snapshot, ref: str, patched_at: float) -> Iterator[tuple[Phase, float, bool]]:
-    """(phase, seconds since the PATCH was sent, coarse) as far as the rollout got (S18, S32).
-
-    `complete` is the moment of the first snapshot that is complete by kubectl's rules.
-    """
-    pods = [pod for pod in own_pods(snapshot, ref, ref) if _settled(snapshot)]
-    for phase, field in (("scheduled", "scheduled_at"), ("started", "started_at"), ("serving", "ready_at")):
-        times = [(getattr(pod, field), pod.coarse) for pod in pods if getattr(pod, field) is not None]
-        if times:
-            at, coarse = min(times)
-            yield phase, max(0.0, at - patched_at), coarse  # type: ignore[misc]
-    if pods and isinstance(judge(snapshot, Expectation(ref, ref), snapshot.at), Ready):
-        yield "complete", max(0.0, snapshot.at - patched_at), False
-
-
-def why_long(snapshots: Sequence[Snapshot], timing: Timing) -> str:
-    """One line on what a long rollout waited for, "" if it was not long or nothing explains it."""
-    seconds = timing.seconds().get("rollout", 0.0)
-    if seconds < SLOW_PHASE:
-        return ""
-    at: dict[str, float] = {"patched": 0.0, **{str(phase): at for phase, at in timing.phases.items()}}
-    names = [name for name in ("patched", "scheduled", "started", "serving", "complete") if name in at]
-    steps = [(at[end] - at[begin], end) for begin, end in pairwise(names)]
-    if not steps:
-        return ""
-    longest, phase = max(steps)
-    if longest < seconds / 2:
-        return ""
-    reason = _slow_reason(phase, snapshots)
-    return f"rollout {seconds:.1f} s: {reason}"
 
 
 # --- the target ---------------------------------------------------------------------------------
@@ -466,14 +430,3 @@ def _note(snapshot: Snapshot, expected: Expectation) -> str:
         return f"{snapshot.current - snapshot.updated} old pods are pending termination"
     ready = sum(pod.ready for pod in pods)
     return f"{ready} of {snapshot.replicas} new pods are ready"
-
-
-def _slow_reason(phase: str, snapshots: Sequence[Snapshot]) -> str:
-    if phase == "serving":
-        notes = [s.probe_note for s in snapshots if s.probe_note]
-        return notes[0] if notes else "the new process took long to become ready"
-    if phase == "scheduled":
-        return "waiting for a place on a node"
-    if phase == "started":
-        return "making the container (volumes, init containers, a pull)"
-    return "old pods had to end, or the other replicas to start"

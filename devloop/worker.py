@@ -40,7 +40,8 @@ from devloop.model import (
 )
 from devloop.phase import Pace, Reversals
 from devloop.ports import Feed, World
-from devloop.rollout import Expectation, carries, judge, lost_image, why_long
+from devloop.rollout import Expectation, carries, judge, lost_image
+from devloop.rollout_progress import why_long
 from devloop.state import DeploymentState, deployment_state
 from devloop.stopwatch import Stopwatch
 
@@ -273,4 +274,4 @@ class Worker:
     def _why_long(self, outcome: Outcome) -> str:
         if not isinstance(outcome, Live | Unchanged | Failed):
             return ""
-        return why_long([feed.latest for feed in self._feeds], outcome.timing)
+        return why_long(outcome.timing)

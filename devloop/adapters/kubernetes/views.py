@@ -43,12 +43,24 @@ def workload_fields(target: Target, item: Json) -> dict[str, Any]:
             c["type"]: (str(c.get("status")), str(c.get("reason") or ""), str(c.get("message") or ""))
             for c in status.get("conditions") or ()
         },
+        "later": is_later(target, item),
         "writer": image_writer(item),
         "probe_note": probe_note(item),
         "progress_deadline": DEFAULT_DEADLINE if stateful else progress_deadline(spec),
         "strategy": str(strategy.get("type") or "RollingUpdate"),
         "partition": int((strategy.get("rollingUpdate") or {}).get("partition") or 0) if stateful else 0,
     }
+
+
+def is_later(target: Target, item: Json) -> bool:
+    """Whether another template was brought out before: by the Deployment's count of templates, or the
+    StatefulSet's two revisions, which are one again when its rollout is over."""
+    if target.kind == "deployment":
+        return revision_of(item) not in ("", "1")
+    status = item.get("status") or {}
+    return bool(status.get("currentRevision")) and status.get("currentRevision") != status.get(
+        "updateRevision"
+    )
 
 
 def progress_deadline(spec: Json) -> float:
