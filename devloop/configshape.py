@@ -15,9 +15,9 @@ from pydantic import (
 )
 
 from devloop.checkshape import ChecksConfig, Size
+from devloop.configduration import Duration
 from devloop.configpaths import absolute, dockerfile_path, matching
 from devloop.configsection import Section
-from devloop.durations import Seconds
 from devloop.model import BuildSpec, Secret, Service, Target
 from devloop.release import Release
 from devloop.releaseshape import RELEASE, ReleaseConfig
@@ -163,7 +163,7 @@ class ServiceConfig(Section):
         default_factory=list,
         description="One workload or a list; without it the image is built and loaded only.",
     )
-    rollout_timeout: Seconds | None = Field(
+    rollout_timeout: Duration | None = Field(
         default=None,
         description="How long a rollout may stand still, 90s or 5m; null: the Deployment's"
         " progressDeadlineSeconds, 10m where there is none.",
