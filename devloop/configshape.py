@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from devloop.checkshape import ChecksConfig, Size
+from devloop.configduration import Duration
 from devloop.configpaths import absolute, dockerfile_path, matching
 from devloop.configsection import Section
 from devloop.model import BuildSpec, Secret, Service, Target
@@ -161,6 +162,11 @@ class ServiceConfig(Section):
     deploy: Deploy = Field(
         default_factory=list,
         description="One workload or a list; without it the image is built and loaded only.",
+    )
+    rollout_timeout: Duration | None = Field(
+        default=None,
+        description="How long a rollout may stand still, 90s or 5m; null: the Deployment's"
+        " progressDeadlineSeconds, 10m where there is none.",
     )
     max_image_size: Size | None = Field(
         default=None, description="What `devloop check` allows: bytes, or text such as 200MB."
@@ -311,4 +317,5 @@ class Config(Section):
                 )
                 for target in section.deploy
             ),
+            section.rollout_timeout,
         )

@@ -73,6 +73,7 @@ class Service:
     image: str
     build: BuildSpec
     targets: tuple[Target, ...]
+    rollout_timeout: float | None = None  # seconds without progress that a rollout may take; None = default
 
     def ref(self, fingerprint: Fingerprint) -> str:
         """The image reference that names this content, `<image>:dl-<16 hex>` (S1)."""
@@ -235,6 +236,8 @@ class ContainerView:
     running: bool = False
     init: bool = False
     memory_limit: str = ""  # resources.limits.memory as written, for the hint on OOMKilled
+    first: int = 0  # restart count of the first instance that counts: those before it ran another image
+    stale: bool = False  # the status still tells of an instance from before the spec's image changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +260,16 @@ class PodView:
     ready_at: float | None = None
     coarse: bool = False  # times taken before the watch began: whole seconds of the API's clock
     since: float | None = None  # arrival of its present trouble (waiting reason, exit, unschedulable)
+    reason: str = ""  # of the pod itself: Evicted, NodeLost, Terminated, ...
+    message: str = ""
+    ending_since: float | None = None  # arrival of its deletionTimestamp
+    grace: float = 0.0  # seconds that it has from then on
+    pre_stop: bool = False  # a container has a preStop hook, which runs before SIGTERM
+
+    @property
+    def over(self) -> bool:
+        """It has ended for good (evicted, for one): its controller counts it no more, and replaces it."""
+        return self.phase in ("Failed", "Succeeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +315,7 @@ class Snapshot:
     events: tuple[EventView, ...] = ()
     writer: str = ""  # the manager that last wrote the template's images (managedFields)
     deleting: bool = False  # it has a deletionTimestamp
+    later: bool = False  # another template was brought out before this one
     probe_note: str = ""  # e.g. "readinessProbe.initialDelaySeconds 10" when a probe dominates
 
     @property
@@ -368,6 +382,7 @@ class Timing:
     spans: tuple[Span, ...]
     phases: Mapping[Phase, float] = field(default_factory=dict)
     coarse: frozenset[Phase] = frozenset()
+    reason: str = ""  # what a rollout waited for most of its time
 
     def seconds(self) -> dict[str, float]:
         """Stage -> seconds, plus `trip`; a stage that ran twice counts its sum."""

@@ -6,20 +6,17 @@ and S19 on when to give up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from devloop.model import (
     ContainerView,
-    Phase,
     PodView,
     Progressing,
     Ready,
     Revision,
     Snapshot,
     Stuck,
-    Timing,
     Verdict,
 )
 from devloop.references import digest, same, same_repository
@@ -29,10 +26,10 @@ from devloop.symptoms import GRACE, MISSING_IMAGE, exits, find_symptom, probe_fa
 REPLACED = "Replaced"
 TEMPLATE_CHANGED = "TemplateChanged"
 MISSING = "TargetMissing"
+DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"  # Kubernetes' word
 START_OVER = frozenset({REPLACED, TEMPLATE_CHANGED, MISSING})
 
 TELLING = 3  # failures from which a probe is worth a word: every process refuses the first one
-SLOW_PHASE = 2.0  # seconds from which a phase of a rollout deserves a reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,10 @@ class Expectation:
     `generation` and `uid` are those that the PATCH answered; 0 and "" = any. `patched_at` and `changed`
     tell a stale progress deadline from ours; `context` only makes the command lines in hints complete.
     `loaded_at`: when an image that a node had lost was loaded again (S13), which gives its pods new time.
+    `restarts`: what `restarts_of` gave when the rollout began, for exits from before are not its own; None:
+    nobody looked, and then only a rollout that a PATCH began has its pods from their first start.
+    `since`: when the rollout last got any further, 0 = nobody waits for it, so it has no deadline; `timeout`:
+    the service's `rollout_timeout`.
     """
 
     image: str
@@ -53,9 +54,13 @@ class Expectation:
     changed: bool = False
     context: str = ""
     loaded_at: float = 0.0
+    restarts: Mapping[tuple[str, str], int] | None = None
+    since: float = 0.0
+    timeout: float | None = None
 
     @classmethod
     def of(cls, image: str, revision: Revision, image_id: str, context: str = "") -> Expectation:
+        """What the PATCH that gave `revision` is to lead to."""
         return cls(
             image,
             revision.ref,
@@ -71,10 +76,10 @@ class Expectation:
 def judge(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict:
     """Where the rollout of `expected` stands (S18, S19). Never raises."""
     return (
-        _judge_target(snapshot, expected)
+        _judge_target(snapshot, expected, now)
         or _judge_completion(snapshot, expected)
         or _judge_trouble(snapshot, expected, now)
-        or Progressing(_note(snapshot, expected), _deadline(snapshot, expected))
+        or _wait(snapshot, expected, now)
     )
 
 
@@ -97,21 +102,43 @@ def drift(snapshot: Snapshot, image: str, ref: str) -> str | None:
 
 
 def own_pods(snapshot: Snapshot, image: str, ref: str) -> tuple[PodView, ...]:
-    """The pods of the template's revision that run `ref` and are not on their way out (S1)."""
+    """The pods of the template's revision that run `ref` and are not on their way out, or over (S1)."""
     return tuple(
         pod
         for pod in snapshot.pods
-        if not pod.terminating
+        if not (pod.terminating or pod.over)
         and (not snapshot.revision or pod.revision == snapshot.revision)
         and _runs(snapshot, pod, image, ref)
     )
 
 
+def restarts_of(snapshot: Snapshot) -> Mapping[tuple[str, str], int]:
+    """The restart count of every container now, by pod uid and name: where a rollout begins to count."""
+    return {(pod.uid, one.name): one.restarts for pod in snapshot.pods for one in pod.containers}
+
+
+def _watched(snapshot: Snapshot, expected: Expectation) -> tuple[PodView, ...]:
+    """`own_pods`, their containers without what they did before the rollout began."""
+    return tuple(
+        replace(pod, containers=tuple(_since(pod, container, expected) for container in pod.containers))
+        for pod in own_pods(snapshot, expected.image, expected.ref)
+    )
+
+
+def _since(pod: PodView, container: ContainerView, expected: Expectation) -> ContainerView:
+    """The container, with the instances that ended before the rollout began counted out."""
+    if expected.restarts is not None:
+        begun = expected.restarts.get((pod.uid, container.name), 0)
+    else:
+        begun = 0 if expected.changed else container.restarts
+    return replace(container, first=max(container.first, begun))
+
+
 def failed_containers(snapshot: Snapshot, expected: Expectation) -> Iterator[tuple[PodView, ContainerView]]:
     """Containers of new pods that ended with a non-zero code: shown at once, no outcome yet (S19)."""
-    for pod in own_pods(snapshot, expected.image, expected.ref):
+    for pod in _watched(snapshot, expected):
         for container in pod.containers:
-            if container.exit_code:
+            if container.exit_code and exits(container):
                 yield pod, container
 
 
@@ -124,49 +151,24 @@ def lost_image(snapshot: Snapshot, expected: Expectation) -> bool:
     )
 
 
-def phases(snapshot: Snapshot, ref: str, patched_at: float) -> Iterator[tuple[Phase, float, bool]]:
-    """(phase, seconds since the PATCH was sent, coarse) as far as the rollout got (S18, S32).
-
-    `complete` is the moment of the first snapshot that is complete by kubectl's rules.
-    """
-    pods = [pod for pod in own_pods(snapshot, ref, ref) if _settled(snapshot)]
-    for phase, field in (("scheduled", "scheduled_at"), ("started", "started_at"), ("serving", "ready_at")):
-        times = [(getattr(pod, field), pod.coarse) for pod in pods if getattr(pod, field) is not None]
-        if times:
-            at, coarse = min(times)
-            yield phase, max(0.0, at - patched_at), coarse  # type: ignore[misc]
-    if pods and isinstance(judge(snapshot, Expectation(ref, ref), snapshot.at), Ready):
-        yield "complete", max(0.0, snapshot.at - patched_at), False
-
-
-def why_long(snapshots: Sequence[Snapshot], timing: Timing) -> str:
-    """One line on what a long rollout waited for, "" if it was not long or nothing explains it."""
-    seconds = timing.seconds().get("rollout", 0.0)
-    if seconds < SLOW_PHASE:
-        return ""
-    at: dict[str, float] = {"patched": 0.0, **{str(phase): at for phase, at in timing.phases.items()}}
-    names = [name for name in ("patched", "scheduled", "started", "serving", "complete") if name in at]
-    steps = [(at[end] - at[begin], end) for begin, end in pairwise(names)]
-    if not steps:
-        return ""
-    longest, phase = max(steps)
-    if longest < seconds / 2:
-        return ""
-    reason = _slow_reason(phase, snapshots)
-    return f"rollout {seconds:.1f} s: {reason}"
-
-
 # --- the target ---------------------------------------------------------------------------------
 
 
-def _judge_target(snapshot: Snapshot, expected: Expectation) -> Verdict | None:
+def _judge_target(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict | None:
     target = snapshot.target
     if not snapshot.exists:
         return Stuck(MISSING, f"{target} is not in namespace {target.namespace} (any more)")
     if expected.uid and snapshot.uid != expected.uid:
         return Stuck(REPLACED, f"{target} was deleted and made again; its template has to be written anew")
+    if snapshot.deleting:
+        return Stuck(
+            "Deleting",
+            f"{target} is being deleted: its controller makes no pods for it any more",
+            hint=f"kubectl get {target} -n {target.namespace} -o jsonpath='{{.metadata.finalizers}}' names"
+            " what it waits for",
+        )
     if snapshot.generation < expected.generation:
-        return Progressing("waiting for the watch to show the PATCH")
+        return _wait(snapshot, expected, now)
     if not carries(snapshot, expected.image, expected.ref):
         said = drift(snapshot, expected.image, expected.ref)
         return Stuck(TEMPLATE_CHANGED, said or f"{target} is held at another image")
@@ -216,16 +218,21 @@ def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Ver
     if not _settled(snapshot):
         return None
     found: list[tuple[float | None, Stuck]] = []
-    for pod in own_pods(snapshot, expected.image, expected.ref):
+    for pod in _watched(snapshot, expected):
         symptom = find_symptom(snapshot, pod, expected.loaded_at)
         if symptom:
             found.append(symptom)
-    others = (refusal(snapshot), _blocking_pod(snapshot, expected), _on_delete(snapshot, expected))
+    others = (
+        _rewritten(snapshot, expected),
+        refusal(snapshot),
+        _blocking_pod(snapshot, expected),
+        _on_delete(snapshot, expected),
+    )
     found.extend(finding for finding in others if finding)
     due = [stuck for deadline, stuck in found if deadline is None or deadline <= now]
     if due:
         return due[0]
-    if _deadline_exceeded(snapshot, expected, now):
+    if _given_up(snapshot, expected):
         return _late(snapshot, expected)
     waits = [(deadline, stuck) for deadline, stuck in found if deadline is not None]
     if waits:
@@ -234,45 +241,88 @@ def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Ver
     return None
 
 
-def _deadline_exceeded(snapshot: Snapshot, expected: Expectation, now: float) -> bool:
-    """The stale-deadline trap: a template that returns to an existing ReplicaSet keeps that one's old
-    ProgressDeadlineExceeded until pods move, so one from before our PATCH does not count."""
-    if snapshot.target.kind == "statefulset":
+def _wait(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict:
+    """Nothing is known to be wrong: there is time until the deadline."""
+    deadline = _deadline(snapshot, expected)
+    if deadline is not None and deadline <= now:
+        return _late(snapshot, expected)
+    return Progressing(_note(snapshot, expected), deadline)
+
+
+def _deadline(snapshot: Snapshot, expected: Expectation) -> float | None:
+    """When a rollout that gets no further is given up; None where nobody waits for it."""
+    since = expected.since or (expected.patched_at if expected.changed else 0.0)
+    if not since:
+        return None
+    if expected.timeout is not None:
+        return since + expected.timeout
+    return since + snapshot.progress_deadline + GRACE  # the controller's own word comes first
+
+
+def _given_up(snapshot: Snapshot, expected: Expectation) -> bool:
+    """The controller says so. The stale-deadline trap: a template that returns to an existing ReplicaSet
+    keeps that one's old ProgressDeadlineExceeded until pods move, so one from before our PATCH is none."""
+    if expected.timeout is not None or snapshot.target.kind == "statefulset":
         return False
-    own = expected.patched_at + snapshot.progress_deadline
-    if expected.changed and expected.patched_at and now >= own + GRACE:
-        return True
-    if snapshot.conditions.get("Progressing", ("", "", ""))[1] != "ProgressDeadlineExceeded":
+    if snapshot.conditions.get("Progressing", ("", "", ""))[1] != DEADLINE_EXCEEDED:
         return False
     stale = expected.changed and snapshot.since.get("Progressing", expected.patched_at) < expected.patched_at
     return not stale
 
 
 def _late(snapshot: Snapshot, expected: Expectation) -> Stuck:
-    """The progress deadline has passed: told by the probe that keeps failing, if one does."""
-    _, reason, message = snapshot.conditions.get("Progressing", ("", "", ""))
+    """The deadline has passed: told by the probe that keeps failing, if one does."""
     pods = own_pods(snapshot, expected.image, expected.ref)
     waiting = next((pod for pod in pods if not pod.ready), None)
-    probe = probe_failure(snapshot, waiting) if waiting else ""
     running = [c.name for c in waiting.containers if not c.ready and not c.init] if waiting else []
+    own = expected.timeout is None and snapshot.target.kind == "deployment"
+    _, reason, message = snapshot.conditions.get("Progressing", ("", "", ""))
+    said = message if own and reason == DEADLINE_EXCEEDED and message else _note(snapshot, expected)
+    seconds = snapshot.progress_deadline if expected.timeout is None else expected.timeout
     return Stuck(
-        "ProgressDeadlineExceeded",
-        message if reason == "ProgressDeadlineExceeded" and message else _note(snapshot, expected),
+        DEADLINE_EXCEEDED if own else "RolloutTimeout",
+        said if own else f"no further within {seconds:g} s (rollout_timeout): {said}",
         evidence=tuple(
             dict.fromkeys(f"{e.reason}: {e.message}" for e in snapshot.events if e.type == "Warning")
         )[-5:],
-        hint=f"the new pod runs, but its probe keeps failing: {probe}"
-        if probe
-        else "the new pods do not become ready in time: see their log and readinessProbe",
+        hint=_late_hint(snapshot, waiting, pods),
         pod=waiting.name if waiting else "",
         container=running[0] if running else "",
     )
 
 
-def _deadline(snapshot: Snapshot, expected: Expectation) -> float | None:
-    if not (expected.changed and expected.patched_at) or snapshot.target.kind == "statefulset":
-        return None
-    return expected.patched_at + snapshot.progress_deadline + GRACE
+def _late_hint(snapshot: Snapshot, waiting: PodView | None, pods: Sequence[PodView]) -> str:
+    target = snapshot.target
+    if waiting is not None:
+        probe = probe_failure(snapshot, waiting)
+        if probe:
+            return f"the new pod runs, but its probe keeps failing: {probe}"
+        return "the new pods do not become ready in time: see their log and readinessProbe"
+    if _settled(snapshot) and not pods:
+        return f"no pod of the new template appeared: kubectl describe {target} -n {target.namespace}"
+    return (
+        f"kubectl describe {target} -n {target.namespace}; where it only needs longer, write a longer"
+        " rollout_timeout for the service"
+    )
+
+
+def _rewritten(snapshot: Snapshot, expected: Expectation) -> tuple[float | None, Stuck] | None:
+    """A pod of this very template that asks for another image than the template does (S1)."""
+    for pod in snapshot.pods:
+        if pod.terminating or pod.over or not snapshot.revision or pod.revision != snapshot.revision:
+            continue
+        for container in _ours(snapshot, pod, expected.image):
+            if not same(container.image, expected.ref):
+                return None, Stuck(
+                    "ImageRewritten",
+                    f"{pod.name}/{container.name} asks for {container.image}, the template of"
+                    f" {snapshot.target} for {expected.ref}: a mutating admission webhook, or somebody,"
+                    " changed the pod",
+                    hint="kubectl get mutatingwebhookconfigurations lists them: leave the namespace"
+                    f" {pod.namespace}, or images with a dl- tag, out of the one that rewrites images",
+                    pod=pod.name,
+                )
+    return None
 
 
 def _blocking_pod(snapshot: Snapshot, expected: Expectation) -> tuple[float | None, Stuck] | None:
@@ -309,6 +359,13 @@ def _on_delete(snapshot: Snapshot, expected: Expectation) -> tuple[float | None,
     )
 
 
+def blocking_end(snapshot: Snapshot) -> PodView | None:
+    """The pod whose end the controller awaits before it makes the next one."""
+    if snapshot.target.kind != "statefulset" and snapshot.strategy != "Recreate":
+        return None
+    return next((pod for pod in snapshot.pods if pod.terminating), None)
+
+
 # --- pods ---------------------------------------------------------------------------------------
 
 
@@ -319,16 +376,21 @@ def _is_mine(snapshot: Snapshot, image: str, container: str, text: str) -> bool:
 
 
 def _runs(snapshot: Snapshot, pod: PodView, image: str, ref: str) -> bool:
-    mine = [c for c in pod.containers if _is_mine(snapshot, image, c.name, c.image)]
-    return bool(mine) and all(same(c.image, ref) for c in mine)
+    """Every container of the pod that is ours has the reference in its spec, and an instance of it if any."""
+    mine = _ours(snapshot, pod, image)
+    return bool(mine) and all(same(c.image, ref) and not c.stale for c in mine)
+
+
+def _ours(snapshot: Snapshot, pod: PodView, image: str) -> list[ContainerView]:
+    """The pod's containers that are ours, by the template too: the pod's own image may be another."""
+    names = {name for name, text in snapshot.images.items() if _is_mine(snapshot, image, name, text)}
+    return [c for c in pod.containers if c.name in names or _is_mine(snapshot, image, c.name, c.image)]
 
 
 def _wrong_id(snapshot: Snapshot, pod: PodView, expected: Expectation) -> Stuck | None:
     """A ready container that bears our tag with another content (S1). A repository digest, as a node
     reports it after a pull, is that of the manifest and cannot be compared."""
-    for container in pod.containers:
-        if not expected.image_id or not _is_mine(snapshot, expected.image, container.name, container.image):
-            continue
+    for container in _ours(snapshot, pod, expected.image) if expected.image_id else ():
         if container.image_id and "@" not in container.image_id and container.image_id != expected.image_id:
             return Stuck(
                 "WrongImage",
@@ -346,31 +408,25 @@ def _wrong_id(snapshot: Snapshot, pod: PodView, expected: Expectation) -> Stuck 
 
 def _note(snapshot: Snapshot, expected: Expectation) -> str:
     """What kubectl rollout status would say now."""
+    if snapshot.generation < expected.generation:
+        return "waiting for the watch to show the PATCH"
     if not _settled(snapshot):
         return "waiting for the controller to see the new template"
-    pods = own_pods(snapshot, expected.image, expected.ref)
+    pods = _watched(snapshot, expected)
     for pod in pods:
         for container in pod.containers:
-            if container.exit_code and not container.running:
+            if container.exit_code and exits(container) and not container.running:
                 count = exits(container)
                 return f"{pod.name}/{container.name} exited with {container.exit_code} ({count} of 3 times)"
     failing = next((said for p in pods if not p.ready and (said := probe_failure(snapshot, p, TELLING))), "")
     if failing:
         return failing
+    ending = blocking_end(snapshot)
+    if ending is not None:
+        return f"waiting for {ending.name} to end (its grace period is {ending.grace:.0f} s)"
     if snapshot.updated < snapshot.replicas - snapshot.partition:
         return f"{snapshot.updated} of {snapshot.replicas} pods have the new template"
     if snapshot.current > snapshot.updated:
         return f"{snapshot.current - snapshot.updated} old pods are pending termination"
     ready = sum(pod.ready for pod in pods)
     return f"{ready} of {snapshot.replicas} new pods are ready"
-
-
-def _slow_reason(phase: str, snapshots: Sequence[Snapshot]) -> str:
-    if phase == "serving":
-        notes = [s.probe_note for s in snapshots if s.probe_note]
-        return notes[0] if notes else "the new process took long to become ready"
-    if phase == "scheduled":
-        return "waiting for a place on a node"
-    if phase == "started":
-        return "making the container (volumes, init containers, a pull)"
-    return "old pods had to end, or the other replicas to start"

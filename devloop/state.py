@@ -73,8 +73,8 @@ NEW_REPLICASET_AVAILABLE = "NewReplicaSetAvailable"  # the Deployment's word for
 def deployment_state(snapshot: Snapshot, release: str = "") -> DeploymentState:
     """`release`: the status label of its Helm release, "" without one.
 
-    Deployed: the first rollout is under way. Upgrading: a later one is. Degraded: the rollout was over, and
-    now pods lack.
+    Deployed: the first rollout is under way. Upgrading: a later one is, old pods that are on their way out
+    included. Degraded: the rollout was over, and now pods lack.
     """
     if release in _OF_RELEASE:
         return _OF_RELEASE[release]
@@ -88,7 +88,7 @@ def deployment_state(snapshot: Snapshot, release: str = "") -> DeploymentState:
         return _D.RUNNING
     if _rolled_out(snapshot):
         return _D.DEGRADED
-    return _D.UPGRADING if _has_older_pods(snapshot) else _D.DEPLOYED
+    return _D.UPGRADING if snapshot.later or _has_older_pods(snapshot) else _D.DEPLOYED
 
 
 def _complete(snapshot: Snapshot) -> bool:
@@ -102,15 +102,17 @@ def _rolled_out(snapshot: Snapshot) -> bool:
     """Whether the newest template had been brought out to the end before."""
     if snapshot.observed_generation < snapshot.generation or _has_older_pods(snapshot):
         return False
-    progressing = snapshot.conditions.get("Progressing")
-    if progressing is None:  # a StatefulSet has no such condition: its pods tell
-        return any(pod.ready_at is not None for pod in snapshot.pods)
-    return progressing[1] == NEW_REPLICASET_AVAILABLE
+    if snapshot.target.kind == "statefulset":  # it has no such condition: its revisions and pods tell
+        ready_once = sum(pod.ready_at is not None for pod in snapshot.pods)
+        return not snapshot.later and ready_once >= snapshot.replicas
+    progressing = snapshot.conditions.get("Progressing", ("", "", ""))
+    return bool(snapshot.revision) and progressing[1] == NEW_REPLICASET_AVAILABLE
 
 
 def _has_older_pods(snapshot: Snapshot) -> bool:
+    """Whether pods of another template are there, or end; those that are over (evicted) are nobody's."""
     return snapshot.observed_generation < snapshot.generation or any(
-        pod.revision != snapshot.revision and not pod.terminating for pod in snapshot.pods
+        pod.revision != snapshot.revision and not pod.over for pod in snapshot.pods
     )
 
 

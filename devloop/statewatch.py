@@ -48,12 +48,16 @@ _WORST = (
 )
 
 
+AFTER_FIRST = (DeploymentState.RUNNING, DeploymentState.DEGRADED)  # states that no first rollout is in
+
+
 async def follow_states(
     service: str, feeds: Sequence[Feed], cluster: Cluster, emit: Emit, statuses: Statuses
 ) -> None:
     """Emit every change of state, Degraded with the last lines of what crashed; ends when cancelled."""
     state = DeploymentState.NOT_DEPLOYED
     counted: Counter[str] = Counter()
+    before: Sequence[Snapshot] = ()
     while feeds:
         seen, release = [feed.latest for feed in feeds], statuses.of(service)
         pods = Counter(str(pod_state(pod)) for snapshot in seen for pod in snapshot.pods)
@@ -61,11 +65,18 @@ async def follow_states(
             counted = pods
             emit(PodsCounted(service, dict(pods)))
         now = worst([deployment_state(snapshot, release) for snapshot in seen])
+        if now is DeploymentState.DEPLOYED and state in AFTER_FIRST and _same_objects(before, seen):
+            now = DeploymentState.DEGRADED  # a pod that was made again tells nothing of the time before
+        before = seen
         for after in deployment_way(state, now) if now is not state else ():
             log = await _last_words(seen, cluster) if after is now is DeploymentState.DEGRADED else ()
             emit(StateChanged(service, str(state), str(after), log))
             state = after
         await _any_change(feeds, seen, service, release, statuses)
+
+
+def _same_objects(before: Sequence[Snapshot], now: Sequence[Snapshot]) -> bool:
+    return [(s.uid, s.images) for s in before] == [(s.uid, s.images) for s in now]
 
 
 async def _any_change(

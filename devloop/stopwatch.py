@@ -33,6 +33,7 @@ class Stopwatch:
         self._phases: dict[Phase, float] = {}
         self._coarse: set[Phase] = set()
         self.stage: Stage = "detect"
+        self.reason = ""  # what the rollout waited for most of its time
         self.stage_since = begun = clock.now()
         self._end("detect", self._origin, begun, "ok")
 
@@ -69,6 +70,7 @@ class Stopwatch:
             tuple(self._spans),
             dict(self._phases),
             frozenset(self._coarse),
+            self.reason,
         )
 
     def _end(self, stage: Stage, begun: float, ended: float, outcome: str) -> None:

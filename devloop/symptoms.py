@@ -93,8 +93,9 @@ def refusal(snapshot: Snapshot) -> Finding | None:
 
 
 def exits(container: ContainerView) -> int:
-    """How often this container has ended."""
-    return container.restarts + (container.exit_code is not None and not container.running)
+    """How often this container has ended, of the instances that count."""
+    ended = container.exit_code is not None and not container.running
+    return max(0, container.restarts + ended - container.first)
 
 
 def read_log(stuck: Stuck, log: tuple[str, ...]) -> Stuck:
@@ -112,6 +113,8 @@ def _by_start(pod: PodView) -> list[ContainerView]:
 def _container(
     snapshot: Snapshot, pod: PodView, container: ContainerView, loaded_at: float
 ) -> Finding | None:
+    if container.stale:
+        return None  # of the image before: the kubelet has not come to this one yet
     reason = container.waiting
     if reason in MISSING_IMAGE:
         since = pod.since if pod.since is not None else snapshot.at
@@ -120,6 +123,8 @@ def _container(
     if reason in FATAL:
         return None, _stuck(reason, pod, container, snapshot, container.message)
     crashed = container.exit_code is not None and not (container.init and container.exit_code == 0)
+    if not exits(container):
+        return None
     if reason == "CrashLoopBackOff":
         return None, _crash(snapshot, pod, container)
     if crashed and container.exit_code and exits(container) >= LAST_EXIT:

@@ -32,7 +32,7 @@ from devloop.model import (
 from devloop.phase import Pace
 from devloop.ports import Feed, World
 from devloop.reconciler import AGAIN, MOVED_PAUSES, ServiceState, Step
-from devloop.rollout import why_long
+from devloop.rollout_progress import why_long
 from devloop.stopwatch import Stopwatch
 
 
@@ -255,4 +255,4 @@ class Worker:
     def _why_long(self, outcome: Outcome) -> str:
         if not isinstance(outcome, Live | Unchanged | Failed):
             return ""
-        return why_long(self._snapshots(), outcome.timing)
+        return why_long(outcome.timing)

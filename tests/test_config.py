@@ -383,3 +383,23 @@ def test_max_image_size_is_bytes_or_a_text_with_its_unit(project: Path, written:
 def test_a_max_image_size_that_is_none_is_refused(project: Path) -> None:
     lines = refused(project, MINIMAL + "    max_image_size: small\n")
     assert any("write 200MB" in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("90", 90.0), ("90s", 90.0), ("5m", 300.0), ("1.5m", 90.0), ("1h", 3600.0), ("0.5s", 0.5)],
+)
+def test_s18_rollout_timeout_is_seconds_or_a_text_with_its_unit(
+    project: Path, written: str, seconds: float
+) -> None:
+    config = load(project, MINIMAL + f"    rollout_timeout: {written}\n")
+    assert config.services()[0].rollout_timeout == seconds
+    assert load(project, MINIMAL).services()[0].rollout_timeout is None
+
+
+@pytest.mark.parametrize(
+    "written", ["soon", "0", "0s", "-1", "5 minutes", "''", "1m30s", ".inf", ".nan", "true", "[]"]
+)
+def test_s18_a_rollout_timeout_that_is_no_span_is_refused(project: Path, written: str) -> None:
+    lines = refused(project, MINIMAL + f"    rollout_timeout: {written}\n")
+    assert any("services.backend.rollout_timeout" in line for line in lines), lines

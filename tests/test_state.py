@@ -34,6 +34,12 @@ RUNNING = replace(STARTING, available=2, conditions=OVER)
 DEGRADED = replace(RUNNING, available=1)
 ROLLING = replace(RUNNING, generation=2, observed_generation=2, updated=1, conditions=BUSY, pods=(POD, OLD))
 UNSEEN = replace(RUNNING, generation=2)
+WAS_READY = replace(POD, ready_at=1.0)
+ENDING = replace(OLD, terminating=True, ready_at=1.0)
+EVICTED = replace(OLD, ready=False, phase="Failed", reason="Evicted")
+SET_DEGRADED = replace(
+    DEGRADED, target=Target("statefulset", "db", "default"), conditions={}, pods=(WAS_READY, WAS_READY)
+)
 # 001 "State Transitions": (what the cluster shows, status label of the release) before and after.
 TRANSITIONS = [
     ((MISSING, ""), (MISSING, "pending-install"), D.NOT_DEPLOYED, D.INSTALLING),
@@ -99,7 +105,22 @@ def test_the_table_is_whole() -> None:
         (replace(RUNNING, writing="upgrading", helm_managed=True), "deployed", D.RUNNING),
         (replace(RUNNING, writing="upgrading"), "pending-install", D.INSTALLING),
         (replace(STARTING, conditions={}), "", D.DEPLOYED),
-        (replace(DEGRADED, conditions={}, pods=(replace(POD, ready_at=1.0),)), "", D.DEGRADED),
+        # A rollout's own steps are no degradation, of whatever kind and strategy.
+        (SET_DEGRADED, "", D.DEGRADED),
+        (
+            replace(SET_DEGRADED, pods=(WAS_READY, POD)),
+            "",
+            D.DEPLOYED,
+        ),  # its first rollout: the second starts
+        (replace(SET_DEGRADED, later=True), "", D.UPGRADING),
+        (replace(SET_DEGRADED, pods=(WAS_READY, ENDING)), "", D.UPGRADING),
+        (replace(SET_DEGRADED, later=True, pods=(ENDING,)), "", D.UPGRADING),
+        (replace(DEGRADED, pods=(ENDING,)), "", D.UPGRADING),  # Recreate: the controller still says available
+        (replace(DEGRADED, revision="", pods=()), "", D.DEPLOYED),
+        (replace(DEGRADED, revision="", later=True, pods=()), "", D.UPGRADING),
+        (replace(DEGRADED, conditions=BUSY, later=True), "", D.UPGRADING),
+        (replace(DEGRADED, later=True), "", D.DEGRADED),
+        (replace(DEGRADED, pods=(EVICTED,)), "", D.DEGRADED),
         (replace(RUNNING, replicas=0, current=0, updated=0, available=0), "", D.RUNNING),
     ],
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from devloop.adapters.kubernetes.client import Json
@@ -10,9 +11,29 @@ from devloop.adapters.kubernetes.client import Json
 _PULLS = {"ErrImagePull": "pull", "ImagePullBackOff": "pull"}  # these two take turns: one trouble
 
 
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What a container's spec asked for when last seen, and which of its instances were before that.
+
+    `first`: the restart count from which an instance runs `image`; `before`: the id of the last that did not.
+    """
+
+    image: str
+    restarts: int
+    id: str
+    first: int = 0
+    before: str = ""
+
+    def seen(self, image: str, restarts: int, container: str) -> Instance:
+        if image == self.image:
+            return Instance(image, restarts, container or self.id, self.first, self.before)
+        # The image was changed in place: what ran until now is counted out, if anything ever ran.
+        return Instance(image, restarts, container, self.restarts + bool(self.id), self.id)
+
+
 @dataclass(slots=True)
 class Stamp:
-    """Times of one pod. `trouble` is what `since` belongs to."""
+    """Times of one pod. `trouble` is what `since` belongs to; `instances` by container."""
 
     scheduled_at: float | None = None
     started_at: float | None = None
@@ -20,6 +41,8 @@ class Stamp:
     coarse: bool = False
     trouble: tuple[str, ...] = ()
     since: float | None = None
+    ending_since: float | None = None
+    instances: dict[str, Instance] = field(default_factory=dict)
 
 
 class PodStamps:
@@ -43,6 +66,13 @@ class PodStamps:
             stamp.started_at = _arrival(stamp, started or None, at, live)
         if stamp.ready_at is None and _is_true(conditions, "Ready"):
             stamp.ready_at = _arrival(stamp, conditions["Ready"].get("lastTransitionTime"), at, live)
+        deleted = pod["metadata"].get("deletionTimestamp")
+        if stamp.ending_since is None and deleted:
+            stamp.ending_since = at if live else min(at, _seconds(deleted) - grace_of(pod))
+        for name, image, seen in _containers(pod):
+            now = image, int(seen.get("restartCount") or 0), str(seen.get("containerID") or "")
+            known = stamp.instances.get(name)
+            stamp.instances[name] = known.seen(*now) if known else Instance(*now)
         trouble = _trouble(status, conditions)
         if trouble != stamp.trouble:
             stamp.trouble, stamp.since = trouble, at if trouble else None
@@ -74,12 +104,31 @@ class ConditionStamps:
         self._seen.pop(item["metadata"]["uid"], None)
 
 
+def grace_of(pod: Json) -> float:
+    """The seconds that a pod which is being deleted has to end, 0 for any other."""
+    return float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+
+
+def _containers(pod: Json) -> Iterator[tuple[str, str, Json]]:
+    """(name, image of the spec, status) of each container, init containers too."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    for kind in ("initContainer", "container"):
+        seen = {one["name"]: one for one in status.get(f"{kind}Statuses") or ()}
+        for container in spec.get(f"{kind}s") or ():
+            name = container["name"]
+            yield name, str(container.get("image") or ""), seen.get(name, {})
+
+
+def _seconds(written: str) -> float:
+    return datetime.fromisoformat(written.replace("Z", "+00:00")).timestamp()
+
+
 def _arrival(stamp: Stamp, written: str | None, at: float, live: bool) -> float:
     """The arrival if a watch showed it; what the API wrote down (coarse) if a list did."""
     if live:
         return at
     stamp.coarse = True
-    return min(at, datetime.fromisoformat(written.replace("Z", "+00:00")).timestamp()) if written else at
+    return min(at, _seconds(written)) if written else at
 
 
 def _is_true(conditions: dict[str, Json], kind: str) -> bool:

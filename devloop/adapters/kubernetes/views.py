@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from devloop.adapters.kubernetes.client import Json
-from devloop.adapters.kubernetes.stamps import Stamp
+from devloop.adapters.kubernetes.stamps import Instance, Stamp, grace_of
 from devloop.model import ContainerView, EventView, PodView, Target
 
 HOLD = "dev.devloop/hold"
 OWNER = "dev.devloop/owner"
 STATE = "dev.devloop/state"  # installing, upgrading, uninstalling: only as long as devloop writes manifests
 REVISION = "deployment.kubernetes.io/revision"
+DEFAULT_DEADLINE = 600.0  # seconds, Kubernetes' own for a Deployment
+LONGEST_DEADLINE = 86400.0  # seconds; who writes more, 2147483647 for one, wants none
 SLOW_PROBE = 2  # seconds from which a probe's setting is worth a note
 
 
@@ -41,12 +43,30 @@ def workload_fields(target: Target, item: Json) -> dict[str, Any]:
             c["type"]: (str(c.get("status")), str(c.get("reason") or ""), str(c.get("message") or ""))
             for c in status.get("conditions") or ()
         },
+        "later": is_later(target, item),
         "writer": image_writer(item),
         "probe_note": probe_note(item),
-        "progress_deadline": float(spec.get("progressDeadlineSeconds") or 600),
+        "progress_deadline": DEFAULT_DEADLINE if stateful else progress_deadline(spec),
         "strategy": str(strategy.get("type") or "RollingUpdate"),
         "partition": int((strategy.get("rollingUpdate") or {}).get("partition") or 0) if stateful else 0,
     }
+
+
+def is_later(target: Target, item: Json) -> bool:
+    """Whether another template was brought out before: by the Deployment's count of templates, or the
+    StatefulSet's two revisions, which are one again when its rollout is over."""
+    if target.kind == "deployment":
+        return revision_of(item) not in ("", "1")
+    status = item.get("status") or {}
+    return bool(status.get("currentRevision")) and status.get("currentRevision") != status.get(
+        "updateRevision"
+    )
+
+
+def progress_deadline(spec: Json) -> float:
+    """The seconds that the Deployment's rollout may stand still."""
+    written = float(spec.get("progressDeadlineSeconds") or DEFAULT_DEADLINE)
+    return written if written <= LONGEST_DEADLINE else DEFAULT_DEADLINE
 
 
 def is_helm_managed(item: Json) -> bool:
@@ -78,12 +98,18 @@ def owned_by(items: Iterable[Json], uids: set[str]) -> list[Json]:
 
 
 def newest_replicaset(deployment: Json, replicasets: Iterable[Json]) -> Json | None:
-    """The ReplicaSet whose revision is the Deployment's own: the one that carries its template."""
-    wanted = (deployment["metadata"].get("annotations") or {}).get(REVISION)
+    """The ReplicaSet whose revision is the Deployment's own, if it carries its template: with Recreate the
+    controller says that it has seen a template before it makes the ReplicaSet, and names the old one's."""
+    wanted, images = revision_of(deployment), template_images(deployment)
     for item in replicasets:
-        if wanted and (item["metadata"].get("annotations") or {}).get(REVISION) == wanted:
+        if wanted and revision_of(item) == wanted and template_images(item) == images:
             return item
     return None
+
+
+def revision_of(item: Json) -> str:
+    """The number of a Deployment's template, on the Deployment and on its ReplicaSet."""
+    return str((item["metadata"].get("annotations") or {}).get(REVISION) or "")
 
 
 def pod_view(pod: Json, stamp: Stamp, label: str) -> PodView:
@@ -103,13 +129,18 @@ def pod_view(pod: Json, stamp: Stamp, label: str) -> PodView:
         unschedulable=str(scheduled.get("message") or "")
         if scheduled.get("reason") == "Unschedulable"
         else "",
-        containers=tuple(_containers(spec, status)),
+        containers=tuple(_containers(spec, status, stamp.instances)),
         node=str(spec.get("nodeName") or ""),
         scheduled_at=stamp.scheduled_at,
         started_at=stamp.started_at,
         ready_at=stamp.ready_at,
         coarse=stamp.coarse,
         since=stamp.since,
+        reason=str(status.get("reason") or ""),
+        message=str(status.get("message") or "").strip(),
+        ending_since=stamp.ending_since,
+        grace=grace_of(pod),
+        pre_stop=any("preStop" in (c.get("lifecycle") or {}) for c in spec.get("containers") or ()),
     )
 
 
@@ -173,17 +204,20 @@ def _dig(value: Any, *keys: str) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _containers(spec: Json, status: Json) -> Iterable[ContainerView]:
+def _containers(spec: Json, status: Json, known: Mapping[str, Instance]) -> Iterable[ContainerView]:
     for kind, statuses, init in (
         ("initContainers", "initContainerStatuses", True),
         ("containers", "containerStatuses", False),
     ):
         seen = {s["name"]: s for s in status.get(statuses) or ()}
         for container in spec.get(kind) or ():
-            yield _container(container, seen.get(container["name"], {}), init=init)
+            name = container["name"]
+            yield _container(container, seen.get(name, {}), known.get(name), init=init)
 
 
-def _container(container: Json, seen: Mapping[str, Any], *, init: bool) -> ContainerView:
+def _container(
+    container: Json, seen: Mapping[str, Any], known: Instance | None, *, init: bool
+) -> ContainerView:
     state, last = seen.get("state") or {}, seen.get("lastState") or {}
     waiting = state.get("waiting") or {}
     ended = state.get("terminated") or last.get("terminated") or {}
@@ -203,4 +237,6 @@ def _container(container: Json, seen: Mapping[str, Any], *, init: bool) -> Conta
         running="running" in state,
         init=init,
         memory_limit=str(limits.get("memory") or ""),
+        first=known.first if known else 0,
+        stale=bool(known and known.before and known.before == seen.get("containerID")),
     )

@@ -13,9 +13,10 @@ from devloop.adapters.kubernetes import informer
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.errors import PlatformError
 from devloop.events import Event, Notice
-from devloop.model import Ready, Snapshot, Target
+from devloop.model import Progressing, Ready, Snapshot, Target
 from devloop.ports import Feed
-from devloop.rollout import Expectation, judge, phases
+from devloop.rollout import Expectation, judge
+from devloop.rollout_progress import phases
 from tests.adapters.kubernetes.conftest import open_cluster, until
 from tests.adapters.kubernetes.objects import (
     DEPLOYMENTS,
@@ -116,12 +117,30 @@ async def test_s18_a_rollout_is_followed_to_its_end_and_timed_by_arrival(
         snapshot = await shown(feed, lambda s: isinstance(judge(s, expected, s.at), Ready))
     assert snapshot.revision == "hash1"
     assert {p.name: p.revision for p in snapshot.pods} == {"web-hash0-1": "hash0", "web-hash1-1": "hash1"}
-    reached = list(phases(snapshot, ref("1"), revision.patched_at))
-    assert [phase for phase, _, _ in reached] == ["scheduled", "started", "serving", "complete"]
+    reached = list(phases("todo", [(snapshot, revision)]))
+    assert [phase for phase, _, _ in reached] == ["scheduled", "started", "serving"]
     assert not any(coarse for _, _, coarse in reached)
     seconds = [s for _, s, _ in reached]
     assert 0 < seconds[0] < 20  # by arrival: the API's own stamps of this test lie far away
     assert seconds == sorted(seconds)
+
+
+async def test_s18_pods_of_the_template_before_are_not_taken_for_the_new_ones(
+    api: Api, cluster: KubernetesCluster
+) -> None:
+    """Recreate: the controller has seen the new template, and its ReplicaSet is yet to be made."""
+    await api.create(DEPLOYMENTS, deployment(ref("0"), strategy={"type": "Recreate"}))
+    async with cluster.feed(TARGET) as feed:
+        await roll(api, "0", "1")
+        revision = await cluster.patch(TARGET, SERVICE, loaded("1"))
+        status = {"observedGeneration": revision.generation, "replicas": 1, "availableReplicas": 1}
+        await api.merge(f"{WEB}/status", {"status": status})
+        snapshot = await shown(feed, lambda s: s.observed_generation == revision.generation)
+        assert snapshot.revision == ""
+        verdict = judge(snapshot, Expectation.of("todo", revision, DIGEST), snapshot.at)
+        assert isinstance(verdict, Progressing), verdict
+        await roll(api, "1", "2")
+        assert (await shown(feed, lambda s: s.revision)).revision == "hash1"
 
 
 async def test_s18_what_happened_before_the_watch_is_coarse(api: Api, cluster: KubernetesCluster) -> None:

@@ -22,6 +22,7 @@ from devloop.model import (
     Inputs,
     LoadedImage,
     Ready,
+    Revision,
     Service,
     Snapshot,
     Stuck,
@@ -30,7 +31,8 @@ from devloop.model import (
 )
 from devloop.ports import Feed
 from devloop.references import split
-from devloop.rollout import Expectation, failed_containers, judge, lost_image, phases
+from devloop.rollout import Expectation, failed_containers, judge, lost_image
+from devloop.rollout_progress import phases
 from devloop.stopwatch import Clock
 from tests.contract.cluster import Room
 from tests.contract.conftest import cluster as contract_cluster
@@ -161,8 +163,9 @@ async def test_s1_s18_s32_a_patched_image_becomes_live(workload: Workload) -> No
         (view,) = verdict.pods
         assert view.containers[0].image == IMAGE
         assert view.containers[0].image_id.rpartition("@")[2].startswith("sha256:")
-        reached = list(phases(snapshot, IMAGE, expected.patched_at))
-    assert [phase for phase, _, _ in reached] == ["scheduled", "started", "serving", "complete"]
+        sent = Revision(workload.target, expected.uid, expected.generation, IMAGE, expected.patched_at)
+        reached = list(phases(REPOSITORY, [(snapshot, sent)]))
+    assert [phase for phase, _, _ in reached] == ["scheduled", "started", "serving"]
     assert not any(coarse for _, _, coarse in reached)
     assert [seconds for _, seconds, _ in reached] == sorted(seconds for _, seconds, _ in reached)
 
