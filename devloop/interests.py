@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fnmatch import translate
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from devloop.ignore import NO_RULES, IgnoreRules, candidates
 from devloop.kustomization import sources
 from devloop.model import Service
 from devloop.release import IGNORED
-from devloop.watching import Interest
+from devloop.watchplan import Interest, nothing
 
 # Interests of no service; no service can have such a name.
 CONFIG = ":config"
@@ -37,7 +37,7 @@ def service_interest(service: Service, concerns: Callable[[Path], bool]) -> Inte
 
 def config_interest(config: Config) -> Interest:
     """config.yaml itself, under the name CONFIG (S28)."""
-    return Interest(CONFIG, (), frozenset({config.path}), _no, _no)
+    return Interest(CONFIG, (), frozenset({config.path}), nothing, nothing)
 
 
 def manifest_interest(config: Config) -> Interest:
@@ -58,10 +58,17 @@ def manifest_interest(config: Config) -> Interest:
             for fixed, pattern in ((_fixed_part(pattern), pattern) for pattern in patterns)
         )
 
+    ways = [_expression(part) for pattern in patterns for part in _followed_parts(pattern)]
     single = [Path(pattern) for pattern in patterns if not _is_glob(pattern)]
     read = (file for path in single if path.is_dir() for file in sources(path))
-    files = frozenset((*(path for path in single if not path.is_dir()), *read))
-    return Interest(MANIFESTS, tuple(folders), files, concerns, enters)
+    return Interest(
+        MANIFESTS,
+        tuple(folders),
+        frozenset((*single, *read)),
+        concerns,
+        enters,
+        follows=lambda link: any(way.fullmatch(str(link)) for way in ways),
+    )
 
 
 def release_interest(config: Config) -> Interest:
@@ -76,7 +83,10 @@ def release_interest(config: Config) -> Interest:
             for chart in charts
         )
 
-    return Interest(RELEASES, charts, files, concerns, lambda folder: folder.name != ".git")
+    def enters(folder: Path) -> bool:
+        return folder.name != ".git"
+
+    return Interest(RELEASES, charts, files, concerns, enters, follows=enters)  # as Helm does
 
 
 class _Enters:
@@ -116,10 +126,6 @@ def _stamp(file: Path) -> Stamp:
     return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
-def _no(path: Path) -> bool:
-    return False
-
-
 def _is_glob(pattern: str) -> bool:
     return re.search(r"[*?\[]", pattern) is not None
 
@@ -130,6 +136,13 @@ def _fixed_part(pattern: str) -> Path:
     while _is_glob(str(path)):
         path = path.parent
     return path
+
+
+def _followed_parts(pattern: str) -> Iterator[str]:
+    """A glob up to each of its folders: links there are gone through, but none from the first `**` on."""
+    parts = Path(pattern).parts
+    end = parts.index("**") if "**" in parts else len(parts) - 1
+    return (str(Path(*parts[: depth + 1])) for depth in range(1, end))
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

@@ -38,6 +38,10 @@ def sources(folder: Path) -> tuple[Path, ...]:
 
 
 def _gather(folder: Path, found: dict[Path, None], visited: set[Path]) -> None:
+    real = Path(os.path.realpath(folder))  # kubectl takes `..` from where a linked folder really lies
+    if real != folder:
+        found[folder] = None
+        folder = real
     if folder in visited:
         return  # kubectl says what is wrong with a circle
     visited.add(folder)

@@ -133,7 +133,13 @@ def digest(release: Release, values: Values) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    for where, folders, names in os.walk(folder):
+    entered: set[str] = set()
+    for where, folders, names in os.walk(folder, followlinks=True):  # as Helm does
+        real = os.path.realpath(where)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
         folders[:] = [name for name in folders if not IGNORED.search(name)]
         for name in names:
             path = Path(where, name)

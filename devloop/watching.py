@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -18,25 +18,14 @@ from devloop.events import Emit, Notice, WatchBatch, WatchOverflow
 from devloop.ignore import is_editor_temporary
 from devloop.model import Change
 from devloop.stopwatch import Clock
+from devloop.watchplan import Interest, WatchPlan, plan
 
+__all__ = ["Interest", "Watcher"]
+
+MOST_TURNS = 5  # times that watches are set anew in a row because a link turned meanwhile
 GIT_POLL = 0.01  # seconds between two looks at git's index.lock
 
 Deliver = Callable[[str, Change], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Interest:
-    """What one service wants to hear about. Paths are absolute.
-
-    `concerns`: does a change of this path, below `folders`, matter? `enters`: can anything below this
-    folder matter? Both may be asked from a thread. `files` matter always, wherever they lie.
-    """
-
-    service: str
-    folders: tuple[Path, ...]
-    files: frozenset[Path]
-    concerns: Callable[[Path], bool]
-    enters: Callable[[Path], bool]
 
 
 class Watcher:
@@ -55,6 +44,9 @@ class Watcher:
         self._wake = anyio.Event()
         self._arming = anyio.Lock()
         self._told: set[Path] = set()
+        self._watched = WatchPlan({}, frozenset(), {})
+        self._turns_at: frozenset[Path] = frozenset()
+        self._turned = False  # a link may lead elsewhere than when the watches were set
 
     async def run(
         self, deliver: Deliver, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -88,37 +80,42 @@ class Watcher:
         """Start sources for the interests of now, then end the ones before: events overlap, none is lost."""
         assert self._group is not None
         async with self._arming:
-            before = self._sources
-            self._sources = await self._group.start(self._serve)
-            if before is not None:
-                before.cancel()
+            for _ in range(MOST_TURNS):
+                before = self._sources
+                self._sources = await self._group.start(self._serve)
+                if before is not None:
+                    before.cancel()
+                self._turned = await anyio.to_thread.run_sync(self._leads_elsewhere)
+                if not self._turned:
+                    return
+
+    def _leads_elsewhere(self) -> bool:
+        """Whether links lead elsewhere than where the watches are; looks at the file system."""
+        now = plan(ear.interest for ear in self._interests.values())
+        return now.turns_at != self._watched.turns_at or now.places != self._watched.places
 
     async def _serve(self, *, task_status: TaskStatus[anyio.CancelScope]) -> None:
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
-                plan = await anyio.to_thread.run_sync(self._plan)
-                for path, kind in plan.silent.items():
+                sources = await anyio.to_thread.run_sync(self._plan)
+                for path, kind in sources.silent.items():
                     self._tell_silent(path, kind)
-                for roots, polled in plan.sources:
+                for roots, polled in sources.sources:
                     await group.start(self._follow, roots, polled)
                 task_status.started(scope)
 
     def _plan(self) -> _Plan:
         """All that is watched, split by whether it has to be polled; looks at the file system."""
-        asked: dict[Path, list[Callable[[Path], bool]]] = {}
-        files: set[Path] = set()
         for ear in self._interests.values():
             ear.git = tuple(found for root in ear.interest.folders if (found := git_folder(root)) is not None)
-            files |= ear.interest.files
-            for folder in ear.interest.folders:
-                asked.setdefault(folder, []).append(ear.interest.enters)
-        silent = {path: kind for path in (*asked, *files) if (kind := silent_type(path)) is not None}
+        watched = plan(ear.interest for ear in self._interests.values())
+        self._watched, self._turns_at = watched, watched.turns_at
+        silent = {path: kind for path in watched.turns_at if (kind := silent_type(path)) is not None}
         sources = []
         for polling in (False, True):
-            folders = {path: _any(asks) for path, asks in asked.items() if (path in silent) is polling}
-            single = frozenset(path for path in files if (path in silent) is polling)
-            if folders or single:
-                sources.append((Roots(folders, single), polling))
+            roots = watched.roots(lambda path, polling=polling: (path in silent) is polling)  # type: ignore[misc]
+            if roots is not None:
+                sources.append((roots, polling))
         return _Plan(sources, silent)
 
     def _tell_silent(self, path: Path, kind: str) -> None:
@@ -150,16 +147,38 @@ class Watcher:
 
     def _seen(self, batch: Batch) -> None:
         now = self._clock.now()
+        batch = self._named(batch)
         self._emit(WatchBatch(batch.events, frozenset(batch.paths)))
         if batch.lost is not None:
             self._emit(WatchOverflow(batch.lost))
+            self._turned = True
         for ear in self._interests.values():
             ear.hear(batch, now)
         self._wake.set()
 
+    def _named(self, batch: Batch) -> Batch:
+        """With what happened at the place of a link, or where one leads, under the names that are watched."""
+        at = [path for path in (*batch.paths, *batch.fresh) if path in self._turns_at]
+        if not at:
+            self._turned |= any(ear.follows(path) for ear in self._interests.values() for path in batch.paths)
+            return batch
+        self._turned = True
+        paths, fresh = dict(batch.paths), set(batch.fresh)
+        for place in at:
+            for name in self._watched.places.get(place, ()):
+                if name in self._watched.folders:
+                    fresh.add(name)
+                else:
+                    paths[name] = batch.paths.get(place, True)
+        return replace(batch, paths=paths, fresh=frozenset(fresh))
+
     async def _deliver_when_quiet(self, deliver: Deliver) -> None:
         while True:
             self._wake = anyio.Event()
+            if self._turned:
+                self._turned = False
+                if await anyio.to_thread.run_sync(self._leads_elsewhere):
+                    await self._arm()
             now = self._clock.now()
             soonest = float("inf")
             for service, ear in tuple(self._interests.items()):
@@ -216,6 +235,13 @@ class _Ear:
         inside = any(text == top or text.startswith(f"{top}/") for top in map(str, self.interest.folders))
         return inside and not is_editor_temporary(path.name) and self.interest.concerns(path)
 
+    def follows(self, path: Path) -> bool:
+        """Is it a link that is gone through, or a folder that may hold some?"""
+        interest = self.interest
+        if interest.follows is None or not any(path.is_relative_to(top) for top in interest.folders):
+            return False
+        return path.is_symlink() or (path.is_dir() and interest.enters(path))
+
     def _touches(self, folder: Path) -> bool:
         """May the folder's coming or going matter? A root, a folder above one, or one that is entered."""
         for root in self.interest.folders:
@@ -248,7 +274,3 @@ def _native(roots: Roots) -> Source:
     from devloop.adapters.fsevents import Watchfiles
 
     return Watchfiles(roots)
-
-
-def _any(asks: Sequence[Callable[[Path], bool]]) -> Callable[[Path], bool]:
-    return lambda path: any(ask(path) for ask in asks)

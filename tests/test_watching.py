@@ -80,8 +80,10 @@ def interest(
     files: frozenset[Path] = frozenset(),
     concerns: Callable[[Path], bool] = everything,
     enters: Callable[[Path], bool] = everything,
+    follows: Callable[[Path], bool] | None = None,
+    counts: Callable[[Path], bool] = everything,
 ) -> Interest:
-    return Interest(service, folders, files, concerns, enters)
+    return Interest(service, folders, files, concerns, enters, follows, counts)
 
 
 @asynccontextmanager

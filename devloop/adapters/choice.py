@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import anyio
 import anyio.to_thread
 
+from devloop.adapters.address import Distance, distance_of
 from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import at
 from devloop.adapters.engine import Engine
 from devloop.adapters.hostnode import HostShell, docker_address, is_this_machine
 from devloop.adapters.minikube import Minikube
-from devloop.adapters.nodes import NodeFacts
+from devloop.adapters.nodes import ENGINE_ANNOTATION, NodeFacts
 from devloop.adapters.nodeshell import ContainerShell, NodeShell
 from devloop.adapters.process import Finished, run
 from devloop.adapters.registry import Registry, RegistryRoute, RegistryStore, host_of
@@ -156,6 +157,8 @@ class RouteChoice:
                 (self._here, "this machine's cri-dockerd"),
             )
             address, origin = next((address, origin) for address, origin in ways if address)
+            if address == node.engine and not self._engine:
+                _admit_told(address, node)
             return await self._store(node, address, origin)
 
         stores = await gather(one, nodes)
@@ -245,3 +248,20 @@ class RouteChoice:
         return CommandRoute(
             how, stores, command, f"{' '.join(words)} IMAGE {flag} {self._profile} by hand says more"
         )
+
+
+def _admit_told(address: str, node: NodeFacts) -> None:
+    """Raises LoadError unless an engine that the cluster tells of is on this machine (S11): whoever may
+    annotate a Node could else have every image, and what is built into it, sent to an address of theirs."""
+    if address.startswith(("/", "unix://")):
+        return
+    distance = distance_of(address, ("tcp", "http", "https"))
+    if distance is Distance.LOOPBACK:
+        return
+    remove = f"else: kubectl annotate node {node.name} {ENGINE_ANNOTATION}-"
+    hint = f"if this engine is yours, set cluster.engine: {address} in config.yaml; {remove}"
+    raise LoadError(
+        f"node {node.name} says that its engine is at {address!r}: that is not on this machine",
+        reason="EngineNotLocal",
+        hint=hint if distance is Distance.PRIVATE else remove.removeprefix("else: "),
+    )

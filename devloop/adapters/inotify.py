@@ -65,6 +65,7 @@ class _Turn:
     grown: dict[str, None] = field(default_factory=dict)  # folders to arm
     gone: set[str] = field(default_factory=set)  # folders whose content is not where it was
     roots: set[str] = field(default_factory=set)  # roots to find again
+    above: bool = False  # folders above what is watched came or went
     lost: bool = False
 
 
@@ -124,7 +125,7 @@ class Inotify:
             seen(Batch(turn.events, {}, frozenset(), lost))
             return found.limit
         grown = [path for path in turn.grown if path not in turn.roots]
-        if grown or turn.roots:
+        if grown or turn.roots or turn.above:
             found = await in_thread(lambda stop: self._arm_again(grown, turn.roots, stop))
         for path in found.paths:
             turn.settled.setdefault(path, True)
@@ -159,6 +160,7 @@ class Inotify:
         if path in self._anchors and mask & NAMES:
             turn.roots.update(root for root in self._roots if _within(root, path))
             turn.settled.update((file, True) for file in self._files if _within(file, path))
+            turn.above |= path not in self._files
         if folder not in self._tree and path not in self._files:
             return
         turn.events += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def silent_type(folder: Path, mounts: Path = MOUNTS) -> str | None:
     except OSError:
         return None  # no /proc: not Linux
     best, kind = "", ""
-    resolved = str(folder.resolve())
+    resolved = os.path.realpath(folder)  # as far as it goes: Path.resolve() raises at links in a circle
     for line in lines:
         before, _, after = line.partition(" - ")
         point = re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), before.split()[4])

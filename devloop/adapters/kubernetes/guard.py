@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from devloop.adapters.address import Distance, distance_of
 from devloop.adapters.kubernetes.kubeconfig import Context
 from devloop.errors import ConfigError
 
 MINIKUBE_PROVIDER = "minikube.sigs.k8s.io"
 SANDBOX_PROVIDER = "sandbox.devloop.dev"
 REMOTE = "remote"
-
-# Names that the local products give to loopback themselves. Any other name would need DNS to judge.
-_LOCAL_NAMES = ("localhost", "kubernetes.docker.internal", "host.docker.internal", "k8s.orb.local")
-_LOCAL_SUFFIXES = (".localhost", ".orb.local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,36 +63,7 @@ def admit(context: Context, *, allow_remote: bool) -> Platform:
 
 def is_near(server: str) -> bool:
     """The server is a loopback or private address, or a name that means this machine."""
-    host = (urlsplit(server).hostname or "").lower().rstrip(".")
-    if host in _LOCAL_NAMES or host.endswith(_LOCAL_SUFFIXES):
-        return True
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        return _is_near_address(address.ipv4_mapped)
-    return _is_near_address(address)
-
-
-_PRIVATE = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "fc00::/7",
-        "fe80::/10",
-        "169.254.0.0/16",
-    )
-)
-
-
-def _is_near_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Python's is_private also takes documentation and benchmark networks: too much for a guard.
-
-    The unspecified address (0.0.0.0, which k3d writes) connects to this machine."""
-    return address.is_loopback or address.is_unspecified or any(address in network for network in _PRIVATE)
+    return distance_of(server, ("http", "https")) is not Distance.FAR
 
 
 def _product(context: Context) -> tuple[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from yarl import URL
 
 from devloop.adapters.kubernetes.guard import admit, identify, is_near
 from devloop.adapters.kubernetes.kubeconfig import Context
@@ -105,7 +108,123 @@ def test_s29_anything_else_needs_allow_remote(made: Context) -> None:
         ("https://x.localhost", True),
         ("https://8.8.8.8", False),
         ("", False),
+        # IPv6
+        ("https://[::]:1", True),
+        ("https://[0:0:0:0:0:0:0:1]:1", True),
+        ("https://[::ffff:8.8.8.8]:1", False),
+        ("https://[::ffff:192.168.0.1]:1", True),
+        ("https://[::127.0.0.1]", False),  # IPv4-compatible: nobody's loopback
+        ("https://[64:ff9b::7f00:1]", False),  # NAT64 of 127.0.0.1
+        ("https://[2002:7f00:1::]", False),  # 6to4 of 127.0.0.1
+        ("https://[fec0::1]", False),
+        ("https://[fe80::1%eth0]:1", False),  # Go reads no URL with a bare %
+        ("https://[::1]evil.com", False),
+        ("https://[::1].evil.com", False),
+        ("https://::1", False),
+        ("https://[127.0.0.1]", False),
+        ("https://[v1.::1]", False),
+        # zone ids
+        ("https://127.0.0.1%.evil.com", False),
+        ("https://127.0.0.1%.evil.com:6443", False),
+        ("https://127.0.0.1%25.evil.com", False),
+        ("https://[::1%25.evil.com]", False),
+        ("https://[::1%25eth0]", False),  # loopback has no zones
+        ("https://[fe80::1%8.8.8.8]:1", False),
+        ("https://[fe80::1%25]", False),
+        ("https://8.8.8.8%127.0.0.1", False),
+        ("https://localhost%.evil.com", False),
+        # userinfo
+        ("https://user:pw@127.0.0.1", False),
+        ("https://evil.com:443@127.0.0.1", False),
+        ("https://evil.com\\@127.0.0.1:6443", False),
+        ("https://127.0.0.1\\@evil.com", False),
+        ("https://127.0.0.1:6443\\.evil.com", False),
+        ("https://a@b@127.0.0.1", False),
+        ("https://@127.0.0.1", False),
+        # ports
+        ("https://127.0.0.1:65535", True),
+        ("https://127.0.0.1:65536", False),
+        ("https://127.0.0.1:0", False),
+        ("https://127.0.0.1:", False),
+        ("https://127.0.0.1:+80", False),
+        ("https://127.0.0.1:8_0", False),
+        ("https://127.0.0.1:\uff18\uff10", False),
+        ("https://127.0.0.1:6443:8.8.8.8", False),
+        # trailing dots: a resolver takes "127.0.0.1." for a name
+        ("https://127.0.0.1.", False),
+        ("https://localhost.", False),
+        ("https://localhost..", False),
+        ("https://.localhost", False),
+        # numbers that only some parsers read as addresses
+        ("https://2130706433", False),
+        ("https://0x7f000001", False),
+        ("https://0x7f.0.0.1", False),
+        ("https://0177.0.0.1", False),
+        ("https://127.1", False),
+        ("https://127.0.0.01", False),
+        ("https://0", False),
+        # IDNA, look-alikes and escapes
+        ("https://127\u30020\u30020\u30021", False),
+        ("https://\u2460\u2461\u2466.0.0.1", False),
+        ("https://\uff4cocalhost", False),
+        ("https://local\u00adhost", False),
+        ("https://xn--localhost-.com", False),
+        ("https://127.0.0.1%2eevil.com", False),
+        ("https://%6cocalhost", False),
+        ("https://127.0.0.1%00.evil.com", False),
+        # where the authority ends
+        ("https://127.0.0.1#@evil.com", False),
+        ("https://127.0.0.1?@evil.com/", False),
+        ("https://127.0.0.1;@evil.com", False),
+        ("https:/\\/127.0.0.1", False),
+        ("https:/127.0.0.1", False),
+        ("https:127.0.0.1", False),
+        ("//127.0.0.1", False),
+        ("127.0.0.1:6443", False),
+        ("https://127.0.0.1\t.evil.com", False),
+        ("https://127.0.0.1\n@evil.com", False),
+        ("https://127.0.0.1 ", False),
+        ("\nhttps://127.0.0.1", False),
+        ("https:///127.0.0.1", False),
+        ("https://", False),
+        ("https://127.0.0.1/k8s/clusters/c-1", True),
+        ("https://127.0.0.1/@evil.com", True),  # a path
+        ("https://127.0.0.1/a b", False),
+        # schemes
+        ("HTTPS://127.0.0.1", True),
+        ("http://127.0.0.1", True),
+        ("ftp://127.0.0.1", False),
+        ("unix:///run/x", False),
+        ("https+x://127.0.0.1", False),
+        # other reserved networks
+        ("https://169.254.169.254", True),
+        ("https://100.64.0.1", False),
+        ("https://198.18.0.1", False),
+        ("https://224.0.0.1", False),
+        ("https://255.255.255.255", False),
     ],
 )
 def test_s29_loopback_and_private_addresses_are_near(server: str, near: bool) -> None:
     assert is_near(server) is near
+    if near:  # what is admitted means the same to the client that connects, and to Go's kubectl
+        assert same_host(URL(f"{server}/api").host, urlsplit(server).hostname)
+
+
+def same_host(one: str | None, other: str | None) -> bool:
+    def plain(host: str | None) -> object:
+        name = (host or "").partition("%")[0].lower()
+        return ipaddress.ip_address(name) if ":" in name else name
+
+    return plain(one) == plain(other)
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:3128", "socks5://127.0.0.1:1", "direct", "x"])
+def test_s29_behind_a_proxy_nobody_can_say_where_a_server_is(proxy: str) -> None:
+    assert identify(context("kind-kind", LOOPBACK, **{"proxy-url": proxy})).local is False
+
+
+def test_s29_a_server_name_for_tls_moves_no_connection() -> None:
+    assert identify(context("kind-kind", LOOPBACK, **{"tls-server-name": "evil.com"})).local is True
+    assert (
+        identify(context("kind-kind", "https://8.8.8.8", **{"tls-server-name": "localhost"})).local is False
+    )
