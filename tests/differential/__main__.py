@@ -82,6 +82,10 @@ def main() -> int:
             verdict = run(case, server, method)
             counts["cases"] += 1
             counts.update(verdict.counts)
+            if counts["cases"] % 100 == 0:
+                print(
+                    f"{counts['cases']} cases, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True
+                )
             if options.show:
                 print(case, verdict, sep="\n", flush=True)
             if verdict.differences:

@@ -113,6 +113,8 @@ class _Writer:
         self, chance: random.Random, base: str, tree: Tree, features: frozenset[str], runs: bool
     ) -> None:
         self._chance, self._base, self._tree, self._features, self._runs = chance, base, tree, features, runs
+        # Few places a case, so that its lines meet each other.
+        self._places = ["/app/", chance.choice(("/app", "/app/", "/")), *chance.choices(_DESTINATIONS, k=3)]
         self._stage = ""  # the name of a builder stage, if there is one
         self._makers: dict[Callable[[], str], int] = {
             self.copy: 10,
@@ -176,7 +178,7 @@ class _Writer:
         return [chance.choice(["src/${NAME:-pkg}", "${NONE:-src}", "src/$NAME"])]
 
     def destination(self, sources: list[str]) -> str:
-        destination = self._chance.choice(_DESTINATIONS)
+        destination = self._chance.choice(self._places)
         if len(sources) > 1 and not destination.endswith(("/", '"')):
             destination += "/"
         return destination
@@ -225,7 +227,7 @@ class _Writer:
         if not self._stage:
             return self.setting()
         source = self._chance.choice(("/o", "/o/main.py", "/o/sub", "/o/"))
-        return f"COPY --from=made {self.flags(context=False)}{source} {self._chance.choice(_DESTINATIONS)}"
+        return f"COPY --from=made {self.flags(context=False)}{source} {self._chance.choice(self._places)}"
 
     def inline(self) -> str:
         chance, flags = self._chance, self.flags(context=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,18 +63,36 @@ class Edit:
             pass
 
 
-def edits(chance: random.Random, tree: Mapping[str, str | None]) -> tuple[Edit, ...]:
-    """One to three edits, most of them of files that are there."""
-    return tuple(_edit(chance, sorted(tree)) for _ in range(chance.choice((1, 1, 1, 2, 3))))
+def edits(chance: random.Random, tree: Mapping[str, str | None], dockerfile: str) -> tuple[Edit, ...]:
+    """One to three edits, most of them of files that are there and that the Dockerfile speaks of."""
+    every = sorted(tree)
+    names = [word.rstrip("/").rpartition("/")[2] for word in re.findall(r"/[\w./-]+", dockerfile)]
+    names = [name for name in names if name.strip(".")] or [*_NAMES]
+    spoken = [path for path in every if any(_covers(word, path) for word in dockerfile.split())]
+    return tuple(
+        _edit(chance, spoken if spoken and chance.random() < 0.85 else every, names)
+        for _ in range(chance.choice((1, 1, 1, 2, 3)))
+    )
 
 
-def _edit(chance: random.Random, known: list[str]) -> Edit:
+def _covers(word: str, path: str) -> bool:
+    """Roughly: does a COPY of this word take the path? A wildcard takes all that begins as it does."""
+    word = word.strip('[]",').removeprefix("./").rstrip("/.")
+    fixed = re.split(r"[*?\[$]", word)[0]
+    if not word or fixed != word:
+        return bool(fixed) and path.startswith(fixed)
+    return path == word or path.startswith(f"{word}/")
+
+
+def _edit(chance: random.Random, known: list[str], names: list[str]) -> Edit:
+    """`known`: paths that are there; `names`: of what the Dockerfile's destinations speak."""
     operation = chance.choices([*_OPERATIONS], [*_OPERATIONS.values()])[0]
-    inside = [path for path in known if path.startswith("src/")]
-    there = chance.choice(inside if inside and chance.random() < 0.6 else known)
+    there = chance.choice(known)
     if chance.random() < 0.15 and "/" in there:
         there = there.rpartition("/")[0]
-    fresh = f"{chance.choice(_DIRECTORIES)}/{chance.choice(_NAMES)}".lstrip("/")
+    above = there.rpartition("/")[0] if chance.random() < 0.6 else chance.choice(_DIRECTORIES)
+    name = chance.choice(names if chance.random() < 0.5 else _NAMES)
+    fresh = f"{above}/{name}".lstrip("/")
     somewhere = there if chance.random() < 0.5 else fresh
     match operation:
         case "create" | "mkdir":

@@ -16,6 +16,7 @@ from devloop.layers import OPAQUE, WHITEOUT, Layer
 from tests.delta.workbench import _ENGINE_OWN, Item, _member
 
 _UNCOMPARED = ("Labels", "Image", "Hostname")
+_KNOWN: dict[str, bytes] = {}  # layers by diff_id: most images share theirs
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def save(client: docker.APIClient, ref: str) -> Saved:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         manifest = json.load(_member(archive, "manifest.json"))[0]
         config = _member(archive, manifest["Config"]).read()
-        return Saved(config, tuple(_member(archive, name).read() for name in manifest["Layers"]))
+        layers = tuple(_member(archive, name).read() for name in manifest["Layers"])
+    diff_ids = json.loads(config)["rootfs"]["diff_ids"]
+    return Saved(config, tuple(map(_KNOWN.setdefault, diff_ids, layers)))
 
 
 def settings(config: bytes) -> dict[str, Any]:
@@ -85,6 +88,9 @@ def _apply(found: dict[str, Item], archive: tarfile.TarFile) -> None:
         if path in ("", ".") or path.rpartition("/")[2].startswith(WHITEOUT):
             continue
         item = _item(archive, member, new, found)
+        for above in _above(path):
+            if above not in new:  # an engine makes it for the layer, as any new directory
+                new[above] = found[above] = Item("dir", 0o755, (0, 0), 0, "", "")
         if item.type != "dir":
             _remove(found, path, itself=True)
         new[path] = found[path] = item
@@ -102,6 +108,12 @@ def _item(
     link = member.linkname if member.issym() else ""
     mode = 0o777 if kind == "link" else member.mode & 0o7777  # a link's own says nothing
     return Item(kind, mode, (member.uid, member.gid), int(member.mtime), link, digest)
+
+
+def _above(path: str) -> list[str]:
+    """The directories above, the highest first."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
 
 
 def _remove(found: dict[str, Item], path: str, *, itself: bool) -> None:

@@ -11,8 +11,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import docker
 
 from devloop import tree
 from devloop.buildplan import Plan
@@ -50,7 +53,8 @@ class Observation:
 
     def close(self) -> None:
         for state in reversed(self.states):
-            state.bench.close()
+            with suppress(docker.errors.APIError):  # another run removes an image that is the same
+                state.bench.close()
         shutil.rmtree(self.states[0].bench.home.parent)
 
 
