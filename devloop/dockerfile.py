@@ -77,6 +77,13 @@ class Instruction:
                 value = given if equals else "true"
         return value
 
+    def is_set(self, name: str) -> bool:
+        """A flag that is on or off. BuildKit reads its value in any case and refuses all but true, false."""
+        return (self.flag(name) or "").lower() == "true"
+
+    def flag_names(self) -> frozenset[str]:
+        return frozenset(flag.removeprefix("--").partition("=")[0] for flag in self.flags)
+
     def flag_values(self, name: str) -> tuple[str, ...]:
         return tuple(f.partition("=")[2] for f in self.flags if f.startswith(f"--{name}="))
 

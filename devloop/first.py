@@ -16,7 +16,7 @@ from devloop.buildplan import Copy, Plan, Setting, StagePlan, Workdir
 from devloop.delta import Delta, NotProven, Parent, recipe, stamp, write_layer
 from devloop.effects import MOST_LAYERS
 from devloop.ignore import IgnoreRules
-from devloop.landing import Landing, NotProvenError, Place, landings, octal, roots
+from devloop.landing import Landing, NotProvenError, Place, forced_mode, landings, roots
 from devloop.layers import WHITEOUT, Layers, Node
 from devloop.model import Archive, FileEntry, Inputs, Service
 from devloop.obstacle import check_copy, check_plan
@@ -210,7 +210,7 @@ class _First:
         layers: Layers,
     ) -> None:
         line = step.instruction.line
-        forced = octal(step.mode or "") if entry.kind != "link" else None
+        forced = forced_mode(step, entry)
         mode = entry.mode if forced is None else forced
         size = entry.size if entry.kind == "file" else 0
         node = Node(entry.kind, mode, *owner, entry.mtime_ns // 1_000_000_000, size)

@@ -217,7 +217,7 @@ class _Planner:
                 remote.append(path)
             else:
                 local.append(path)
-        parents = instruction.flag("parents") == "true"
+        parents = instruction.is_set("parents")
         if source.is_context:
             if unknown:
                 self._count_whole(f"what ${unknown} holds is known only to the build", line)
@@ -234,7 +234,7 @@ class _Planner:
             source,
             self._variables.maybe(instruction.flag("chown") or "", scope, line),
             self._variables.maybe(instruction.flag("chmod") or "", scope, line),
-            instruction.flag("link") == "true",
+            instruction.is_set("link"),
             parents,
             instruction.flag_values("exclude"),
             onbuild,
