@@ -35,6 +35,7 @@ from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.lock import Owner, hold, holder
 from devloop.adapters.nodes import platform_of
 from devloop.adapters.parents import ParentStore
+from devloop.adapters.sent import SentContexts
 from devloop.adapters.source import FingerprintedTree
 from devloop.config import Config
 from devloop.diffing import Preview
@@ -281,6 +282,7 @@ async def opened(
             configs.project_id(config.path),
             emit,
             environ,
+            SentContexts(state / "contexts"),
         )
         builder = DeltaBuilder(
             full,
