@@ -118,9 +118,7 @@ class ImageBuilder:
         async with self._turn():
             platform = await self._platform(service, fingerprint)
             with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
-                spec = replace(
-                    service.build, context=Path(folder), dockerfile=Path(folder, "Dockerfile"), target=None
-                )
+                spec = replace(service.build, context=Path(folder), dockerfile=Path(folder, "Dockerfile"))
                 await anyio.Path(spec.dockerfile).write_bytes(dockerfile)
                 try:
                     await send_delta(self._engine, below, Tally(), self._digests)
