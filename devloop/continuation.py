@@ -9,12 +9,12 @@ context again. What follows must be RUNs that see what they see in a full build.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from devloop.buildplan import Plan, Run, StagePlan, Step
 from devloop.delta import Delta, NotProven, Parent, delta
-from devloop.dockerfile import Dockerfile
+from devloop.dockerfile import Dockerfile, Instruction
 from devloop.ignore import IgnoreRules
 from devloop.landing import NotProvenError, places
 from devloop.layers import Layers
@@ -28,7 +28,8 @@ RUN_AFTER = "RunAfter"  # the doubt that a continuation answers
 _UNSEEN = frozenset(
     ("CMD", "ENTRYPOINT", "EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "STOPSIGNAL", "VOLUME")
 )
-_MOUNTS = frozenset(("cache", "tmpfs", "secret", "ssh"))  # that come neither from the context nor a stage
+_MOUNTS = frozenset(("cache", "tmpfs", "secret", "ssh"))  # that need no file of the context
+_SPECIAL = frozenset("$\\'\"`")  # in a word that is not what it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ def _run_in(plan: Plan, line: int) -> tuple[StagePlan, int]:
         raise NotProvenError("NotPlain", f"no RUN of the last stage is in line {line}")
     for step in stage.steps[runs[0] :]:
         _check_following(step)
+    _shadowed([step.instruction for step in stage.steps])
     return stage, runs[0]
 
 
@@ -113,10 +115,38 @@ def _check_step(step: Step) -> None:
         raise NotProvenError("NotPlain", "what this ARG stands for may change below it", line)
 
 
+def _shadowed(instructions: Iterable[Instruction]) -> set[int]:
+    """The lines of ARGs whose names an ENV has set since: a RUN sees the ENV's value, and the image has it.
+
+    The last of both counts in a RUN, and below a FROM every ENV comes first. Raises NotProvenError where
+    it cannot be kept apart.
+    """
+    named: dict[int, set[str]] = {}  # by the line of an ARG
+    shadowed: dict[int, set[str]] = {}
+    environment: set[str] = set()
+    for one in instructions:
+        if one.keyword == "ARG":
+            names = {word.partition("=")[0] for word in one.args}
+            if names & environment:
+                raise NotProvenError("NotPlain", "the ARG sets what an ENV has set", one.line)
+            named[one.line] = names
+        elif one.keyword == "ENV":
+            names = set(one.args[::2])
+            if any(set(name) & _SPECIAL for name in names):
+                raise NotProvenError("NotPlain", "the name that this ENV sets is told by the build", one.line)
+            environment |= names
+            for line, arguments in named.items():
+                shadowed[line] = shadowed.get(line, set()) | (arguments & names)
+    for line, names in shadowed.items():
+        if names and names != named[line]:
+            raise NotProvenError("NotPlain", "an ENV sets some of this line's names", line)
+    return {line for line, names in shadowed.items() if names}
+
+
 def _check_following(step: Step) -> None:
     line = step.instruction.line
     if isinstance(step, Run):
-        if any(mount.type not in _MOUNTS for mount in step.mounts):
+        if any(mount.type not in _MOUNTS or not mount.source.is_context for mount in step.mounts):
             raise NotProvenError("NotPlain", "the RUN mounts more than it has", line)
     elif step.instruction.keyword not in _UNSEEN:
         raise NotProvenError("NotPlain", f"{step.instruction.keyword} follows the RUN", line)
@@ -144,11 +174,14 @@ def _below(parent: Parent, layer: int) -> Parent:
 
 def rest(text: str, plan: Plan, line: int, below: str) -> str:
     """The Dockerfile `text` as it goes on from the image `below`: its directives, the ARGs that RUNs see, and
-    the RUNs from this line on. All else is empty lines, so what the builder says of a line is the user's.
+    the RUNs from this line on, in a stage of the same name. All else is empty lines, so what the builder says
+    of a line is the user's.
     """
     stage, parsed = plan.stages[plan.target].stage, Dockerfile.parse(text)
     runs = [one for one in stage.instructions if one.keyword == "RUN" and one.line >= line]
-    arguments = [one for one in stage.instructions if one.keyword == "ARG" and one.line < line]
+    above = [one for one in stage.instructions if one.line < line]
+    shadowed = _shadowed(above)
+    arguments = [one for one in above if one.keyword == "ARG" and one.line not in shadowed]
     kept = {
         number
         for one in (*parsed.arguments, *arguments, *runs)
@@ -159,5 +192,5 @@ def rest(text: str, plan: Plan, line: int, below: str) -> str:
     for number in range(head, len(lines)):
         if number + 1 not in kept:
             lines[number] = ""
-    lines[stage.line - 1] = f"FROM {below}"
+    lines[stage.line - 1] = f"FROM {below} AS {stage.name}" if stage.name else f"FROM {below}"
     return "\n".join(lines)

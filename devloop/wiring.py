@@ -44,6 +44,7 @@ from devloop.adapters.lock import Owner, TargetLocks
 from devloop.adapters.nodes import platform_of
 from devloop.adapters.parents import ParentStore
 from devloop.adapters.private_folder import private_folder
+from devloop.adapters.sent import SentContexts
 from devloop.adapters.source import FingerprintedTree
 from devloop.config import Config, CurrentConfig
 from devloop.diffing import Preview
@@ -305,6 +306,7 @@ async def opened(
             configs.project_id(config.path),
             emit,
             environ,
+            SentContexts(state / "contexts"),
         )
         builder = DeltaBuilder(
             full,

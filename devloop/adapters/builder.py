@@ -7,16 +7,19 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import anyio
+import anyio.to_thread
 
 from devloop.adapters.build_api import ApiBuild
 from devloop.adapters.build_cli import CliBuild, DockerCommand, emulates, find_command, reserved_args
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine, EngineRefusal
 from devloop.adapters.routes import send_delta
+from devloop.adapters.sent import SentContexts
 from devloop.adapters.thin import Tally
 from devloop.errors import BuildError, PlatformError, TreeMovedError
 from devloop.events import Emit, Notice
@@ -58,6 +61,7 @@ class ImageBuilder:
         project: str,
         emit: Emit,
         environment: Mapping[str, str],
+        sent: SentContexts,
         *,
         parallel: int | None = None,
     ) -> None:
@@ -67,6 +71,7 @@ class ImageBuilder:
         self._project = project
         self._emit = emit
         self._environment = environment
+        self._sent = sent
         self._limit = anyio.CapacityLimiter(parallel or max(1, (os.cpu_count() or 2) // 2))
         self._command: DockerCommand | None = None
         self._looked = False
@@ -110,9 +115,7 @@ class ImageBuilder:
         async with self._turn():
             platform = await self._platform(service, fingerprint)
             with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
-                spec = replace(
-                    service.build, context=Path(folder), dockerfile=Path(folder, "Dockerfile"), target=None
-                )
+                spec = replace(service.build, context=Path(folder), dockerfile=Path(folder, "Dockerfile"))
                 await anyio.Path(spec.dockerfile).write_bytes(dockerfile)
                 try:
                     await send_delta(self._engine, below, Tally(), self._digests)
@@ -163,7 +166,8 @@ class ImageBuilder:
     ) -> str:
         """Build by the docker command; the id that it told.
 
-        The files are looked at again as soon as it says that it has read them. Steady writing would fail that
+        The context goes to it under a name by which BuildKit can confuse no file with another (`sent`), and
+        the files are looked at again as soon as it says that it has read them. Steady writing would fail that
         for ever: a build whose files moved is followed by builds from a copy that was checked.
         """
         cli = CliBuild(command, self._environment, self._emit)
@@ -175,12 +179,15 @@ class ImageBuilder:
             if await self._tree.still_matches(service, fingerprint):
                 self._moved.discard(service.name)
             return told
-        read, same = anyio.Event(), True
-        told = ""
+        read, same = anyio.Event(), False
+        told, failure = "", None
 
-        async def build() -> None:
-            nonlocal told
-            told = await cli.build(service, ref, platform, labels, endpoint, read.set)
+        async def build(named: Service) -> None:
+            nonlocal told, failure
+            try:
+                told = await cli.build(named, ref, platform, labels, endpoint, read.set)
+            except BuildError as error:
+                failure = error
             read.set()
 
         async def look() -> None:
@@ -188,7 +195,17 @@ class ImageBuilder:
             await read.wait()
             same = await self._tree.still_matches(service, fingerprint)
 
-        await gather(lambda work: work(), (build, look))
+        name = await anyio.to_thread.run_sync(
+            self._sent.take, service.name, service.build, fingerprint.inputs
+        )
+        try:
+            named = replace(service, build=replace(service.build, context=name.link))
+            await gather(lambda work: work(), (lambda: build(named), look))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(partial(self._sent.done, name, read=same))
+        if failure is not None:
+            raise failure
         if not same:
             await self._engine.remove(ref)  # a tag must not name what it was not built from (S3)
             self._moved.add(service.name)

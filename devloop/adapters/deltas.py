@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import tarfile
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import anyio
 
@@ -23,7 +23,7 @@ from devloop.buildplan import Plan
 from devloop.context import read_dockerfile
 from devloop.continuation import RUN_AFTER, Continuation, continuation, rest
 from devloop.delta import Delta, NotProven, Parent, delta, recipe
-from devloop.errors import LoadError
+from devloop.errors import DevloopError, LoadError, TreeMovedError
 from devloop.events import DeltaFallback, Emit, Notice
 from devloop.first import first, stands_on
 from devloop.ignore import IgnoreRules
@@ -36,7 +36,11 @@ LARGEST_FIRST = 64 << 20  # bytes of files that are taken into an image without 
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
 AGAIN_SECONDS = 60.0  # an edit that no delta can carry is likely followed by its like
 BASE = "-base"  # what a folded image's tag ends in (S3)
+FAILED = "FasterWayFailed"  # the reason of a full build after a way that saves work has failed
 BELOW = "-below"  # that of the image that a build goes on from
+
+
+Result = TypeVar("Result")
 
 
 class Plans(Protocol):
@@ -81,21 +85,25 @@ class DeltaBuilder:
         self._standing: dict[str, _Standing] = {}
         self._made: dict[str, Parent] = {}  # by id, of deltas that no load has verified yet
         self._told: set[tuple[str, str, int]] = set()
+        self._in_vain: dict[str, str] = {}  # by service, the recipe that goes on with a failure
         self._stopped: set[str] = set()  # services whose last edit a line of the Dockerfile stopped
         self._to_learn: dict[str, tuple[Image, float]] = {}  # and from when on, in the event loop's seconds
         self._something = anyio.Event()
 
     async def build(self, service: Service, fingerprint: Fingerprint) -> Image:
         self._services[service.name] = service
-        made = await self._delta(service, fingerprint)
+        made = await _or_doubt(self._delta(service, fingerprint))
         below = self._standing[service.name].size if service.name in self._standing else 0
         if isinstance(made, NotProven) and made.reason in _FROM_THE_BASE and not self._salts(service.name):
-            made, below = await self._first(service, fingerprint, made)
+            first = await _or_doubt(self._first(service, fingerprint, made))
+            made, below = (first, 0) if isinstance(first, NotProven) else first
         if isinstance(made, NotProven) and made.reason == RUN_AFTER:
-            continued = await self._continued(service, fingerprint, made)
+            continued = await _or_doubt(self._continued(service, fingerprint, made))
             if isinstance(continued, Image):
                 self._stopped.discard(service.name)
                 return continued
+            if continued.reason == FAILED:
+                made = replace(continued, line=made.line)
         if isinstance(made, Delta):
             self._made[made.id] = made.parent
             for old in list(self._made)[:-UNVERIFIED]:  # of trips that were superseded
@@ -105,7 +113,10 @@ class DeltaBuilder:
             return Image(service.name, fingerprint, ref, made.id, "delta", size, made.archive)
         self._fall_back(service, made)
         (self._stopped.add if made.line else self._stopped.discard)(service.name)
-        return await self._full.build(service, fingerprint)
+        image = await self._full.build(service, fingerprint)
+        if made.reason == FAILED:
+            self._in_vain[service.name] = self._recipe(service, fingerprint)
+        return image
 
     async def build_full(self, image: Image) -> Image:
         """The full build of a delta that could not be loaded; its parent is forgotten."""
@@ -207,6 +218,8 @@ class DeltaBuilder:
         standing, plan = self._standing[service.name], self._plans.plan_of(service)
         if plan is None or not await self._full.continues(service):
             return why
+        if self._in_vain.get(service.name) == self._recipe(service, fingerprint):
+            return why
         labels, ref = self._full.labels(service, fingerprint), service.ref(fingerprint) + BELOW
         rules, salt = self._plans.rules_of(service), self._salts(service.name)
         inputs, parent = fingerprint.inputs, standing.parent
@@ -266,6 +279,18 @@ class DeltaBuilder:
         """Count it, and tell each reason once."""
         first = self._tell(service, why, "full build:")
         self._emit(DeltaFallback(service.name, why.reason, why.message, why.line, why.advice, first))
+
+
+async def _or_doubt(work: Awaitable[Result]) -> Result | NotProven:
+    """What a way that saves work finds; where it fails, for whatever reason, the full build is the judge."""
+    try:
+        return await work
+    except TreeMovedError:
+        raise
+    except DevloopError as error:
+        return NotProven(FAILED, error.message)
+    except Exception as error:  # noqa: BLE001 - no fault of a short cut may cost more than the short cut
+        return NotProven(FAILED, f"internal error: {type(error).__name__}: {error}")
 
 
 def _due(waiting: tuple[str, tuple[Image, float]]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -40,7 +41,8 @@ class FingerprintedTree:
         """The build again, from a copy of the inputs that is removed afterwards. Raises TreeMovedError."""
         spec, rules = service.build, self._fingerprinter.rules_of(service)
         with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
-            context, dockerfile = Path(folder, "context"), Path(folder, "Dockerfile")
+            # buildx knows a context by this part of its path alone: it must be nobody else's
+            context, dockerfile = Path(folder, secrets.token_hex(8)), Path(folder, "Dockerfile")
 
             def work(check: Check) -> None:
                 dockerfile.write_bytes(read_dockerfile(spec.dockerfile, fingerprint.inputs))

@@ -83,6 +83,38 @@ SHAPES = (
         "escape",
         f"# escape=`\nFROM {BASE}\nCOPY src `\n  /app\n# why\nRUN cp -a `\n  /app `\n  /again",
     ),
+    shape(
+        "argument-then-env",
+        "EXPOSE 1\nARG V=1\nENV V=2\nCOPY src /app\nRUN echo $V > /v && env | grep -v HOSTNAME | sort > /env",
+    ),
+    shape(
+        "given-argument-then-env",
+        "EXPOSE 1\nARG V\nENV V=production\nCOPY src /app\nRUN echo $V > /v",
+        args={"V": "dev"},
+    ),
+    shape(
+        "env-takes-the-argument",
+        "EXPOSE 1\nARG V=1\nARG W=w\nENV V=$V U=$W\nCOPY src /app\n"
+        "RUN --mount=type=cache,target=/c/$V echo $V $W $U > /v && ls /c > /c-of",
+        args={"V": "given"},
+    ),
+    shape("argument-of-the-bases-name", "EXPOSE 1\nARG PATH=/bin:/app\nCOPY src /app\nRUN echo $PATH > /v"),
+    shape(
+        "named-stage",
+        f"FROM {BASE} AS other\nFROM {BASE} AS Last\nARG TARGETSTAGE\nARG TARGETPLATFORM\nARG BUILDARCH\n"
+        "COPY src /app\nRUN echo $TARGETSTAGE $TARGETPLATFORM $BUILDARCH > /v",
+    ),
+    shape(
+        "mounts",
+        "COPY src /app\nRUN --mount=type=tmpfs,target=/t --mount=type=secret,id=none --mount=type=ssh "
+        "--mount=type=cache,target=/c,id=continued,sharing=locked,mode=0700,uid=3 "
+        "cp -a /app /t/again && cp -a /t/again /out && ls -ld /c > /c-of",
+    ),
+    shape(
+        "predefined-arguments",
+        "COPY src /app\nRUN env | grep -v HOSTNAME | sort > /env",
+        args={"HTTP_PROXY": "http://localhost:1", "no_proxy": "x", "SOURCE_DATE_EPOCH": "1000000000"},
+    ),
     shape("linked-destination", "COPY src /lnk/sub\nRUN cp -a /srv /again"),
     shape(
         "not-the-last-stage",
@@ -182,10 +214,12 @@ def one_layer_less(parent: Parent, layer: int) -> Parent:
     return below_of(parent, layer - 1)
 
 
+ARGUMENT_THEN_ENV = next(shape for shape in SHAPES if shape.name == "argument-then-env")
 BUGS: dict[str, tuple[str, Any, Shape]] = {
     "a RUN's own layer stays": ("_below", one_layer_more, SHAPES[0]),
     "the layer of the COPY goes": ("_below", one_layer_less, SHAPES[0]),
     "ARGs are lost": ("rest_of", no_arguments, SHAPES[3]),
+    "an ARG hides an ENV": ("_shadowed", lambda instructions: set(), ARGUMENT_THEN_ENV),
     "a setting behind the RUN is seen by it": (
         "_check_following",
         lambda step: None,
@@ -224,6 +258,13 @@ REFUSED = {
     "onbuild-after": "COPY src /app\nRUN ls\nONBUILD RUN ls",
     "argument-by-another": "ENV C=1\nARG A=1\nARG B=$A\nCOPY src /app\nRUN echo $B",
     "bind-mount": "COPY src /app\nRUN --mount=type=bind,source=conf,target=/c cp /c/app.conf /app",
+    "cache-from-a-stage": f"FROM {BASE} AS seed\nRUN mkdir /c && echo x > /c/x\nFROM {BASE}\nCOPY src /app\n"
+    "RUN --mount=type=cache,from=seed,source=/c,target=/c cat /c/x",
+    "cache-from-an-image": f"COPY src /app\nRUN --mount=type=cache,from={BASE},source=/srv,target=/c ls /c",
+    "bind-from-an-image": f"COPY src /app\nRUN --mount=from={BASE},target=/c ls /c",
+    "env-then-argument": "ENV A=1\nARG A=2\nCOPY src /app\nRUN echo $A",
+    "half-of-an-argument": "EXPOSE 1\nARG A=1 B=1\nENV A=2\nCOPY src /app\nRUN echo $A",
+    "a-name-in-a-variable": "ENV N=A\nARG A=1\nENV $N=2\nCOPY src /app\nRUN echo $A",
     "on-a-stage": f"FROM {BASE} AS one\nRUN true\nFROM one\nCOPY src /app\nRUN ls",
     "of-a-platform": f"FROM --platform=linux/amd64 {BASE}\nCOPY src /app\nRUN ls",
 }
@@ -257,14 +298,15 @@ def test_every_line_stays_where_the_user_wrote_it() -> None:
     """What a builder says of line 9 is found in the user's line 9."""
     text = (
         "# syntax=docker/dockerfile:1\n# escape=`\n\nARG TAG=1\nFROM base:$TAG AS first\nRUN one\n"
-        "FROM base:$TAG\nARG A=1\nENV B=2\nCOPY src /app\n"
+        "FROM base:$TAG AS Last\nARG A=1\nARG B=1\nENV B=2\nCOPY src /app\n"
         "RUN <<END\nmake\n\nEND\n# why\nRUN more `\n  words\nCMD x\n"
     )
     made = plan(Dockerfile.parse(text), target=None, args={}, platform="linux/amd64")
-    told = rest(text, made, 11, "app:dl-1-below")
+    told = rest(text, made, 12, "app:dl-1-below")
     assert told.split("\n") == [
-        "# syntax=docker/dockerfile:1", "# escape=`", "", "ARG TAG=1", "", "", "FROM app:dl-1-below",
-        "ARG A=1", "", "", "RUN <<END", "make", "", "END", "", "RUN more `", "  words", "", "",
+        "# syntax=docker/dockerfile:1", "# escape=`", "", "ARG TAG=1", "", "",
+        "FROM app:dl-1-below AS last", "ARG A=1", "", "", "",
+        "RUN <<END", "make", "", "END", "", "RUN more `", "  words", "", "",
     ]  # fmt: skip
 
 

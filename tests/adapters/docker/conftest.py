@@ -20,6 +20,7 @@ from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import current
 from devloop.adapters.engine import Engine
 from devloop.adapters.routes import SharedRoute
+from devloop.adapters.sent import SentContexts
 from devloop.adapters.stores import EngineStore
 from devloop.events import Event, Output
 from devloop.model import BuildSpec, Fingerprint, Inputs, Secret, Service
@@ -106,6 +107,7 @@ class Bench:
             self.project,
             self.events.append,
             self.environment,
+            SentContexts(self.folder / "contexts"),
             **wiring,  # type: ignore[arg-type]
         )
 

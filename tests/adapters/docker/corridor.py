@@ -17,6 +17,7 @@ from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.nodes import NodeFacts
 from devloop.adapters.parents import ParentStore
 from devloop.adapters.routes import Route
+from devloop.adapters.sent import SentContexts
 from devloop.adapters.source import FingerprintedTree
 from devloop.events import DeltaFallback
 from devloop.fingerprint import TreeFingerprinter
@@ -59,7 +60,13 @@ class Corridor:
         self.fingerprinters.append(self.fingerprinter)
         tree = FingerprintedTree(self.fingerprinter)
         full = ImageBuilder(
-            bench.engine, bench.digests, tree, bench.project, bench.events.append, environment
+            bench.engine,
+            bench.digests,
+            tree,
+            bench.project,
+            bench.events.append,
+            environment,
+            SentContexts(self.state / "contexts"),
         )
         store = ParentStore(self.state / "parents", bench.digests.blobs)
         self.builder = DeltaBuilder(

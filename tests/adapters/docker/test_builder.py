@@ -133,7 +133,7 @@ async def test_s10_cancelled_sleep_is_gone_from_the_engine(bench: Bench, way: st
             group.cancel_scope.cancel()
         while sleeping(seconds):
             await anyio.sleep(0.02)
-    assert not commands_of(str(service.build.context))
+    assert not commands_of(str(service.build.dockerfile))
 
 
 def sleeping(seconds: str) -> bool:
@@ -170,7 +170,7 @@ async def test_s30_no_value_of_an_arg_or_secret_is_in_an_argv(bench: Bench, tiny
 
     async def look() -> None:
         while True:
-            seen.extend(commands_of(str(service.build.context)))
+            seen.extend(commands_of(str(service.build.dockerfile)))
             await anyio.sleep(0.02)
 
     async with anyio.create_task_group() as group:

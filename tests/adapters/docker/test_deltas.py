@@ -5,14 +5,15 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from devloop import continuation
 from devloop.adapters import deltas, parents
 from devloop.adapters.builder import ImageBuilder
 from devloop.adapters.deltas import BELOW
 from devloop.adapters.digest import Digests
-from devloop.adapters.engine import Engine
+from devloop.adapters.engine import Engine, EngineRefusal
 from devloop.adapters.routes import EngineRoute
 from devloop.adapters.stores import EngineStore
-from devloop.errors import BuildError, LoadError
+from devloop.errors import BuildError, LoadError, PlatformError
 from devloop.events import DeltaFallback, Notice, Output
 from devloop.model import Image
 from tests.adapters.docker.corridor import DOCKERFILE, Corridor, shown
@@ -152,6 +153,57 @@ async def test_a_full_build_whose_layers_are_gone_is_made_again(
     corridor.write("src/main.py", "three")
     assert (await corridor.trip("src/main.py")).image.how == "continued"
     assert corridor.builder._stopped == set()  # the next full build is learned without a rest
+
+
+@pytest.mark.parametrize(
+    "error", [EngineRefusal("no"), PlatformError("gone"), BuildError("no"), KeyError("a bug")], ids=repr
+)
+async def test_a_way_that_fails_is_followed_by_a_full_build(
+    corridor: Corridor, tiny: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    corridor.write("Dockerfile", RUN_AFTER.format(tiny=tiny))
+    await corridor.trip("Dockerfile")
+    corridor.write("src/main.py", "two")
+
+    async def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("devloop.adapters.builder.send_delta", fails)
+    second = await corridor.trip("src/main.py")
+    assert second.image.how == "cli"
+    assert await shown(corridor.bench, second.image, "cat /made") == "two"
+    assert corridor.reasons()[-1] == "FasterWayFailed"
+
+
+async def test_a_delta_that_fails_is_followed_by_a_full_build(
+    corridor: Corridor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await corridor.trip()
+    corridor.write("src/main.py", "two")
+    monkeypatch.setattr(deltas, "delta", lambda *_, **__: {}["a bug"])
+    second = await corridor.trip("src/main.py")
+    assert second.image.how == "cli"
+    assert await shown(corridor.bench, second.image, "cat /app/src/main.py") == "two"
+    assert corridor.reasons()[-1] == "FasterWayFailed"
+
+
+async def test_going_on_where_only_that_fails_is_tried_once(
+    corridor: Corridor, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A RUN that needs another stage: planted, `continuation` refuses it."""
+    monkeypatch.setattr(continuation, "_check_following", lambda step: None)
+    corridor.write(
+        "Dockerfile",
+        f"FROM {tiny} AS seed\nRUN mkdir /c && echo x > /c/x\nFROM {tiny}\nCOPY src /src\n"
+        "RUN --mount=type=cache,from=seed,source=/c,target=/c cat /c/x /src/main.py > /made\n",
+    )
+    await corridor.trip("Dockerfile")
+    for text in ("two", "three"):
+        corridor.write("src/main.py", text)
+        loaded = await corridor.trip("src/main.py")
+        assert loaded.image.how == "cli"
+        assert await shown(corridor.bench, loaded.image, "cat /made") == f"x\n{text}"
+    assert corridor.reasons()[-2:] == ["FasterWayFailed", "RunAfter"]
 
 
 async def test_what_is_not_plain_after_the_copy_is_built_in_full_and_says_why(
