@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import anyio.to_thread
 
+from devloop import activity
+
 Result = TypeVar("Result")
 Check = Callable[[], None]  # raises where the work is no longer wanted
 
@@ -20,6 +22,7 @@ def check_of(abandoned: threading.Event) -> Check:
     """Raises AbandonedError once the event is set."""
 
     def check() -> None:
+        activity.note()
         if abandoned.is_set():
             raise AbandonedError
 

@@ -123,6 +123,10 @@ class BuildConfig(Section):
         pattern=r"^[a-z0-9]+/[a-z0-9_]+(/v[0-9]+)?$",
         description="os/arch; the nodes' own if null.",
     )
+    idle_timeout: Duration = Field(
+        default=600.0, description="How long a build or load may show no progress before it is ended."
+    )
+    pull_idle_timeout: Duration = Field(default=120.0, description="The same of the pull of a base image.")
 
 
 class DeployConfig(Section):
@@ -306,6 +310,8 @@ class Config(Section):
                     for secret in build.secrets
                 ),
                 build.platform,
+                build.idle_timeout,
+                build.pull_idle_timeout,
                 hidden=frozenset(self.secrets) & build.args.keys(),
             ),
             tuple(

@@ -55,7 +55,8 @@ async def trip(
     try:
         with watch.time("fingerprint"):
             late = partial(_stands_still, service)
-            fingerprint = await bounded(lambda: world.fingerprinter.take(service, change), limit, late)
+            longest = max(limit, service.build.pull_idle_timeout)  # a pull ends with an error of its own
+            fingerprint = await bounded(partial(world.fingerprinter.take, service, change), longest, late)
             found = await bounded(partial(world.loader.find, service, fingerprint), limit, late)
         ref = service.ref(fingerprint)
         if any(feed.latest.hold == fingerprint.digest for feed in feeds):

@@ -187,7 +187,7 @@ class TreeFingerprinter:
             by_platform.setdefault(ref.platform or platform, []).append(ref.ref)
         found: list[Base] = []
         for wanted, names in by_platform.items():
-            found += await self._bases.resolve(service.name, names, wanted)
+            found += await self._bases.resolve(service, names, wanted)
         return tuple(found)
 
     def _look(
@@ -264,7 +264,9 @@ def _text(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:
-        raise FingerprintError(f"cannot read {path}: {problem.strerror}", reason="Unreadable") from problem
+        raise FingerprintError(
+            f"cannot read {path}: {problem.strerror}", reason="Unreadable", outside_tree=True
+        ) from problem
 
 
 def _inside(contexts: Iterable[Path], path: Path) -> str | None:

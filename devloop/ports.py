@@ -30,10 +30,10 @@ Report = Callable[[str, BaseException], DevloopError]
 class Bases(Protocol):
     """The images that Dockerfiles build on."""
 
-    async def resolve(self, service: str, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
+    async def resolve(self, service: Service, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
         """Config digest and ONBUILD of each, pulled with progress if absent (S5).
 
-        Raises BuildError (no such image, no access), PlatformError (engine gone).
+        Raises BuildError (no such image, no access, a pull that hangs), PlatformError (engine gone).
         """
         ...
 

@@ -403,3 +403,34 @@ def test_s18_rollout_timeout_is_seconds_or_a_text_with_its_unit(
 def test_s18_a_rollout_timeout_that_is_no_span_is_refused(project: Path, written: str) -> None:
     lines = refused(project, MINIMAL + f"    rollout_timeout: {written}\n")
     assert any("services.backend.rollout_timeout" in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [("90s", 90.0), ("1.5m", 90.0), ("2 h", 7200.0), ("250ms", 0.25), ("30", None), (45, 45.0)],
+)
+def test_s21_how_long_a_build_or_pull_may_be_silent(
+    project: Path, written: object, found: float | None
+) -> None:
+    text = f"""
+version: 1
+services:
+  a:
+    image: a
+    build: {{context: backend, idle_timeout: {json.dumps(written)}}}
+"""
+    if found is None:
+        with pytest.raises(ConfigError, match="no span of time; write 90s or 10m"):
+            load(project, text)
+        return
+    (service,) = load(project, text).services()
+    assert (service.build.idle_timeout, service.build.pull_idle_timeout) == (found, 120.0)
+
+
+@pytest.mark.parametrize("written", ["0s", "-1", "true", ".inf", "soon"])
+def test_s21_what_is_no_span_of_time_is_refused(project: Path, written: str) -> None:
+    with pytest.raises(ConfigError, match=r"build\.pull_idle_timeout"):
+        load(
+            project,
+            f"version: 1\nservices:\n  a: {{image: a, build: {{context: a, pull_idle_timeout: {written}}}}}\n",
+        )

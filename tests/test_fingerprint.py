@@ -34,7 +34,7 @@ class KnownBases:
     def __init__(self, **onbuild: tuple[str, ...]) -> None:
         self.onbuild, self.id, self.asked = onbuild, "sha256:1", list[tuple[tuple[str, ...], str]]()
 
-    async def resolve(self, service: str, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
+    async def resolve(self, service: Service, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
         self.asked.append((tuple(refs), platform))
         return tuple(Base(ref, self.id, self.onbuild.get(ref, ()), (), "", "") for ref in refs)
 

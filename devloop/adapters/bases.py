@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
+from devloop.activity import Activity, bounded
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine, EngineRefusal, ImageFacts, Json
 from devloop.adapters.names import pull_reference, registry_of
 from devloop.errors import BuildError
 from devloop.events import Emit, Notice, Progress
-from devloop.model import Base
+from devloop.model import Base, Service
 from devloop.references import split
 from devloop.tasks import gather
 
@@ -27,8 +29,10 @@ class EngineBases:
         self._digests = digests
         self._emit = emit
         self._environment = environment
+        self._told: set[str] = set()  # references whose pull was announced, and has not come through since
+        self._asking = anyio.CapacityLimiter(4)  # a credential helper that hangs keeps its thread
 
-    async def resolve(self, service: str, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
+    async def resolve(self, service: Service, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
         """Each base's config digest and ONBUILD lines, in the order of `refs`; looked at again each time.
 
         Raises BuildError (no such image, no access), PlatformError (engine gone).
@@ -41,25 +45,35 @@ class EngineBases:
 
         return await gather(one, refs)
 
-    async def _have(self, service: str, ref: str, platform: str) -> ImageFacts:
+    async def _have(self, service: Service, ref: str, platform: str) -> ImageFacts:
         facts = await self._engine.inspect(ref)
         if facts is not None and _fits(facts, platform):
             return facts
-        await self._pull(service, ref, platform)
+        await bounded(
+            lambda: self._pull(service.name, ref, platform),
+            service.build.pull_idle_timeout,
+            lambda activity: _silent(service, ref, activity),
+        )
+        self._told.discard(ref)
         facts = await self._engine.inspect(ref)
         if facts is None or not _fits(facts, platform):
             raise BuildError(
                 f"base image {ref}: it is not there for {platform}"
                 + (f", only {facts.platform}" if facts else ""),
                 reason="BasePlatform",
-                hint=f"name a base that exists for {platform}, or set build.platform of {service}",
+                hint=f"name a base that exists for {platform}, or set build.platform of {service.name}",
+                outside_tree=True,
             )
         return facts
 
     async def _pull(self, service: str, ref: str, platform: str) -> None:
         name, tag = pull_reference(ref)
-        auth = await anyio.to_thread.run_sync(credentials, ref, self._environment, abandon_on_cancel=True)
-        self._emit(Notice(service, "info", f"pulling {ref}"))
+        auth = await anyio.to_thread.run_sync(
+            credentials, ref, self._environment, abandon_on_cancel=True, limiter=self._asking
+        )
+        if ref not in self._told:
+            self._told.add(ref)
+            self._emit(Notice(service, "info", f"pulling {ref}"))
         progress = PullProgress(service, ref, self._emit)
         try:
             async with aclosing(self._engine.pull(name, tag, platform, auth)) as answers:
@@ -75,6 +89,7 @@ class EngineBases:
         return BuildError(
             f"base image {ref}: it is not on the engine, and pulling it failed: {refusal.message}",
             reason="BaseMissing",
+            outside_tree=True,
             evidence=(f"FROM {ref}",),
             hint=(
                 f"check the name and `docker login {registry_of(ref)}`; without that registry, put the base "
@@ -82,6 +97,17 @@ class EngineBases:
                 f"{known} in config.yaml: services.{service}.build.args: {{BASE: …}}"
             ),
         )
+
+
+def _silent(service: Service, ref: str, activity: Activity) -> BuildError:
+    return BuildError(
+        f"base image {ref}: the pull showed no progress for {activity.idle:.0f} s, and was ended",
+        reason="PullIdle",
+        evidence=(f"FROM {ref}",),
+        hint=f"does `docker pull {ref}` get on? services.{service.name}.build.pull_idle_timeout is how long a"
+        " pull may be silent",
+        outside_tree=True,
+    )
 
 
 class PullProgress:
@@ -122,6 +148,7 @@ def credentials(ref: str, environment: Mapping[str, str]) -> str:
             f"credentials for {registry}: {error}",
             reason="BadCredentials",
             hint=f"docker login {registry}, or look into {path}",
+            outside_tree=True,
         ) from error
     return auth.encode_header(found).decode() if found else ""
 
@@ -138,7 +165,9 @@ def registry_config(environment: Mapping[str, str]) -> str:
     try:
         logins = auth.load_config(str(path)).get_all_credentials()  # type: ignore[no-untyped-call]
     except errors.DockerException as error:
-        raise BuildError(f"credentials in {path}: {error}", reason="BadCredentials") from error
+        raise BuildError(
+            f"credentials in {path}: {error}", reason="BadCredentials", outside_tree=True
+        ) from error
     return auth.encode_header(json.loads(json.dumps(logins))).decode() if logins else ""
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ _USUAL = (
     "/opt/homebrew/bin",
     "/Applications/Docker.app/Contents/Resources/bin",
 )
+ANSWER_SECONDS = 10.0  # in which a docker command must have said its version
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 _LINE = re.compile(r"^#(?P<key>\d+) (?P<text>.*)$")
 _TIMED = re.compile(r"^\d+\.\d+ ?(?P<text>.*)$")
@@ -53,16 +55,20 @@ async def find_command(environment: Mapping[str, str]) -> DockerCommand | None:
     A newer client without the buildx plugin silently falls back to the legacy builder: it is passed over.
     """
     for path in await anyio.to_thread.run_sync(_candidates, environment):
-        try:
-            if (await run([path, "buildx", "version"], environment)).code == 0:
-                return DockerCommand(path, buildx=True)
-            version = _VERSION.search(
-                (await run([path, "--version"], environment)).out.decode(errors="replace")
-            )
-        except PlatformError:
-            continue
-        if version and (18, 9) <= (int(version[1]), int(version[2])) < (23, 0):
-            return DockerCommand(path, buildx=False)
+        with anyio.move_on_after(ANSWER_SECONDS), suppress(PlatformError):
+            found = await _examined(path, environment)
+            if found is not None:
+                return found
+    return None
+
+
+async def _examined(path: str, environment: Mapping[str, str]) -> DockerCommand | None:
+    """What this docker command builds with, None for the legacy builder. Raises PlatformError."""
+    if (await run([path, "buildx", "version"], environment)).code == 0:
+        return DockerCommand(path, buildx=True)
+    version = _VERSION.search((await run([path, "--version"], environment)).out.decode(errors="replace"))
+    if version and (18, 9) <= (int(version[1]), int(version[2])) < (23, 0):
+        return DockerCommand(path, buildx=False)
     return None
 
 
@@ -222,6 +228,7 @@ def _check_secrets(service: Service, environment: Mapping[str, str]) -> None:
         raise BuildError(
             f"build secret {secret.id} of {service.name}: there is no {missing}",
             reason="SecretMissing",
+            outside_tree=True,
             hint=f"provide it, or change services.{service.name}.build.secrets in config.yaml",
         )
 

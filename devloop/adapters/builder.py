@@ -224,9 +224,11 @@ class ImageBuilder:
         missing = "no docker command with BuildKit was found"
         if reserved:
             missing = f"the build arg {reserved[0]} is a variable of the docker command itself"
+        self._looked = False  # somebody may install one meanwhile
         raise BuildError(
             f"build of {service.name}: {why}, and {missing}",
             reason="NoBuilder",
+            outside_tree=not reserved,
             hint="rename the build arg"
             if reserved
             else "install docker-buildx (apt install docker-buildx-plugin)",
@@ -244,6 +246,7 @@ class ImageBuilder:
             raise BuildError(
                 f"build of {service.name} for {wanted}: engine {info.name} builds {info.platform} only",
                 reason="PlatformMismatch",
+                outside_tree=True,
                 hint="install emulation (docker run --privileged --rm tonistiigi/binfmt --install all), use "
                 f"an engine of that architecture, or set services.{service.name}.build.platform",
             )
@@ -267,6 +270,7 @@ class ImageBuilder:
             raise BuildError(
                 f"build of {service.name}: the builder reported success, but the engine has no {ref}",
                 reason="ImageMissing",
+                outside_tree=True,
                 hint="does the docker command build on the same engine? docker context ls, echo $DOCKER_HOST",
             )
         digest = await self._digests.of(ref, facts)
@@ -274,6 +278,7 @@ class ImageBuilder:
             raise BuildError(
                 f"build of {service.name}: the builder reported {told.strip()}, but {ref} is {digest}",
                 reason="ImageReplaced",
+                outside_tree=True,
                 hint=f"is something else writing the tag {ref}?",
             )
         return Image(service.name, fingerprint, ref, digest, how, facts.size)

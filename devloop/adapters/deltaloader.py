@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 
+from devloop.activity import Activity, bounded
 from devloop.adapters.deltas import DeltaBuilder
 from devloop.adapters.engine import EngineRefusal
 from devloop.errors import LoadError, PlatformError, StageError
 from devloop.model import Fingerprint, Image, LoadedImage, Service
 from devloop.ports import Loader
+
+LONGEST_SILENCE = 600.0  # seconds without progress after which a parent is given up
+
+
+def _silent(activity: Activity) -> LoadError:
+    return LoadError(f"nothing moved for {activity.idle:.0f} s")
 
 
 class DeltaLoader:
@@ -42,6 +51,6 @@ class DeltaLoader:
         while True:
             image = await self._builder.to_learn()
             try:
-                await self._builder.learn(image, self._inner.load)
+                await bounded(partial(self._builder.learn, image, self._inner.load), LONGEST_SILENCE, _silent)
             except (PlatformError, StageError, EngineRefusal, ValueError):
                 continue  # without a parent the next build is a full one, and asks again

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import aiohttp
 import anyio
 
+from devloop import activity
 from devloop.adapters.endpoint import Endpoint
 from devloop.errors import DevloopError, PlatformError
 
@@ -305,7 +306,7 @@ class Engine:
     async def save(self, ref: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """The image as `docker save` writes it, in pieces."""
         async with self._call("GET", f"/images/{quote(ref, safe='/:@')}/get", stream=True) as response:
-            yield response.content.iter_chunked(PIECE)
+            yield _noted(response.content.iter_chunked(PIECE))
 
     # --- HTTP ---------------------------------------------------------------------------------
 
@@ -377,6 +378,7 @@ class _Sending:
         return self
 
     async def __anext__(self) -> bytes:
+        activity.note()
         try:
             return await anext(self._body)
         except DevloopError as error:
@@ -408,13 +410,20 @@ async def _check(response: aiohttp.ClientResponse) -> None:
 async def messages(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
     """The JSON messages of a streamed answer; an `error` among them is raised as EngineRefusal."""
     rest = b""
-    async for piece in response.content.iter_any():
+    async for piece in _noted(response.content.iter_any()):
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             if line.strip():
                 yield _message(line)
     if rest.strip():
         yield _message(rest)
+
+
+async def _noted(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Each piece that arrives is progress of the trip that waits for it."""
+    async for piece in pieces:
+        activity.note()
+        yield piece
 
 
 def frames(stream: bytes) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
+from devloop import activity
 from devloop.adapters.builder import FINGERPRINT
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine
@@ -87,6 +88,7 @@ class ClusterLoader:
 
         def told(done: int) -> None:
             nonlocal shown
+            activity.note()
             total = image.size * len(lacking)
             percent = done * 100 // total if total else 0
             if percent != shown:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import anyio
 from anyio.abc import ByteStream
 
+from devloop import activity
 from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.engine import Engine, EngineRefusal, frames
 from devloop.adapters.process import Finished, Running
@@ -193,6 +194,7 @@ class _Exec:
                     # The engine closes the connection some 50 ms after the last word: not waited for.
                     while not _ENDED.search(received, max(0, len(received) - 40)):
                         received += await self._stream.receive()
+                        activity.note()
                 group.cancel_scope.cancel()  # the command is through, and reads no more
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
@@ -212,6 +214,7 @@ class _Exec:
             elif body is not None:
                 async for piece in body:
                     await self._stream.send(piece)
+                    activity.note()
             if self._endpoint.certs is None:  # TLS cannot be closed in one direction; tar ends by itself
                 await _send_eof(self._stream)
 

@@ -12,6 +12,7 @@ from subprocess import DEVNULL, PIPE
 import anyio
 from anyio.abc import ByteReceiveStream, Process
 
+from devloop import activity
 from devloop.errors import PlatformError
 
 
@@ -110,12 +111,15 @@ async def run(
 
 
 async def _collect(stream: ByteReceiveStream, into: list[bytes]) -> None:
-    into.extend([piece async for piece in stream])
+    async for piece in stream:
+        activity.note()
+        into.append(piece)
 
 
 async def _lines(stream: ByteReceiveStream, into: list[str], on_line: Callable[[str], None] | None) -> None:
     rest = b""
     async for piece in stream:
+        activity.note()
         *lines, rest = (rest + piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
         for line in lines:
             _take(line, into, on_line)
@@ -137,6 +141,7 @@ async def _feed(process: Process, body: AsyncIterable[bytes] | None) -> None:
         if body is not None:
             async for piece in body:
                 await process.stdin.send(piece)
+                activity.note()
     await process.stdin.aclose()
 
 

@@ -6,11 +6,19 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 
+from devloop import activity
 from devloop.dockerfile import Dockerfile
 from devloop.errors import BuildError
 from devloop.events import Emit, Output, Progress
 
 TAIL = 20
+# What the builder says of a registry, a network or a disk: nothing of it is in the tree. What a RUN prints
+# of its own failure is not looked at: the next build would fail as this one did, at the same cost.
+_OUTSIDE = re.compile(
+    r"no such host|i/o timeout|TLS handshake|connection re(?:fused|set)|temporary failure|no space left"
+    r"|failed to (?:resolve source metadata|fetch|authorize|do request)|toomanyrequests|unexpected status",
+    re.IGNORECASE,
+)
 _STEP = re.compile(r"^\[(?:(?P<stage>[^\]\s]+)\s+)?(?P<step>\d+)/(?P<steps>\d+)\]\s+(?P<text>.*)$", re.DOTALL)
 _LAYERED = ("RUN", "COPY", "ADD", "WORKDIR")  # the instructions that BuildKit counts as steps
 _BAD_LINE = re.compile(r"(?:parse error(?: on)? line |Dockerfile:|line )(?P<line>\d+)", re.IGNORECASE)
@@ -83,10 +91,15 @@ class Transcript:
             evidence.append(f"Dockerfile:{place[0]} | {place[1]}")
         reason = (failed.error if failed else "") or said or "the builder gave no reason"
         return BuildError(
-            f"{what}: {reason}", reason="BuildFailed", evidence=tuple(evidence), hint=_advice(reason)
+            f"{what}: {reason}",
+            reason="BuildFailed",
+            evidence=tuple(evidence),
+            hint=_advice(reason),
+            outside_tree=_OUTSIDE.search(reason) is not None,
         )
 
     def _say(self, line: str) -> None:
+        activity.note(line)
         self._emit(Output(self._service, "build", line))
 
 

@@ -127,7 +127,7 @@ async def test_s10_cancelled_sleep_is_gone_from_the_engine(bench: Bench, way: st
     service = bench.service(f"FROM {tiny}\nRUN sleep {seconds}\n")
     with anyio.fail_after(40):
         async with anyio.create_task_group() as group:
-            group.start_soon(bench.builder().build, service, fingerprint(), None)
+            group.start_soon(bench.builder().build, service, fingerprint())
             while not sleeping(seconds):
                 await anyio.sleep(0.02)
             group.cancel_scope.cancel()
@@ -374,7 +374,7 @@ async def test_builds_run_side_by_side_up_to_the_limit(bench: Bench, tiny: str) 
     with anyio.fail_after(40):
         async with anyio.create_task_group() as group:
             for service in services:
-                group.start_soon(builder.build, service, fingerprint(), None)
+                group.start_soon(builder.build, service, fingerprint())
             while builder._limit.borrowed_tokens < 2:
                 await anyio.sleep(0.02)
             assert builder._limit.statistics().tasks_waiting == 1
