@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from devloop.model import (
     Target,
 )
 from devloop.release import Release, ReleaseView, Values
+from devloop.sharing import Sharing
 from devloop.stopwatch import Clock
 
 
@@ -212,3 +213,4 @@ class World:
     installer: Installer
     emit: Emit
     clock: Clock
+    sharing: Sharing = field(default_factory=Sharing)

@@ -111,7 +111,7 @@ def failed_containers(snapshot: Snapshot, expected: Expectation) -> Iterator[tup
     """Containers of new pods that ended with a non-zero code: shown at once, no outcome yet (S19)."""
     for pod in own_pods(snapshot, expected.image, expected.ref):
         for container in pod.containers:
-            if container.exit_code:
+            if container.exit_code and container.name not in snapshot.awaited:
                 yield pod, container
 
 
@@ -237,7 +237,7 @@ def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Ver
 def _deadline_exceeded(snapshot: Snapshot, expected: Expectation, now: float) -> bool:
     """The stale-deadline trap: a template that returns to an existing ReplicaSet keeps that one's old
     ProgressDeadlineExceeded until pods move, so one from before our PATCH does not count."""
-    if snapshot.target.kind == "statefulset":
+    if snapshot.target.kind == "statefulset" or snapshot.awaited:
         return False
     own = expected.patched_at + snapshot.progress_deadline
     if expected.changed and expected.patched_at and now >= own + GRACE:
@@ -271,6 +271,8 @@ def _late(snapshot: Snapshot, expected: Expectation) -> Stuck:
 
 def _deadline(snapshot: Snapshot, expected: Expectation) -> float | None:
     if not (expected.changed and expected.patched_at) or snapshot.target.kind == "statefulset":
+        return None
+    if snapshot.awaited:
         return None
     return expected.patched_at + snapshot.progress_deadline + GRACE
 

@@ -71,7 +71,9 @@ class Worker:
         """Watch the targets for as long as the block runs. Raises PlatformError."""
         async with AsyncExitStack() as stack:
             self._feeds = [
-                await stack.enter_async_context(self._world.cluster.feed(target))
+                self._world.sharing.feed(
+                    self.service, await stack.enter_async_context(self._world.cluster.feed(target))
+                )
                 for target in self.service.targets
             ]
             self._connected.set()
@@ -95,6 +97,7 @@ class Worker:
         emit, clock = self._world.emit, self._world.clock
         self._trips += 1
         emit(TripStarted(self.service.name, self._trips, clock.now(), change))
+        self._world.sharing.begun(self.service)
         self._tell(live=False, state="working")
         self._pace = self._pace.begun(clock.now())
         watch = Stopwatch(self.service.name, change, clock, emit)
@@ -107,6 +110,7 @@ class Worker:
         if outcome is None:
             outcome = Superseded(watch.stage, watch.timing())
         self._learn(outcome, patched=patched.is_set())
+        self._world.sharing.ended(self.service, outcome)
         emit(TripEnded(self.service.name, self._trips, clock.now(), outcome, self._why_long(outcome)))
         self._tell_outcome(outcome)
         return outcome
@@ -118,6 +122,11 @@ class Worker:
             assert fingerprint is not None
             self.outcome = Unchanged(fingerprint, self.service.ref(fingerprint), self.outcome.timing)
         return self.outcome
+
+    def rest(self) -> None:
+        """No further trip is to come: those that share a workload need not wait for one."""
+        if self.outcome is not None:
+            self._world.sharing.rests(self.service, outcome_word(self.outcome))
 
     # --- superseding ----------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from devloop.model import ContainerView, EventView, PodView, Target
 HOLD = "dev.devloop/hold"
 OWNER = "dev.devloop/owner"
 STATE = "dev.devloop/state"  # installing, upgrading, uninstalling: only as long as devloop writes manifests
+MADE_BY = "dev.devloop/created-by"  # what devloop made itself: the id of the project
 REVISION = "deployment.kubernetes.io/revision"
 SLOW_PROBE = 2  # seconds from which a probe's setting is worth a note
 
