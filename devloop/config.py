@@ -125,7 +125,7 @@ def override(config: Config, *, context: str | None = None, namespace: str | Non
     except ValidationError as error:
         problems = (problem_of(NOWHERE, details) for details in error.errors(include_url=False))
         raise ConfigError("\n".join(f"--{problem.path}: {problem.text}" for problem in problems)) from error
-    return config.model_copy(update={"cluster": cluster})
+    return config.with_cluster(cluster, namespace_given=namespace is not None)
 
 
 def chosen(config: Config, names: Sequence[str]) -> tuple[Service, ...]:

@@ -27,6 +27,7 @@ from devloop.configshape import (
 from devloop.errors import ConfigError
 from devloop.kustomization import is_kustomization
 from devloop.model import Service, Target
+from devloop.references import same_repository
 from devloop.release import Release
 from devloop.releaseshape import NamespaceConfig, ReleaseConfig, ValuesConfig
 from devloop.yamlfile import Document, Location, Problem
@@ -147,14 +148,14 @@ def _unknown_key(location: Location) -> str:
 def tree_problems(document: Document, config: Config) -> list[Problem]:
     """What the file says about the tree that is not so."""
     found: list[tuple[Location, str]] = []
-    claimed: dict[tuple[Target, str], str] = {}
+    claimed: list[tuple[Service, Target]] = []
     for service in config.services():
         found.extend(_build_problems(config, service))
         for target in service.targets:
-            other = claimed.setdefault((target, service.image), service.name)
-            if other != service.name:
-                at: Location = ("services", service.name, "deploy")
-                found.append((at, f"{other} sets the same image on {target} already"))
+            at: Location = ("services", service.name, "deploy")
+            problems = (_rivalry(service, target, other, its) for other, its in claimed)
+            found.extend((at, problem) for problem in problems if problem)
+        claimed += [(service, target) for target in service.targets]
     for number, pattern in enumerate(config.manifests):
         path = absolute(config.root, pattern)
         if re.search(r"[*?\[]", pattern) or path.is_file() or is_kustomization(path):
@@ -164,6 +165,19 @@ def tree_problems(document: Document, config: Config) -> list[Problem]:
     for release in config.releases():
         found.extend(_release_problems(config, release))
     return [Problem(document.position(at), yamlfile.dotted(at), text) for at, text in found]
+
+
+def _rivalry(service: Service, target: Target, other: Service, its: Target) -> str:
+    """What is wrong where two services set one container of a workload, "" where each has its own."""
+    if target.workload != its.workload:
+        return ""
+    named = {target.container, its.container}
+    if None not in named:
+        same = f"{other.name} sets container {target.container} of {target} already"
+        return same if len(named) == 1 else ""
+    if not same_repository(service.image, other.image):
+        return ""
+    return f"{other.name} sets the same image on {target} already; name a container: in both"
 
 
 def _release_problems(config: Config, release: Release) -> list[tuple[Location, str]]:

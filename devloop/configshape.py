@@ -242,6 +242,7 @@ class Config(Section):
         "whose names say so.",
     )
     _path: Path = PrivateAttr(default=Path("config.yaml"))
+    _namespace_given: bool = PrivateAttr(default=False)
 
     @field_validator("by_name", mode="before")
     @classmethod
@@ -265,6 +266,17 @@ class Config(Section):
         """Remember the absolute path of the file; paths are relative to its folder."""
         self._path = path
         return self
+
+    def with_cluster(self, cluster: ClusterConfig, *, namespace_given: bool) -> Config:
+        """The same with the command line's cluster section."""
+        changed = self.model_copy(update={"cluster": cluster})
+        changed._namespace_given = namespace_given
+        return changed
+
+    @property
+    def namespace_given(self) -> bool:
+        """Whether cluster.namespace is from the command line or the environment."""
+        return self._namespace_given
 
     @property
     def path(self) -> Path:

@@ -83,6 +83,7 @@ class Crew:
     def _employ(self, services: Sequence[Service], *, first: bool) -> None:
         assert self._group is not None
         wanted = {service.name: service for service in services}
+        self._world.sharing.employ(services)
         leaving = [post for name, post in self._employed.items() if wanted.get(name) != post.service]
         for post in leaving:
             del self._employed[post.service.name]
@@ -160,6 +161,7 @@ class Crew:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         assert isinstance(error, PlatformError)
+        self._world.sharing.rests(service, "waits for another devloop or the cluster")
         self._world.emit(Notice(service.name, "error", error.message, error.hint))
 
 

@@ -26,7 +26,8 @@ NOISE = frozenset(
     }
 )
 SALT = os.urandom(16)
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# Annotations that say nothing of what would change: kubectl's copy of the object, and who made it.
+UNSHOWN = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "dev.devloop/created-by"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def _text(item: Json | None) -> list[str]:
     if item is None:
         return []
     meta = {key: value for key, value in item["metadata"].items() if key not in NOISE}
-    notes = {key: value for key, value in (meta.get("annotations") or {}).items() if key != LAST_APPLIED}
+    notes = {key: value for key, value in (meta.get("annotations") or {}).items() if key not in UNSHOWN}
     meta.pop("annotations", None)
     if notes:
         meta["annotations"] = notes

@@ -39,6 +39,7 @@ async def _settled(worker: Worker, clock: Clock) -> Outcome:
         if not (isinstance(outcome, Failed) and isinstance(outcome.error, TreeMovedError | OvertakenError)):
             break
     assert outcome is not None
+    worker.rest()
     return outcome
 
 

@@ -18,6 +18,7 @@ from devloop.kustomization import sources
 from devloop.model import Service
 from devloop.ports import Cluster
 from devloop.releases import POLL_SECONDS, Releases
+from devloop.sharing import Sharing
 
 Files = Callable[[], Sequence[Path]]
 Step = Callable[[], Awaitable[bool]]
@@ -26,16 +27,25 @@ Step = Callable[[], Awaitable[bool]]
 class Installation:
     """Manifests and releases together, in this order, for a manifest may hold what a chart needs."""
 
-    def __init__(self, manifests: Manifests, releases: Releases) -> None:
+    def __init__(self, manifests: Manifests, releases: Releases, sharing: Sharing | None = None) -> None:
         self.manifests, self.releases = manifests, releases
+        self._sharing = sharing or Sharing()
 
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
-        """As the port says."""
+        """As the port says. A target that is missing may wait for the images of its other containers."""
+        self._sharing.loaded(service)
         await self.releases.make_namespaces()
-        return await self._both(
-            lambda: self.manifests.install(service, ref, missing=missing),
-            lambda: self.releases.install(service, ref, missing=missing),
-        )
+
+        async def both() -> bool:
+            return await self._both(
+                lambda: self.manifests.install(service, ref, missing=missing),
+                lambda: self.releases.install(service, ref, missing=missing),
+            )
+
+        changed = await both()
+        if missing and await self._sharing.all_loaded(service):
+            changed = await both() or changed
+        return changed
 
     async def settle(self) -> bool:
         """Write what changed, as far as its images are loaded. Raises as `install`."""

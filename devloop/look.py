@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 
 from devloop import beside, engine
+from devloop.adapters.kubernetes.made import Made
 from devloop.config import Config
 from devloop.diffing import diff as unified
 from devloop.errors import PlatformError
@@ -109,15 +110,25 @@ def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int
 def diff(config: Config, kubeconfig: Path | None) -> int:
     """Print what `once` would change of objects, as a unified diff; 0 nothing, 1 something."""
     lines: list[str] = []
+    left: list[str] = []
 
     async def work() -> None:
         async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
             lines.extend(unified(await session.previews()))
+            left.extend(map(_left_over, await session.removal().find_left()))
 
     if anyio.run(engine.until_interrupted, work):
         return INTERRUPTED
-    print(secrets_of(config, ())("\n".join(lines)) if lines else "nothing would change")
+    conceal = secrets_of(config, ())
+    print("\n".join(map(conceal, lines)) if lines else "nothing would change")
+    if left:
+        print("\n".join(left))
     return 1 if lines else 0
+
+
+def _left_over(one: Made) -> str:
+    where = f" in namespace {one.namespace}" if one.namespace else ""
+    return f"# {one}{where}: made by this project, in none of its manifests any more; devloop down removes it"
 
 
 def check(

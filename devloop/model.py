@@ -285,6 +285,15 @@ class EventView:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another service that sets a container of the same pods. `rests`: how its last trip ended, "failed in
+    build"; "" while one is under way or about to begin."""
+
+    service: str
+    rests: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that a judgement on one target needs, at one moment. `uid` "" = the target is missing."""
 
@@ -317,6 +326,12 @@ class Snapshot:
     deleting: bool = False  # it has a deletionTimestamp
     later: bool = False  # another template was brought out before this one
     probe_note: str = ""  # e.g. "readinessProbe.initialDelaySeconds 10" when a probe dominates
+    theirs: Mapping[str, Neighbour] = field(default_factory=dict)  # containers that other services set
+
+    @property
+    def awaited(self) -> frozenset[str]:
+        """Containers for which another service's trip is under way: what they do now says nothing yet."""
+        return frozenset(name for name, other in self.theirs.items() if not other.rests)
 
     @property
     def exists(self) -> bool:

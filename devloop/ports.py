@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from devloop.model import (
     Target,
 )
 from devloop.release import Release, ReleaseView, Values
+from devloop.sharing import Sharing
 from devloop.stopwatch import Clock
 
 Report = Callable[[str, BaseException], DevloopError]
@@ -215,3 +216,4 @@ class World:
     emit: Emit
     clock: Clock
     report: Report = InternalError  # of what nobody expected (safety_net.py)
+    sharing: Sharing = field(default_factory=Sharing)

@@ -138,7 +138,7 @@ def failed_containers(snapshot: Snapshot, expected: Expectation) -> Iterator[tup
     """Containers of new pods that ended with a non-zero code: shown at once, no outcome yet (S19)."""
     for pod in _watched(snapshot, expected):
         for container in pod.containers:
-            if container.exit_code and exits(container):
+            if container.exit_code and exits(container) and container.name not in snapshot.awaited:
                 yield pod, container
 
 
@@ -251,6 +251,8 @@ def _wait(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict:
 
 def _deadline(snapshot: Snapshot, expected: Expectation) -> float | None:
     """When a rollout that gets no further is given up; None where nobody waits for it."""
+    if snapshot.awaited:
+        return None
     since = expected.since or (expected.patched_at if expected.changed else 0.0)
     if not since:
         return None
@@ -262,7 +264,7 @@ def _deadline(snapshot: Snapshot, expected: Expectation) -> float | None:
 def _given_up(snapshot: Snapshot, expected: Expectation) -> bool:
     """The controller says so. The stale-deadline trap: a template that returns to an existing ReplicaSet
     keeps that one's old ProgressDeadlineExceeded until pods move, so one from before our PATCH is none."""
-    if expected.timeout is not None or snapshot.target.kind == "statefulset":
+    if expected.timeout is not None or snapshot.target.kind == "statefulset" or snapshot.awaited:
         return False
     if snapshot.conditions.get("Progressing", ("", "", ""))[1] != DEADLINE_EXCEEDED:
         return False

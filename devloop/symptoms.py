@@ -65,7 +65,7 @@ def find_symptom(snapshot: Snapshot, pod: PodView, loaded_at: float = 0.0) -> Fi
         since = pod.since if pod.since is not None else snapshot.at
         return since + GRACE, _stuck("Unschedulable", pod, None, snapshot, pod.unschedulable)
     for container in _by_start(pod):
-        if container.ready and not container.init:
+        if (container.ready and not container.init) or container.name in snapshot.awaited:
             continue
         finding = _container(snapshot, pod, container, loaded_at)
         if finding:
@@ -191,9 +191,11 @@ def _stuck(
         if e.type == "Warning" and not (ended and e.message.startswith("Readiness"))
     ]
     where = f"{pod.name}/{container.name}" if container else pod.name
+    other = snapshot.theirs.get(container.name) if container else None
+    whose = f" (the container of {other.service}, which {other.rests})" if other else ""
     return Stuck(
         reason,
-        f"{where}: {message or reason}" + (f" ({split(image)[0]})" if not message and image else ""),
+        f"{where}: {message or reason}" + (f" ({split(image)[0]})" if not message and image else "") + whose,
         evidence=tuple(dict.fromkeys(warnings))[-5:],
         hint=hint,
         pod=pod.name,

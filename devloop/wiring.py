@@ -58,6 +58,7 @@ from devloop.ports import Report, World
 from devloop.references import repository
 from devloop.releases import Releases
 from devloop.secrets import Secrets
+from devloop.sharing import Sharing
 from devloop.statcache import StatCache
 from devloop.statewatch import Statuses
 from devloop.stopwatch import Clock
@@ -127,7 +128,17 @@ class Session:
     def removal(self) -> Removal:
         """What `down` deletes with."""
         project = configs.project_id(self.config.path)
-        return Removal(self.cluster.client, self.cluster.applier, self.config.manifest_files, project)
+        config = self.config
+        namespaces = {config.cluster.namespace, *(release.namespace for release in config.releases())}
+        namespaces |= {target.namespace for service in config.services() for target in service.targets}
+        return Removal(
+            self.cluster.client,
+            self.cluster.applier,
+            config.manifest_files,
+            project,
+            namespaces,
+            everywhere=not config.namespace_given,  # what -n made elsewhere is another one's
+        )
 
     async def previews(self) -> list[Preview]:
         """What `once` would make of each object, with the images that are live now.
@@ -234,6 +245,7 @@ async def opened(
                 clock=clock,
                 emit=emit,
                 namespace=config.cluster.namespace,
+                project=configs.project_id(config.path),
                 allow_remote=config.cluster.allow_remote,
                 patient=patient,
             )
@@ -297,7 +309,8 @@ async def opened(
             environ,
         )
         emit.sinks.append(releases.note)
-        installation = Installation(manifests, releases)
+        sharing = Sharing()
+        installation = Installation(manifests, releases, sharing)
         loader = ClusterLoader(docker, digests, cluster.nodes, route, emit)
         full = ImageBuilder(
             docker,
@@ -328,6 +341,7 @@ async def opened(
             emit,
             clock,
             report,
+            sharing,
         )
         yield Session(
             current,

@@ -28,6 +28,7 @@ from devloop.model import (
     Snapshot,
     Superseded,
     Unchanged,
+    outcome_word,
 )
 from devloop.phase import Pace
 from devloop.ports import Feed, World
@@ -72,7 +73,9 @@ class Worker:
         """Watch the targets for as long as the block runs. Raises PlatformError."""
         async with AsyncExitStack() as stack:
             self._feeds = [
-                await stack.enter_async_context(self._world.cluster.feed(target))
+                self._world.sharing.feed(
+                    self.service, await stack.enter_async_context(self._world.cluster.feed(target))
+                )
                 for target in self.service.targets
             ]
             self._connected.set()
@@ -107,10 +110,12 @@ class Worker:
         before = self._state
         self._trips += 1
         emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet=change.why == AGAIN))
+        self._world.sharing.begun(self.service)
         self._become(reconciler.begun(before, change))
         self._pace = self._pace.begun(clock.now())
         watch = Stopwatch(self.service.name, change, clock, emit)
         outcome = await self._travel(change, watch)
+        self._world.sharing.ended(self.service, outcome)
         now, snapshots = clock.now(), self._snapshots()
         emit(
             TripEnded(
@@ -131,6 +136,11 @@ class Worker:
         now = self._world.clock.now()
         unchanged = reconciler.recovered(self.service, self._state, self._snapshots(), now)
         return unchanged or self._state.outcome
+
+    def rest(self) -> None:
+        """No further trip is to come: those that share a workload need not wait for one."""
+        if self.outcome is not None:
+            self._world.sharing.rests(self.service, outcome_word(self.outcome))
 
     # --- a trip, and what supersedes it ---------------------------------------------------------
 

@@ -311,8 +311,39 @@ def test_two_services_with_one_image_on_one_target_are_refused(project: Path) ->
         + "  other:\n    image: todo-backend\n    build: {context: frontend}\n    deploy: {deployment: todo-backend}\n"
     )
     assert refused(project, text) == [
-        "10:5: services.other.deploy: backend sets the same image on deployment/todo-backend already"
+        "10:5: services.other.deploy: backend sets the same image on deployment/todo-backend already; name a container: in both"
     ]
+
+
+BESIDE = """  other:
+    image: {image}
+    build: {{context: frontend}}
+    deploy: {{deployment: todo-backend{container}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("image", "container", "own", "refusal"),
+    [
+        ("other", "", "", ""),
+        ("todo-backend", ", container: b", ", container: a", ""),
+        ("other", ", container: a", ", container: a", "backend sets container a of deployment/todo-backend"),
+        ("docker.io/library/todo-backend", "", "", "backend sets the same image"),
+        ("todo-backend", ", container: b", "", "backend sets the same image"),
+    ],
+)
+def test_s26_services_share_a_workload_where_each_has_containers_of_its_own(
+    project: Path, image: str, container: str, own: str, refusal: str
+) -> None:
+    own_one = MINIMAL.replace("deployment: todo-backend", "deployment: todo-backend" + own)
+    assert own in own_one
+    text = own_one + BESIDE.format(image=image, container=container)
+    if refusal:
+        assert refusal in "\n".join(refused(project, text))
+    else:
+        config = load(project, text)
+        assert [one.name for one in configs.together(config, ["other"])] == ["backend", "other"]
+        assert [one.name for one in configs.chosen(config, ["other"])] == ["other"]
 
 
 def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from devloop.adapters.helm.runner import Runner
 from devloop.adapters.kubernetes.client import Client, Json, Refused
 from devloop.adapters.kubernetes.informer import Listener
 from devloop.adapters.kubernetes.patch import matching, read_workload
-from devloop.adapters.kubernetes.removal import MADE_BY
-from devloop.adapters.kubernetes.views import image_writer
+from devloop.adapters.kubernetes.views import MADE_BY, image_writer
 from devloop.adapters.lock import take
 from devloop.errors import HeldError, PatchError, PrerequisiteError, TargetMissingError
 from devloop.model import Target

@@ -12,6 +12,7 @@ import anyio
 from devloop.adapters.helm.needs import Need
 from devloop.adapters.kubernetes.client import APPLY_PATCH, MERGE_PATCH, Client, Json, Refused
 from devloop.adapters.kubernetes.inventory import images_of
+from devloop.adapters.kubernetes.made import noted
 from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, put_refs
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.prerequisites import asked_by, missing_of, told, unmet
@@ -38,12 +39,13 @@ class Applier:
     """Applies manifests to one cluster; what the server serves is asked once per group.
 
     As long as it writes, the workloads that it makes or changes carry the annotation `dev.devloop/state`:
-    `installing` or `upgrading`.
+    `installing` or `upgrading`. All that it applies bears the id of the `project`, for `down`.
     """
 
-    def __init__(self, client: Client, namespace: str) -> None:
+    def __init__(self, client: Client, namespace: str, project: str = "") -> None:
         self._client = client
         self._namespace = namespace
+        self._project = project
         self._served: dict[str, dict[str, Resource]] = {}
         self._held: list[Json] = []  # the objects that the last `apply` left
         self._missing: list[Need] = []  # and what they wait for
@@ -91,6 +93,8 @@ class Applier:
         found = []
         for manifest in manifests:
             path, item = await self._locate(manifest)
+            if manager == MANAGER:
+                item = noted(item, self._project)
             old = await self._client.find(path)
             params = {"fieldManager": manager, "force": "true", "dryRun": "All"}
             try:
@@ -148,7 +152,7 @@ class Applier:
 
     async def _apply(self, manifest: Manifest, table: dict[str, str], marked: set[str]) -> str:
         path, item = await self._locate(manifest)
-        item = put_refs(item, table)
+        item = noted(put_refs(item, table), self._project)
         there = await self._client.find(path)
         item, old = await self._mark(path, item, there, marked)
         params = {"fieldManager": MANAGER, "force": "false"}

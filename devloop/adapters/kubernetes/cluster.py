@@ -35,7 +35,8 @@ class KubernetesCluster:
     """`async with KubernetesCluster(…) as cluster`: reads the kubeconfig and lets the guard decide (S29),
     without a connection; raises ConfigError, PlatformError. Leaving it ends every watch.
 
-    `files` are those of kubeconfig.find_files; `namespace` is where manifests go that name none;
+    `files` are those of kubeconfig.find_files; `namespace` is where manifests go that name none; `project` is
+    noted on what they make;
     a `patient` one waits for an API server that does not answer yet.
     """
 
@@ -48,6 +49,7 @@ class KubernetesCluster:
         clock: Clock,
         emit: Emit,
         namespace: str = "default",
+        project: str = "",
         allow_remote: bool = False,
         patient: bool = False,
     ) -> None:
@@ -58,12 +60,13 @@ class KubernetesCluster:
         self._views: dict[str, NamespaceView] = {}
         self._warned: set[tuple[Target, str]] = set()
         self._nodes: tuple[NodeFacts, ...] = ()
+        self._turns: dict[tuple[str, str, str], anyio.Lock] = {}
 
         async def open_it(last: Access | None) -> Access:
             return await open_access(files, context, allow_remote=allow_remote, last=last)
 
         self.client = Client(open_it)
-        self.applier = Applier(self.client, namespace)
+        self.applier = Applier(self.client, namespace, project)
         self._health.on_back.append(self._forget)
         self._tasks: TaskGroup
 
@@ -109,21 +112,27 @@ class KubernetesCluster:
     async def patch(self, target: Target, service: Service, loaded: LoadedImage) -> Revision:
         view = self._views.get(target.namespace)
         self._warn_of_other(target, view)
-        return await write_image(
-            self.client,
-            self._clock,
-            target,
-            service.image,
-            loaded.image.ref,
-            self._owner.dump(),
-            lambda: view.find(target) if view else None,
-        )
+        async with self._writing(target):
+            return await write_image(
+                self.client,
+                self._clock,
+                target,
+                service.image,
+                loaded.image.ref,
+                self._owner.dump(),
+                lambda: view.find(target) if view else None,
+            )
 
     async def put_image(self, target: Target, image: str, ref: str) -> Revision:
         """As `patch`, to any reference. Raises PatchError, TargetMissingError, PlatformError."""
-        return await write_image(
-            self.client, self._clock, target, image, ref, self._owner.dump(), lambda: None
-        )
+        async with self._writing(target):
+            return await write_image(
+                self.client, self._clock, target, image, ref, self._owner.dump(), lambda: None
+            )
+
+    def _writing(self, target: Target) -> anyio.Lock:
+        """Services that share a workload take turns (S26)."""
+        return self._turns.setdefault(target.workload, anyio.Lock())
 
     async def earlier_images(self, target: Target, image: str) -> tuple[str, ...]:
         """The references of that repository in the Deployment's template and in its ReplicaSets: the

@@ -2,53 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
 from devloop.adapters.kubernetes.applier import Applier, mark
-from devloop.adapters.kubernetes.client import Client, Json, Refused
+from devloop.adapters.kubernetes.client import Client, Refused
+from devloop.adapters.kubernetes.made import Made, find_namespaces, find_noted, is_made
 from devloop.adapters.kubernetes.manifests import gather_manifests
-from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.errors import PatchError
 
-MADE_BY = "dev.devloop/created-by"  # annotation of a namespace that devloop made: the project's id
 GONE_SECONDS = 60.0
 
 
 class Removal:
-    """`files` are the manifests. An object counts as made if devloop manages fields of it; a Namespace never:
-    others may live in it."""
+    """An object counts as made if it bears the project's note, whatever the manifests say now; without any
+    note if it is in the manifests, `files`, and devloop manages fields of it; a Namespace never: others may
+    live in it. `namespaces` are looked at where not all may be listed, or where not `everywhere`."""
 
     def __init__(
-        self, client: Client, applier: Applier, files: Callable[[], Sequence[Path]], project: str
+        self,
+        client: Client,
+        applier: Applier,
+        files: Callable[[], Sequence[Path]],
+        project: str,
+        namespaces: Iterable[str] = (),
+        *,
+        everywhere: bool = True,
     ) -> None:
         self._client, self._applier, self._files, self._project = client, applier, files, project
+        self._namespaces, self._everywhere = tuple(namespaces), everywhere
 
     async def find_made(self) -> Sequence[str]:
-        return [name for name, _ in await self._made()]
+        return [str(one) for one in await self._made()]
+
+    async def find_left(self) -> Sequence[Made]:
+        """What this project made and its manifests have no more."""
+        listed = {one.path for one in await self._listed()}
+        noted = await find_noted(self._client, self._project, self._namespaces)
+        return [
+            one
+            for one in noted
+            if one.path not in listed and (self._everywhere or one.namespace in self._namespaces)
+        ]
 
     async def delete_made(self) -> Sequence[str]:
         made = await self._made()
-        for name, path in made:
-            if name.partition("/")[0] in ("deployment", "statefulset"):
+        for one in made:
+            if one.kind in ("Deployment", "StatefulSet"):
                 with suppress(Refused):  # gone meanwhile
-                    await mark(self._client, path, "uninstalling")
-        for _, path in made:
-            await self._delete(path)
-        await self._wait_gone([path for _, path in made])
-        return [name for name, _ in made]
+                    await mark(self._client, one.path, "uninstalling")
+        for one in made:
+            await self._delete(one.path)
+        await self._wait_gone([one.path for one in made])
+        return [str(one) for one in made]
 
     async def own_namespaces(self, names: Sequence[str]) -> Sequence[str]:
-        found = []
-        for name in names:
-            item = await self._client.find(f"/api/v1/namespaces/{name}")
-            notes = (item or {"metadata": {}})["metadata"].get("annotations") or {}
-            if notes.get(MADE_BY) == self._project:
-                found.append(name)
-        return found
+        return await find_namespaces(self._client, self._project, names)
 
     async def delete_namespaces(self, names: Sequence[str]) -> None:
         paths = [f"/api/v1/namespaces/{name}" for name in names]
@@ -56,16 +68,26 @@ class Removal:
             await self._delete(path)
         await self._wait_gone(paths)
 
-    async def _made(self) -> list[tuple[str, str]]:
-        """(name, path) of each, in the reverse of the order in which they were applied."""
+    async def _made(self) -> list[Made]:
+        """In the reverse of the order in which they were applied."""
+        made = {one.path: one for one in await self._listed()}
+        for one in await self.find_left():
+            made.setdefault(one.path, one)
+        backwards = list(reversed(made.values()))
+        return sorted(backwards, key=lambda one: -one.rank)
+
+    async def _listed(self) -> list[Made]:
+        """Those of the manifests that are there, in the order of application."""
         found = []
-        for manifest in reversed(await gather_manifests(self._files())):
+        for manifest in await gather_manifests(self._files()):
             if manifest.item["kind"] == "Namespace":
                 continue
             path = await self._applier.path_of(manifest)
             item = await self._client.find(path)
-            if item is not None and _is_ours(item):
-                found.append((manifest.name, path))
+            if item is not None and is_made(item, self._project):
+                meta = item["metadata"]
+                namespace = str(meta.get("namespace") or "")
+                found.append(Made(manifest.item["kind"], str(meta["name"]), namespace, path))
         return found
 
     async def _delete(self, path: str) -> None:
@@ -87,7 +109,3 @@ class Removal:
             reason="NotGone",
             hint="a finalizer may hold it: kubectl get -o yaml shows it",
         )
-
-
-def _is_ours(item: Json) -> bool:
-    return any(entry.get("manager") == MANAGER for entry in item["metadata"].get("managedFields") or ())

@@ -12,6 +12,7 @@ from devloop.model import ContainerView, EventView, PodView, Target
 HOLD = "dev.devloop/hold"
 OWNER = "dev.devloop/owner"
 STATE = "dev.devloop/state"  # installing, upgrading, uninstalling: only as long as devloop writes manifests
+MADE_BY = "dev.devloop/created-by"  # what devloop made itself: the id of the project
 REVISION = "deployment.kubernetes.io/revision"
 DEFAULT_DEADLINE = 600.0  # seconds, Kubernetes' own for a Deployment
 LONGEST_DEADLINE = 86400.0  # seconds; who writes more, 2147483647 for one, wants none

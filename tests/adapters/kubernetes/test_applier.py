@@ -9,10 +9,14 @@ from typing import Any
 import anyio
 import pytest
 
+from devloop.adapters.kubernetes.applier import Applier
 from devloop.adapters.kubernetes.client import Json
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
+from devloop.adapters.kubernetes.manifests import read_manifests
+from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.removal import Removal
-from devloop.adapters.kubernetes.views import STATE
+from devloop.adapters.kubernetes.views import MADE_BY, STATE
+from devloop.diffing import diff
 from devloop.errors import PatchError, PrerequisiteError
 from devloop.events import Applied, Event, Notice
 from devloop.install import Manifests
@@ -20,6 +24,7 @@ from devloop.model import BuildSpec, Service
 from tests.adapters.kubernetes.objects import DEPLOYMENTS, SERVICE, Api, deployment, ref
 from tests.adapters.kubernetes.test_manifests import CONFIG_MAP, WEB, write
 
+SETTINGS = "/api/v1/namespaces/default/configmaps/settings"
 SECRETS = "/api/v1/namespaces/default/secrets"
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "by-hand"}}
 
@@ -185,3 +190,60 @@ async def test_a_refused_change_leaves_no_mark(api: Api, cluster: KubernetesClus
     with pytest.raises(PatchError, match="autoscaler"):
         await cluster.apply([path], [ref("1")])
     assert STATE not in ((await api.get(WEB))["metadata"].get("annotations") or {})
+
+
+# --- what devloop made --------------------------------------------------------------------------
+
+
+def removal_of(cluster: KubernetesCluster, project: str, *files: Path, **fields: Any) -> Removal:
+    return Removal(cluster.client, cluster.applier, lambda: files, project, **fields)
+
+
+async def test_what_was_made_is_known_when_no_manifest_names_it_any_more(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    """By the note on it; nothing that another project made, or that was only PATCHed, or that is a copy."""
+    left, listed = write(tmp_path / "a.yaml", deployment(replicas=1), CONFIG_MAP), tmp_path / "b.yaml"
+    write(listed, {**CONFIG_MAP, "metadata": {"name": "listed"}})
+    ours = Applier(cluster.client, "default", "ours")
+    await ours.apply([left, listed], [ref("1")])
+    await Applier(cluster.client, "default", "theirs").apply(
+        [write(tmp_path / "c.yaml", {**CONFIG_MAP, "metadata": {"name": "theirs"}})], ()
+    )
+    web = await api.get(WEB)
+    assert web["metadata"]["annotations"][MADE_BY] == "ours"
+    assert not web["spec"]["template"]["metadata"].get("annotations"), "a note of the pods would roll them"
+    copy = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": True, "name": "web", "uid": "u"}
+    await cluster.client.request(
+        "POST",
+        "/api/v1/namespaces/default/configmaps",
+        body={"apiVersion": "v1", "kind": "ConfigMap",
+              "metadata": {"name": "copy", "annotations": {MADE_BY: "ours"}, "ownerReferences": [copy]}},
+    )  # fmt: skip
+    removal = removal_of(cluster, "ours", listed)
+    assert sorted(map(str, await removal.find_left())) == ["configmap/settings", "deployment/web"]
+    assert await removal.find_made() == ["deployment/web", "configmap/settings", "configmap/listed"]
+    assert await removal_of(cluster, "others", listed).find_made() == [], "it bears another one's note"
+    await removal.delete_made()
+    assert await removal.find_made() == []
+    assert await cluster.client.find("/api/v1/namespaces/default/configmaps/theirs")
+    assert await cluster.client.find("/api/v1/namespaces/default/configmaps/copy")
+
+
+async def test_a_diff_does_not_show_the_note(api: Api, cluster: KubernetesCluster, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.yaml", CONFIG_MAP)
+    noting = Applier(cluster.client, "default", "ours")
+    await Applier(cluster.client, "default").apply([path], ())  # as before there was a note
+    assert MADE_BY not in ((await api.get(SETTINGS))["metadata"].get("annotations") or {})
+    assert diff(await noting.preview(read_manifests([path]), MANAGER)) == []
+    await noting.apply([path], ())
+    assert (await api.get(SETTINGS))["metadata"]["annotations"] == {MADE_BY: "ours"}
+    assert diff(await noting.preview(read_manifests([path]), MANAGER)) == []
+
+
+async def test_where_not_all_namespaces_count_the_others_stay(
+    cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    await Applier(cluster.client, "default", "ours").apply([write(tmp_path / "a.yaml", CONFIG_MAP)], ())
+    assert await removal_of(cluster, "ours", namespaces=["other"], everywhere=False).find_left() == []
+    assert await removal_of(cluster, "ours", namespaces=["default"], everywhere=False).find_left()
