@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from devloop.events import ConfigReloaded, LiveChanged, PodsCounted, StageEnded, StateChanged
-from devloop.sinks.concealing import concealer
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.status import StatusBoard
 from devloop.stopwatch import Clock
@@ -16,7 +15,7 @@ from tests.sinks.trips import live_trip
 def sinks() -> tuple[Fan, Metrics, StatusBoard]:
     fan, names = Fan(), ["backend", "other"]
     metrics = Metrics("1", names)
-    board = StatusBoard("1", Path("/c"), "p", names, Clock().now(), concealer(()))
+    board = StatusBoard("1", Path("/c"), "p", names, Clock().now())
     fan.sinks += [metrics, board]
     live_trip(fan, Clock())
     fan(PodsCounted("backend", {"Ready": 2}))
