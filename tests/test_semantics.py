@@ -1,0 +1,30 @@
+"""docs/semantics.md and the tests: every rule is held by a test, and no test names a rule that is not there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def rules() -> set[int]:
+    return {
+        int(number) for number in re.findall(r"\*\*S(\d+)\*\*", (ROOT / "docs" / "semantics.md").read_text())
+    }
+
+
+def tested() -> set[int]:
+    found = set()
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        found |= {int(number) for number in re.findall(r"def test_s(\d+)_", file.read_text())}
+    return found
+
+
+def test_every_rule_is_held_by_a_test_that_bears_its_number() -> None:
+    assert rules() == set(range(1, 33))
+    assert sorted(rules() - tested()) == []
+
+
+def test_no_test_bears_the_number_of_a_rule_that_is_not_there() -> None:
+    assert sorted(tested() - rules()) == []
