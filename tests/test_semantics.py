@@ -1,4 +1,4 @@
-"""docs/semantics.md and the tests: every rule is held by a test, and no test names a rule that is not there."""
+"""docs/semantics.md and the tests: each rule is held by a test, and no test names another rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def rules() -> set[int]:
     }
 
 
-def tested() -> set[int]:
+def numbers_of_tests() -> set[int]:
     found = set()
     for file in (ROOT / "tests").rglob("test_*.py"):
         found |= {int(number) for number in re.findall(r"def test_s(\d+)_", file.read_text())}
@@ -23,8 +23,8 @@ def tested() -> set[int]:
 
 def test_every_rule_is_held_by_a_test_that_bears_its_number() -> None:
     assert rules() == set(range(1, 33))
-    assert sorted(rules() - tested()) == []
+    assert sorted(rules() - numbers_of_tests()) == []
 
 
 def test_no_test_bears_the_number_of_a_rule_that_is_not_there() -> None:
-    assert sorted(tested() - rules()) == []
+    assert sorted(numbers_of_tests() - rules()) == []
