@@ -24,7 +24,7 @@ from devloop.settings import Settings, is_plain
 
 __all__ = ["first", "stands_on"]
 
-_ROOT_USERS = ("", "root", "0", "0:0", "root:root")
+_ROOT_USERS = ("", "0", "0:0")  # not "root": a passwd that was copied may give it another number
 _KEPT = ("architecture", "os", "variant", "os.version", "author")  # of the base's config
 
 Made = dict[str, tuple[Node, FileEntry | None]]  # image path -> what lies there, and its source

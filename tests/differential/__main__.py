@@ -20,7 +20,16 @@ import docker
 
 from tests.delta.workbench import BASE, make_base
 from tests.differential.case import Case, make
-from tests.differential.runner import Method, RefusesError, Verdict, by_delta, by_loaded_delta, judge, observe
+from tests.differential.runner import (
+    Method,
+    RefusesError,
+    Verdict,
+    by_delta,
+    by_loaded_delta,
+    judge,
+    judge_first,
+    observe,
+)
 from tests.differential.server import serving
 from tests.differential.shrink import shrink
 
@@ -42,7 +51,9 @@ def run(case: Case, server: str, method: Method) -> Verdict:
             verdict.refusal = observation
             return verdict
         try:
-            return judge(observation, method)
+            verdict = judge(observation, method)
+            judge_first(observation, verdict)
+            return verdict
         finally:
             observation.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 
 Tree = Mapping[str, str | None]
 
@@ -103,9 +104,13 @@ _SETTINGS = (
 )
 
 
-def dockerfile(chance: random.Random, base: str, tree: Tree, features: frozenset[str], *, runs: bool) -> str:
-    """The text. `runs`: a RUN that reads what was copied may follow."""
-    return _Writer(chance, base, tree, features, runs).text()
+def dockerfile(
+    chance: random.Random, base: str, tree: Tree, features: frozenset[str], *, runs: bool
+) -> tuple[str, list[str]]:
+    """The text, and the context paths at which its lines meet, so that edits there tell most.
+    `runs`: a RUN that reads what was copied may follow."""
+    writer = _Writer(chance, base, tree, features, runs)
+    return writer.text(), writer.meets
 
 
 class _Writer:
@@ -113,6 +118,7 @@ class _Writer:
         self, chance: random.Random, base: str, tree: Tree, features: frozenset[str], runs: bool
     ) -> None:
         self._chance, self._base, self._tree, self._features, self._runs = chance, base, tree, features, runs
+        self.meets: list[str] = []
         # Few places a case, so that its lines meet each other.
         self._places = ["/app/", chance.choice(("/app", "/app/", "/")), *chance.choices(_DESTINATIONS, k=3)]
         self._stage = ""  # the name of a builder stage, if there is one
@@ -146,7 +152,11 @@ class _Writer:
         lines += [f"FROM {bottom}" if self.maybe(0.8) else f"from {bottom} as Last.one"]
         lines += [self.run() for _ in range(self._chance.choice((0, 0, 1, 2)))]
         makers = self._chance.choices([*self._makers], [*self._makers.values()], k=self._chance.randint(1, 6))
+        if "rootfs/etc/passwd" in self._tree and self.maybe(0.15):
+            lines.append("COPY rootfs/ /")
+            self.meets += ["rootfs/etc/passwd", "rootfs/etc/group"]
         lines += [self.copy(), *(maker() for maker in makers)]
+        lines += self.meeting() if self.maybe(0.4) else []
         lines += [f"RUN {self._chance.choice(_READERS)}"] if self._runs and self.maybe(0.8) else []
         lines += [self.setting() for _ in range(self._chance.choice((0, 1)))]
         return "\n".join(self.broken(line) for line in lines) + "\n"
@@ -166,15 +176,18 @@ class _Writer:
         plain = [path for path in self._tree if " " not in path]
         kind = chance.random()
         if kind < 0.4:
-            return [chance.choice(["src", "src", "src/", ".", "./src", "conf", "rootfs", "rootfs/."])]
+            every = ["src", "src", "src/", ".", "./src", "conf", "rootfs", "rootfs/."]
+            return [chance.choice([one for one in every if self._has(one.strip("./") or ".")])]
         if kind < 0.55:
             return [chance.choice([one for one in directories if " " not in one])]
         if kind < 0.75:
             return [chance.choice(plain)]
         if kind < 0.88:
-            return [chance.choice(_WILDCARDS)]
+            wildcard = chance.choice(_WILDCARDS)
+            self.meets += [path for path in self._tree if fnmatchcase(path, wildcard)]
+            return [wildcard]
         if kind < 0.95:
-            return [chance.choice(plain), chance.choice(["src", "conf", "prod.conf", "src/main.py"])]
+            return [chance.choice(plain), chance.choice(["src", "prod.conf", "src/main.py"])]
         return [chance.choice(["src/${NAME:-pkg}", "${NONE:-src}", "src/$NAME"])]
 
     def destination(self, sources: list[str]) -> str:
@@ -208,6 +221,28 @@ class _Writer:
             words = ", ".join(f'"{one}"' for one in [*sources, destination])
             return f"{word} {self.flags()}[{words}]"
         return f"{word} {self.flags()}{' '.join(sources)} {destination}"
+
+    def meeting(self) -> list[str]:
+        """A directory of the context, and a later line that goes to one place in it."""
+        chance = self._chance
+        name = chance.choice(
+            ("config", ".env", "x.txt", "main.py", "pkg", "sub", "data", "tree", "a-b", "link")
+        )
+        place = f"/app/{name}{chance.choice(('', '', '/', '/in'))}"
+        later = [
+            f"COPY {self.flags()}{chance.choice(('prod.conf', 'req.txt', 'conf', 'src/pkg'))} {place}",
+            f"ADD {{server}}/{name} {place}",
+            f"WORKDIR {place}",
+            f"COPY --from=made /o/main.py {place}" if self._stage else f"COPY conf {place}",
+        ]
+        if "heredoc" in self._features:
+            later.append(f"COPY <<EOF {place}\ninline\nEOF")
+        source = chance.choice([one for one in (".", "src", "src/", "conf") if self._has(one)])
+        self.meets += [f"{source}/{name}".removeprefix("./").replace("//", "/")] * 3
+        return [f"COPY {self.flags()}{source} /app/", chance.choice(later)]
+
+    def _has(self, source: str) -> bool:
+        return source == "." or any(path.startswith(source.rstrip("/") + "/") for path in self._tree)
 
     def add(self) -> str:
         return (
