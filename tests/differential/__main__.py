@@ -90,7 +90,10 @@ def main() -> int:
         for seed in range(options.seed, options.seed + options.cases):
             case = make(seed, BASE, features)
             method = by_loaded_delta if seed % _LOAD_EVERY == 0 else by_delta
-            verdict = run(case, server, method)
+            try:
+                verdict = run(case, server, method)
+            except Exception as problem:  # noqa: BLE001 - one case must not end a thousand
+                verdict = Verdict(differences=[f"{type(problem).__name__}: {problem}"])
             counts["cases"] += 1
             counts.update(verdict.counts)
             if counts["cases"] % 100 == 0:

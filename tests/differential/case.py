@@ -49,9 +49,7 @@ _TREE: tuple[tuple[str, str | None], ...] = (
 )
 
 _IGNORED = (
-    "",
-    "",
-    "",
+    *[""] * 12,
     "docs\n",
     "**/*.py\n!src/main.py\n",
     "*.txt\n",

@@ -173,7 +173,9 @@ class _Writer:
     def sources(self) -> list[str]:
         chance = self._chance
         directories = sorted({path.rpartition("/")[0] for path in self._tree if "/" in path})
-        plain = [path for path in self._tree if " " not in path]
+        plain = [
+            path for path in self._tree if " " not in path and (not path.endswith("link") or self.maybe(0.1))
+        ]
         kind = chance.random()
         if kind < 0.4:
             every = ["src", "src", "src/", ".", "./src", "conf", "rootfs", "rootfs/."]
