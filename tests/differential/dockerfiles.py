@@ -119,6 +119,7 @@ class _Writer:
     ) -> None:
         self._chance, self._base, self._tree, self._features, self._runs = chance, base, tree, features, runs
         self.meets: list[str] = []
+        self._early: list[str] = []  # what has to stand before the first COPY
         # Few places a case, so that its lines meet each other.
         self._places = ["/app/", chance.choice(("/app", "/app/", "/")), *chance.choices(_DESTINATIONS, k=3)]
         self._stage = ""  # the name of a builder stage, if there is one
@@ -150,13 +151,14 @@ class _Writer:
             lines += [self.copy()] if self.maybe(0.2) else []
         bottom = self._stage if self._stage and self.maybe(0.3) else self._base
         lines += [f"FROM {bottom}" if self.maybe(0.8) else f"from {bottom} as Last.one"]
-        lines += [self.run() for _ in range(self._chance.choice((0, 0, 1, 2)))]
+        meeting = self.meeting() if self.maybe(0.5) else []
+        lines += [*self._early, *(self.run() for _ in range(self._chance.choice((0, 0, 1, 2))))]
         makers = self._chance.choices([*self._makers], [*self._makers.values()], k=self._chance.randint(1, 6))
         if "rootfs/etc/passwd" in self._tree and self.maybe(0.15):
             lines.append("COPY rootfs/ /")
             self.meets += ["rootfs/etc/passwd", "rootfs/etc/group"]
         lines += [self.copy(), *(maker() for maker in makers)]
-        lines += self.meeting() if self.maybe(0.4) else []
+        lines += meeting
         lines += [f"RUN {self._chance.choice(_READERS)}"] if self._runs and self.maybe(0.8) else []
         lines += [self.setting() for _ in range(self._chance.choice((0, 1)))]
         return "\n".join(self.broken(line) for line in lines) + "\n"
@@ -241,6 +243,9 @@ class _Writer:
             later.append(f"COPY <<EOF {place}\ninline\nEOF")
         source = chance.choice([one for one in (".", "src", "src/", "conf") if self._has(one)])
         self.meets += [f"{source}/{name}".removeprefix("./").replace("//", "/")] * 3
+        if self.maybe(0.2):
+            self._early = [f"RUN mkdir -p /app && echo base > /app/{name}"]
+            return [f"COPY {self.flags()}{source} /app/"]
         return [f"COPY {self.flags()}{source} /app/", chance.choice(later)]
 
     def _has(self, source: str) -> bool:
@@ -258,7 +263,10 @@ class _Writer:
         destination = self._chance.choice(
             (f"/app/{name}", "/app/", "/app/config", f"/app/pkg/{name}", "sub/")
         )
-        return f"ADD {self.flags(context=False)}{{server}}/{name} {destination}"
+        more = "src " if self.maybe(0.15) and self._has("src") else ""
+        return (
+            f"ADD {self.flags(context=False)}{more}{{server}}/{name} {destination if not more else '/app/'}"
+        )
 
     def take(self) -> str:
         if not self._stage:
@@ -308,4 +316,4 @@ class _Writer:
             return f"RUN {mount}<<E\n{self._chance.choice(_RUNS)}\necho more\nE"
         if self.maybe(0.05):
             mount = "--mount=type=bind,source=src,target=/m "
-        return f"RUN {mount}{self._chance.choice(_RUNS)}"
+        return f"RUN {mount}{self._chance.choice(_RUNS if self.maybe(0.8) else _READERS)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from devloop.dockerfile import Instruction
 from devloop.effects import Effects
 from devloop.landing import octal
 from devloop.layers import Layers, Node
+from tests.differential.runner import Observation, by_delta, judge
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 _header, _differs, _all = deltas._header, effects._differs, Effects.all
@@ -87,3 +88,27 @@ FLAG_BUGS: dict[str, Patch] = {
         Instruction, "is_set", lambda self, name: self.flag(name) == "true"
     ),
 }
+
+
+class Hunt:
+    """Which bug is seen in which cases. `found`: the seeds by bug, a few of each."""
+
+    def __init__(self, bugs: Mapping[str, Patch], most: int = 3) -> None:
+        self.found: dict[str, list[int]] = {bug: [] for bug in bugs}
+        self._bugs, self._most = bugs, most
+
+    def judge(self, observation: Observation) -> None:
+        """Judge the case again with each bug that was not seen often enough yet."""
+        for bug, seeds in self.found.items():
+            if len(seeds) < self._most and shows(self._bugs[bug], observation):
+                seeds.append(observation.case.seed)
+
+
+def shows(bug: Patch, observation: Observation) -> bool:
+    """Does the case come out red with this bug?"""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bug(monkeypatch)
+        try:
+            return bool(judge(observation, by_delta).differences)
+        except Exception:  # noqa: BLE001 - a bug may do anything, and is seen then
+            return True
