@@ -237,6 +237,11 @@ class _First:
             if directory in nodes:
                 continue
             if layers.find(directory) is None:
+                above = _above(directory)
+                if (nodes[above][0] if above else Node("dir", 0o755, 0, 0)).mode & 0o2000:
+                    raise NotProvenError(
+                        "BuildersDiffer", f"builders differ on new directories in /{above}, setgid", line
+                    )
                 nodes[directory] = Node("dir", 0o755, *owner, self._made_at), None
             else:
                 nodes[directory] = self._existing(directory, layers, line), None

@@ -6,102 +6,9 @@ import random
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 
-Tree = Mapping[str, str | None]
+from tests.differential.words import CHOWNS, DESTINATIONS, MODES, MOUNTS, READERS, RUNS, SETTINGS, WILDCARDS
 
-_DESTINATIONS = (
-    "/app",
-    "/app/",
-    "/app",
-    "/app/",
-    "/app/pkg",
-    "/app/pkg/",
-    "/app/sub",
-    "/app/sub/",
-    "/app/config",
-    "/app/.env",
-    "/app/main.py",
-    "/app/x.txt",
-    "/app/a",
-    "/app/a-b/",
-    "/app/tree/",
-    "/lnk",
-    "/lnk/sub",
-    "/abs/deep/",
-    "/odd",
-    "/odd/",
-    "/srv",
-    "/srv/",
-    "/etc/",
-    "/",
-    "/etc/passwd",
-    ".",
-    "./",
-    "sub",
-    "sub/",
-    "../up/",
-    "/opt/a/b/c",
-    "/app/new/",
-    "/app/link",
-    "/app/dirlink/",
-    "${TO:-/app}",
-    "$TO/",
-    "/app/${NAME}/",
-    '"/app"',
-    "/app/./pkg/../",
-    "//app//",
-)
-_WILDCARDS = (
-    "*/x.txt",
-    "src/*/x.txt",
-    "src/*.py",
-    "src/p*",
-    "src/a*",
-    "a*/x.txt",
-    "src/[am]*",
-    "*.conf",
-    "src/?/x.txt",
-    "src/*",
-)
-_CHOWNS = ("5:6", "7", "app", "app:app", "svc", "svc:svc", "root", "svc:0", "8:svc", "${OWNER:-3:4}")
-_MODES = ("640", "0755", "755", "4711")
-_RUNS = (
-    "mkdir -p /app/sub && chmod 700 /app && chown 3:4 /app",
-    "mkdir -p /app/pkg && echo base > /app/pkg/a.py",
-    "ln -s /srv /app || ln -s /srv /app-link",
-    "mkdir -p /app && ln -s sub /app/dirlink",
-    "echo once > /made",
-    "mkdir -p /app && echo run > /app/config",
-)
-_MOUNTS = ("type=cache,target=/c", "type=tmpfs,target=/t", "type=cache,target=/c,id=one,sharing=locked")
-_READERS = (
-    "cp -a /app /again || true",
-    "find / -xdev -name '*.py' | sort > /list",
-    "cat /app/main.py > /m || true",
-)
-_SETTINGS = (
-    "ENV A=b C='d e'",
-    "ENV OLD style value",
-    'LABEL c="d e" f=g',
-    "EXPOSE 80 90/udp",
-    "VOLUME /v",
-    'ENTRYPOINT ["e"]',
-    'CMD ["c", "d"]',
-    "CMD run it",
-    "STOPSIGNAL 9",
-    "HEALTHCHECK NONE",
-    'SHELL ["/bin/sh", "-c"]',
-    "ARG NAME",
-    "ARG TO",
-    "ARG TO=/app",
-    "ENV NAME=pkg",
-    "ENV TO=/app",
-    "ARG OWNER=3:4",
-    "env TO=${TO:-/app}/in",
-    "ENV NAME=${NAME:+a}",
-    "# a comment",
-    "ONBUILD RUN false",
-    "MAINTAINER me",
-)
+Tree = Mapping[str, str | None]
 
 
 def dockerfile(
@@ -121,7 +28,7 @@ class _Writer:
         self.meets: list[str] = []
         self._early: list[str] = []  # what has to stand before the first COPY
         # Few places a case, so that its lines meet each other.
-        self._places = ["/app/", chance.choice(("/app", "/app/", "/")), *chance.choices(_DESTINATIONS, k=3)]
+        self._places = ["/app/", chance.choice(("/app", "/app/", "/")), *chance.choices(DESTINATIONS, k=3)]
         self._stage = ""  # the name of a builder stage, if there is one
         self._makers: dict[Callable[[], str], int] = {
             self.copy: 10,
@@ -159,7 +66,7 @@ class _Writer:
             self.meets += ["rootfs/etc/passwd", "rootfs/etc/group"]
         lines += [self.copy(), *(maker() for maker in makers)]
         lines += meeting
-        lines += [f"RUN {self._chance.choice(_READERS)}"] if self._runs and self.maybe(0.8) else []
+        lines += [f"RUN {self._chance.choice(READERS)}"] if self._runs and self.maybe(0.8) else []
         lines += [self.setting() for _ in range(self._chance.choice((0, 1)))]
         return "\n".join(self.broken(line) for line in lines) + "\n"
 
@@ -187,7 +94,7 @@ class _Writer:
         if kind < 0.75:
             return [chance.choice(plain)]
         if kind < 0.88:
-            wildcard = chance.choice(_WILDCARDS)
+            wildcard = chance.choice(WILDCARDS)
             self.meets += [path for path in self._tree if fnmatchcase(path, wildcard)]
             return [wildcard]
         if kind < 0.95:
@@ -203,9 +110,9 @@ class _Writer:
     def flags(self, *, context: bool = True) -> str:
         found: list[str] = []
         if self.maybe(0.2):
-            found.append(f"--chown={self._chance.choice(_CHOWNS)}")
+            found.append(f"--chown={self._chance.choice(CHOWNS)}")
         if self.maybe(0.08):
-            found.append(f"--chmod={self._chance.choice(_MODES)}")
+            found.append(f"--chmod={self._chance.choice(MODES)}")
         if "link" in self._features and self.maybe(0.1):
             found.append(
                 self._chance.choice(("--link", "--link=true", "--link=TRUE", "--link=False", "--link=false"))
@@ -308,12 +215,12 @@ class _Writer:
         return "USER " + self._chance.choice(("app", "svc", "7", "7:8", "root", "svc:svc", "nobody:5", "0"))
 
     def setting(self) -> str:
-        return self._chance.choice(_SETTINGS)
+        return self._chance.choice(SETTINGS)
 
     def run(self) -> str:
-        mount = f"--mount={self._chance.choice(_MOUNTS)} " if self.maybe(0.2) else ""
+        mount = f"--mount={self._chance.choice(MOUNTS)} " if self.maybe(0.2) else ""
         if "heredoc" in self._features and self.maybe(0.2):
-            return f"RUN {mount}<<E\n{self._chance.choice(_RUNS)}\necho more\nE"
+            return f"RUN {mount}<<E\n{self._chance.choice(RUNS)}\necho more\nE"
         if self.maybe(0.05):
             mount = "--mount=type=bind,source=src,target=/m "
-        return f"RUN {mount}{self._chance.choice(_RUNS if self.maybe(0.8) else _READERS)}"
+        return f"RUN {mount}{self._chance.choice(RUNS if self.maybe(0.8) else READERS)}"

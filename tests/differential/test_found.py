@@ -131,6 +131,20 @@ FOUND: dict[str, tuple[Case, str]] = {
         ),
         "made",
     ),
+    "a wildcard behind a link, and a COPY of what the link leads to": (
+        case(
+            "COPY l/*.txt /a/\nCOPY pkg /b/", {"pkg/x.txt": "x\n", "l": "-> pkg"}, Edit("write", "pkg/x.txt")
+        ),
+        "full build: SourceLink",
+    ),
+    "ARGs of one line that hang on each other": (
+        case(
+            "ARG A=1 B=${A}2\nCOPY src /x$B/",
+            {"src/a": "a\n"},
+            Edit("create", "src/new"),
+        ),
+        "full build: Unresolvable",
+    ),
     "--chmod and a setuid file": (
         case("COPY --chmod=0755 src /app", {"src/a": "a\n"}, Edit("chmod", "src/a", "4755")),
         "full build: BuildersDiffer",
