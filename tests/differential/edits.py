@@ -27,7 +27,7 @@ _NAMES = (
     "-dash",
     "sub",
 )
-_MODES = ("600", "644", "755", "700", "4755", "1777")
+_MODES = ("600", "644", "755", "700", "4755", "2777")
 _TARGETS = ("main.py", "/etc/passwd", "../srv/shared", ".", "nowhere", "pkg", "/srv")
 _DIRECTORIES = (
     "",

@@ -145,6 +145,22 @@ FOUND: dict[str, tuple[Case, str]] = {
         ),
         "full build: Unresolvable",
     ),
+    "a directory turns setgid, and a later line makes one in it": (
+        case(
+            "COPY src /app\nCOPY conf /app/d/new/",
+            {"src/d/a": "a\n", "conf/b": "b\n"},
+            Edit("chmod", "src/d", "2755"),
+        ),
+        "full build: DestinationMoved",
+    ),
+    "a WORKDIR in a directory that turns setgid": (
+        case("COPY src /app\nWORKDIR /app/d/new", {"src/d/a": "a\n"}, Edit("chmod", "src/d", "2755")),
+        "full build: WrittenAgain",
+    ),
+    "a directory turns up that the base has too": (
+        case("COPY src /srv", {"src/a": "a\n"}, Edit("mkdir", "src/sub", "1")),
+        "made",
+    ),
     "--chmod and a setuid file": (
         case("COPY --chmod=0755 src /app", {"src/a": "a\n"}, Edit("chmod", "src/a", "4755")),
         "full build: BuildersDiffer",
