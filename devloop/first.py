@@ -238,7 +238,8 @@ class _First:
                 continue
             if layers.find(directory) is None:
                 above = _above(directory)
-                if (nodes[above][0] if above else Node("dir", 0o755, 0, 0)).mode & 0o2000:
+                around = nodes[above][0] if above in nodes else layers.find(above)
+                if around is not None and around.mode & 0o2000:
                     raise NotProvenError(
                         "BuildersDiffer", f"builders differ on new directories in /{above}, setgid", line
                     )
