@@ -63,9 +63,8 @@ class Effects:
             self._check_no_links(files)
         self._landed = {id(files): self._land(files) for files in (self.before, self.after)}
         self._owners: dict[Landing, tuple[int, int]] = {}
-        self._moved: dict[
-            str, int
-        ] = {}  # image path -> the lowest layer in which it turns into something else
+        # Image path -> the lowest layer in which it turns into something else.
+        self._moved: dict[str, int] = {}
         self._touched: dict[str, int] = {}  # the same, where its content counts too
 
     def all(self) -> tuple[dict[str, tuple[Node, FileEntry]], set[str]]:

@@ -169,7 +169,7 @@ class _Planner:
             if name != SCRATCH:
                 self._need(name, "", line)
             return Source(image=name)
-        if stage >= index:
+        if not 0 <= stage < index:
             raise DockerfileError(f"stage {name!r} needs to be defined before it is used", line)
         self._reach(stage)
         return Source(stage=stage)
