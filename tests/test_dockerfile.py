@@ -99,6 +99,12 @@ def test_a_stage_is_found_in_any_case() -> None:
     assert not found.bases
 
 
+@pytest.mark.parametrize("number", ["-1", "1", "+7"])
+def test_a_number_of_no_stage_above_is_refused(number: str) -> None:
+    with pytest.raises(DockerfileError, match="needs to be defined before"):
+        planned(f"FROM scratch\nFROM scratch\nCOPY --from={number} /a /b\n")
+
+
 def test_heredocs() -> None:
     text = (
         "FROM x\n"

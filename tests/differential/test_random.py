@@ -54,7 +54,8 @@ def test_the_shapes_of_the_fault_reports_come_up() -> None:
     for word in (
         "<<EOF", "<<-two", "ADD {server}", "--chown=svc", "--chmod=4711", "--link=TRUE", "--parents=True",
         "--exclude", "*/x.txt", "src/dirlink/*", "${TO:-/app}", "FROM made", "ONBUILD COPY", "type=cache",
-        "type=tmpfs", "type=bind", "WORKDIR /app/", "USER svc", "COPY --from=made", "# in between", '["', "/lnk",
+        "type=tmpfs", "type=bind", "WORKDIR /app/", "USER svc", "COPY --from=made", "# in between", '["',
+        "/lnk",
     ):  # fmt: skip
         assert word in text, word
     edits = {edit.operation for case in every for step in case.steps for edit in step}
