@@ -63,9 +63,8 @@ class Effects:
             self._check_no_links(files)
         self._landed = {id(files): self._land(files) for files in (self.before, self.after)}
         self._owners: dict[Landing, tuple[int, int]] = {}
-        self._moved: dict[
-            str, int
-        ] = {}  # image path -> the lowest layer in which it turns into something else
+        # Image path -> the lowest layer in which it turns into something else.
+        self._moved: dict[str, int] = {}
         self._touched: dict[str, int] = {}  # the same, where its content counts too
 
     def all(self) -> tuple[dict[str, tuple[Node, FileEntry]], set[str]]:
@@ -122,13 +121,19 @@ class Effects:
     def _remember(self, path: str, covering: Iterable[Landing]) -> None:
         """For what hangs on more than the file itself: see `_check_destinations`, `_check_users`."""
         kinds = self._kinds(path)
+        if kinds == ("dir", "dir") and not self._setgid(self.before, path) ^ self._setgid(self.after, path):
+            return
         for landing in covering:
             target = landing.lands(path)
-            if target is None or kinds == ("dir", "dir"):
+            if target is None:
                 continue
             self._touched[target] = min(landing.layer, self._touched.get(target, landing.layer))
             if kinds != ("file", "file"):
                 self._moved[target] = min(landing.layer, self._moved.get(target, landing.layer))
+
+    def _setgid(self, files: Mapping[str, FileEntry], path: str) -> int:
+        """Of a directory: builders make new directories in it with its group."""
+        return files[path].mode & 0o2000
 
     def _kinds(self, path: str) -> tuple[str, str]:
         was, now = self.before.get(path), self.after.get(path)

@@ -24,7 +24,7 @@ from devloop.settings import Settings, is_plain
 
 __all__ = ["first", "stands_on"]
 
-_ROOT_USERS = ("", "root", "0", "0:0", "root:root")
+_ROOT_USERS = ("", "0", "0:0")  # not "root": a passwd that was copied may give it another number
 _KEPT = ("architecture", "os", "variant", "os.version", "author")  # of the base's config
 
 Made = dict[str, tuple[Node, FileEntry | None]]  # image path -> what lies there, and its source
@@ -237,6 +237,12 @@ class _First:
             if directory in nodes:
                 continue
             if layers.find(directory) is None:
+                above = _above(directory)
+                around = nodes[above][0] if above in nodes else layers.find(above)
+                if around is not None and around.mode & 0o2000:
+                    raise NotProvenError(
+                        "BuildersDiffer", f"builders differ on new directories in /{above}, setgid", line
+                    )
                 nodes[directory] = Node("dir", 0o755, *owner, self._made_at), None
             else:
                 nodes[directory] = self._existing(directory, layers, line), None

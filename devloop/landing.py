@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import posixpath
 import re
@@ -112,6 +113,8 @@ def roots(source: str, files: Mapping[str, FileEntry]) -> Roots:
     pattern = pattern_of(source)
     if len(pattern.parts) != source.count("/") + 1:
         raise NotProvenError("Wildcard", f"the wildcard in {source} may match a slash")
+    fixed = itertools.takewhile(lambda part: not has_wildcard(part), source.split("/"))
+    _follow("/".join(fixed), files, links)  # the walk begins behind a link, so none of its names would match
     names = sorted(set(_matches(pattern, files)), key=_walk_order)
     found = tuple((posixpath.basename(name), _follow(name, files, links)) for name in names)
     return Roots(found, frozenset(links))

@@ -86,6 +86,8 @@ class _Planner:
         if syntax and not _KNOWN_FRONTENDS.fullmatch(syntax):
             self._count_whole(f"the frontend {syntax} may read anything", 1)
         self._reach(self._target)
+        if self._dockerfile.check_before_escape:
+            self._count_whole("versions of Docker differ on # escape= after # check=", 1)
         return Plan(
             dict(sorted(self._stages.items())),
             self._target,
@@ -132,7 +134,7 @@ class _Planner:
 
     def _stage_below(self, name: str, index: int) -> int | None:
         for stage in reversed(self._dockerfile.stages[:index]):
-            if stage.name == name:
+            if stage.name and stage.name == name.lower():  # up to 26.1 a name in capitals is an image's
                 return stage.index
         return None
 
@@ -161,12 +163,13 @@ class _Planner:
                 line,
                 hint="define a stage of its own: FROM ${NAME} AS name",
             )
-        stage = int(name) if name.isdecimal() else self._names.get(name.lower())
+        number = re.fullmatch(r"[+-]?[0-9]+", name, re.ASCII)
+        stage = int(name) if number else self._names.get(name.lower())
         if stage is None:
             if name != SCRATCH:
                 self._need(name, "", line)
             return Source(image=name)
-        if stage >= index:
+        if not 0 <= stage < index:
             raise DockerfileError(f"stage {name!r} needs to be defined before it is used", line)
         self._reach(stage)
         return Source(stage=stage)

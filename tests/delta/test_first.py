@@ -70,6 +70,10 @@ NOT_PLAIN = (
     refused("first-other-mode", "COPY conf /conf\nCOPY --chmod=600 . /", "Collides"),
     # The directory gets 755 from a Docker 20.10, 750 from a Docker 28.
     refused("first-chmod-new-directory", "COPY --chmod=750 src /new", "BuildersDiffer"),
+    # A new directory in a setgid one is setgid on a Docker 20.10, and has its group everywhere.
+    refused("first-in-setgid", "COPY src /odd/new/", "BuildersDiffer"),
+    refused("first-workdir-in-setgid", "WORKDIR /odd/new\nCOPY src .", "BuildersDiffer"),
+    refused("first-root-by-name", "COPY src/ /etc/\nUSER root\nWORKDIR /new", "OwnerUnknown"),
     refused("first-port-range", "COPY src /app\nEXPOSE 80-90", "NotPlain"),
 )
 
@@ -184,7 +188,7 @@ def swap(where: Any, name: str, bug: Any) -> Patch:
 
 BUGS: dict[str, tuple[Patch, str]] = {
     "owner forgotten": (swap(firsts, "_owner", lambda _: (0, 0)), "first-chown"),
-    "mode forgotten": (swap(firsts, "octal", lambda _: None), "first-chmod"),
+    "mode forgotten": (swap(firsts, "forced_mode", lambda *_: None), "first-chmod"),
     "directories above forgotten": (swap(firsts, "_all_above", lambda _: []), "first-chown"),
     "parts of the base's config forgotten": (swap(settings, "_KEPT", ("User",)), "first-directory"),
     "WORKDIR makes nothing": (

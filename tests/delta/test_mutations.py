@@ -12,7 +12,7 @@ import docker
 import pytest
 
 import devloop.delta as deltas
-from devloop import effects
+from devloop import effects, landing
 from devloop.effects import Effects
 from devloop.layers import Layers, Node
 from tests.buildkit import RefusedError
@@ -83,7 +83,7 @@ BUGS: dict[str, tuple[Patch, str, str]] = {
     ),
     "lost time": (header(mtime=0), "directory", "edit_content"),
     "lost link": (swap(deltas, "read_link", lambda *_: "elsewhere"), "directory", "links"),
-    "chmod ignored": (swap(effects, "octal", lambda _: None), "chmod", "add_file"),
+    "chmod ignored": (swap(landing, "octal", lambda _: None), "chmod", "add_file"),
     "destination's link not followed": (
         swap(Layers, "resolve", lambda self, path, upto: path.strip("/")),
         "linked-destination",

@@ -2,6 +2,7 @@
 
     python -m tests.differential --cases 1000 --seed 1        # a thousand, from this seed on
     python -m tests.differential --cases 1 --seed 4711 --show # one again, with all its text
+    python -m tests.differential --planted                    # and which planted bugs the cases see
 
 Ends with 1 and the seeds if anything differed. A smaller case is looked for before it is printed.
 """
@@ -20,7 +21,17 @@ import docker
 
 from tests.delta.workbench import BASE, make_base
 from tests.differential.case import Case, make
-from tests.differential.runner import Method, RefusesError, Verdict, by_delta, by_loaded_delta, judge, observe
+from tests.differential.planted import BUGS, FLAG_BUGS, Hunt
+from tests.differential.runner import (
+    Method,
+    RefusesError,
+    Verdict,
+    by_delta,
+    by_loaded_delta,
+    judge,
+    judge_first,
+    observe,
+)
 from tests.differential.server import serving
 from tests.differential.shrink import shrink
 
@@ -28,7 +39,7 @@ FEATURES = ("heredoc", "link", "parents", "exclude")
 _LOAD_EVERY = 20  # so many cases are judged without the engine for one whose deltas are loaded into it
 
 
-def run(case: Case, server: str, method: Method) -> Verdict:
+def run(case: Case, server: str, method: Method, hunt: Hunt | None = None) -> Verdict:
     """One case, from nothing to nothing."""
     verdict = Verdict()
     with TemporaryDirectory() as home:
@@ -42,7 +53,11 @@ def run(case: Case, server: str, method: Method) -> Verdict:
             verdict.refusal = observation
             return verdict
         try:
-            return judge(observation, method)
+            verdict = judge(observation, method)
+            judge_first(observation, verdict)
+            if hunt is not None:
+                hunt.judge(observation)
+            return verdict
         finally:
             observation.close()
 
@@ -64,6 +79,7 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print each case")
     parser.add_argument("--features", help="comma-separated, instead of what the engine's version tells")
     parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--planted", action="store_true", help="look for planted bugs too")
     options = parser.parse_args()
     client = docker.from_env().api
     make_base(client)
@@ -72,6 +88,7 @@ def main() -> int:
         features = frozenset(filter(None, options.features.split(",")))
     version = client.version()["Version"]
     client.close()
+    hunt = Hunt(BUGS | (FLAG_BUGS if "link" in features else {})) if options.planted else None
     counts: Counter[str] = Counter()
     bad: list[int] = []
     start = time.monotonic()
@@ -79,7 +96,10 @@ def main() -> int:
         for seed in range(options.seed, options.seed + options.cases):
             case = make(seed, BASE, features)
             method = by_loaded_delta if seed % _LOAD_EVERY == 0 else by_delta
-            verdict = run(case, server, method)
+            try:
+                verdict = run(case, server, method, hunt)
+            except Exception as problem:  # noqa: BLE001 - one case must not end a thousand
+                verdict = Verdict(differences=[f"{type(problem).__name__}: {problem}"])
             counts["cases"] += 1
             counts.update(verdict.counts)
             if counts["cases"] % 100 == 0:
@@ -98,6 +118,8 @@ def main() -> int:
     for name, number in sorted(counts.items()):
         print(f"{number:>7}  {name}")
     print(f"seeds that differ: {bad or 'none'}")
+    for bug, seeds in hunt.found.items() if hunt else ():
+        print(f"planted: {bug}: {seeds or 'NOT SEEN'}")
     return 1 if bad else 0
 
 

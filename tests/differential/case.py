@@ -49,9 +49,7 @@ _TREE: tuple[tuple[str, str | None], ...] = (
 )
 
 _IGNORED = (
-    "",
-    "",
-    "",
+    *[""] * 12,
     "docs\n",
     "**/*.py\n!src/main.py\n",
     "*.txt\n",
@@ -91,6 +89,6 @@ def make(seed: int, base: str, features: frozenset[str] = frozenset(), *, runs: 
     tree |= {"src/main.py": "print('main')\n", "prod.conf": "prod\n"}  # there is always something
     if chance.random() < 0.1:
         tree["src/hard"] = "=> src/main.py"
-    text = dockerfile(chance, base, tree, features, runs=runs)
-    steps = tuple(edits(chance, tree, text) for _ in range(chance.choice((1, 1, 2))))
+    text, meets = dockerfile(chance, base, tree, features, runs=runs)
+    steps = tuple(edits(chance, tree, text, meets) for _ in range(chance.choice((1, 1, 2))))
     return Case(seed, text, tree, steps, chance.choice(_ARGS), chance.choice(_IGNORED))

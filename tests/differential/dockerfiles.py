@@ -4,108 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+
+from tests.differential.words import CHOWNS, DESTINATIONS, MODES, MOUNTS, READERS, RUNS, SETTINGS, WILDCARDS
 
 Tree = Mapping[str, str | None]
 
-_DESTINATIONS = (
-    "/app",
-    "/app/",
-    "/app",
-    "/app/",
-    "/app/pkg",
-    "/app/pkg/",
-    "/app/sub",
-    "/app/sub/",
-    "/app/config",
-    "/app/.env",
-    "/app/main.py",
-    "/app/x.txt",
-    "/app/a",
-    "/app/a-b/",
-    "/app/tree/",
-    "/lnk",
-    "/lnk/sub",
-    "/abs/deep/",
-    "/odd",
-    "/odd/",
-    "/srv",
-    "/srv/",
-    "/etc/",
-    "/",
-    "/etc/passwd",
-    ".",
-    "./",
-    "sub",
-    "sub/",
-    "../up/",
-    "/opt/a/b/c",
-    "/app/new/",
-    "/app/link",
-    "/app/dirlink/",
-    "${TO:-/app}",
-    "$TO/",
-    "/app/${NAME}/",
-    '"/app"',
-    "/app/./pkg/../",
-    "//app//",
-)
-_WILDCARDS = (
-    "*/x.txt",
-    "src/*/x.txt",
-    "src/*.py",
-    "src/p*",
-    "src/a*",
-    "a*/x.txt",
-    "src/[am]*",
-    "*.conf",
-    "src/?/x.txt",
-    "src/*",
-)
-_CHOWNS = ("5:6", "7", "app", "app:app", "svc", "svc:svc", "root", "svc:0", "8:svc", "${OWNER:-3:4}")
-_MODES = ("640", "0755", "755", "4711")
-_RUNS = (
-    "mkdir -p /app/sub && chmod 700 /app && chown 3:4 /app",
-    "mkdir -p /app/pkg && echo base > /app/pkg/a.py",
-    "ln -s /srv /app || ln -s /srv /app-link",
-    "mkdir -p /app && ln -s sub /app/dirlink",
-    "echo once > /made",
-    "mkdir -p /app && echo run > /app/config",
-)
-_MOUNTS = ("type=cache,target=/c", "type=tmpfs,target=/t", "type=cache,target=/c,id=one,sharing=locked")
-_READERS = (
-    "cp -a /app /again || true",
-    "find / -xdev -name '*.py' | sort > /list",
-    "cat /app/main.py > /m || true",
-)
-_SETTINGS = (
-    "ENV A=b C='d e'",
-    "ENV OLD style value",
-    'LABEL c="d e" f=g',
-    "EXPOSE 80 90/udp",
-    "VOLUME /v",
-    'ENTRYPOINT ["e"]',
-    'CMD ["c", "d"]',
-    "CMD run it",
-    "STOPSIGNAL 9",
-    "HEALTHCHECK NONE",
-    'SHELL ["/bin/sh", "-c"]',
-    "ARG NAME",
-    "ARG TO",
-    "ARG TO=/app",
-    "ENV NAME=pkg",
-    "ENV TO=/app",
-    "ARG OWNER=3:4",
-    "env TO=${TO:-/app}/in",
-    "ENV NAME=${NAME:+a}",
-    "# a comment",
-    "ONBUILD RUN false",
-    "MAINTAINER me",
-)
 
-
-def dockerfile(chance: random.Random, base: str, tree: Tree, features: frozenset[str], *, runs: bool) -> str:
-    """The text. `runs`: a RUN that reads what was copied may follow."""
-    return _Writer(chance, base, tree, features, runs).text()
+def dockerfile(
+    chance: random.Random, base: str, tree: Tree, features: frozenset[str], *, runs: bool
+) -> tuple[str, list[str]]:
+    """The text, and the context paths at which its lines meet, so that edits there tell most.
+    `runs`: a RUN that reads what was copied may follow."""
+    writer = _Writer(chance, base, tree, features, runs)
+    return writer.text(), writer.meets
 
 
 class _Writer:
@@ -113,8 +25,10 @@ class _Writer:
         self, chance: random.Random, base: str, tree: Tree, features: frozenset[str], runs: bool
     ) -> None:
         self._chance, self._base, self._tree, self._features, self._runs = chance, base, tree, features, runs
+        self.meets: list[str] = []
+        self._early: list[str] = []  # what has to stand before the first COPY
         # Few places a case, so that its lines meet each other.
-        self._places = ["/app/", chance.choice(("/app", "/app/", "/")), *chance.choices(_DESTINATIONS, k=3)]
+        self._places = ["/app/", chance.choice(("/app", "/app/", "/")), *chance.choices(DESTINATIONS, k=3)]
         self._stage = ""  # the name of a builder stage, if there is one
         self._makers: dict[Callable[[], str], int] = {
             self.copy: 10,
@@ -144,10 +58,15 @@ class _Writer:
             lines += [self.copy()] if self.maybe(0.2) else []
         bottom = self._stage if self._stage and self.maybe(0.3) else self._base
         lines += [f"FROM {bottom}" if self.maybe(0.8) else f"from {bottom} as Last.one"]
-        lines += [self.run() for _ in range(self._chance.choice((0, 0, 1, 2)))]
+        meeting = self.meeting() if self.maybe(0.5) else []
+        lines += [*self._early, *(self.run() for _ in range(self._chance.choice((0, 0, 1, 2))))]
         makers = self._chance.choices([*self._makers], [*self._makers.values()], k=self._chance.randint(1, 6))
+        if "rootfs/etc/passwd" in self._tree and self.maybe(0.15):
+            lines.append("COPY rootfs/ /")
+            self.meets += ["rootfs/etc/passwd", "rootfs/etc/group"]
         lines += [self.copy(), *(maker() for maker in makers)]
-        lines += [f"RUN {self._chance.choice(_READERS)}"] if self._runs and self.maybe(0.8) else []
+        lines += meeting
+        lines += [f"RUN {self._chance.choice(READERS)}"] if self._runs and self.maybe(0.8) else []
         lines += [self.setting() for _ in range(self._chance.choice((0, 1)))]
         return "\n".join(self.broken(line) for line in lines) + "\n"
 
@@ -163,18 +82,23 @@ class _Writer:
     def sources(self) -> list[str]:
         chance = self._chance
         directories = sorted({path.rpartition("/")[0] for path in self._tree if "/" in path})
-        plain = [path for path in self._tree if " " not in path]
+        plain = [
+            path for path in self._tree if " " not in path and (not path.endswith("link") or self.maybe(0.1))
+        ]
         kind = chance.random()
         if kind < 0.4:
-            return [chance.choice(["src", "src", "src/", ".", "./src", "conf", "rootfs", "rootfs/."])]
+            every = ["src", "src", "src/", ".", "./src", "conf", "rootfs", "rootfs/."]
+            return [chance.choice([one for one in every if self._has(one.strip("./") or ".")])]
         if kind < 0.55:
             return [chance.choice([one for one in directories if " " not in one])]
         if kind < 0.75:
             return [chance.choice(plain)]
         if kind < 0.88:
-            return [chance.choice(_WILDCARDS)]
+            wildcard = chance.choice(WILDCARDS)
+            self.meets += [path for path in self._tree if fnmatchcase(path, wildcard)]
+            return [wildcard]
         if kind < 0.95:
-            return [chance.choice(plain), chance.choice(["src", "conf", "prod.conf", "src/main.py"])]
+            return [chance.choice(plain), chance.choice(["src", "prod.conf", "src/main.py"])]
         return [chance.choice(["src/${NAME:-pkg}", "${NONE:-src}", "src/$NAME"])]
 
     def destination(self, sources: list[str]) -> str:
@@ -186,9 +110,9 @@ class _Writer:
     def flags(self, *, context: bool = True) -> str:
         found: list[str] = []
         if self.maybe(0.2):
-            found.append(f"--chown={self._chance.choice(_CHOWNS)}")
+            found.append(f"--chown={self._chance.choice(CHOWNS)}")
         if self.maybe(0.08):
-            found.append(f"--chmod={self._chance.choice(_MODES)}")
+            found.append(f"--chmod={self._chance.choice(MODES)}")
         if "link" in self._features and self.maybe(0.1):
             found.append(
                 self._chance.choice(("--link", "--link=true", "--link=TRUE", "--link=False", "--link=false"))
@@ -209,6 +133,31 @@ class _Writer:
             return f"{word} {self.flags()}[{words}]"
         return f"{word} {self.flags()}{' '.join(sources)} {destination}"
 
+    def meeting(self) -> list[str]:
+        """A directory of the context, and a later line that goes to one place in it."""
+        chance = self._chance
+        name = chance.choice(
+            ("config", ".env", "x.txt", "main.py", "pkg", "sub", "data", "tree", "a-b", "link")
+        )
+        place = f"/app/{name}{chance.choice(('', '', '/', '/in'))}"
+        later = [
+            f"COPY {self.flags()}{chance.choice(('prod.conf', 'req.txt', 'conf', 'src/pkg'))} {place}",
+            f"ADD {{server}}/{name} {place}",
+            f"WORKDIR {place}",
+            f"COPY --from=made /o/main.py {place}" if self._stage else f"COPY conf {place}",
+        ]
+        if "heredoc" in self._features:
+            later.append(f"COPY <<EOF {place}\ninline\nEOF")
+        source = chance.choice([one for one in (".", "src", "src/", "conf") if self._has(one)])
+        self.meets += [f"{source}/{name}".removeprefix("./").replace("//", "/")] * 3
+        if self.maybe(0.2):
+            self._early = [f"RUN mkdir -p /app && echo base > /app/{name}"]
+            return [f"COPY {self.flags()}{source} /app/"]
+        return [f"COPY {self.flags()}{source} /app/", chance.choice(later)]
+
+    def _has(self, source: str) -> bool:
+        return source == "." or any(path.startswith(source.rstrip("/") + "/") for path in self._tree)
+
     def add(self) -> str:
         return (
             self.copy().replace("COPY", "ADD", 1)
@@ -221,7 +170,10 @@ class _Writer:
         destination = self._chance.choice(
             (f"/app/{name}", "/app/", "/app/config", f"/app/pkg/{name}", "sub/")
         )
-        return f"ADD {self.flags(context=False)}{{server}}/{name} {destination}"
+        more = "src " if self.maybe(0.15) and self._has("src") else ""
+        return (
+            f"ADD {self.flags(context=False)}{more}{{server}}/{name} {destination if not more else '/app/'}"
+        )
 
     def take(self) -> str:
         if not self._stage:
@@ -263,12 +215,12 @@ class _Writer:
         return "USER " + self._chance.choice(("app", "svc", "7", "7:8", "root", "svc:svc", "nobody:5", "0"))
 
     def setting(self) -> str:
-        return self._chance.choice(_SETTINGS)
+        return self._chance.choice(SETTINGS)
 
     def run(self) -> str:
-        mount = f"--mount={self._chance.choice(_MOUNTS)} " if self.maybe(0.2) else ""
+        mount = f"--mount={self._chance.choice(MOUNTS)} " if self.maybe(0.2) else ""
         if "heredoc" in self._features and self.maybe(0.2):
-            return f"RUN {mount}<<E\n{self._chance.choice(_RUNS)}\necho more\nE"
+            return f"RUN {mount}<<E\n{self._chance.choice(RUNS)}\necho more\nE"
         if self.maybe(0.05):
             mount = "--mount=type=bind,source=src,target=/m "
-        return f"RUN {mount}{self._chance.choice(_RUNS)}"
+        return f"RUN {mount}{self._chance.choice(RUNS if self.maybe(0.8) else READERS)}"

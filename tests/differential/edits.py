@@ -27,6 +27,7 @@ _NAMES = (
     "-dash",
     "sub",
 )
+_MODES = ("600", "644", "755", "700", "4755", "2777")
 _TARGETS = ("main.py", "/etc/passwd", "../srv/shared", ".", "nowhere", "pkg", "/srv")
 _DIRECTORIES = (
     "",
@@ -63,16 +64,42 @@ class Edit:
             pass
 
 
-def edits(chance: random.Random, tree: Mapping[str, str | None], dockerfile: str) -> tuple[Edit, ...]:
-    """One to three edits, most of them of files that are there and that the Dockerfile speaks of."""
-    every = sorted(tree)
-    names = [word.rstrip("/").rpartition("/")[2] for word in re.findall(r"/[\w./-]+", dockerfile)]
-    names = [name for name in names if name.strip(".")] or [*_NAMES]
-    spoken = [path for path in every if any(_covers(word, path) for word in dockerfile.split())]
-    return tuple(
-        _edit(chance, spoken if spoken and chance.random() < 0.85 else every, names)
-        for _ in range(chance.choice((1, 1, 1, 2, 3)))
-    )
+@dataclass(frozen=True)
+class _Ground:
+    """What the edits of a case are drawn from: paths that are there, most of them those that the Dockerfile
+    copies; directories that it copies; names that its destinations end with."""
+
+    paths: list[str]
+    copied: list[str]
+    roots: list[str]
+    names: list[str]
+
+    @classmethod
+    def of(cls, tree: Mapping[str, str | None], dockerfile: str) -> _Ground:
+        paths, words = sorted(tree), dockerfile.split()
+        copied = [path for path in paths if any(_covers(word, path) for word in words)]
+        plain = {word.removeprefix("./").rstrip("/.") for word in words if not word.startswith("/")}
+        roots = [
+            "" if word == "" else word for word in sorted(plain) if any(_in(word, path) for path in paths)
+        ]
+        names = [word.rstrip("/").rpartition("/")[2] for word in re.findall(r"/[\w./-]+", dockerfile)]
+        return cls(
+            paths, copied or paths, roots or [""], [name for name in names if name.strip(".")] or ["new"]
+        )
+
+
+def edits(
+    chance: random.Random, tree: Mapping[str, str | None], dockerfile: str, meets: list[str]
+) -> tuple[Edit, ...]:
+    """One to three edits, most of them at paths where the Dockerfile's lines meet."""
+    ground = _Ground.of(tree, dockerfile)
+    if meets and chance.random() < 0.7:
+        return (_edit_at(chance, chance.choice(meets)),)
+    return tuple(_edit(chance, ground) for _ in range(chance.choice((1, 1, 1, 2, 3))))
+
+
+def _in(directory: str, path: str) -> bool:
+    return not directory or path.startswith(f"{directory}/")
 
 
 def _covers(word: str, path: str) -> bool:
@@ -84,16 +111,30 @@ def _covers(word: str, path: str) -> bool:
     return path == word or path.startswith(f"{word}/")
 
 
-def _edit(chance: random.Random, known: list[str], names: list[str]) -> Edit:
-    """`known`: paths that are there; `names`: of what the Dockerfile's destinations speak."""
-    operation = chance.choices([*_OPERATIONS], [*_OPERATIONS.values()])[0]
-    there = chance.choice(known)
+def _edit_at(chance: random.Random, path: str) -> Edit:
+    if path.startswith("rootfs/etc/"):
+        return Edit("user", path, str(chance.randrange(2, 5)))
+    operation = chance.choice(
+        ("write", "create", "create", "delete", "link", "file", "directory", "mkdir", "chmod")
+    )
+    other = {
+        "link": chance.choice(_TARGETS),
+        "chmod": chance.choice(_MODES),
+        "write": str(chance.randrange(3)),
+    }
+    return Edit(operation, path, other.get(operation, ""))
+
+
+def _edit(chance: random.Random, ground: _Ground) -> Edit:
+    weights = {**_OPERATIONS, "user": 40} if "rootfs/etc/passwd" in ground.copied else _OPERATIONS
+    operation = chance.choices([*weights], [*weights.values()])[0]
+    there = chance.choice(ground.copied if chance.random() < 0.85 else ground.paths)
     if chance.random() < 0.15 and "/" in there:
         there = there.rpartition("/")[0]
-    above = there.rpartition("/")[0] if chance.random() < 0.6 else chance.choice(_DIRECTORIES)
-    name = chance.choice(names if chance.random() < 0.5 else _NAMES)
+    above = chance.choice(ground.roots if chance.random() < 0.6 else _DIRECTORIES)
+    name = chance.choice(ground.names if chance.random() < 0.6 else _NAMES)
     fresh = f"{above}/{name}".lstrip("/")
-    somewhere = there if chance.random() < 0.5 else fresh
+    somewhere = there if chance.random() < 0.4 else fresh
     match operation:
         case "create" | "mkdir":
             return Edit(operation, fresh, str(chance.randrange(3)))
@@ -104,7 +145,7 @@ def _edit(chance: random.Random, known: list[str], names: list[str]) -> Edit:
         case "file" | "directory":
             return Edit(operation, somewhere)
         case "chmod":
-            return Edit(operation, there, chance.choice(("600", "644", "755", "700", "4755", "1777")))
+            return Edit(operation, there, chance.choice(_MODES))
         case "user":
             return Edit(
                 operation, "rootfs/etc/" + chance.choice(("passwd", "group")), str(chance.randrange(2, 5))

@@ -59,8 +59,9 @@ def save(client: docker.APIClient, ref: str) -> Saved:
 def settings(config: bytes) -> dict[str, Any]:
     """What counts of a config JSON when two images are compared."""
     told = json.loads(config)
+    given = told.get("config") or {}
     return {
-        **{key: value for key, value in (told.get("config") or {}).items() if key not in _UNCOMPARED},
+        **{key: value for key, value in given.items() if key not in _UNCOMPARED and value is not None},
         **{key: told.get(key) for key in ("architecture", "os", "author")},
     }
 

@@ -23,6 +23,7 @@ from devloop.delta import Delta, NotProven, Parent, delta, recipe
 from devloop.dockerfile import Dockerfile
 from devloop.errors import DevloopError
 from devloop.expansion import UnresolvableError
+from devloop.first import first, stands_on
 from devloop.inputs import Selection
 from devloop.layers import Layers
 from devloop.model import Inputs
@@ -207,6 +208,28 @@ def _step(verdict: Verdict, method: Method, known: Known, state: State, after: I
     if state.image.config != made.image.config:
         verdict.differences.append(f"config: {state.image.config} in full, {made.image.config} in the delta")
     return Known(made.parent, made.image, after) if made.parent else None
+
+
+def judge_first(observation: Observation, verdict: Verdict) -> None:
+    """The first image of a service, made on its base without a build: in each state of the case."""
+    for state in observation.states:
+        bench = state.bench
+        inputs, _ = read_inputs(bench)
+        base = stands_on(plan_of(bench), inputs)
+        if base is None or state.image is None:
+            continue
+        saved = save(bench.client, base)
+        parent = parent_of(bench, saved, inputs)
+        made = first(bench.service, parent, inputs, plan_of(bench), bench.rules, {LABEL: "first"})
+        if isinstance(made, NotProven):
+            verdict.count(f"first, full build: {made.reason}")
+            continue
+        verdict.count("first, made")
+        files = flatten(saved.image().files, [blob for _, blob in made.archive.new])
+        found = differences(state.image.files, files, made.changed)
+        verdict.differences += [f"first: {one}" for one in found]
+        if (config := settings(made.archive.config)) != state.image.config:
+            verdict.differences.append(f"first: config: {state.image.config} in full, {config} made")
 
 
 def plan_of(bench: Bench) -> Plan:

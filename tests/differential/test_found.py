@@ -131,6 +131,36 @@ FOUND: dict[str, tuple[Case, str]] = {
         ),
         "made",
     ),
+    "a wildcard behind a link, and a COPY of what the link leads to": (
+        case(
+            "COPY l/*.txt /a/\nCOPY pkg /b/", {"pkg/x.txt": "x\n", "l": "-> pkg"}, Edit("write", "pkg/x.txt")
+        ),
+        "full build: SourceLink",
+    ),
+    "ARGs of one line that hang on each other": (
+        case(
+            "ARG A=1 B=${A}2\nCOPY src /x$B/",
+            {"src/a": "a\n"},
+            Edit("create", "src/new"),
+        ),
+        "full build: Unresolvable",
+    ),
+    "a directory turns setgid, and a later line makes one in it": (
+        case(
+            "COPY src /app\nCOPY conf /app/d/new/",
+            {"src/d/a": "a\n", "conf/b": "b\n"},
+            Edit("chmod", "src/d", "2755"),
+        ),
+        "full build: DestinationMoved",
+    ),
+    "a WORKDIR in a directory that turns setgid": (
+        case("COPY src /app\nWORKDIR /app/d/new", {"src/d/a": "a\n"}, Edit("chmod", "src/d", "2755")),
+        "full build: WrittenAgain",
+    ),
+    "a directory turns up that the base has too": (
+        case("COPY src /srv", {"src/a": "a\n"}, Edit("mkdir", "src/sub", "1")),
+        "made",
+    ),
     "--chmod and a setuid file": (
         case("COPY --chmod=0755 src /app", {"src/a": "a\n"}, Edit("chmod", "src/a", "4755")),
         "full build: BuildersDiffer",
