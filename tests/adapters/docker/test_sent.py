@@ -148,6 +148,25 @@ async def test_s8_services_of_like_named_folders(corridor: Corridor, service: Se
 
 
 @pytest.mark.engine
+async def test_s9_a_copy_is_read_by_the_ignore_rules_of_the_same_command(
+    corridor: Corridor, service: Service
+) -> None:
+    """20.10's command and newer ones leave different files out here; both ways it is that command's."""
+    context = service.build.context
+    (context / ".dockerignore").write_text("(a)*\nx{2}\nsub\n!**/keep\n")
+    for path in ("(a)a", "aaaa", "xx", "x{2}", "sub/keep", "sub/not"):
+        write(context / path, "x")
+    found = set()
+    for moved in (False, True):
+        write(context / "tree/file", f"{moved}\n")
+        if moved:
+            corridor.builder._full._moved.add(service.name)
+        image = await built(corridor)
+        found.add(await shown(corridor.bench, image, "ls -R /app"))
+    assert len(found) == 1
+
+
+@pytest.mark.engine
 async def test_s8_a_build_that_failed_after_the_read_keeps_its_name(
     corridor: Corridor, service: Service, tiny: str
 ) -> None:
