@@ -77,6 +77,13 @@ class Instruction:
                 value = given if equals else "true"
         return value
 
+    def is_set(self, name: str) -> bool:
+        """A flag that is on or off. BuildKit reads its value in any case and refuses all but true, false."""
+        return (self.flag(name) or "").lower() == "true"
+
+    def flag_names(self) -> frozenset[str]:
+        return frozenset(flag.removeprefix("--").partition("=")[0] for flag in self.flags)
+
     def flag_values(self, name: str) -> tuple[str, ...]:
         return tuple(f.partition("=")[2] for f in self.flags if f.startswith(f"--{name}="))
 
@@ -101,6 +108,7 @@ class Dockerfile:
     arguments: tuple[Instruction, ...]
     escape: str
     syntax: str  # of `# syntax=`, "" without
+    check_before_escape: bool = False  # a BuildKit that knows no `# check=` stops reading directives there
 
     @classmethod
     def parse(cls, text: str) -> Dockerfile:
@@ -129,7 +137,9 @@ class Dockerfile:
                 )
         if not stages:
             raise DockerfileError("no FROM instruction")
-        return cls(tuple(stages), tuple(arguments), reading.escape, reading.syntax)
+        return cls(
+            tuple(stages), tuple(arguments), reading.escape, reading.syntax, reading.check_before_escape
+        )
 
 
 def parse_trigger(text: str) -> Instruction:
@@ -162,7 +172,8 @@ class _Lines:
     def __init__(self, text: str) -> None:
         self._lines = text.removeprefix("\ufeff").split("\n")
         self._at = 0
-        self.escape, self.syntax = "\\", ""
+        self.escape, self.syntax = "\\", _syntax_after_shebang(self._lines)
+        self.check_before_escape = False
         self._directives: set[str] | None = set()  # None: the place for directives is over
 
     def instructions(self) -> Iterator[Instruction]:
@@ -209,6 +220,7 @@ class _Lines:
             if found[2] not in ("\\", "`"):
                 raise DockerfileError(f"invalid escape token '{found[2]}'", number, evidence=line)
             self.escape = found[2]
+            self.check_before_escape = "check" in self._directives
 
     def _instruction(self, text: str, line: int) -> Instruction:
         try:
@@ -245,6 +257,23 @@ class _Lines:
                 return "".join(content)
             content.append(following + ("\n" if self._at < len(self._lines) else ""))
         raise DockerfileError("unterminated heredoc", line, evidence=text.strip())
+
+
+def _syntax_after_shebang(lines: list[str]) -> str:
+    """BuildKit looks past a first line `#!…` for `# syntax=`, and for nothing else."""
+    if not lines[0].startswith("#!"):
+        return ""
+    for line in lines[1:]:
+        found = _DIRECTIVE.match(line.strip())
+        if not found or found[1].lower() not in ("syntax", "escape", "check"):
+            break
+        if found[1].lower() == "syntax":
+            return found[2].split(" ")[0]
+    return ""
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _split_command(line: str, escape: str) -> tuple[str, tuple[str, ...], str]:
@@ -303,8 +332,8 @@ def _json_list(rest: str) -> tuple[str, ...] | None:
     if not rest.lstrip().startswith("["):
         return None
     try:
-        listed = json.loads(rest)
-    except json.JSONDecodeError:
+        listed = json.loads(rest.lstrip(), parse_constant=_no_number)
+    except (ValueError, RecursionError):
         return None
     if not all(isinstance(item, str) for item in listed):
         raise ValueError("when using JSON array syntax, arrays must be comprised of strings only")
@@ -315,16 +344,15 @@ def _words(rest: str, escape: str) -> list[str]:
     """Words between spaces; quotes and escapes hold a word together and stay in it."""
     words: list[str] = []
     word: list[str] = []
-    quote, started, at = "", False, 0
+    quote, at = "", 0
     while at < len(rest):
         char = rest[at]
         at += 1
         if not quote and char.isspace():
-            if started:
+            if word:
                 words.append("".join(word))
-            word, started = [], False
+            word = []
             continue
-        started = True
         if char == escape and quote != "'":
             if at < len(rest):
                 word.append(char + rest[at])
@@ -335,7 +363,7 @@ def _words(rest: str, escape: str) -> list[str]:
         elif not quote and char in "'\"":
             quote = char
         word.append(char)
-    return [*words, "".join(word)] if started else words
+    return [*words, "".join(word)] if word else words
 
 
 def _pairs(keyword: str, rest: str, escape: str) -> tuple[str, ...]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from devloop.buildplan import Copy, Plan, Step, Workdir
 from devloop.ignore import IgnoreRules
-from devloop.landing import Landing, NotProvenError, Place, landings, octal, owner_of, places, roots
+from devloop.landing import Landing, NotProvenError, Place, forced_mode, landings, owner_of, places, roots
 from devloop.layers import WHITEOUT, Layers, Node
 from devloop.model import FileEntry, Inputs
 from devloop.obstacle import check_path, check_plan, context_sources
 
 MOST_LAYERS = 100
+_USER_FILES = ("/etc/passwd", "/etc/group")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,10 @@ class Effects:
             self._check_no_links(files)
         self._landed = {id(files): self._land(files) for files in (self.before, self.after)}
         self._owners: dict[Landing, tuple[int, int]] = {}
+        self._moved: dict[
+            str, int
+        ] = {}  # image path -> the lowest layer in which it turns into something else
+        self._touched: dict[str, int] = {}  # the same, where its content counts too
 
     def all(self) -> tuple[dict[str, tuple[Node, FileEntry]], set[str]]:
         """Image path -> what has to lie there and its source; and the paths that have to go."""
@@ -73,17 +79,18 @@ class Effects:
             was, now = self.writer(self.before, target), self.writer(self.after, target)
             if was is not None:
                 self._check_model(was, target)
-            if was is not None and now is not None and was == now:
-                continue  # another COPY covers what changed
             if now is not None:
                 self._check_collision(was, now, target)
+                if was == now:
+                    continue  # another COPY covers what changed
                 nodes[target] = self._node(now), now.entry
             elif was is not None:
                 if target.rpartition("/")[0] not in deleted:  # else looked at with all below it
                     self._check_uncovers_nothing(was, target)
                 deleted.add(target)
             self._check_written_again(was, now, target)
-        self._check_destinations(nodes, deleted)
+        self._check_destinations()
+        self._check_users()
         return nodes, deleted
 
     def _land(self, files: Mapping[str, FileEntry]) -> tuple[Landing, ...]:
@@ -109,7 +116,19 @@ class Effects:
                 )
             if landing.is_dir and path == landing.source and self._kinds(path) != ("dir", "dir"):
                 raise NotProvenError("SourceReplaced", f"{path} is the source of a COPY itself")
+        self._remember(path, covering)
         return {target for landing in covering if (target := landing.lands(path)) is not None}
+
+    def _remember(self, path: str, covering: Iterable[Landing]) -> None:
+        """For what hangs on more than the file itself: see `_check_destinations`, `_check_users`."""
+        kinds = self._kinds(path)
+        for landing in covering:
+            target = landing.lands(path)
+            if target is None or kinds == ("dir", "dir"):
+                continue
+            self._touched[target] = min(landing.layer, self._touched.get(target, landing.layer))
+            if kinds != ("file", "file"):
+                self._moved[target] = min(landing.layer, self._moved.get(target, landing.layer))
 
     def _kinds(self, path: str) -> tuple[str, str]:
         was, now = self.before.get(path), self.after.get(path)
@@ -128,7 +147,7 @@ class Effects:
         if landing not in self._owners:
             self._owners[landing] = owner_of(landing, self.before, self.layers)
         uid, gid = self._owners[landing]
-        forced = octal(landing.copy.mode or "") if entry.kind != "link" else None
+        forced = forced_mode(landing.copy, entry)
         size = entry.size if entry.kind == "file" else 0
         mtime = entry.mtime_ns // 1_000_000_000
         return Node(entry.kind, entry.mode if forced is None else forced, uid, gid, mtime, size)
@@ -191,28 +210,56 @@ class Effects:
                 raise NotProvenError("Collides", f"two COPYs make something else of /{target}")
 
     def _check_written_again(self, was: Source | None, now: Source | None, target: str) -> None:
-        """A later layer that the context's files did not make must not hold the path."""
+        """A later layer must not hold the path, but where a COPY of the context is known to bring it."""
         writer = min(source.landing.layer for source in (was, now) if source is not None)
         for place in self._places:
-            if place.layer is None or place.layer <= writer or _copies_context(place.step):
+            if place.layer is None or place.layer <= writer:
                 continue
             layer = self.layers.stack[place.layer]
-            if target in layer.nodes or layer.hides(target):
+            held = target in layer.nodes and not self._expected(place, target, now)
+            if held or layer.hides(target):
                 line = place.step.instruction.line
                 raise NotProvenError("WrittenAgain", f"it writes to /{target} too", line)
 
-    def _check_destinations(self, nodes: Mapping[str, tuple[Node, FileEntry]], deleted: set[str]) -> None:
-        """Where a COPY or a WORKDIR goes must not hang on what comes, goes or turns into something else."""
-        unsteady = set(deleted)
-        for target, (node, _) in nodes.items():
-            was = self.layers.find(target)
-            if node.kind == "link" or (was is not None and was.kind != node.kind):
-                unsteady.add(target)
+    def _expected(self, place: Place, target: str, now: Source | None) -> bool:
+        """Does the model say that this layer holds the path: as what it copies, or as a directory above?"""
+        if not (isinstance(place.step, Copy) and place.step.source.is_context):
+            return False
+        held = self.layers.stack[place.layer or 0].nodes[target]
+        if held.kind == "dir":
+            return now is not None and now.entry.kind == "dir"
+        return any(
+            landing.layer == place.layer and landing.comes_from(target) in self.before
+            for landing in self._landed[id(self.before)]
+        )
+
+    def _check_destinations(self) -> None:
+        """Where a COPY or a WORKDIR goes must not hang on what comes, goes or turns into something else
+        below it: it would make other files than it did."""
         for place in self._places:
-            for destination in _destinations(place, self.layers):
-                if any(f"{destination}/".startswith(f"{target}/") for target in unsteady):
+            path = _destination(place.step)
+            if place.layer is None or path is None:
+                continue
+            for passed in self.layers.trail(path, place.layer):
+                if self._moved.get(passed, place.layer) < place.layer:
                     line = place.step.instruction.line
-                    raise NotProvenError("DestinationMoved", f"/{destination} is no longer what it was", line)
+                    raise NotProvenError("DestinationMoved", f"/{passed} is no longer what it was", line)
+
+    def _check_users(self) -> None:
+        """The numbers of names must not hang on what changed: they would be others in a full build."""
+        for place in self._places:
+            if place.layer is None or not _reads_users(place.step):
+                continue
+            for path in _USER_FILES:
+                for passed in self.layers.trail(path, place.layer):
+                    if self._touched.get(passed, place.layer + 1) <= place.layer:
+                        line = place.step.instruction.line
+                        raise NotProvenError(
+                            "OwnerUnknown",
+                            f"{path} changed, and this line looks up a user there",
+                            line,
+                            "write the numbers: 1001:1001",
+                        )
 
 
 def _differs(was: FileEntry | None, now: FileEntry | None) -> bool:
@@ -221,16 +268,11 @@ def _differs(was: FileEntry | None, now: FileEntry | None) -> bool:
     return (was.kind, was.mode, was.digest) != (now.kind, now.mode, now.digest)
 
 
-def _copies_context(step: Step) -> bool:
-    return isinstance(step, Copy) and step.source.is_context
+def _destination(step: Step) -> str | None:
+    return step.destination if isinstance(step, Copy) else step.path if isinstance(step, Workdir) else None
 
 
-def _destinations(place: Place, layers: Layers) -> Iterator[str]:
-    """The paths, without leading slash, that a step goes through: as written, and with links followed."""
-    step = place.step
-    path = step.destination if isinstance(step, Copy) else step.path if isinstance(step, Workdir) else None
-    if path and place.layer is not None:
-        yield path.strip("/")
-        resolved = layers.resolve(path, place.layer)
-        if resolved:
-            yield resolved
+def _reads_users(step: Step) -> bool:
+    """Does the step look a name up in the image? None: nobody can tell which."""
+    name = step.owner if isinstance(step, Copy) else step.user if isinstance(step, Workdir) else ""
+    return name is None or re.fullmatch(r"(\d+(:\d+)?)?", name, re.ASCII) is None

@@ -16,7 +16,7 @@ from devloop.buildplan import Copy, Plan, Setting, StagePlan, Workdir
 from devloop.delta import Delta, NotProven, Parent, recipe, stamp, write_layer
 from devloop.effects import MOST_LAYERS
 from devloop.ignore import IgnoreRules
-from devloop.landing import Landing, NotProvenError, Place, landings, octal, roots
+from devloop.landing import Landing, NotProvenError, Place, forced_mode, landings, roots
 from devloop.layers import WHITEOUT, Layers, Node
 from devloop.model import Archive, FileEntry, Inputs, Service
 from devloop.obstacle import check_copy, check_plan
@@ -24,7 +24,7 @@ from devloop.settings import Settings, is_plain
 
 __all__ = ["first", "stands_on"]
 
-_ROOT_USERS = ("", "root", "0", "0:0", "root:root")
+_ROOT_USERS = ("", "0", "0:0")  # not "root": a passwd that was copied may give it another number
 _KEPT = ("architecture", "os", "variant", "os.version", "author")  # of the base's config
 
 Made = dict[str, tuple[Node, FileEntry | None]]  # image path -> what lies there, and its source
@@ -210,7 +210,7 @@ class _First:
         layers: Layers,
     ) -> None:
         line = step.instruction.line
-        forced = octal(step.mode or "") if entry.kind != "link" else None
+        forced = forced_mode(step, entry)
         mode = entry.mode if forced is None else forced
         size = entry.size if entry.kind == "file" else 0
         node = Node(entry.kind, mode, *owner, entry.mtime_ns // 1_000_000_000, size)
@@ -237,6 +237,11 @@ class _First:
             if directory in nodes:
                 continue
             if layers.find(directory) is None:
+                above = _above(directory)
+                if (nodes[above][0] if above else Node("dir", 0o755, 0, 0)).mode & 0o2000:
+                    raise NotProvenError(
+                        "BuildersDiffer", f"builders differ on new directories in /{above}, setgid", line
+                    )
                 nodes[directory] = Node("dir", 0o755, *owner, self._made_at), None
             else:
                 nodes[directory] = self._existing(directory, layers, line), None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -111,7 +113,9 @@ def roots(source: str, files: Mapping[str, FileEntry]) -> Roots:
     pattern = pattern_of(source)
     if len(pattern.parts) != source.count("/") + 1:
         raise NotProvenError("Wildcard", f"the wildcard in {source} may match a slash")
-    names = sorted(set(_matches(pattern, files)))
+    fixed = itertools.takewhile(lambda part: not has_wildcard(part), source.split("/"))
+    _follow("/".join(fixed), files, links)  # the walk begins behind a link, so none of its names would match
+    names = sorted(set(_matches(pattern, files)), key=_walk_order)
     found = tuple((posixpath.basename(name), _follow(name, files, links)) for name in names)
     return Roots(found, frozenset(links))
 
@@ -122,6 +126,11 @@ def _matches(pattern: Pattern, files: Mapping[str, FileEntry]) -> Iterator[str]:
         parts = tuple(path.split("/")[:size])
         if len(parts) == size and pattern.fits(parts):
             yield "/".join(parts)
+
+
+def _walk_order(path: str) -> list[bytes]:
+    """BuildKit walks the context: a directory comes before what is in it, names are compared as bytes."""
+    return [os.fsencode(part) for part in path.split("/")]
 
 
 def _follow(path: str, files: Mapping[str, FileEntry], links: set[str]) -> str:
@@ -179,6 +188,21 @@ def _landings_of(copy: Copy, layer: int, files: Mapping[str, FileEntry], layers:
 def octal(mode: str) -> int | None:
     """The value of `--chmod`, None if it is no octal number."""
     return int(mode, 8) if re.fullmatch(r"[0-7]{1,4}", mode) else None
+
+
+def forced_mode(copy: Copy, entry: FileEntry) -> int | None:
+    """The mode that `--chmod` gives to this file, None if it keeps its own.
+
+    Raises NotProvenError for setuid and its like: Docker 20.10 keeps the file's own under a --chmod and
+    drops those that it names, later versions do as it says."""
+    forced = octal(copy.mode or "") if entry.kind != "link" else None
+    if forced is not None and (forced | entry.mode) & 0o7000:
+        raise NotProvenError(
+            "BuildersDiffer",
+            f"builders differ on --chmod={copy.mode} for {entry.path} with mode {entry.mode:o}",
+            copy.instruction.line,
+        )
+    return forced
 
 
 def owner_of(landing: Landing, files: Mapping[str, FileEntry], layers: Layers) -> tuple[int, int]:

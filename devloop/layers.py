@@ -130,7 +130,16 @@ class Layers:
     def resolve(self, path: str, upto: int) -> str | None:
         """The path with all symlinks followed inside the image, the last one too; None for a loop.
         Parts that do not exist stay as they are."""
+        return self._walk(path, upto)[0]
+
+    def trail(self, path: str, upto: int) -> frozenset[str]:
+        """All that is looked at where the path is resolved: where each of these stays what it is, so does
+        where the path leads."""
+        return self._walk(path, upto)[1]
+
+    def _walk(self, path: str, upto: int) -> tuple[str | None, frozenset[str]]:
         done: list[str] = []
+        seen: set[str] = set()
         todo = path.strip("/").split("/")[::-1]
         hops = 0
         while todo:
@@ -140,17 +149,19 @@ class Layers:
             if part == "..":
                 done = done[:-1]
                 continue
-            node = self.find("/".join([*done, part]), upto)
+            here = "/".join([*done, part])
+            seen.add(here)
+            node = self.find(here, upto)
             if node is None or node.kind != "link":
                 done.append(part)
                 continue
             hops += 1
             if hops > 40:
-                return None
+                return None, frozenset(seen)
             if node.link.startswith("/"):
                 done = []
             todo += node.link.split("/")[::-1]
-        return "/".join(done)
+        return "/".join(done), frozenset(seen)
 
     def holders(self, path: str, numbers: Iterable[int], *, below: bool) -> list[int]:
         """Which of these layers hold the path, or with `below` anything in it."""

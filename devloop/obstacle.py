@@ -9,6 +9,8 @@ from devloop.ignore import go_clean
 from devloop.inputs import pattern_of
 from devloop.landing import NotProvenError, octal
 
+_MODELLED = frozenset({"from", "chown", "chmod", "link", "parents", "exclude"})  # or refused by name
+
 
 def check_plan(plan: Plan) -> None:
     """Raises NotProvenError if nobody can tell what the build reads."""
@@ -52,6 +54,15 @@ def check_path(plan: Plan, path: str) -> None:
 def check_copy(copy: Copy) -> None:
     """Raises NotProvenError for a COPY that is not modelled."""
     line = copy.instruction.line
+    for flag in sorted(copy.instruction.flag_names() - _MODELLED):
+        raise NotProvenError("Flag", f"{copy.instruction.keyword} --{flag} is not modelled", line)
+    if copy.inline or copy.remote:
+        raise NotProvenError(
+            "Mixed",
+            "files of the context together with others",
+            line,
+            f"give each kind a {copy.instruction.keyword} of its own",
+        )
     for flag, used in (("link", copy.link), ("parents", copy.parents), ("exclude", bool(copy.excludes))):
         if used:
             raise NotProvenError("Flag", f"COPY --{flag} is not modelled", line, f"do without --{flag}")

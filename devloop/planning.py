@@ -86,6 +86,8 @@ class _Planner:
         if syntax and not _KNOWN_FRONTENDS.fullmatch(syntax):
             self._count_whole(f"the frontend {syntax} may read anything", 1)
         self._reach(self._target)
+        if self._dockerfile.check_before_escape:
+            self._count_whole("versions of Docker differ on # escape= after # check=", 1)
         return Plan(
             dict(sorted(self._stages.items())),
             self._target,
@@ -132,7 +134,7 @@ class _Planner:
 
     def _stage_below(self, name: str, index: int) -> int | None:
         for stage in reversed(self._dockerfile.stages[:index]):
-            if stage.name == name:
+            if stage.name and stage.name == name.lower():  # up to 26.1 a name in capitals is an image's
                 return stage.index
         return None
 
@@ -161,7 +163,8 @@ class _Planner:
                 line,
                 hint="define a stage of its own: FROM ${NAME} AS name",
             )
-        stage = int(name) if name.isdecimal() else self._names.get(name.lower())
+        number = re.fullmatch(r"[+-]?[0-9]+", name, re.ASCII)
+        stage = int(name) if number else self._names.get(name.lower())
         if stage is None:
             if name != SCRATCH:
                 self._need(name, "", line)
@@ -217,7 +220,7 @@ class _Planner:
                 remote.append(path)
             else:
                 local.append(path)
-        parents = instruction.flag("parents") == "true"
+        parents = instruction.is_set("parents")
         if source.is_context:
             if unknown:
                 self._count_whole(f"what ${unknown} holds is known only to the build", line)
@@ -234,7 +237,7 @@ class _Planner:
             source,
             self._variables.maybe(instruction.flag("chown") or "", scope, line),
             self._variables.maybe(instruction.flag("chmod") or "", scope, line),
-            instruction.flag("link") == "true",
+            instruction.is_set("link"),
             parents,
             instruction.flag_values("exclude"),
             onbuild,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from devloop.dockerfile import Dockerfile, DockerfileError, Instruction
 from devloop.expansion import ExpansionError, UnresolvableError, expand
@@ -98,7 +98,8 @@ class Variables:
             scope.arguments.discard(name)
 
     def set_argument(self, instruction: Instruction, scope: Scope) -> None:
-        """ARG inside of a stage."""
+        """ARG inside of a stage. In a line of several, 20.10 reads each with what held before the line."""
+        before = replace(scope, values=dict(scope.values))
         for word in instruction.args:
             name, equals, default = word.partition("=")
             value: str | Doubt | None
@@ -106,7 +107,8 @@ class Variables:
                 value = self._args[name]
             elif equals:
                 value = self.maybe(default, scope, instruction.line)
-                value = DOUBT if value is None else value
+                if value is None or value != self.maybe(default, before, instruction.line):
+                    value = DOUBT
             else:
                 value = self._globals.get(name)
             if value is None:

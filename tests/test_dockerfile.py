@@ -59,6 +59,46 @@ def test_flags_json_and_quotes() -> None:
     assert parse("FROM x\nCOPY [a, b] c\n").stages[0].instructions[0].args == ("[a,", "b]", "c")
 
 
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [("", True), ("=true", True), ("=TRUE", True), ("=True", True), ("=false", False), ("=FALSE", False)],
+)
+def test_flags_that_are_on_or_off_are_read_in_any_case(given: str, on: bool) -> None:
+    """As BuildKit's BFlags: --link=TRUE."""
+    (step,) = planned(f"FROM scratch\nCOPY --link{given} --parents{given} a/b /c\n").stages[0].steps
+    assert isinstance(step, Copy)
+    assert (step.link, step.parents) == (on, on)
+    assert step.instruction.flag_names() == {"link", "parents"}
+
+
+def test_a_json_form_is_what_go_takes_for_one() -> None:
+    assert parse("FROM x\nCMD [NaN]\n").stages[0].instructions[0].args == ("[NaN]",)
+    assert not parse(f"FROM x\nCMD {'[' * 100_000}\n").stages[0].instructions[0].json
+    assert parse('FROM x\nCOPY \v["a", "b"]\n').stages[0].instructions[0].json
+
+
+def test_a_syntax_line_is_found_behind_a_shebang_and_an_escape_is_not() -> None:
+    found = parse("#!/usr/bin/docker\n# syntax=other/frontend\n# escape=`\nFROM x\n")
+    assert (found.syntax, found.escape) == ("other/frontend", "\\")
+
+
+def test_s5_directives_that_not_every_version_reads_count_as_the_whole_context() -> None:
+    assert planned("# check=skip=all\n# escape=`\nFROM scratch\nCOPY a b\n").whole
+    assert not planned("# escape=`\n# check=skip=all\nFROM scratch\nCOPY a b\n").whole
+
+
+def test_s5_args_of_one_line_that_hang_on_each_other_are_not_guessed() -> None:
+    """Docker 20.10 expands all of them with what held before the line, later ones go on from word to word."""
+    assert planned("FROM scratch\nARG a=1 b=${a}2\nCOPY $b /\n").whole
+    assert not planned("FROM scratch\nARG a=1\nARG b=${a}2 c=3\nCOPY $b /\n").whole
+
+
+def test_a_stage_is_found_in_any_case() -> None:
+    found = planned("FROM scratch AS Made\nFROM MADE\nCOPY --from=mADE /a /b\n", target=None)
+    assert found.stages[1].base_stage == 0
+    assert not found.bases
+
+
 def test_heredocs() -> None:
     text = (
         "FROM x\n"

@@ -224,6 +224,10 @@ SHAPES = (
     # newer than the engine at hand may be
     refused("heredoc-run", "COPY src /app\nRUN <<E\nls /app\nE", "RunAfter", runs=False),
     refused("link-flag", "COPY --link src /app", "Flag", runs=False),
+    refused("link-flag-in-capitals", "COPY --link=TRUE src /app", "Flag", runs=False),
+    refused("parents-flag-in-capitals", "COPY --parents=True src/./pkg /app", "Flag", runs=False),
+    refused("unknown-flag", "COPY --newer=yes src /app", "Flag", runs=False),
+    refused("heredoc-among-sources", "COPY src <<E /app/\nx\nE", "Mixed", runs=False),
     refused("parents-flag", "COPY --parents src/./pkg /app", "Flag", runs=False),
     refused("exclude-flag", "COPY --exclude=*.md src /app", "Flag", runs=False),
     refused("symbolic-chmod", "COPY --chmod=u=rwX src /app", "Flag", runs=False),

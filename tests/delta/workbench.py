@@ -246,7 +246,8 @@ def _item(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Item:
         else {tarfile.DIRTYPE: "dir", tarfile.SYMTYPE: "link"}.get(member.type, "file")
     )
     link = member.linkname if member.issym() else ""
-    return Item(kind, member.mode & 0o7777, (member.uid, member.gid), int(member.mtime), link, digest)
+    mode = 0o777 if kind == "link" else member.mode & 0o7777  # a link's own says nothing
+    return Item(kind, mode, (member.uid, member.gid), int(member.mtime), link, digest)
 
 
 def differences(full: Mapping[str, Item], made: Mapping[str, Item], changed: tuple[str, ...]) -> list[str]:

@@ -1,0 +1,114 @@
+"""Bugs to plant in devloop: each must turn the random cases red, or they prove nothing."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import devloop.delta as deltas
+from devloop import effects, landing, obstacle
+from devloop.buildplan import Copy
+from devloop.dockerfile import Instruction
+from devloop.effects import Effects
+from devloop.landing import octal
+from devloop.layers import Layers, Node
+from tests.differential.runner import Observation, by_delta, judge
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+_header, _differs, _all = deltas._header, effects._differs, Effects.all
+
+
+def swap(where: Any, name: str, bug: Any) -> Patch:
+    return lambda monkeypatch: monkeypatch.setattr(where, name, bug)
+
+
+def header(**wrong: Any) -> Patch:
+    return swap(deltas, "_header", lambda path, node: _header(path, replace(node, **wrong)))
+
+
+def _first_writer(self: Effects, files: Any, target: str) -> Any:
+    for place in self._landed[id(files)]:
+        source = place.comes_from(target)
+        if source and source in files:
+            return effects.Source(place, files[source])
+    return None
+
+
+def _no_parents(path: str) -> Iterator[str]:
+    return iter(())
+
+
+def _any_context(self: Effects, place: Any, target: str, now: Any) -> bool:
+    return isinstance(place.step, Copy) and place.step.source.is_context
+
+
+def _content_only(was: Any, now: Any) -> bool:
+    return _differs(was, now) and (not was or not now or was.digest != now.digest)
+
+
+BUGS: dict[str, Patch] = {
+    "no parent directories": swap(deltas, "_above", _no_parents),
+    "parent directories as new ones": swap(deltas, "_directory", lambda *_: Node("dir", 0o755, 0, 0)),
+    "wrong whiteout": swap(deltas, "_whiteout", lambda path: f"{path}.wh"),
+    "whiteout in the wrong directory": swap(
+        deltas, "_whiteout", lambda path: ".wh." + path.rpartition("/")[2]
+    ),
+    "deletions forgotten": swap(Effects, "all", lambda self: (_all(self)[0], set())),
+    "lost mode": header(mode=0o644),
+    "mode-only change not seen": swap(effects, "_differs", _content_only),
+    "wrong owner": header(uid=0, gid=0),
+    "owner of the model alone": swap(effects, "owner_of", lambda *_: (0, 0)),
+    "lost time": header(mtime=0),
+    "lost link": swap(deltas, "read_link", lambda *_: "elsewhere"),
+    "chmod ignored": swap(landing, "octal", lambda _: None),
+    "destination's link not followed": swap(Layers, "resolve", lambda self, path, upto: path.strip("/")),
+    "first COPY wins": swap(Effects, "writer", _first_writer),
+    "what lies beneath ignored": swap(Effects, "_check_uncovers_nothing", lambda *_: None),
+    "RUN after the COPY ignored": swap(effects, "check_path", lambda *_: None),
+    "directory becomes a plain file without a type": swap(
+        deltas, "_TYPES", {"file": tarfile.REGTYPE, "dir": tarfile.REGTYPE, "link": tarfile.SYMTYPE}
+    ),
+    # one for each of 17 to 20, and what they brought to light
+    "what a later line writes is taken for the context's": swap(Effects, "_expected", _any_context),
+    "names of users are taken for settled": swap(Effects, "_check_users", lambda *_: None),
+    "destinations are taken for settled": swap(Effects, "_check_destinations", lambda *_: None),
+    "wildcards in the order of their text": swap(landing, "_walk_order", str),
+    "--chmod of setuid files as written": swap(
+        effects, "forced_mode", lambda copy, entry: None if entry.kind == "link" else octal(copy.mode or "")
+    ),
+    "several kinds of sources ignored": swap(obstacle, "check_copy", lambda copy: None),
+}
+# 23 can only be seen where the engine knows the flag.
+FLAG_BUGS: dict[str, Patch] = {
+    "flags that are on or off are read in small letters only": swap(
+        Instruction, "is_set", lambda self, name: self.flag(name) == "true"
+    ),
+}
+
+
+class Hunt:
+    """Which bug is seen in which cases. `found`: the seeds by bug, a few of each."""
+
+    def __init__(self, bugs: Mapping[str, Patch], most: int = 3) -> None:
+        self.found: dict[str, list[int]] = {bug: [] for bug in bugs}
+        self._bugs, self._most = bugs, most
+
+    def judge(self, observation: Observation) -> None:
+        """Judge the case again with each bug that was not seen often enough yet."""
+        for bug, seeds in self.found.items():
+            if len(seeds) < self._most and shows(self._bugs[bug], observation):
+                seeds.append(observation.case.seed)
+
+
+def shows(bug: Patch, observation: Observation) -> bool:
+    """Does the case come out red with this bug?"""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bug(monkeypatch)
+        try:
+            return bool(judge(observation, by_delta).differences)
+        except Exception:  # noqa: BLE001 - a bug may do anything, and is seen then
+            return True
