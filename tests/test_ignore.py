@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from devloop import ignore
 from devloop.errors import FingerprintError
 from devloop.go_regexp import BadPatternError, UnsureError, compile_go
 from devloop.ignore import NO_RULES, IgnoreRules, candidates, is_editor_temporary
-from tests.buildkit import RefusedError, build
+from tests.buildkit import RefusedError, build, docker_cli
 
 # The fifteen cases in which docker-py was compared with BuildKit; it gets those marked * wrong.
 TABLE = [
@@ -174,6 +175,26 @@ def _plant(context: Path, paths: set[str]) -> set[str]:
 @given(rules=st.lists(_RULE, min_size=1, max_size=4), paths=_TREE)
 def test_s5_generated_rules_choose_what_buildkit_chooses(rules: list[str], paths: set[str]) -> None:
     compare(rules, paths)
+
+
+@pytest.mark.engine
+def test_s5_a_wrong_reading_of_2010_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: it escapes what newer commands do. Only that command can show it."""
+    said = subprocess.run([docker_cli(), "--version"], capture_output=True, text=True, check=True).stdout
+    monkeypatch.setattr(ignore, "_NOT_ESCAPED_BY_2010", frozenset())
+    monkeypatch.setattr(ignore, "_READ_OTHERWISE", frozenset())
+    found = []
+    for rule, paths in (
+        ("app/(x)", {"app/(x)/p"}),
+        ("a+b", {"a+b", "aab"}),
+        ("a{2}", {"aa"}),
+        ("a|b", {"xb"}),
+    ):
+        try:
+            compare([rule], paths)
+        except AssertionError:
+            found.append(rule)
+    assert len(found) == (4 if "version 20.10" in said else 0)
 
 
 def compare(rules: list[str], paths: set[str], *, newer: bool = False) -> str:
