@@ -192,7 +192,10 @@ def _judged(observation: Observation) -> Verdict:
 def _shows(bug: Patch, observation: Observation) -> bool:
     with pytest.MonkeyPatch.context() as monkeypatch:
         bug(monkeypatch)
-        return bool(_judged(observation).differences)
+        try:
+            return bool(_judged(observation).differences)
+        except Exception:  # noqa: BLE001 - a bug may do anything, and is seen then
+            return True
 
 
 def main() -> int:
@@ -223,6 +226,8 @@ def main() -> int:
                 verdict = Verdict(differences=[f"{type(problem).__name__}: {problem}"])
             counts["cases"] += 1
             counts.update(verdict.counts)
+            if counts["cases"] % 20 == 0:
+                print(f"{counts['cases']} cases, {dict(counts)}", file=sys.stderr, flush=True)
             if options.show:
                 print(case, verdict, sep="\n", flush=True)
             if verdict.differences:
