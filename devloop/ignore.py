@@ -4,10 +4,11 @@ The rules are those of moby's patternmatcher (`MatchesOrParentMatches`): the las
 the path or one of its parents decides, `!` takes back, `*` and `?` stop at a slash, `**` does not.
 docker-py's own matcher differs from this in nine of fifteen cases that were tried; nothing here uses it.
 
-The docker command of 20.10 (Debian 12) reads some lines in its own way: those with `!` behind a directory
-that is left out, and those with `( ) + | { }`, which it takes for a part of its regular expressions. Where
-it would take a file that newer ones leave out, or the other way round, the path is `disputed`: it counts as
-an input, so that no edit is lost on either, and no delta is made from it.
+It is the docker command that applies them, not the engine, and older commands read some lines in their own
+way: 20.10 (Debian 12) those with `!` behind a directory that is left out, and up to buildx 0.13 (Debian 13)
+those with `( ) + | { }`, which they take for a part of their regular expressions. Where one would take a file
+that another leaves out, the path is `disputed`: it counts as an input, so that no edit is lost with any, and
+no delta is made from it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from devloop.errors import FingerprintError
@@ -52,6 +53,7 @@ class Pattern:
     match: Match
     may_match_below: Match  # of a directory: can the pattern match anything in it?
     match_2010: Match2010
+    match_unescaped: Match2010
     parts: int
 
 
@@ -61,15 +63,30 @@ class IgnoreRules:
     Directories that were asked for are remembered, so a walk costs one look per path.
     """
 
-    def __init__(self, patterns: tuple[Pattern, ...]) -> None:
+    def __init__(self, patterns: tuple[Pattern, ...], *, others: bool = True) -> None:
+        """`others`: whether readings of older commands count, too."""
         self.patterns = patterns
+        self._unsure, self._others = False, tuple[IgnoreRules, ...]()
+        if others:
+            self._read_unescaped()
         self._last = len(patterns) - 1
         self._deciders: dict[str, int] = {"": -1, ".": -1}
         # Without a `!` a matched directory is pruned by both, which leaves only `**x` to differ on.
-        self._versions_differ = any(
+        self._versions_differ = others and any(
             p.again or re.match(r"\*\*[^/]", p.text) or set(p.text) & _READ_OTHERWISE for p in patterns
         )
         self._pruned_2010: dict[str, bool | None] = {"": False, ".": False}
+
+    def _read_unescaped(self) -> None:
+        """Commands between 20.10 and the newest: their rules, with 20.10's regular expressions. What
+        cannot be told is read both ways."""
+        special = [p for p in self.patterns if set(p.text) & _READ_OTHERWISE]
+        if special:
+            self._unsure = any(p.match_unescaped("") is None for p in special)
+            self._others = tuple(
+                IgnoreRules(tuple(_unescaped(p, assumed) for p in self.patterns), others=False)
+                for assumed in ((True, False) if self._unsure else (True,))
+            )
 
     @classmethod
     def parse(cls, text: str, name: str = ".dockerignore") -> IgnoreRules:
@@ -101,11 +118,16 @@ class IgnoreRules:
 
     def leaves_out(self, path: str) -> bool:
         """Does every version of Docker leave the path out?"""
-        return self.matches(path) and (not self._versions_differ or self._taken_by_2010(path) is False)
+        if not self.matches(path) or not all(other.matches(path) for other in self._others):
+            return False
+        return not self._versions_differ or self._taken_by_2010(path) is False
 
     def disputed(self, path: str) -> bool:
         """Do versions of Docker differ on the path?"""
-        return self._versions_differ and self._taken_by_2010(path) is not (not self.matches(path))
+        matched = self.matches(path)
+        if self._unsure or any(other.matches(path) != matched for other in self._others):
+            return True
+        return self._versions_differ and self._taken_by_2010(path) is not (not matched)
 
     def may_descend(self, directory: str) -> bool:
         """Can anything below the directory be in the context? False prunes it from a walk."""
@@ -113,6 +135,8 @@ class IgnoreRules:
         if decider < 0 or self.patterns[decider].again:
             return True
         if any(p.again and p.may_match_below(directory) for p in self.patterns[decider + 1 :]):
+            return True
+        if any(other.may_descend(directory) for other in self._others):
             return True
         return self._versions_differ and self._prunes_2010(directory) is not True
 
@@ -137,16 +161,19 @@ class IgnoreRules:
     def _matches_2010(self, path: str) -> bool | None:
         """Of the parents it looks only at the one with as many parts as the pattern has."""
         parents = path.split("/")[:-1]
+        unsure: set[bool] = set()  # what may come out by patterns of which it cannot be told
+        out = False
         for p in reversed(self.patterns):
             found = p.match_2010(path)
             if not found and 0 < p.parts <= len(parents):
                 above = p.match_2010("/".join(parents[: p.parts]))
                 found = above if above or found is not None else None
             if found is None:
-                return None
-            if found:
-                return not p.again
-        return False
+                unsure.add(not p.again)
+            elif found:
+                out = not p.again
+                break
+        return out if unsure <= {out} else None
 
     def _decider(self, path: str) -> int:
         """Index of the last pattern that matches the path or a parent of it; -1 = none."""
@@ -191,8 +218,22 @@ def _pattern(line: str, number: int) -> Pattern:
         text = text[1:]
     text = go_clean(text.strip(_SPACE))
     check_glob(text)
-    match, match_2010 = _compile(text)
-    return Pattern(text, again, number, match, _below(text), match_2010, text.count("/") + 1)
+    match, match_2010, match_unescaped = _compile(text)
+    parts = text.count("/") + 1
+    return Pattern(text, again, number, match, _below(text), match_2010, match_unescaped, parts)
+
+
+def _unescaped(pattern: Pattern, assumed: bool) -> Pattern:
+    """The pattern as commands between 20.10 and the newest read it; `assumed` where that cannot be told."""
+    unescaped = pattern.match_unescaped
+    if not set(pattern.text) & _READ_OTHERWISE:
+        return pattern
+
+    def match(path: str) -> bool:
+        found = unescaped(path)
+        return assumed if found is None else found
+
+    return replace(pattern, match=match, may_match_below=lambda directory: True)
 
 
 def check_glob(glob: str) -> None:
@@ -232,9 +273,10 @@ def _check_class_char(glob: str, index: int) -> int:
     return index + 1
 
 
-def _compile(text: str) -> tuple[Match, Match2010]:
-    """Moby's Pattern.compile: the same four kinds of match, the same regular expression. The second
-    is what 20.10 makes of it: always a regular expression, and that of its own."""
+def _compile(text: str) -> tuple[Match, Match2010, Match2010]:
+    """Moby's Pattern.compile: the same four kinds of match, the same regular expression. The second is what
+    20.10 makes of it: always a regular expression, and that of its own. The third is what commands after
+    it made of it (buildx 0.13): the four kinds, with that expression."""
     kind, expression = _translate(text, _REGEX_SPECIAL)
     try:
         newer = compile_go(expression)
@@ -251,7 +293,8 @@ def _compile(text: str) -> tuple[Match, Match2010]:
         match = lambda path: path.endswith(suffix) or path == bare  # noqa: E731 - one of four
     else:
         match = lambda path: newer.search(path) is not None  # noqa: E731 - one of four
-    return match, _match_2010(text, newer)
+    match_2010 = _match_2010(text, newer)
+    return match, match_2010, match_2010 if kind == "regex" else match
 
 
 def _match_2010(text: str, newer: re.Pattern[str]) -> Match2010:

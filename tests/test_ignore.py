@@ -97,6 +97,23 @@ def test_only_20_10s_own_readings_are_disputed() -> None:
     }
 
 
+@pytest.mark.parametrize("path", ["aax", "ax", "(b)", "b", "c+d", "ccd"])
+def test_s5_no_edit_is_lost_with_any_command(path: str) -> None:
+    """buildx 0.13 reads the first two as 20.10 does, and the third as newer commands do."""
+    rules = IgnoreRules.parse("a{1,2}*\n(b)*\nc+d\n")
+    assert rules.disputed(path)
+    assert not rules.leaves_out(path)
+
+
+def test_s5_what_cannot_be_told_counts_as_an_input() -> None:
+    rules = IgnoreRules.parse("node_modules\n(a*)+*\n")
+    assert rules.leaves_out("node_modules/x")
+    assert not rules.leaves_out("(a*)+*")
+    assert not rules.leaves_out("aa")
+    assert rules.disputed("aa")
+    assert rules.disputed("elsewhere")  # no delta is made with such a rule
+
+
 @pytest.mark.parametrize("line", ["!", "a[", "a[]", "a[x-]", "\\", "[", "a[\\"])
 def test_bad_pattern_names_its_line(line: str) -> None:
     with pytest.raises(FingerprintError, match=r"\.dockerignore:2: "):

@@ -63,7 +63,7 @@ _RUNS = (
     "cp -a /app /tmp/again", "cp -a /app/. /tmp/other/ || true", "env | grep -v HOSTNAME | sort > /tmp/env",
     "echo $V-$W-$NODE_ENV-$OUTER-$A > /tmp/v", "pwd > /tmp/pwd; id > /tmp/id",
     "cat /app/main.py > /tmp/m || true",
-    "find /app /tmp | sort | xargs stat -c '%n %a %u:%g %F' > /tmp/list || true", "rm -rf /app/pkg || true",
+    "find /app | sort | xargs stat -c '%n %a %u:%g %F' > /tmp/list || true", "rm -rf /app/pkg || true",
     "echo $TARGETPLATFORM $TARGETSTAGE $BUILDARCH $HTTP_PROXY > /tmp/p", "ls /c > /tmp/c 2>&1 || true",
     "echo $SOURCE_DATE_EPOCH $no_proxy > /tmp/epoch", "test -e /app/main.py",
     "mkdir -p /app/made && echo x > /app/made/x",

@@ -21,6 +21,7 @@ from devloop.adapters.sent import Name, SentContexts
 from devloop.errors import BuildError
 from devloop.model import BuildSpec, FileEntry, Image, Inputs, Service
 from tests.adapters.docker.corridor import Corridor, shown
+from tests.adapters.docker.test_builder import no_buildkit, without_command
 
 SEEDS = [int(seed) for seed in os.environ.get("DEVLOOP_TEST_SEEDS", "1-4").split("-")]  # from, to
 NPM = 499_162_500  # the time of every file in a package of npm's
@@ -170,6 +171,28 @@ async def test_s9_a_copy_is_read_by_the_ignore_rules_of_the_same_command(
         image = await built(corridor)
         found.add(await shown(corridor.bench, image, "ls -R /app"))
     assert len(found) == 1
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("way", ["buildkit", "legacy"])
+async def test_s8_other_content_by_the_api(
+    corridor: Corridor, service: Service, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    without_command(corridor.bench, monkeypatch)
+    corridor.start()
+    if way == "legacy":
+        monkeypatch.setattr("devloop.adapters.builder.ImageBuilder._has_buildkit", no_buildkit)
+    for text, mode, told in (
+        ("v1\n", 0o755, "drwxr-xr-x"),
+        ("v2\n", 0o755, "drwxr-xr-x"),
+        ("v2\n", 0o700, "drwx--"),
+    ):
+        write(service.build.context / "tree/file", text)
+        (service.build.context / "tree").chmod(mode)
+        image = await built(corridor)
+        assert image.how == way
+        seen = await shown(corridor.bench, image, "cat /seen /mode")
+        assert seen.startswith(text + told)
 
 
 @pytest.mark.engine
