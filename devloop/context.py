@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from devloop.errors import TreeMovedError
-from devloop.ignore import IgnoreRules
-from devloop.model import FileEntry, Inputs
+from devloop.ignore import IgnoreRules, candidates
+from devloop.model import BuildSpec, FileEntry, Inputs
 
 _CHUNK = 1 << 18
 
@@ -49,17 +49,30 @@ def read_dockerfile(dockerfile: Path, inputs: Inputs) -> bytes:
     return text
 
 
+def read_ignore_file(spec: BuildSpec, inputs: Inputs) -> bytes | None:
+    """The bytes of the ignore file that counts, checked; None without one. Raises TreeMovedError."""
+    files = candidates(spec.context, spec.dockerfile)
+    text, path = None, files[0]
+    for path in files:
+        try:
+            text = path.read_bytes()
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as problem:
+            raise _moved(str(path)) from problem
+    if (hashlib.sha256(text).hexdigest() if text is not None else "") != inputs.ignore_digest:
+        raise _moved(str(path))
+    return text
+
+
 def copy_context(
-    context: Path,
-    inputs: Inputs,
-    rules: IgnoreRules,
-    target: Path,
-    *,
-    check: Callable[[], None] = lambda: None,
+    context: Path, inputs: Inputs, target: Path, *, check: Callable[[], None] = lambda: None
 ) -> None:
-    """The inputs as files below `target`, with modes and mtimes. Terms as for `tar_context`."""
+    """The inputs as files below `target`, with modes and mtimes. Some may be left out by the ignore file:
+    it has to lie beside the Dockerfile. Terms as for `tar_context`."""
     target.mkdir()
-    entries = [inputs.files[path] for path in sorted(inputs.files) if not rules.matches(path)]
+    entries = [inputs.files[path] for path in sorted(inputs.files)]
     for entry in entries:
         check()
         full = target / entry.path

@@ -4,9 +4,11 @@ The rules are those of moby's patternmatcher (`MatchesOrParentMatches`): the las
 the path or one of its parents decides, `!` takes back, `*` and `?` stop at a slash, `**` does not.
 docker-py's own matcher differs from this in nine of fifteen cases that were tried; nothing here uses it.
 
-Docker 20.10 (Debian 12) reads some lines in its own way, nearly all of them with `!` behind a directory
-that is left out. Where it would take a file that newer ones leave out, or the other way round, the path
-is `disputed`: it counts as an input, so that no edit is lost on either, and no delta is made from it.
+It is the docker command that applies them, not the engine, and older commands read some lines in their own
+way: 20.10 (Debian 12) those with `!` behind a directory that is left out, and up to buildx 0.13 (Debian 13)
+those with `( ) + | { }`, which they take for a part of their regular expressions. Where one would take a file
+that another leaves out, the path is `disputed`: it counts as an input, so that no edit is lost with any, and
+no delta is made from it.
 """
 
 from __future__ import annotations
@@ -14,33 +16,26 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from devloop.errors import FingerprintError
+from devloop.go_regexp import BadPatternError, UnsureError, compile_go
+
+__all__ = ["BadPatternError", "IgnoreRules"]
 
 Match = Callable[[str], bool]
+Match2010 = Callable[[str], bool | None]  # None: it cannot be told
 
 _BOM = "\ufeff"
 _MOST_REMEMBERED = 200_000  # directories; a daemon is asked about new ones for weeks
 _REGEX_SPECIAL = frozenset(".+()|{}$")
-# Escapes that a pattern may hold by accident (`\d`) and that mean the same to Go and to Python.
-_SHARED_ESCAPES = frozenset("dDwWsSbBAafnrtv")
-_POSIX_CLASSES = {
-    "alnum": "0-9A-Za-z",
-    "alpha": "A-Za-z",
-    "digit": "0-9",
-    "lower": "a-z",
-    "upper": "A-Z",
-    "space": r"\t\n\v\f\r ",
-    "word": "0-9A-Za-z_",
-    "xdigit": "0-9A-Fa-f",
-    "punct": r"!-/:-@\[-`{-~",
-}
-
-
-class BadPatternError(ValueError):
-    """A pattern that Docker refuses as well."""
+_NOT_ESCAPED_BY_2010 = frozenset("+()|{}")
+_READ_OTHERWISE = _NOT_ESCAPED_BY_2010 | {_BOM}
+# What Go's strings.TrimSpace takes off; Python's strip takes more.
+_SPACE = "".join(
+    char for char in map(chr, range(0x3001)) if char.isspace() and char not in "\x1c\x1d\x1e\x1f"
+)
 
 
 def candidates(context: Path, dockerfile: Path) -> tuple[Path, Path]:
@@ -57,7 +52,8 @@ class Pattern:
     line: int
     match: Match
     may_match_below: Match  # of a directory: can the pattern match anything in it?
-    match_2010: Match
+    match_2010: Match2010
+    match_unescaped: Match2010
     parts: int
 
 
@@ -67,13 +63,30 @@ class IgnoreRules:
     Directories that were asked for are remembered, so a walk costs one look per path.
     """
 
-    def __init__(self, patterns: tuple[Pattern, ...]) -> None:
+    def __init__(self, patterns: tuple[Pattern, ...], *, others: bool = True) -> None:
+        """`others`: whether readings of older commands count, too."""
         self.patterns = patterns
+        self._unsure, self._others = False, tuple[IgnoreRules, ...]()
+        if others:
+            self._read_unescaped()
         self._last = len(patterns) - 1
         self._deciders: dict[str, int] = {"": -1, ".": -1}
         # Without a `!` a matched directory is pruned by both, which leaves only `**x` to differ on.
-        self._versions_differ = any(p.again or re.match(r"\*\*[^/]", p.text) for p in patterns)
-        self._pruned_2010: dict[str, bool] = {"": False, ".": False}
+        self._versions_differ = others and any(
+            p.again or re.match(r"\*\*[^/]", p.text) or set(p.text) & _READ_OTHERWISE for p in patterns
+        )
+        self._pruned_2010: dict[str, bool | None] = {"": False, ".": False}
+
+    def _read_unescaped(self) -> None:
+        """Commands between 20.10 and the newest: their rules, with 20.10's regular expressions. What
+        cannot be told is read both ways."""
+        special = [p for p in self.patterns if set(p.text) & _READ_OTHERWISE]
+        if special:
+            self._unsure = any(p.match_unescaped("") is None for p in special)
+            self._others = tuple(
+                IgnoreRules(tuple(_unescaped(p, assumed) for p in self.patterns), others=False)
+                for assumed in ((True, False) if self._unsure else (True,))
+            )
 
     @classmethod
     def parse(cls, text: str, name: str = ".dockerignore") -> IgnoreRules:
@@ -81,7 +94,7 @@ class IgnoreRules:
         patterns = []
         # bufio.Scanner breaks lines at \n alone and drops one \r before it.
         for number, line in enumerate(text.removeprefix(_BOM).split("\n"), 1):
-            if line.startswith("#") or not line.strip():
+            if line.startswith("#") or not line.strip(_SPACE):
                 continue
             try:
                 patterns.append(_pattern(line, number))
@@ -105,11 +118,16 @@ class IgnoreRules:
 
     def leaves_out(self, path: str) -> bool:
         """Does every version of Docker leave the path out?"""
-        return self.matches(path) and not (self._versions_differ and self._taken_by_2010(path))
+        if not self.matches(path) or not all(other.matches(path) for other in self._others):
+            return False
+        return not self._versions_differ or self._taken_by_2010(path) is False
 
     def disputed(self, path: str) -> bool:
         """Do versions of Docker differ on the path?"""
-        return self._versions_differ and self.matches(path) == self._taken_by_2010(path)
+        matched = self.matches(path)
+        if self._unsure or any(other.matches(path) != matched for other in self._others):
+            return True
+        return self._versions_differ and self._taken_by_2010(path) is not (not matched)
 
     def may_descend(self, directory: str) -> bool:
         """Can anything below the directory be in the context? False prunes it from a walk."""
@@ -118,32 +136,44 @@ class IgnoreRules:
             return True
         if any(p.again and p.may_match_below(directory) for p in self.patterns[decider + 1 :]):
             return True
-        return self._versions_differ and not self._prunes_2010(directory)
+        if any(other.may_descend(directory) for other in self._others):
+            return True
+        return self._versions_differ and self._prunes_2010(directory) is not True
 
-    def _taken_by_2010(self, path: str) -> bool:
-        return not (self._prunes_2010(path.rpartition("/")[0]) or self._matches_2010(path))
+    def _taken_by_2010(self, path: str) -> bool | None:
+        """None: it cannot be told."""
+        pruned = self._prunes_2010(path.rpartition("/")[0])
+        matched = True if pruned else self._matches_2010(path)
+        if matched is None or (pruned is None and not matched):
+            return None
+        return not matched
 
-    def _prunes_2010(self, directory: str) -> bool:
+    def _prunes_2010(self, directory: str) -> bool | None:
         """20.10 enters a matched directory only where the text of a `!` pattern begins with its path."""
-        known = self._pruned_2010.get(directory)
-        if known is None:
-            inside = directory + "/"
-            known = self._prunes_2010(directory.rpartition("/")[0]) or (
-                self._matches_2010(directory)
-                and not any(p.again and f"{p.text}/".startswith(inside) for p in self.patterns)
-            )
-            self._pruned_2010[directory] = known
-        return known
+        if directory not in self._pruned_2010:
+            above, inside = self._prunes_2010(directory.rpartition("/")[0]), directory + "/"
+            matched: bool | None = False
+            if not any(p.again and f"{p.text}/".startswith(inside) for p in self.patterns):
+                matched = self._matches_2010(directory)
+            self._pruned_2010[directory] = above or matched if above is not None else matched or None
+        return self._pruned_2010[directory]
 
-    def _matches_2010(self, path: str) -> bool:
+    def _matches_2010(self, path: str) -> bool | None:
         """Of the parents it looks only at the one with as many parts as the pattern has."""
         parents = path.split("/")[:-1]
+        unsure: set[bool] = set()  # what may come out by patterns of which it cannot be told
+        out = False
         for p in reversed(self.patterns):
-            if p.match_2010(path) or (
-                0 < p.parts <= len(parents) and p.match_2010("/".join(parents[: p.parts]))
-            ):
-                return not p.again
-        return False
+            found = p.match_2010(path)
+            if not found and 0 < p.parts <= len(parents):
+                above = p.match_2010("/".join(parents[: p.parts]))
+                found = above if above or found is not None else None
+            if found is None:
+                unsure.add(not p.again)
+            elif found:
+                out = not p.again
+                break
+        return out if unsure <= {out} else None
 
     def _decider(self, path: str) -> int:
         """Index of the last pattern that matches the path or a parent of it; -1 = none."""
@@ -177,19 +207,33 @@ def go_clean(path: str) -> str:
 
 
 def _pattern(line: str, number: int) -> Pattern:
-    text = line.strip()
+    text = line.strip(_SPACE)
     again = text.startswith("!")
     if again:
-        text = text[1:].strip()
+        text = text[1:].strip(_SPACE)
         if not text:
             raise BadPatternError('illegal exclusion pattern: "!"')
     text = go_clean(text)
     if len(text) > 1 and text.startswith("/"):
         text = text[1:]
-    text = go_clean(text.strip())
+    text = go_clean(text.strip(_SPACE))
     check_glob(text)
-    match, match_2010 = _compile(text)
-    return Pattern(text, again, number, match, _below(text), match_2010, text.count("/") + 1)
+    match, match_2010, match_unescaped = _compile(text)
+    parts = text.count("/") + 1
+    return Pattern(text, again, number, match, _below(text), match_2010, match_unescaped, parts)
+
+
+def _unescaped(pattern: Pattern, assumed: bool) -> Pattern:
+    """The pattern as commands between 20.10 and the newest read it; `assumed` where that cannot be told."""
+    unescaped = pattern.match_unescaped
+    if not set(pattern.text) & _READ_OTHERWISE:
+        return pattern
+
+    def match(path: str) -> bool:
+        found = unescaped(path)
+        return assumed if found is None else found
+
+    return replace(pattern, match=match, may_match_below=lambda directory: True)
 
 
 def check_glob(glob: str) -> None:
@@ -229,33 +273,44 @@ def _check_class_char(glob: str, index: int) -> int:
     return index + 1
 
 
-def _compile(text: str) -> tuple[Match, Match]:
-    """Moby's Pattern.compile: the same four kinds of match, the same regular expression. The second
-    is what 20.10 makes of it: always the regular expression."""
-    kind, expression = _translate(text)
+def _compile(text: str) -> tuple[Match, Match2010, Match2010]:
+    """Moby's Pattern.compile: the same four kinds of match, the same regular expression. The second is what
+    20.10 makes of it: always a regular expression, and that of its own. The third is what commands after
+    it made of it (buildx 0.13): the four kinds, with that expression."""
+    kind, expression = _translate(text, _REGEX_SPECIAL)
     try:
-        search = re.compile(_for_python(expression), re.ASCII).search
-    except re.error as problem:
-        raise BadPatternError("syntax error in pattern") from problem
-
-    def match_2010(path: str) -> bool:
-        return search(path) is not None
-
+        newer = compile_go(expression)
+    except UnsureError as doubt:
+        raise BadPatternError("syntax error in pattern") from doubt
     if kind == "exact":
-        return text.__eq__, match_2010
-    if kind == "prefix":
+        match: Match = text.__eq__
+    elif kind == "prefix":
         prefix = text[:-2]
-        return lambda path: path.startswith(prefix), match_2010
-    if kind == "suffix":
+        match = lambda path: path.startswith(prefix)  # noqa: E731 - one of four
+    elif kind == "suffix":
         suffix = text[2:]
         bare = suffix[1:] if suffix.startswith("/") else None
-        return lambda path: path.endswith(suffix) or path == bare, match_2010
-    return match_2010, match_2010
+        match = lambda path: path.endswith(suffix) or path == bare  # noqa: E731 - one of four
+    else:
+        match = lambda path: newer.search(path) is not None  # noqa: E731 - one of four
+    match_2010 = _match_2010(text, newer)
+    return match, match_2010, match_2010 if kind == "regex" else match
 
 
-def _translate(text: str) -> tuple[str, str]:
+def _match_2010(text: str, newer: re.Pattern[str]) -> Match2010:
+    own = _translate(text, _REGEX_SPECIAL - _NOT_ESCAPED_BY_2010)[1]
+    try:
+        expression = compile_go(own)
+    except BadPatternError:
+        expression = newer  # it refuses to build, so there is nothing to differ from
+    except UnsureError:
+        return lambda path: None
+    return lambda path: expression.search(path) is not None
+
+
+def _translate(text: str, special: frozenset[str]) -> tuple[str, str]:
     """(exact | prefix | suffix | regex, the expression), character by character as moby does it."""
-    kind, out, index = "exact", ["^"], 0
+    kind, out, index = "exact", ["^"], int(text.startswith(_BOM))  # Go's scanner drops a mark in front
     while index < len(text):
         char, start = text[index], index
         index += 1
@@ -265,7 +320,7 @@ def _translate(text: str) -> tuple[str, str]:
         elif char in "*?":
             out.append("[^/]*" if char == "*" else "[^/]")
             kind = "regex"
-        elif char in _REGEX_SPECIAL:
+        elif char in special:
             out.append("\\" + char)
         elif char == "\\":
             out.append("\\" + text[index : index + 1])
@@ -287,42 +342,6 @@ def _translate_stars(text: str, start: int, kind: str) -> tuple[str, str, int]:
     else:
         kind, expression = "regex", ".*"
     return "suffix" if start == 0 else kind, expression, index
-
-
-def _for_python(expression: str) -> str:
-    """A Go regular expression as a Python one that means the same, or BadPatternError."""
-    out, index, end, in_class = [], 0, len(expression), 0
-    while index < end:
-        char = expression[index]
-        if char == "\\":
-            following = expression[index + 1]
-            if following.isalnum() and following not in _SHARED_ESCAPES:
-                raise BadPatternError(f"invalid escape \\{following}")
-            out.append(char + following if following.isalnum() else re.escape(following))
-            index += 2
-            continue
-        if in_class:
-            named = re.compile(r"\[:(\w+):\]").match(expression, index)
-            if named and named[1] in _POSIX_CLASSES:
-                out.append(_POSIX_CLASSES[named[1]])
-                index = named.end()
-                continue
-            if char == "]" and index > in_class:
-                in_class = 0
-            out.append("\\" + char if char in "[&~|" else char)
-        elif char == "[":
-            negated = expression[index + 1 : index + 2] == "^"
-            in_class = index + 1 + negated  # a "]" at this very place is a literal
-            out.append("[^" if negated else "[")
-            index += 1 + negated
-            if expression[index : index + 1] == "]":
-                out.append("\\]")
-                index += 1
-            continue
-        else:
-            out.append(r"\Z" if char == "$" else char)
-        index += 1
-    return "".join(out)
 
 
 def _below(text: str) -> Match:

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from devloop.context import copy_context, read_dockerfile
+from devloop.context import copy_context, read_dockerfile, read_ignore_file
 from devloop.errors import TreeMovedError
-from devloop.ignore import NO_RULES, IgnoreRules
-from devloop.model import FileEntry, Inputs
+from devloop.model import BuildSpec, FileEntry, Inputs
 
 
 def entry(root: Path, path: str) -> FileEntry:
@@ -45,8 +45,9 @@ def inputs(root: Path) -> Inputs:
 
 def test_s8_a_copy_has_the_inputs_with_modes_times_and_links(tree: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    copy_context(tree, inputs(tree), IgnoreRules.parse("secret.txt\n", ".dockerignore"), copy)
+    copy_context(tree, inputs(tree), copy)
     assert sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*")) == [
+        "secret.txt",
         "src",
         "src/link",
         "src/run.sh",
@@ -65,7 +66,7 @@ def test_s8_a_file_that_moved_aborts_the_copy(tree: Path, tmp_path: Path, text: 
     if text is not None:
         (tree / "src" / "run.sh").write_text(text)
     with pytest.raises(TreeMovedError, match=r"src/run\.sh changed"):
-        copy_context(tree, taken, NO_RULES, tmp_path / "copy")
+        copy_context(tree, taken, tmp_path / "copy")
 
 
 def test_s8_a_dockerfile_that_moved_is_not_read(tree: Path) -> None:
@@ -74,3 +75,18 @@ def test_s8_a_dockerfile_that_moved_is_not_read(tree: Path) -> None:
     (tree / "Dockerfile").write_text("FROM other\n")
     with pytest.raises(TreeMovedError):
         read_dockerfile(tree / "Dockerfile", taken)
+
+
+@pytest.mark.parametrize("name", ["Dockerfile.dockerignore", ".dockerignore"])
+def test_s8_an_ignore_file_that_moved_is_not_read(tree: Path, name: str) -> None:
+    spec = BuildSpec(tree, tree / "Dockerfile")
+    without = inputs(tree)
+    assert read_ignore_file(spec, without) is None
+    (tree / name).write_text("a\n")
+    with pytest.raises(TreeMovedError):
+        read_ignore_file(spec, without)
+    taken = replace(without, ignore_digest=hashlib.sha256(b"a\n").hexdigest())
+    assert read_ignore_file(spec, taken) == b"a\n"
+    (tree / name).unlink()
+    with pytest.raises(TreeMovedError):
+        read_ignore_file(spec, taken)

@@ -23,7 +23,7 @@ from devloop.buildplan import Plan
 from devloop.context import read_dockerfile
 from devloop.continuation import RUN_AFTER, Continuation, continuation, rest
 from devloop.delta import Delta, NotProven, Parent, delta, recipe
-from devloop.errors import DevloopError, LoadError, TreeMovedError
+from devloop.errors import BuildError, DevloopError, LoadError, TreeMovedError
 from devloop.events import DeltaFallback, Emit, Notice
 from devloop.first import first, stands_on
 from devloop.ignore import IgnoreRules
@@ -36,6 +36,7 @@ LARGEST_FIRST = 64 << 20  # bytes of files that are taken into an image without 
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
 AGAIN_SECONDS = 60.0  # an edit that no delta can carry is likely followed by its like
 BASE = "-base"  # what a folded image's tag ends in (S3)
+TRIED_IN_VAIN = 2  # times that builds of one Dockerfile go on from a RUN and fail, where full ones do not
 FAILED = "FasterWayFailed"  # the reason of a full build after a way that saves work has failed
 BELOW = "-below"  # that of the image that a build goes on from
 
@@ -85,7 +86,7 @@ class DeltaBuilder:
         self._standing: dict[str, _Standing] = {}
         self._made: dict[str, Parent] = {}  # by id, of deltas that no load has verified yet
         self._told: set[tuple[str, str, int]] = set()
-        self._in_vain: dict[str, str] = {}  # by service, the recipe that goes on with a failure
+        self._in_vain: dict[str, tuple[str, int]] = {}  # by service: a recipe, and how often going on failed
         self._stopped: set[str] = set()  # services whose last edit a line of the Dockerfile stopped
         self._to_learn: dict[str, tuple[Image, float]] = {}  # and from when on, in the event loop's seconds
         self._something = anyio.Event()
@@ -101,6 +102,7 @@ class DeltaBuilder:
             continued = await _or_doubt(self._continued(service, fingerprint, made))
             if isinstance(continued, Image):
                 self._stopped.discard(service.name)
+                self._in_vain.pop(service.name, None)
                 return continued
             if continued.reason == FAILED:
                 made = replace(continued, line=made.line)
@@ -113,9 +115,20 @@ class DeltaBuilder:
             return Image(service.name, fingerprint, ref, made.id, "delta", size, made.archive)
         self._fall_back(service, made)
         (self._stopped.add if made.line else self._stopped.discard)(service.name)
-        image = await self._full.build(service, fingerprint)
-        if made.reason == FAILED:
-            self._in_vain[service.name] = self._recipe(service, fingerprint)
+        return await self._full_after(made, service, fingerprint)
+
+    async def _full_after(self, why: NotProven, service: Service, fingerprint: Fingerprint) -> Image:
+        """The full build. What failed before it is told only if it fails as well."""
+        try:
+            image = await self._full.build(service, fingerprint)
+        except BuildError as error:
+            if why.reason == FAILED and why.message != error.message:
+                self._emit(Notice(service.name, "info", f"a faster build failed before: {why.message}"))
+            raise
+        if why.reason == FAILED:
+            recipe, failures = self._in_vain.get(service.name, ("", 0))
+            now = self._recipe(service, fingerprint)
+            self._in_vain[service.name] = now, 1 + (failures if recipe == now else 0)
         return image
 
     async def build_full(self, image: Image) -> Image:
@@ -218,7 +231,7 @@ class DeltaBuilder:
         standing, plan = self._standing[service.name], self._plans.plan_of(service)
         if plan is None or not await self._full.continues(service):
             return why
-        if self._in_vain.get(service.name) == self._recipe(service, fingerprint):
+        if self._in_vain.get(service.name) == (self._recipe(service, fingerprint), TRIED_IN_VAIN):
             return why
         labels, ref = self._full.labels(service, fingerprint), service.ref(fingerprint) + BELOW
         rules, salt = self._plans.rules_of(service), self._salts(service.name)
@@ -270,7 +283,7 @@ class DeltaBuilder:
         key = service.name, why.reason, why.line
         first = key not in self._told
         self._told.add(key)
-        if first and why.reason != "NoParent":
+        if first and why.reason not in ("NoParent", FAILED):
             where = f"Dockerfile:{why.line}: " if why.line else ""
             self._emit(Notice(service.name, "info", f"{what} {where}{why.message}", why.advice or None))
         return first

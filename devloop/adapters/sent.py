@@ -50,14 +50,15 @@ class SentContexts:
     def take(self, service: str, spec: BuildSpec, inputs: Inputs) -> Name:
         """The name under which these inputs go out now. `done` must follow, whatever comes of the build."""
         entries = dict(_entries(spec, inputs))
-        key = service, spec.context
+        context = Path(os.path.abspath(spec.context))  # noqa: PTH100 - links stay as they are
+        key = service, context
         with self._lock:
-            name = self._names.get(key) or self._kept(service, spec.context)
+            name = self._names.get(key) or self._kept(service, context)
             if name is not None and (name.over or not _add(name, entries)):
                 self._end(name)
                 name = None
             if name is None:
-                name = self._new(service, spec.context)
+                name = self._new(service, context)
                 name.over = not _add(name, entries)
             name.users += 1
             self._names[key] = name

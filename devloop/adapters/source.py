@@ -14,8 +14,15 @@ import anyio.to_thread
 
 from devloop.abandon import Check, check_of, in_thread
 from devloop.adapters.engine import PIECE
-from devloop.context import copy_context, dockerfile_entry, read_dockerfile, tar_context
+from devloop.context import (
+    copy_context,
+    dockerfile_entry,
+    read_dockerfile,
+    read_ignore_file,
+    tar_context,
+)
 from devloop.fingerprint import TreeFingerprinter
+from devloop.ignore import candidates
 from devloop.model import BuildSpec, Fingerprint, Service
 
 
@@ -39,14 +46,17 @@ class FingerprintedTree:
     @asynccontextmanager
     async def copy(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[BuildSpec]:
         """The build again, from a copy of the inputs that is removed afterwards. Raises TreeMovedError."""
-        spec, rules = service.build, self._fingerprinter.rules_of(service)
+        spec, inputs = service.build, fingerprint.inputs
         with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
             # buildx knows a context by this part of its path alone: it must be nobody else's
             context, dockerfile = Path(folder, secrets.token_hex(8)), Path(folder, "Dockerfile")
 
             def work(check: Check) -> None:
-                dockerfile.write_bytes(read_dockerfile(spec.dockerfile, fingerprint.inputs))
-                copy_context(spec.context, fingerprint.inputs, rules, context, check=check)
+                dockerfile.write_bytes(read_dockerfile(spec.dockerfile, inputs))
+                ignored = read_ignore_file(spec, inputs)
+                if ignored is not None:
+                    candidates(context, dockerfile)[0].write_bytes(ignored)
+                copy_context(spec.context, inputs, context, check=check)
 
             await in_thread(work)
             yield replace(spec, context=context, dockerfile=dockerfile)

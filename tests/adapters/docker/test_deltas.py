@@ -187,7 +187,7 @@ async def test_a_delta_that_fails_is_followed_by_a_full_build(
     assert corridor.reasons()[-1] == "FasterWayFailed"
 
 
-async def test_going_on_where_only_that_fails_is_tried_once(
+async def test_going_on_where_only_that_fails_is_tried_twice(
     corridor: Corridor, tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A RUN that needs another stage: planted, `continuation` refuses it."""
@@ -198,12 +198,13 @@ async def test_going_on_where_only_that_fails_is_tried_once(
         "RUN --mount=type=cache,from=seed,source=/c,target=/c cat /c/x /src/main.py > /made\n",
     )
     await corridor.trip("Dockerfile")
-    for text in ("two", "three"):
+    for text in ("two", "three", "four"):
         corridor.write("src/main.py", text)
         loaded = await corridor.trip("src/main.py")
         assert loaded.image.how == "cli"
         assert await shown(corridor.bench, loaded.image, "cat /made") == f"x\n{text}"
-    assert corridor.reasons()[-2:] == ["FasterWayFailed", "RunAfter"]
+    assert corridor.reasons()[-3:] == ["FasterWayFailed", "FasterWayFailed", "RunAfter"]
+    assert not any("seed" in message for message in notices(corridor))  # only of what no build could do
 
 
 async def test_what_is_not_plain_after_the_copy_is_built_in_full_and_says_why(

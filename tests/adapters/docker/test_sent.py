@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
+import random
 import shutil
+import stat
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import docker
 import pytest
 
 from devloop.adapters import sent
@@ -16,7 +21,9 @@ from devloop.adapters.sent import Name, SentContexts
 from devloop.errors import BuildError
 from devloop.model import BuildSpec, FileEntry, Image, Inputs, Service
 from tests.adapters.docker.corridor import Corridor, shown
+from tests.adapters.docker.test_builder import no_buildkit, without_command
 
+SEEDS = [int(seed) for seed in os.environ.get("DEVLOOP_TEST_SEEDS", "1-4").split("-")]  # from, to
 NPM = 499_162_500  # the time of every file in a package of npm's
 DOCKERFILE = "FROM {tiny}\nCOPY . /app/\nRUN cat /app/tree/file > /seen; ls -ld /app/tree > /mode\n"
 
@@ -148,6 +155,47 @@ async def test_s8_services_of_like_named_folders(corridor: Corridor, service: Se
 
 
 @pytest.mark.engine
+async def test_s9_a_copy_is_read_by_the_ignore_rules_of_the_same_command(
+    corridor: Corridor, service: Service
+) -> None:
+    """20.10's command and newer ones leave different files out here; both ways it is that command's."""
+    context = service.build.context
+    (context / ".dockerignore").write_text("(a)*\nx{2}\nsub\n!**/keep\n")
+    for path in ("(a)a", "aaaa", "xx", "x{2}", "sub/keep", "sub/not"):
+        write(context / path, "x")
+    found = set()
+    for moved in (False, True):
+        write(context / "tree/file", f"{moved}\n")
+        if moved:
+            corridor.builder._full._moved.add(service.name)
+        image = await built(corridor)
+        found.add(await shown(corridor.bench, image, "ls -R /app"))
+    assert len(found) == 1
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("way", ["buildkit", "legacy"])
+async def test_s8_other_content_by_the_api(
+    corridor: Corridor, service: Service, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    without_command(corridor.bench, monkeypatch)
+    corridor.start()
+    if way == "legacy":
+        monkeypatch.setattr("devloop.adapters.builder.ImageBuilder._has_buildkit", no_buildkit)
+    for text, mode, told in (
+        ("v1\n", 0o755, "drwxr-xr-x"),
+        ("v2\n", 0o755, "drwxr-xr-x"),
+        ("v2\n", 0o700, "drwx--"),
+    ):
+        write(service.build.context / "tree/file", text)
+        (service.build.context / "tree").chmod(mode)
+        image = await built(corridor)
+        assert image.how == way
+        seen = await shown(corridor.bench, image, "cat /seen /mode")
+        assert seen.startswith(text + told)
+
+
+@pytest.mark.engine
 async def test_s8_a_build_that_failed_after_the_read_keeps_its_name(
     corridor: Corridor, service: Service, tiny: str
 ) -> None:
@@ -179,6 +227,95 @@ async def test_s8_planted_bugs_are_found(
     assert (await seen(corridor)).startswith("v1\n")
     write(service.build.context / "tree/file", "v2\n")
     assert not (await seen(corridor)).startswith("v2\n")
+
+
+# --- random edits that leave size and time as they are
+
+
+def files_of(root: Path) -> dict[str, tuple[str, int, str]]:
+    """Kind, mode and content of all below a directory; what a build may copy."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        if path.is_symlink():
+            found[str(path.relative_to(root))] = "link", 0, str(path.readlink())
+        elif path.is_dir():
+            found[str(path.relative_to(root))] = "dir", mode, ""
+        else:
+            found[str(path.relative_to(root))] = "file", mode, path.read_text()
+    return found
+
+
+def edit(chance: random.Random, root: Path) -> str:
+    """One edit below a directory whose files all have four bytes and one time."""
+    paths = [path for path in sorted(root.rglob("*")) if path.exists() or path.is_symlink()]
+    path, other = chance.choice(paths), chance.choice(paths)
+    kind = chance.choice(
+        ("write", "write", "mode", "swap", "hard", "link", "new", "remove", "folder", "empty")
+    )
+    if kind == "write" and path.is_file():
+        path.write_text(f"{chance.randrange(1000):03}\n")
+    elif kind == "mode" and not path.is_symlink():
+        path.chmod(chance.choice((0o700, 0o755, 0o711)))
+    elif kind == "swap" and not (path.is_relative_to(other) or other.is_relative_to(path)):
+        aside = root.with_name("aside")
+        for source, target in ((path, aside), (other, path), (aside, other)):
+            source.rename(target)
+    elif kind == "hard" and path.is_file() and not path.is_symlink() and other.is_file() and path != other:
+        other.unlink()
+        other.hardlink_to(path)
+    elif kind == "link" and path.is_file():
+        path.unlink()
+        path.symlink_to(chance.choice(("file", "none", "more")))
+    elif kind == "new" and path.is_dir() and not path.is_symlink():
+        write(path / chance.choice(("file", "more", "other")), f"{chance.randrange(1000):03}\n")
+    elif kind == "remove" and path.is_file():
+        path.unlink()
+    elif kind == "folder" and path.is_file():
+        path.unlink()
+        path.mkdir()
+    elif kind == "empty" and path.is_dir() and not path.is_symlink() and path != root / "tree":
+        shutil.rmtree(path)
+        write(path, f"{chance.randrange(1000):03}\n")
+    for one in root.rglob("*"):
+        os.utime(one, (NPM, NPM), follow_symlinks=False)
+    return f"{kind} {path.relative_to(root)} {other.relative_to(root)}"
+
+
+async def image_of(corridor: Corridor, image: Image, home: Path) -> dict[str, tuple[str, int, str]]:
+    """What the image has in /app/tree."""
+    client = docker.from_env()
+    container = client.api.create_container(image.ref, command=["/none"])["Id"]
+    try:
+        data = b"".join(client.api.get_archive(container, "/app/tree")[0])
+    finally:
+        client.api.remove_container(container)
+        client.close()
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(home, filter="fully_trusted")
+    found = files_of(home / "tree")
+    shutil.rmtree(home / "tree")
+    return found
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(SEEDS[0], SEEDS[1]))
+async def test_s8_any_edit_that_leaves_size_and_time(
+    seed: int, corridor: Corridor, service: Service, tmp_path: Path, tiny: str
+) -> None:
+    chance, root = random.Random(seed), service.build.context / "src"
+    write(service.build.dockerfile, f"FROM {tiny}\nCOPY src /app/tree\n")
+    for name in ("file", "more", "sub/file", "sub/deep/other"):
+        write(root / name, f"{chance.randrange(1000):03}\n")
+    (tmp_path / "out").mkdir()
+    told: list[str] = []
+    for _ in range(8):
+        image = await built(corridor)
+        assert image.how == "cli"
+        assert await image_of(corridor, image, tmp_path / "out") == files_of(root), told
+        told += [edit(chance, root) for _ in range(chance.choice((1, 1, 2)))]
 
 
 # --- the record alone
