@@ -16,6 +16,7 @@ from devloop.adapters.build_api import ApiBuild
 from devloop.adapters.build_cli import CliBuild, DockerCommand, emulates, find_command, reserved_args
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine, EngineRefusal
+from devloop.adapters.node_images import PROJECT
 from devloop.adapters.routes import send_delta
 from devloop.adapters.thin import Tally
 from devloop.errors import BuildError, PlatformError, TreeMovedError
@@ -24,7 +25,7 @@ from devloop.model import BuildSpec, Fingerprint, How, Image, Service
 from devloop.tasks import gather
 
 LONGEST_TURN = 5.0  # seconds that a build waits for those of other services before it starts beside them
-PROJECT, SERVICE, FINGERPRINT = "dev.devloop.project", "dev.devloop.service", "dev.devloop.fingerprint"
+SERVICE, FINGERPRINT = "dev.devloop.service", "dev.devloop.fingerprint"
 
 
 class Tree(Protocol):

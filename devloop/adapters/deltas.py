@@ -55,6 +55,7 @@ class _Standing:
     parent: Parent
     added: int = 0  # bytes of deltas since the full build
     size: int = 0  # of the image, bytes
+    ref: str = ""  # what keeps the layers on the nodes
 
 
 class DeltaBuilder:
@@ -126,17 +127,25 @@ class DeltaBuilder:
             added = (below.added if below else 0) + image.archive.size
             if made.full == len(made.diff_ids):  # it stands on its base alone: nothing to fold
                 added = 0
-            self._standing[image.service] = _Standing(image.fingerprint.inputs, made, added, image.size)
+            self._standing[image.service] = _Standing(
+                image.fingerprint.inputs, made, added, image.size, image.ref
+            )
             await self._store.put_late(image.service, digest, made)
             if len(made.diff_ids) - made.full >= FOLD_AFTER or added > FOLD_SHARE * max(image.size, 1):
                 self._ask(image)
             return
         known = await self._store.get(image.service, digest)
         if known is not None and known.diff_ids and _is_of(known, image):
-            self._standing[image.service] = _Standing(image.fingerprint.inputs, known, 0, image.size)
+            self._standing[image.service] = _Standing(
+                image.fingerprint.inputs, known, 0, image.size, image.ref
+            )
         elif image.service not in self._standing or image.how != "reused":
             self._standing.pop(image.service, None)
             self._ask(image, self._again if image.service in self._stopped else 0.0)
+
+    def parents(self) -> frozenset[str]:
+        """The references whose layers the next deltas stand on (S25)."""
+        return frozenset(one.ref for one in self._standing.values())
 
     async def to_learn(self) -> Image:
         """The next image that is to become a parent, as soon as there is one whose time has come."""
@@ -180,7 +189,7 @@ class DeltaBuilder:
         now = self._standing.get(service.name)
         if now is None or image.archive is not None:  # else a newer image landed meanwhile
             inputs = image.fingerprint.inputs
-            self._standing[service.name] = _Standing(inputs, known, 0, whole.size)
+            self._standing[service.name] = _Standing(inputs, known, 0, whole.size, whole.ref)
         if image.archive is None:
             await self._store.put(service.name, image.fingerprint.digest, known)
 

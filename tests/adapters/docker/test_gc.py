@@ -66,7 +66,7 @@ async def test_s25_an_image_that_a_trip_takes_up_meanwhile_stays(bench: Bench, i
     def keep() -> Keep:
         nonlocal asked
         asked += 1
-        return Keep(frozenset(image.ref for image in images) if asked > 2 else frozenset())
+        return Keep(frozenset(image.ref for image in images) if asked > 1 else frozenset())
 
     collector = Collector(bench.engine, bench.project, keep)
     assert await collector.collect(shared(bench), time.time() + 2 * LEFTOVER_SECONDS) == ()
