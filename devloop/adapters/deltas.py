@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tarfile
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import anyio
@@ -22,7 +22,7 @@ from devloop.adapters.parents import ParentStore
 from devloop.buildplan import Plan
 from devloop.context import read_dockerfile
 from devloop.continuation import RUN_AFTER, Continuation, continuation, rest
-from devloop.delta import Delta, NotProven, Parent, delta, recipe
+from devloop.delta import LARGEST_LAYER, Delta, NotProven, Parent, delta, recipe
 from devloop.errors import LoadError
 from devloop.events import DeltaFallback, Emit, Notice
 from devloop.first import first, stands_on
@@ -32,7 +32,6 @@ from devloop.model import Fingerprint, Image, Inputs, LoadedImage, Service
 FOLD_AFTER = 20  # deltas on one full build
 FOLD_SHARE = 0.25  # of the image's size
 UNVERIFIED = 8  # deltas that were made and not loaded yet
-LARGEST_FIRST = 64 << 20  # bytes of files that are taken into an image without a builder
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
 AGAIN_SECONDS = 60.0  # an edit that no delta can carry is likely followed by its like
 BASE = "-base"  # what a folded image's tag ends in (S3)
@@ -105,7 +104,8 @@ class DeltaBuilder:
             ref = service.ref(fingerprint)
             return Image(service.name, fingerprint, ref, made.id, "delta", size, made.archive)
         self._fall_back(service, made)
-        (self._stopped.add if made.line else self._stopped.discard)(service.name)
+        again = made.line or made.reason == "TooLarge"
+        (self._stopped.add if again else self._stopped.discard)(service.name)
         return await self._full.build(service, fingerprint, parent)
 
     async def build_full(self, image: Image) -> Image:
@@ -164,7 +164,8 @@ class DeltaBuilder:
 
     def _ask(self, image: Image, rest: float = 0.0) -> None:
         """Have it learned after so many seconds: to read it keeps the engine busy."""
-        self._to_learn[image.service] = image, anyio.current_time() + rest
+        bare = replace(image, archive=None)  # its bytes have been sent
+        self._to_learn[image.service] = bare, anyio.current_time() + rest
         self._something.set()
 
     async def write(self) -> None:
@@ -180,17 +181,18 @@ class DeltaBuilder:
         if service is None:
             return
         whole = image
-        if image.archive is not None:
+        folded = image.how == "delta"
+        if folded:
             whole = await self._full.build(service, image.fingerprint, None, suffix=BASE)
             await load(whole)
         known = await self._store.learn(self._engine, whole, self._recipe(service, image.fingerprint))
         if known is None:
             return
         now = self._standing.get(service.name)
-        if now is None or image.archive is not None:  # else a newer image landed meanwhile
+        if now is None or folded:  # else a newer image landed meanwhile
             inputs = image.fingerprint.inputs
             self._standing[service.name] = _Standing(inputs, known, 0, whole.size, whole.ref)
-        if image.archive is None:
+        if not folded:
             await self._store.put(service.name, image.fingerprint.digest, known)
 
     def _recipe(self, service: Service, fingerprint: Fingerprint) -> str:
@@ -246,7 +248,7 @@ class DeltaBuilder:
         """The image on its base where no build is needed for it, and the base's size; else `why`."""
         plan, inputs = self._plans.plan_of(service), fingerprint.inputs
         ref = stands_on(plan, inputs) if plan is not None else None
-        if plan is None or ref is None or sum(e.size for e in inputs.files.values()) > LARGEST_FIRST:
+        if plan is None or ref is None or sum(e.size for e in inputs.files.values()) > LARGEST_LAYER:
             return why, 0
         try:
             found = next(base for base in inputs.bases if base.ref == ref)

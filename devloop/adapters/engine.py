@@ -15,10 +15,11 @@ import aiohttp
 import anyio
 
 from devloop.adapters.endpoint import Endpoint
+from devloop.adapters.tarstream import Pieces
 from devloop.errors import DevloopError, PlatformError
 
 Json = dict[str, Any]
-Body = AsyncIterator[bytes] | bytes
+Body = AsyncIterator[bytes] | bytes | Pieces
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0  # for calls that only look something up
 CHANGE_SECONDS = 120.0  # for calls that change the engine's disk, which may be busy
@@ -327,13 +328,12 @@ class Engine:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request, its refusals raised. A look-up is tried again where the engine has moved to."""
         timeout = _STREAM if stream else _QUICK if method == "GET" else _CHANGE
-        stream_body = None if isinstance(body, bytes | None) else _Sending(body)
+        body = bytes(body) if isinstance(body, Pieces) and len(body) <= PIECE else body
+        stream_body = None if isinstance(body, bytes | Pieces | None) else _Sending(body)
         for last in (False, True):
             endpoint = await self.endpoint()
             session = self._session = self._session or _session(endpoint)
-            sent = stream_body or (
-                io.BytesIO(body) if isinstance(body, bytes) and len(body) > PIECE else body
-            )
+            sent = stream_body or _sendable(body)
             try:
                 async with session.request(
                     method, endpoint.url + path, params=query, data=sent, headers=headers, timeout=timeout
@@ -363,6 +363,18 @@ class Engine:
             reason="EngineGone",
             hint=_hint(endpoint, error),
         )
+
+
+def _sendable(body: Body | None) -> object:
+    """What can be sent again, in a shape that aiohttp does not copy as a whole."""
+    if isinstance(body, Pieces):
+        return _slices(body)
+    return io.BytesIO(body) if isinstance(body, bytes) and len(body) > PIECE else body
+
+
+async def _slices(pieces: Pieces) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 class _Sending:

@@ -6,6 +6,7 @@ Layers go uncompressed, so that their digests are the diff_ids, known before a b
 from __future__ import annotations
 
 import base64
+import io
 import ipaddress
 import json
 import re
@@ -20,7 +21,7 @@ from devloop.adapters import oci
 from devloop.adapters.bases import credentials
 from devloop.adapters.blobs import Blob
 from devloop.adapters.digest import Digests
-from devloop.adapters.engine import Body, Engine
+from devloop.adapters.engine import PIECE, Engine
 from devloop.adapters.names import registry_of
 from devloop.adapters.node_images import Held, is_tagged, project_in
 from devloop.adapters.routes import Told, complete
@@ -32,6 +33,7 @@ from devloop.model import Image
 from devloop.references import repository, split
 from devloop.tasks import gather
 
+Body = AsyncIterator[bytes] | bytes
 _MANIFESTS = f"{oci.MANIFEST}, application/vnd.docker.distribution.manifest.v2+json"
 _FIELD = re.compile(r'(\w+)="([^"]*)"')
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=60)
@@ -165,7 +167,8 @@ class Registry:
         sent = dict(headers or {})
         if repo in self._authorization and url.startswith(self._url):
             sent["Authorization"] = self._authorization[repo]
-        async with self._session.request(method, url, data=body, headers=sent) as response:
+        data = io.BytesIO(body) if isinstance(body, bytes) and len(body) > PIECE else body
+        async with self._session.request(method, url, data=data, headers=sent) as response:
             return Answer(response.status, dict(response.headers), await response.read())
 
     async def _log_in(self, repo: str, challenge: str) -> None:

@@ -178,7 +178,7 @@ async def test_s25_nodes_that_a_products_command_fills_are_collected(
         raise AssertionError
 
     store = ShellStore("node", on_host if runtime == "docker" else on_node, runtime == "docker")
-    by_command: Route = CommandRoute("image-load", (store,), no_command, "")  # type: ignore[arg-type]
+    by_command: Route = CommandRoute("image-load", bench.engine, bench.digests, (store,), no_command, "")  # type: ignore[arg-type]
     wired = loader(bench, route)
     if runtime == "crictl":
         for image in images:
