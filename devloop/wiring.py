@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from devloop import config as configs
-from devloop import salts, state_file
+from devloop import salts, scratch, state_file
 from devloop.adapters.bases import EngineBases
 from devloop.adapters.blobs import Blobs
 from devloop.adapters.builder import ImageBuilder
@@ -224,6 +224,7 @@ async def opened(
     state = configs.state_dir(config.path)
     with suppress(OSError):  # a state directory that cannot be made costs reading, no trip
         await anyio.to_thread.run_sync(state_file.make_private, state)
+    await anyio.to_thread.run_sync(scratch.remove_leftovers)
     owner = Owner.here(config.path)
     environ = dict(os.environ)
     kept = state / "salts.json"

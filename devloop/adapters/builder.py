@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Protocol
 
 import anyio
 
+from devloop import scratch
 from devloop.adapters.build_api import ApiBuild
 from devloop.adapters.build_cli import CliBuild, DockerCommand, emulates, find_command, reserved_args
 from devloop.adapters.digest import Digests
@@ -113,7 +113,7 @@ class ImageBuilder:
         fingerprint, ref = below.fingerprint, service.ref(below.fingerprint)
         async with self._turn():
             platform = await self._platform(service, fingerprint)
-            with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
+            with scratch.folder() as folder:
                 spec = replace(
                     service.build, context=Path(folder), dockerfile=Path(folder, "Dockerfile"), target=None
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from devloop import scratch
 from devloop.abandon import Check, check_of, in_thread
 from devloop.adapters.engine import PIECE
 from devloop.context import copy_context, dockerfile_entry, read_dockerfile, tar_context
@@ -39,7 +39,7 @@ class FingerprintedTree:
     async def copy(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[BuildSpec]:
         """The build again, from a copy of the inputs that is removed afterwards. Raises TreeMovedError."""
         spec, rules = service.build, self._fingerprinter.rules_of(service)
-        with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
+        with scratch.folder() as folder:
             context, dockerfile = Path(folder, "context"), Path(folder, "Dockerfile")
 
             def work(check: Check) -> None:
