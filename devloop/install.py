@@ -19,6 +19,7 @@ from devloop.model import Service
 from devloop.ports import Cluster
 from devloop.releases import POLL_SECONDS, Releases
 
+MOST_PLACES = 100  # clusters and namespaces of which it is known what was applied last
 Files = Callable[[], Sequence[Path]]
 Step = Callable[[], Awaitable[bool]]
 
@@ -167,7 +168,8 @@ class Manifests:
         return known if isinstance(known, dict) else {}
 
     def _remember(self, digest: str) -> None:
-        known = {**self._read(), self._where: digest}
+        others = {where: known for where, known in self._read().items() if where != self._where}
+        known = {**dict([*others.items()][-MOST_PLACES:]), self._where: digest}
         state_file.write(self._memory, json.dumps(known).encode())
 
 

@@ -24,6 +24,7 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0  # for calls that only look something up
 CHANGE_SECONDS = 120.0  # for calls that change the engine's disk, which may be busy
 PIECE = 1 << 20
+TEMPORARY = "dev.devloop.temporary"  # the label of containers that only serve to read an image
 CONFIG_DIGEST = "config.digest"  # BuildKit's annotation, in a descriptor of the containerd image store
 _JSON = {"Content-Type": "application/json"}
 
@@ -232,9 +233,21 @@ class Engine:
 
     async def create_container(self, ref: str) -> str:
         """The id of a container of the image that is never meant to run. EngineRefusal."""
-        wish = {"Image": ref, "Cmd": ["/none"], "HostConfig": {"NetworkMode": "none"}}
+        wish = {
+            "Image": ref,
+            "Cmd": ["/none"],
+            "HostConfig": {"NetworkMode": "none"},
+            "Labels": {TEMPORARY: "true"},
+        }
         made = await self._json("POST", "/containers/create", body=json.dumps(wish).encode())
         return str(made["Id"])
+
+    async def remove_old_containers(self, before: float) -> None:
+        """Those of `create_container` that a killed devloop left; `before` in seconds since the epoch."""
+        filters = json.dumps({"label": [TEMPORARY], "status": ["created"]})
+        for row in await self._json("GET", "/containers/json", {"all": "1", "filters": filters}):
+            if int(row.get("Created") or 0) < before:
+                await self.remove_container(str(row["Id"]))
 
     async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
         """A path of a container as a tar, in pieces. Raises EngineRefusal."""

@@ -104,6 +104,7 @@ class Collector:
         with suppress(PlatformError, EngineRefusal):
             for ref in await self._old(engine, now):
                 removed += [f"{prefix}{ref}"] if await self._remove(ref, engine.remove) else []
+            await engine.remove_old_containers(now - LEFTOVER_SECONDS)
         return removed
 
     async def _on_node(self, store: Store, now: float) -> Sequence[str]:

@@ -241,6 +241,8 @@ async def test_a_long_chain_is_folded_and_goes_on(
         now = await corridor.bench.engine.inspect(loaded.image.ref)
         assert now is not None
         layers.append(len(now.diff_ids))
+        folded = {f"{loaded.image.ref}-base"} if number == 2 else {loaded.image.ref}
+        assert corridor.builder.parents() == folded  # S25: what the next delta stands on stays
     facts = await corridor.bench.engine.inspect(first.image.ref)
     assert facts is not None
     full = len(facts.diff_ids)
