@@ -141,7 +141,7 @@ def by_hand(seen: Seen, node: Node, delta: Archive) -> None:
     layer = delta.layer.replace(b"print(", b"PRINT(")
     new, old = oci.sha256(layer), delta.diff_ids[-1]
     config = delta.config.replace(old.encode(), new.encode())
-    sibling = oci.delta(Archive(config, layer, (*delta.diff_ids[:-1], new)), f"by-hand:{new[-8:]}")
+    sibling = bytes(oci.delta(Archive(config, layer, (*delta.diff_ids[:-1], new)), f"by-hand:{new[-8:]}"))
     command = ["docker", "exec", "-i", node.name, *CTR, "images", "import", "-"]
     seen.time("by hand", lambda: subprocess.run(command, input=sibling, check=True, capture_output=True))
 

@@ -29,8 +29,19 @@ from devloop.layers import WHITEOUT, Layer, Layers, Node
 from devloop.model import Archive, BuildSpec, FileEntry, Inputs, Service
 from devloop.obstacle import check_path, check_plan
 
-__all__ = ["Delta", "NotProven", "Parent", "delta", "obstacle", "recipe", "stamp", "write_layer"]
+__all__ = [
+    "LARGEST_LAYER",
+    "Delta",
+    "NotProven",
+    "Parent",
+    "delta",
+    "obstacle",
+    "recipe",
+    "stamp",
+    "write_layer",
+]
 
+LARGEST_LAYER = 32 << 20  # bytes of a new layer, which is held in memory
 _UNPROVEN_XATTRS = ("security.selinux",)  # set by the system, not by the user
 
 
@@ -142,6 +153,7 @@ def _make(
         for above in reversed(list(_above(path))):
             if above not in nodes and above not in written:
                 written[above] = _directory(above, effects, parent.layers)
+    _check_size(nodes)
     out = io.BytesIO()
     whiteouts = {_whiteout(path) for path in gone}
     for path in sorted(nodes.keys() | written.keys() | whiteouts, key=lambda p: p.split("/")):
@@ -166,6 +178,17 @@ def _make(
         tuple(sorted(gone)),
         replace(parent, config=config, diff_ids=diff_ids, layers=stack),
     )
+
+
+def _check_size(nodes: Mapping[str, tuple[Node, FileEntry | None]]) -> None:
+    """A layer is held in memory: a large one is the builder's. Told before a byte of it is read."""
+    if (size := sum(map(_tar_size, nodes.values()))) > LARGEST_LAYER:
+        raise NotProvenError("TooLarge", f"{size >> 20} MB changed; deltas carry {LARGEST_LAYER >> 20} MB")
+
+
+def _tar_size(one: tuple[Node, FileEntry | None]) -> int:
+    size = one[1].size if one[1] is not None and one[1].kind == "file" else 0
+    return tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE
 
 
 def _above(path: str) -> Iterator[str]:
@@ -221,6 +244,7 @@ def write_layer(
 
     Raises TreeMovedError, NotProvenError.
     """
+    _check_size(nodes)
     out, written = io.BytesIO(), dict[str, Node]()
     for path in sorted(nodes, key=lambda p: p.split("/")):
         check()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from devloop.buildplan import Copy, Plan, Setting, StagePlan, Workdir
-from devloop.delta import Delta, NotProven, Parent, recipe, stamp, write_layer
+from devloop.delta import LARGEST_LAYER, Delta, NotProven, Parent, recipe, stamp, write_layer
 from devloop.effects import MOST_LAYERS
 from devloop.ignore import IgnoreRules
 from devloop.landing import Landing, NotProvenError, Place, forced_mode, landings, roots
@@ -158,6 +158,8 @@ class _First:
     def _add(self, nodes: Made, text: str) -> None:
         blob, layer = write_layer(nodes, self._service.build.context, self._check)
         self._blobs.append(blob)
+        if sum(map(len, self._blobs)) > LARGEST_LAYER:
+            raise NotProvenError("TooLarge", f"the copied files are more than {LARGEST_LAYER >> 20} MB")
         self._stack.append(layer)
         self._diff_ids.append(f"sha256:{hashlib.sha256(blob).hexdigest()}")
         self._tell(text, empty=False)

@@ -1,4 +1,7 @@
-"""Which images were live, newest first, per service: what the garbage collection keeps (S25). A sink."""
+"""Which images were live, newest first, per service: what the garbage collection keeps (S25). A sink.
+
+Bounded: what lies further back is not told from an image that never was live, and goes after an hour.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,18 @@ from pathlib import Path
 from devloop import state_file
 from devloop.events import Event, TripEnded
 from devloop.model import Live, Unchanged
+from devloop.references import same
+
+MOST_IMAGES = 200  # of one service
+MOST_SERVICES = 100  # those that were live last
 
 
 class History:
     """Kept in a file of the state directory, so that a way back survives a restart."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, most: int = MOST_IMAGES) -> None:
+        """`most`: how many of one service are remembered."""
+        self._file, self._most = file, most
         self._lived: dict[str, list[str]] = _read(file)
 
     def __call__(self, event: Event) -> None:
@@ -37,14 +45,19 @@ class History:
 
     def forget(self, refs: frozenset[str]) -> None:
         """These are gone from every engine."""
-        self._lived = {name: [ref for ref in known if ref not in refs] for name, known in self._lived.items()}
+        self._lived = {
+            name: [ref for ref in known if not any(same(ref, gone) for gone in refs)]
+            for name, known in self._lived.items()
+        }
         self._save()
 
     def _note(self, service: str, ref: str) -> None:
-        known = self._lived.setdefault(service, [])
+        known = self._lived.get(service, [])
         if known[:1] == [ref]:
             return
-        self._lived[service] = [ref, *(other for other in known if other != ref)]
+        others = {name: refs for name, refs in self._lived.items() if name != service}
+        newest = [ref, *(other for other in known if other != ref)][: self._most]
+        self._lived = dict([*others.items(), (service, newest)][-MOST_SERVICES:])
         self._save()
 
     def _save(self) -> None:

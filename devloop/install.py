@@ -20,6 +20,7 @@ from devloop.ports import Cluster
 from devloop.releases import POLL_SECONDS, Releases
 from devloop.sharing import Sharing
 
+MOST_PLACES = 100  # clusters and namespaces of which it is known what was applied last
 Files = Callable[[], Sequence[Path]]
 Step = Callable[[], Awaitable[bool]]
 
@@ -177,7 +178,8 @@ class Manifests:
         return known if isinstance(known, dict) else {}
 
     def _remember(self, digest: str) -> None:
-        known = {**self._read(), self._where: digest}
+        others = {where: known for where, known in self._read().items() if where != self._where}
+        known = {**dict([*others.items()][-MOST_PLACES:]), self._where: digest}
         state_file.write(self._memory, json.dumps(known).encode())
 
 

@@ -65,6 +65,9 @@ class Secrets:
 
     def __init__(self, sources: Sources | None = None) -> None:
         self._shapes: dict[str, _Shape] = {}
+        self._begins: dict[str, list[_Shape]] = {}  # by their first CUT characters: there may be thousands
+        self._short: list[_Shape] = []
+        self._all = ""
         self._roots: tuple[Path, ...] = ()
         self._sources = Sources()
         self._stamp: tuple[object, ...] = ()
@@ -80,6 +83,11 @@ class Secrets:
             for shape in _shapes(name, value):
                 if shape.text not in public:
                     self._shapes.setdefault(shape.text, shape)
+        self._begins = {}
+        for shape in self._shapes.values():
+            self._begins.setdefault(shape.text[:CUT], []).append(shape)
+        self._short = [shape for begin in self._begins if len(begin) < CUT for shape in self._begins[begin]]
+        self._all = "\0".join(self._shapes)
 
     def refresh(self) -> None:
         """Read again what changed on disk: a token may be renewed while devloop runs."""
@@ -140,11 +148,11 @@ class Secrets:
         return tuple((grade, self(text)) for grade, text in value) if isinstance(value, tuple) else value
 
     def _found(self, text: str) -> Iterator[tuple[int, int, str]]:
-        for shape in self._shapes.values():
-            if shape.text in text:
-                for start, end in shape.spans(text):
-                    if not self._in_path(text, start, end):
-                        yield start, end, shape.shown
+        begins = {text[start : start + CUT] for start in range(len(text) - CUT + 1)} & self._begins.keys()
+        for shape in (*self._short, *(shape for begin in begins for shape in self._begins[begin])):
+            for start, end in shape.spans(text):
+                if not self._in_path(text, start, end):
+                    yield start, end, shape.shown
         yield from self._cut(text)
 
     def _cut(self, text: str) -> Iterator[tuple[int, int, str]]:
@@ -157,6 +165,8 @@ class Secrets:
             if len(body) < CUT:
                 continue
             head, tail = body[:CUT], body[-CUT:]
+            if head not in self._all and tail not in self._all:
+                continue
             for shape in self._shapes.values():
                 if len(shape.text) <= CUT:
                     continue

@@ -20,6 +20,9 @@ _TICK = 20_000_000
 _COARSE = 2_000_000_000
 _VERSION = 1
 _SAVE_AT = 1000  # digests not yet on disk
+# With twice as many as were left the last time, and so many more, files that are gone are forgotten.
+_SWEEP_AFTER = 1000
+MOST = 500_000  # digests that are remembered, of files that are there; each takes 0.1 KB on disk
 
 Identity = tuple[int, int, int, int]  # mtime_ns, ctime_ns, size, inode
 Warn = Callable[[str], None]
@@ -49,6 +52,7 @@ class StatCache:
         self._known: dict[str, tuple[Identity, str]] = {}
         self._unsaved: dict[str, tuple[Identity, str]] = {}
         self._lock = threading.Lock()
+        self._left = 0  # digests after the last sweep
         self.reads = 0  # files whose bytes were read by this process
         self._load()
 
@@ -93,17 +97,32 @@ class StatCache:
 
     def save(self) -> None:
         """Write what is new. Trouble costs the next start some reading and is no error."""
+        gone = self._sweep() if len(self._known) > 2 * self._left + _SWEEP_AFTER else ()
         with self._lock:
             unsaved, self._unsaved = self._unsaved, {}
-        if not unsaved:
+        if not unsaved and not gone:
             return
         rows = [(os.fsencode(path), *seen, bytes.fromhex(digest)) for path, (seen, digest) in unsaved.items()]
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with closing(self._open()) as database, database:
+                database.executemany("DELETE FROM files WHERE path = ?", [(os.fsencode(p),) for p in gone])
                 database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
         except (sqlite3.Error, OSError) as problem:
             self._warn(f"could not write {self._file}: {problem}; the next start reads all inputs again")
+
+    def _sweep(self) -> list[str]:
+        """Forget files that are gone, and the oldest of more than MOST; their paths."""
+        paths = list(self._known)
+        there = [path for path in paths if os.path.lexists(path)]
+        kept = set(there[-MOST:])
+        gone = [path for path in paths if path not in kept]
+        with self._lock:
+            for path in gone:
+                self._known.pop(path, None)
+                self._unsaved.pop(path, None)
+            self._left = len(self._known)
+        return gone
 
     def _load(self) -> None:
         if not self._file.exists():

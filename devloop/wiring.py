@@ -19,18 +19,19 @@ from typing import Any
 import anyio.to_thread
 
 from devloop import config as configs
-from devloop import salts, state_file
+from devloop import salts, scratch, state_file
 from devloop.adapters.bases import EngineBases
 from devloop.adapters.blobs import Blobs
 from devloop.adapters.builder import ImageBuilder
 from devloop.adapters.choice import RouteChoice
+from devloop.adapters.claims import Claims
 from devloop.adapters.deltaloader import DeltaLoader
 from devloop.adapters.deltas import DeltaBuilder
 from devloop.adapters.digest import Digests
 from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.endpoint import current as current_engine
 from devloop.adapters.engine import Engine
-from devloop.adapters.gc import Collector, Keep
+from devloop.adapters.gc import Collector, FirstSeen, Keep
 from devloop.adapters.helm.needs import HELM, objects_of, owned
 from devloop.adapters.helm.releaser import HelmReleaser
 from devloop.adapters.helm.runner import Place, choose
@@ -51,7 +52,7 @@ from devloop.diffing import Preview
 from devloop.errors import InternalError
 from devloop.events import ConfigReloaded, Emit, Event
 from devloop.fingerprint import TreeFingerprinter
-from devloop.history import History
+from devloop.history import MOST_IMAGES, History
 from devloop.install import Installation, Manifests
 from devloop.model import Service, Target
 from devloop.ports import Report, World
@@ -104,6 +105,9 @@ class Session:
     locks: TargetLocks
     history: History
     loader: ClusterLoader
+    claims: Claims
+    builder: DeltaBuilder
+    state: Path
     docker: Engine
     full: ImageBuilder
     fan: Fan
@@ -182,9 +186,17 @@ class Session:
         used = await self.cluster.images_in_use(namespaces)
 
         def keep() -> Keep:
-            return Keep(used | self.history.newest(self.config.gc.keep), self.history.all())
+            kept = used | self.claims.refs | self.builder.parents()
+            return Keep(kept | self.history.newest(self.config.gc.keep), self.history.all())
 
-        collector = Collector(self.docker, configs.project_id(self.config.path), keep)
+        collector = Collector(
+            self.docker,
+            configs.project_id(self.config.path),
+            keep,
+            claims=self.claims,
+            seen=FirstSeen(self.state / "seen.json"),
+            repositories=[service.image for service in self.config.services()],
+        )
         removed = await collector.collect(await self.loader.route(), now)
         self.history.forget(frozenset(ref.rpartition(" ")[2] for ref in removed))
         return removed
@@ -230,6 +242,7 @@ async def opened(
     state = configs.state_dir(config.path)
     with suppress(OSError):  # a state directory that cannot be made costs reading, no trip
         await anyio.to_thread.run_sync(state_file.make_private, state)
+    await anyio.to_thread.run_sync(scratch.remove_leftovers)
     owner = Owner.here(config.path)
     environ = dict(os.environ)
     kept = state / "salts.json"
@@ -311,7 +324,8 @@ async def opened(
         emit.sinks.append(releases.note)
         sharing = Sharing()
         installation = Installation(manifests, releases, sharing)
-        loader = ClusterLoader(docker, digests, cluster.nodes, route, emit)
+        claims = Claims()
+        loader = ClusterLoader(docker, digests, cluster.nodes, route, emit, claims)
         full = ImageBuilder(
             docker,
             digests,
@@ -330,7 +344,7 @@ async def opened(
             emit,
         )
         thin = DeltaLoader(loader, builder)
-        history = History(state / "lived.json")
+        history = History(state / "lived.json", max(MOST_IMAGES, 2 * config.gc.keep))
         emit.sinks.append(history)
         world = World(
             fingerprinter,
@@ -355,6 +369,9 @@ async def opened(
             locks,
             history,
             loader,
+            claims,
+            builder,
+            state,
             docker,
             full,
             emit,

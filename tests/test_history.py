@@ -28,3 +28,25 @@ def test_a_broken_file_is_an_empty_history(tmp_path: Path) -> None:
     file = tmp_path / "lived.json"
     file.write_text('{"a": 3')
     assert History(file).all() == frozenset()
+
+
+def test_s25_the_history_is_bounded(tmp_path: Path) -> None:
+    history = History(tmp_path / "lived.json", most=10)
+    for number in range(1000):
+        history(lived("a", f"a:{number}"))
+    for number in range(500):
+        history(lived(f"s{number}", "b:1"))
+    history(lived("a", "a:x"))
+    again = History(tmp_path / "lived.json", most=10)
+    assert len(again.all()) < 200
+    for number in range(1000, 1010):
+        again(lived("a", f"a:{number}"))
+    assert again.newest(10) >= {f"a:{number}" for number in range(1000, 1010)}
+    assert (tmp_path / "lived.json").stat().st_size < 10_000
+
+
+def test_s25_what_a_node_calls_by_its_full_name_is_forgotten_too(tmp_path: Path) -> None:
+    history = History(tmp_path / "lived.json")
+    history(lived("a", "a:1"))
+    history.forget(frozenset({"docker.io/library/a:1"}))
+    assert history.all() == frozenset()

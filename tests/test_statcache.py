@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from devloop import statcache
 from devloop.statcache import StatCache, identity, is_settled
 
 
@@ -138,3 +141,48 @@ def test_a_file_that_grows_while_it_is_read_is_not_remembered(tmp_path: Path, fi
     reads = cache.reads
     digest(cache, file)
     assert cache.reads == reads + 1
+
+
+def rows_of(file: Path) -> int:
+    with closing(sqlite3.connect(file)) as database:
+        return int(database.execute("SELECT count(*) FROM files").fetchone()[0])
+
+
+def bundles(cache: StatCache, folder: Path, first: int, count: int, *, keep: bool = False) -> None:
+    """As a bundler does it: each build writes files of new names, and the old ones go."""
+    for number in range(first, first + count):
+        path = folder / f"app.{number:08x}.js"
+        path.write_text(str(number))
+        digest(cache, path)
+        if not keep:
+            path.unlink()
+        cache.save_if_many()
+
+
+def test_s7_files_that_are_gone_are_forgotten_in_memory_and_on_disk(tmp_path: Path) -> None:
+    file, later = tmp_path / "stats.db", time.time_ns() + 10_000_000_000
+    (tmp_path / "c").mkdir()
+    cache = StatCache(file, now_ns=lambda: later)
+    bundles(cache, tmp_path / "c", 0, 50, keep=True)
+    bundles(cache, tmp_path / "c", 50, 3500)
+    assert len(cache._known) < 2200  # those that are there twice, and what is not written yet
+    cache.save()
+    assert rows_of(file) < 1200
+    again = StatCache(file, now_ns=lambda: later)
+    bundles(again, tmp_path / "c", 10_000, 2500)
+    again.save()
+    assert rows_of(file) < 1200
+    third = StatCache(file, now_ns=lambda: later)
+    for number in range(50):  # what is there is still known
+        digest(third, tmp_path / "c" / f"app.{number:08x}.js")
+    assert third.reads == 0
+
+
+def test_s7_there_is_a_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statcache, "MOST", 300)
+    (tmp_path / "c").mkdir()
+    later = time.time_ns() + 10_000_000_000
+    cache = StatCache(tmp_path / "stats.db", now_ns=lambda: later)
+    bundles(cache, tmp_path / "c", 0, 2000, keep=True)
+    cache.save()
+    assert rows_of(tmp_path / "stats.db") <= 2 * 300 + 1000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from devloop import scratch
 from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.process import Finished, run
 from devloop.adapters.transcript import Transcript
@@ -131,7 +131,7 @@ class CliBuild:
         await anyio.to_thread.run_sync(_check_secrets, service, self._environment)
         transcript = Transcript(service.name, self._emit)
         reader = PlainReader(transcript, on_read)
-        with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
+        with scratch.folder() as folder:
             written = Path(folder, "iid")
             argv = self.argv(service, ref, platform, labels, written)
             finished = await run(argv, self._child(service, endpoint), on_line=reader.take)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -14,10 +13,12 @@ from typing import Protocol
 import anyio
 import anyio.to_thread
 
+from devloop import scratch
 from devloop.adapters.build_api import ApiBuild
 from devloop.adapters.build_cli import CliBuild, DockerCommand, emulates, find_command, reserved_args
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine, EngineRefusal
+from devloop.adapters.node_images import PROJECT
 from devloop.adapters.routes import send_delta
 from devloop.adapters.sent import SentContexts
 from devloop.adapters.thin import Tally
@@ -27,7 +28,7 @@ from devloop.model import BuildSpec, Fingerprint, How, Image, Service
 from devloop.tasks import gather
 
 LONGEST_TURN = 5.0  # seconds that a build waits for those of other services before it starts beside them
-PROJECT, SERVICE, FINGERPRINT = "dev.devloop.project", "dev.devloop.service", "dev.devloop.fingerprint"
+SERVICE, FINGERPRINT = "dev.devloop.service", "dev.devloop.fingerprint"
 
 
 class Tree(Protocol):
@@ -114,7 +115,7 @@ class ImageBuilder:
         fingerprint, ref = below.fingerprint, service.ref(below.fingerprint)
         async with self._turn():
             platform = await self._platform(service, fingerprint)
-            with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
+            with scratch.folder() as folder:
                 spec = replace(service.build, context=Path(folder), dockerfile=Path(folder, "Dockerfile"))
                 await anyio.Path(spec.dockerfile).write_bytes(dockerfile)
                 try:

@@ -204,7 +204,14 @@ class RouteChoice:
         async def command(image: Image) -> Finished:
             return await minikube.image_load(image.ref, await self._builder.endpoint())
 
-        return CommandRoute("image-load", stores, command, f"minikube -p {self._profile} status")
+        return CommandRoute(
+            "image-load",
+            self._builder,
+            self._digests,
+            stores,
+            command,
+            f"minikube -p {self._profile} status",
+        )
 
     # --- containerd -----------------------------------------------------------------------------
 
@@ -246,7 +253,12 @@ class RouteChoice:
             return await run(argv, {**self._environment, **endpoint.environment()})
 
         return CommandRoute(
-            how, stores, command, f"{' '.join(words)} IMAGE {flag} {self._profile} by hand says more"
+            how,
+            self._builder,
+            self._digests,
+            stores,
+            command,
+            f"{' '.join(words)} IMAGE {flag} {self._profile} by hand says more",
         )
 
 

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from devloop.adapters import oci
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine
-from devloop.adapters.names import full
+from devloop.adapters.names import familiar, full
+from devloop.adapters.node_images import Held, is_tagged, projects_of
 from devloop.adapters.nodeshell import Body, NodeShell
 from devloop.adapters.routes import Told, complete
 from devloop.adapters.stores import Store
@@ -44,6 +45,7 @@ class ContainerdStore:
         self._seen: set[str] | None = None  # full references that the node had, and those of imports
         self._told: dict[str, str] = {}  # what the node said at the end of an import, once
         self._manifests: dict[str, str] = {}  # manifest digest -> config digest of layouts that were sent
+        self._projects: dict[str, tuple[str, str]] = {}  # the same -> config digest and project, as read
 
     async def digest(self, ref: str) -> str | None:
         if ref in self._told:
@@ -62,10 +64,26 @@ class ContainerdStore:
         return await self.digest(ref) if full(ref) in self._seen else None
 
     async def remove(self, ref: str) -> bool:
-        name = shlex.quote(full(ref))
-        line = f"command -v crictl >/dev/null && crictl rmi {name} || {CTR} images rm --sync {name}"
-        code, _ = await self.shell.run(f"({line}) 2>&1")
+        code, _ = await self.shell.run(f"({_removal(shlex.quote(full(ref)))}) 2>&1")
         return code == 0
+
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+        rows = [line.split() for line in (await self._run(f"{CTR} images ls")).splitlines()[1:]]
+        digests = {row[0]: row[2] for row in rows if len(row) > 2 and is_tagged(row[0])}
+        for gone in self._projects.keys() - set(digests.values()):
+            del self._projects[gone]
+        unknown = sorted(set(digests.values()) - self._projects.keys())
+        self._projects |= await projects_of(self._run, f"{CTR} content get", unknown)
+        known = {ref: self._projects[digest] for ref, digest in digests.items() if digest in self._projects}
+        return [Held(familiar(ref), config) for ref, (config, owner) in known.items() if owner == project]
+
+    async def _run(self, line: str) -> str:
+        code, said = await self.shell.run(line)
+        if code != 0:
+            raise PlatformError(
+                f"node {self.node}: listing images: exit code {code}: {_last(said)}", reason="NodeRefused"
+            )
+        return said
 
     async def chains(self) -> frozenset[str]:
         """The chain IDs of the layers that the node has unpacked."""
@@ -139,6 +157,18 @@ def _question_after(ref: str) -> str:
     """The same after an import whose manifest is known: the image is there, and ctr's table is enough."""
     name = shlex.quote(full(ref))
     return f"echo {_ASKED}; {_by_crictl_or(f'{CTR} images ls name=={name}', name)}"
+
+
+def _removal(name: str) -> str:
+    """A line that takes an image away. CRI calls it by its id too: without crictl that name has to go as well
+    once it is the last, or everything stays."""
+    of_name = f"$({CTR} images ls name=={name} | tail -n +2 | while read -r n t d rest; do echo $d; done)"
+    others = f'$({CTR} images ls | while read -r n t g rest; do [ "$g" = "$d" ] && echo $n; done; true)'
+    by_ctr = (
+        f'd={of_name}; [ -n "$d" ] || exit 1; {CTR} images rm --sync {name} || exit 1; set -- {others}; '
+        f'for n; do case $n in sha256:*) ;; *) exit 0;; esac; done; [ $# = 0 ] || {CTR} images rm --sync "$@"'
+    )
+    return f"command -v crictl >/dev/null && crictl rmi {name} || {{ {by_ctr}; }}"
 
 
 def _by_crictl_or(by_ctr: str, name: str) -> str:

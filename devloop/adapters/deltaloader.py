@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -39,7 +40,7 @@ class DeltaLoader:
                 raise
             loaded = await self._inner.load(await self._builder.build_full(image))
         await self._builder.landed(loaded.image)
-        return loaded
+        return replace(loaded, image=replace(loaded.image, archive=None))  # its bytes are not needed any more
 
     async def run(self) -> None:
         """Learns parents, folds chains and writes down what is known in the background, until cancelled."""

@@ -22,7 +22,7 @@ from devloop.adapters.parents import ParentStore
 from devloop.buildplan import Plan
 from devloop.context import read_dockerfile
 from devloop.continuation import RUN_AFTER, Continuation, continuation, rest
-from devloop.delta import Delta, NotProven, Parent, delta, recipe
+from devloop.delta import LARGEST_LAYER, Delta, NotProven, Parent, delta, recipe
 from devloop.errors import BuildError, DevloopError, LoadError, TreeMovedError
 from devloop.events import DeltaFallback, Emit, Notice
 from devloop.first import first, stands_on
@@ -32,7 +32,6 @@ from devloop.model import Fingerprint, Image, Inputs, LoadedImage, Service
 FOLD_AFTER = 20  # deltas on one full build
 FOLD_SHARE = 0.25  # of the image's size
 UNVERIFIED = 8  # deltas that were made and not loaded yet
-LARGEST_FIRST = 64 << 20  # bytes of files that are taken into an image without a builder
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
 AGAIN_SECONDS = 60.0  # an edit that no delta can carry is likely followed by its like
 BASE = "-base"  # what a folded image's tag ends in (S3)
@@ -60,6 +59,7 @@ class _Standing:
     parent: Parent
     added: int = 0  # bytes of deltas since the full build
     size: int = 0  # of the image, bytes
+    ref: str = ""  # what keeps the layers on the nodes
 
 
 class DeltaBuilder:
@@ -114,7 +114,8 @@ class DeltaBuilder:
             ref = service.ref(fingerprint)
             return Image(service.name, fingerprint, ref, made.id, "delta", size, made.archive)
         self._fall_back(service, made)
-        (self._stopped.add if made.line else self._stopped.discard)(service.name)
+        again = made.line or made.reason == "TooLarge"
+        (self._stopped.add if again else self._stopped.discard)(service.name)
         return await self._full_after(made, service, fingerprint)
 
     async def _full_after(self, why: NotProven, service: Service, fingerprint: Fingerprint) -> Image:
@@ -150,17 +151,25 @@ class DeltaBuilder:
             added = (below.added if below else 0) + image.archive.size
             if made.full == len(made.diff_ids):  # it stands on its base alone: nothing to fold
                 added = 0
-            self._standing[image.service] = _Standing(image.fingerprint.inputs, made, added, image.size)
+            self._standing[image.service] = _Standing(
+                image.fingerprint.inputs, made, added, image.size, image.ref
+            )
             await self._store.put_late(image.service, digest, made)
             if len(made.diff_ids) - made.full >= FOLD_AFTER or added > FOLD_SHARE * max(image.size, 1):
                 self._ask(image)
             return
         known = await self._store.get(image.service, digest)
         if known is not None and known.diff_ids and _is_of(known, image):
-            self._standing[image.service] = _Standing(image.fingerprint.inputs, known, 0, image.size)
+            self._standing[image.service] = _Standing(
+                image.fingerprint.inputs, known, 0, image.size, image.ref
+            )
         elif image.service not in self._standing or image.how != "reused":
             self._standing.pop(image.service, None)
             self._ask(image, self._again if image.service in self._stopped else 0.0)
+
+    def parents(self) -> frozenset[str]:
+        """The references whose layers the next deltas stand on (S25)."""
+        return frozenset(one.ref for one in self._standing.values())
 
     async def to_learn(self) -> Image:
         """The next image that is to become a parent, as soon as there is one whose time has come."""
@@ -179,7 +188,8 @@ class DeltaBuilder:
 
     def _ask(self, image: Image, rest: float = 0.0) -> None:
         """Have it learned after so many seconds: to read it keeps the engine busy."""
-        self._to_learn[image.service] = image, anyio.current_time() + rest
+        bare = replace(image, archive=None)  # its bytes have been sent
+        self._to_learn[image.service] = bare, anyio.current_time() + rest
         self._something.set()
 
     async def write(self) -> None:
@@ -195,17 +205,18 @@ class DeltaBuilder:
         if service is None:
             return
         whole = image
-        if image.archive is not None:
+        folded = image.how == "delta"
+        if folded:
             whole = await self._full.build(service, image.fingerprint, suffix=BASE)
             await load(whole)
         known = await self._store.learn(self._engine, whole, self._recipe(service, image.fingerprint))
         if known is None:
             return
         now = self._standing.get(service.name)
-        if now is None or image.archive is not None:  # else a newer image landed meanwhile
+        if now is None or folded:  # else a newer image landed meanwhile
             inputs = image.fingerprint.inputs
-            self._standing[service.name] = _Standing(inputs, known, 0, whole.size)
-        if image.archive is None:
+            self._standing[service.name] = _Standing(inputs, known, 0, whole.size, whole.ref)
+        if not folded:
             await self._store.put(service.name, image.fingerprint.digest, known)
 
     def _recipe(self, service: Service, fingerprint: Fingerprint) -> str:
@@ -263,7 +274,7 @@ class DeltaBuilder:
         """The image on its base where no build is needed for it, and the base's size; else `why`."""
         plan, inputs = self._plans.plan_of(service), fingerprint.inputs
         ref = stands_on(plan, inputs) if plan is not None else None
-        if plan is None or ref is None or sum(e.size for e in inputs.files.values()) > LARGEST_FIRST:
+        if plan is None or ref is None or sum(e.size for e in inputs.files.values()) > LARGEST_LAYER:
             return why, 0
         try:
             found = next(base for base in inputs.bases if base.ref == ref)

@@ -16,14 +16,16 @@ import anyio
 
 from devloop import activity
 from devloop.adapters.endpoint import Endpoint
+from devloop.adapters.tarstream import Pieces
 from devloop.errors import DevloopError, PlatformError
 
 Json = dict[str, Any]
-Body = AsyncIterator[bytes] | bytes
+Body = AsyncIterator[bytes] | bytes | Pieces
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0  # for calls that only look something up
 CHANGE_SECONDS = 120.0  # for calls that change the engine's disk, which may be busy
 PIECE = 1 << 20
+TEMPORARY = "dev.devloop.temporary"  # the label of containers that only serve to read an image
 CONFIG_DIGEST = "config.digest"  # BuildKit's annotation, in a descriptor of the containerd image store
 _JSON = {"Content-Type": "application/json"}
 
@@ -233,9 +235,21 @@ class Engine:
 
     async def create_container(self, ref: str) -> str:
         """The id of a container of the image that is never meant to run. EngineRefusal."""
-        wish = {"Image": ref, "Cmd": ["/none"], "HostConfig": {"NetworkMode": "none"}}
+        wish = {
+            "Image": ref,
+            "Cmd": ["/none"],
+            "HostConfig": {"NetworkMode": "none"},
+            "Labels": {TEMPORARY: "true"},
+        }
         made = await self._json("POST", "/containers/create", body=json.dumps(wish).encode())
         return str(made["Id"])
+
+    async def remove_old_containers(self, before: float) -> None:
+        """Those of `create_container` that a killed devloop left; `before` in seconds since the epoch."""
+        filters = json.dumps({"label": [TEMPORARY], "status": ["created"]})
+        for row in await self._json("GET", "/containers/json", {"all": "1", "filters": filters}):
+            if int(row.get("Created") or 0) < before:
+                await self.remove_container(str(row["Id"]))
 
     async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
         """A path of a container as a tar, in pieces. Raises EngineRefusal."""
@@ -329,13 +343,12 @@ class Engine:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request, its refusals raised. A look-up is tried again where the engine has moved to."""
         timeout = _STREAM if stream else _QUICK if method == "GET" else _CHANGE
-        stream_body = None if isinstance(body, bytes | None) else _Sending(body)
+        body = bytes(body) if isinstance(body, Pieces) and len(body) <= PIECE else body
+        stream_body = None if isinstance(body, bytes | Pieces | None) else _Sending(body)
         for last in (False, True):
             endpoint = await self.endpoint()
             session = self._session = self._session or _session(endpoint)
-            sent = stream_body or (
-                io.BytesIO(body) if isinstance(body, bytes) and len(body) > PIECE else body
-            )
+            sent = stream_body or _sendable(body)
             try:
                 async with session.request(
                     method, endpoint.url + path, params=query, data=sent, headers=headers, timeout=timeout
@@ -365,6 +378,18 @@ class Engine:
             reason="EngineGone",
             hint=_hint(endpoint, error),
         )
+
+
+def _sendable(body: Body | None) -> object:
+    """What can be sent again, in a shape that aiohttp does not copy as a whole."""
+    if isinstance(body, Pieces):
+        return _slices(body)
+    return io.BytesIO(body) if isinstance(body, bytes) and len(body) > PIECE else body
+
+
+async def _slices(pieces: Pieces) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 class _Sending:

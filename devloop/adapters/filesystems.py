@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 import anyio.to_thread
 
 from devloop.adapters.endpoint import Endpoint
-from devloop.adapters.engine import Engine
+from devloop.adapters.engine import TEMPORARY, Engine
 from devloop.errors import PlatformError
 
 # Made by the engine for each container, not by the image.
@@ -79,7 +79,7 @@ def _read(endpoint: Endpoint, ref: str) -> dict[str, Item]:
         tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=str(endpoint.certs / "ca.pem"), verify=True)
     client = docker.APIClient(base_url=endpoint.host, tls=tls or False, version="auto")
     try:
-        container = client.create_container(ref, command=["-"])["Id"]
+        container = client.create_container(ref, command=["-"], labels={TEMPORARY: "true"})["Id"]
         try:
             stream = cast("IO[bytes]", _Stream(client.export(container, chunk_size=CHUNK)))
             with tarfile.open(fileobj=stream, mode="r|") as archive:

@@ -8,6 +8,7 @@ import anyio
 
 from devloop import activity
 from devloop.adapters.builder import FINGERPRINT
+from devloop.adapters.claims import Claims
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine
 from devloop.adapters.nodes import NodeFacts, Nodes
@@ -24,12 +25,21 @@ Choose = Callable[[tuple[NodeFacts, ...]], Awaitable[Route]]
 class ClusterLoader:
     """`ports.Loader`: one route to all nodes, chosen by the nodes' facts, and again when it fails (S13)."""
 
-    def __init__(self, builder: Engine, digests: Digests, nodes: Nodes, choose: Choose, emit: Emit) -> None:
+    def __init__(
+        self,
+        builder: Engine,
+        digests: Digests,
+        nodes: Nodes,
+        choose: Choose,
+        emit: Emit,
+        claims: Claims | None = None,
+    ) -> None:
         self._builder = builder
         self._digests = digests
         self._nodes = nodes
         self._choose = choose
         self._emit = emit
+        self._claims = claims or Claims()
         self._facts: tuple[NodeFacts, ...] = ()
         self._chosen: Route | None = None
         self._choosing = anyio.Lock()
@@ -52,6 +62,7 @@ class ClusterLoader:
     async def find(self, service: Service, fingerprint: Fingerprint) -> Image | None:
         """The image if all nodes have it under one id, else if the builder's engine has it (S12)."""
         ref = service.ref(fingerprint)
+        await self._claims.claim(service.name, ref)  # what is found here must not vanish before it is loaded
         route = await self.route()
         found = await gather(lambda store: store.look(ref), route.stores)
         facts = await self._builder.inspect(ref)

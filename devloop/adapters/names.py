@@ -16,6 +16,11 @@ def pull_reference(ref: str) -> tuple[str, str]:
     return name, ref.partition("@")[2] or tag or "latest"
 
 
+def familiar(ref: str) -> str:
+    """The reference as people write it: without `docker.io/library/`."""
+    return ref.removeprefix("docker.io/").removeprefix("library/") if ref.startswith("docker.io/") else ref
+
+
 def full(ref: str) -> str:
     """The reference with registry, `library/` and tag: what containerd and the kubelet call it."""
     digest = ref.partition("@")[2]

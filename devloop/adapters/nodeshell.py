@@ -23,9 +23,10 @@ from devloop import activity
 from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.engine import Engine, EngineRefusal, frames
 from devloop.adapters.process import Finished, Running
+from devloop.adapters.tarstream import Pieces
 from devloop.errors import PlatformError
 
-Body = AsyncIterator[bytes] | bytes | None
+Body = AsyncIterator[bytes] | bytes | Pieces | None
 _EXIT = "devloop-exit"
 # `read` takes the first line byte by byte, so that the rest of the input is the command's.
 _ANY_LINE = 'IFS= read -r line && eval "$line"'
@@ -70,7 +71,7 @@ class NodeShell(ABC):
             self._used.set()
         if not isinstance(body, AsyncIterator):
             waiting = self._spares.get(line if ahead else _ANY_LINE)
-            given = body if ahead else line.replace("\n", " ").encode() + b"\n" + (body or b"")
+            given = body if ahead else line.replace("\n", " ").encode() + b"\n" + bytes(body or b"")
             while waiting:
                 self._used.set()
                 answer = await waiting.popleft().finish(given)
@@ -211,6 +212,9 @@ class _Exec:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             if isinstance(body, bytes):
                 await self._stream.send(body)
+            elif isinstance(body, Pieces):
+                for piece in body:
+                    await self._stream.send(piece)
             elif body is not None:
                 async for piece in body:
                     await self._stream.send(piece)
@@ -281,6 +285,9 @@ async def _pieces(body: Body) -> AsyncIterator[bytes]:
     """The body as a process takes it."""
     if isinstance(body, bytes):
         yield body
+    elif isinstance(body, Pieces):
+        for piece in body:
+            yield piece
     elif body is not None:
         async for piece in body:
             yield piece

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from devloop.adapters.blobs import Blob
 from devloop.adapters.engine import CONFIG_DIGEST
 from devloop.adapters.names import full
-from devloop.adapters.tarstream import END, Entry, TarStream, header, member
+from devloop.adapters.tarstream import END, Entry, Pieces, TarStream, header, member, parts_of
 from devloop.adapters.thin import SavedLayers, Tally, chain_ids, is_description
 from devloop.model import Archive
 from devloop.references import split
@@ -75,13 +75,15 @@ def described(archive: Archive, blobs: Mapping[str, Blob] | None = None) -> byte
     return manifest(sha256(archive.config), len(archive.config), layers)
 
 
-def delta(archive: Archive, ref: str, blobs: Mapping[str, Blob] | None = None) -> bytes:
+def delta(archive: Archive, ref: str, blobs: Mapping[str, Blob] | None = None) -> Pieces:
     """A delta image as an OCI layout: config, manifest (see `described`) and the new layers."""
-    return (
-        member(_blob(sha256(archive.config)), archive.config)
-        + b"".join(member(_blob(diff_id), blob) for diff_id, blob in dict(archive.new).items())
-        + frame(described(archive, blobs), ref)
-        + END
+    layers = (parts_of(_blob(diff_id), blob) for diff_id, blob in dict(archive.new).items())
+    return Pieces(
+        (
+            member(_blob(sha256(archive.config)), archive.config),
+            *(part for parts in layers for part in parts),
+            frame(described(archive, blobs), ref) + END,
+        )
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from devloop.delta import Parent
 from devloop.layers import Layer, Layers
 
 KEEP = 5  # parents of one service
+BEING_LEARNED_SECONDS = 3600.0  # the record that names a layer is written after it
+FORGOTTEN_SECONDS = 30 * 86400.0  # after its last record a service's folder goes
 
 
 class ParentFiles:
@@ -70,7 +74,10 @@ class ParentFiles:
             return None
 
     def _tidy(self, folder: Path) -> None:
-        """Old parents go, and the layers that no parent names."""
+        """Old parents go, those of services that are gone, and the layers that no parent names."""
+        for other in self._folder.glob("of-*"):
+            if other != folder and time.time() - _newest(other) > FORGOTTEN_SECONDS:
+                shutil.rmtree(other, ignore_errors=True)
         records = sorted(folder.glob("*.json"), key=_age, reverse=True)
         for old in records[KEEP:]:
             old.unlink(missing_ok=True)
@@ -78,10 +85,10 @@ class ParentFiles:
         for record in self._folder.glob("*/*.json"):
             with suppress(OSError, ValueError, KeyError):
                 named.update(json.loads(record.read_bytes())["diff_ids"])
-        for layer in (self._folder / "layers").glob("*.layer"):
-            diff_id = f"sha256:{layer.stem}"
-            if diff_id not in named and diff_id not in self._layers:
-                layer.unlink(missing_ok=True)
+        self._layers = {diff_id: layer for diff_id, layer in dict(self._layers).items() if diff_id in named}
+        for file in (self._folder / "layers").glob("*.layer"):
+            if f"sha256:{file.stem}" not in named and time.time() - _age(file) > BEING_LEARNED_SECONDS:
+                file.unlink(missing_ok=True)
 
     def _file(self, service: str, fingerprint: str) -> Path:
         return self._folder / f"of-{re.sub(r'[^A-Za-z0-9_.-]', '_', service)}" / f"{fingerprint}.json"
@@ -94,6 +101,10 @@ def _write(file: Path, content: bytes) -> None:
     """Whole or not at all. Where the disk refuses, the record is missing: that costs a full build."""
     with suppress(OSError):
         state_file.write(file, content)
+
+
+def _newest(folder: Path) -> float:
+    return max(map(_age, folder.glob("*.json")), default=_age(folder))
 
 
 def _age(file: Path) -> float:

@@ -25,7 +25,8 @@ from devloop.model import Base, Image
 WRITE_SECONDS = 1.0  # after a load: PATCH and rollout come first
 BASES = "=bases"  # in the place of a service's name
 LARGEST_BASE = 400_000_000  # bytes: reading a larger one takes longer than a full build
-IN_MEMORY = 32 << 20  # of a layer that is read
+IN_MEMORY = 8 << 20  # bytes of a layer that is read; what is beyond lies in a file
+LARGEST_JSON = 8 << 20  # of a manifest or a config
 
 
 class ParentStore:
@@ -161,7 +162,7 @@ class ParentStore:
                     async for piece in stream.pieces():
                         spool.write(piece)
                     spool.seek(0)
-                    if spool.read(1) == b"{":
+                    if entry.size <= LARGEST_JSON and spool.read(1) == b"{":
                         spool.seek(0)
                         told[f"sha256:{name}"] = spool.read()
                         continue

@@ -6,6 +6,7 @@ its manifest, which names the config, and one of its changed files is read from 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -34,12 +35,12 @@ async def prove(engine: Engine, image: Image, manifest: bytes, digests: Digests)
     try:
         if facts is None or facts.id != expected or facts.diff_ids not in ((), image.archive.diff_ids):
             raise _unproven(image, f"it holds {facts.id if facts else 'no such image'}, not {expected}")
-        path, content = changed_file(image.archive)
+        path, digest = changed_file(image.archive)
         try:
             found = await _read(engine, image.ref, path)
         except EngineRefusal as refusal:
             raise _unproven(image, refusal.message) from refusal
-        if path and found != content:
+        if path and found != digest:
             raise _unproven(image, f"/{path} is not what the delta holds")
     except LoadError:
         with anyio.CancelScope(shield=True):
@@ -50,21 +51,19 @@ async def prove(engine: Engine, image: Image, manifest: bytes, digests: Digests)
         digests.blobs.learn(json.loads(manifest), json.loads(image.archive.config))
 
 
-def changed_file(archive: Archive) -> tuple[str, bytes]:
-    """The smallest file of the topmost layer, with its content; ("", b"") if it only deletes."""
-    best: tuple[str, bytes] | None = None
+def changed_file(archive: Archive) -> tuple[str, str]:
+    """The smallest file of the topmost layer, with its content's sha256; ("", "") if it only deletes."""
     with tarfile.open(fileobj=io.BytesIO(archive.layer)) as layer:
-        for member in layer:
-            if not member.isreg() or member.name.rpartition("/")[2].startswith(WHITEOUT):
-                continue
-            opened = layer.extractfile(member)
-            if opened is not None and (best is None or member.size < len(best[1])):
-                best = member.name, opened.read()
-    return best or ("", b"")
+        files = [one for one in layer if one.isreg() and not one.name.rpartition("/")[2].startswith(WHITEOUT)]
+        smallest = min(files, key=lambda one: one.size, default=None)
+        opened = layer.extractfile(smallest) if smallest is not None else None
+        if smallest is None or opened is None:
+            return "", ""
+        return smallest.name, hashlib.file_digest(opened, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-async def _read(engine: Engine, ref: str, path: str) -> bytes | None:
-    """The file in a container that is never started: the engine has to stack all layers for it."""
+async def _read(engine: Engine, ref: str, path: str) -> str | None:
+    """The sha256 of a file in a container that is never started: the engine has to stack all layers."""
     container = await engine.create_container(ref)
     try:
         if not path:
@@ -73,7 +72,12 @@ async def _read(engine: Engine, ref: str, path: str) -> bytes | None:
             stream = TarStream(pieces)
             try:
                 async for entry in stream:
-                    return await stream.read() if entry.kind == "file" else None
+                    if entry.kind != "file":
+                        return None
+                    digest = hashlib.sha256()
+                    async for piece in stream.pieces():
+                        digest.update(piece)
+                    return digest.hexdigest()
             except ValueError as error:
                 raise PlatformError(f"reading /{path} of {ref}: {error}", reason="BrokenArchive") from error
         return None

@@ -6,6 +6,7 @@ Layers go uncompressed, so that their digests are the diff_ids, known before a b
 from __future__ import annotations
 
 import base64
+import io
 import ipaddress
 import json
 import re
@@ -20,8 +21,9 @@ from devloop.adapters import oci
 from devloop.adapters.bases import credentials
 from devloop.adapters.blobs import Blob
 from devloop.adapters.digest import Digests
-from devloop.adapters.engine import Body, Engine
+from devloop.adapters.engine import PIECE, Engine
 from devloop.adapters.names import registry_of
+from devloop.adapters.node_images import Held, is_tagged, project_in
 from devloop.adapters.routes import Told, complete
 from devloop.adapters.stores import Store
 from devloop.adapters.tarstream import TarStream
@@ -31,6 +33,7 @@ from devloop.model import Image
 from devloop.references import repository, split
 from devloop.tasks import gather
 
+Body = AsyncIterator[bytes] | bytes
 _MANIFESTS = f"{oci.MANIFEST}, application/vnd.docker.distribution.manifest.v2+json"
 _FIELD = re.compile(r'(\w+)="([^"]*)"')
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=60)
@@ -57,6 +60,9 @@ class Registry:
         self._url = f"{'http' if _is_loopback(host) else 'https'}://{host}"
         self._session: aiohttp.ClientSession | None = None
         self._authorization: dict[str, str] = {}  # by repository
+        self._projects: dict[str, str] = {}  # by config digest
+        self.is_local = _is_loopback(host)
+        self.deletes = True  # until it refuses
 
     async def aclose(self) -> None:
         session, self._session = self._session, None
@@ -74,6 +80,37 @@ class Registry:
             return str(json.loads(answer.body)["config"]["digest"])
         except (ValueError, KeyError, TypeError):
             return None
+
+    async def tags(self, repo: str) -> Sequence[str]:
+        """The tags of a repository, () if there is none such."""
+        answer = await self._call("GET", repo, "tags/list", ok=(200, 404))
+        try:
+            return tuple(map(str, json.loads(answer.body).get("tags") or ()))
+        except (ValueError, AttributeError):
+            return ()
+
+    async def project_of(self, repo: str, config: str) -> str:
+        """The project that an image's config names, "" if none. Each is read once."""
+        if config not in self._projects:
+            answer = await self._call("GET", repo, f"blobs/{config}", ok=(200, 404))
+            try:
+                self._projects[config] = project_in(json.loads(answer.body))
+            except ValueError:
+                self._projects[config] = ""
+        return self._projects[config]
+
+    async def delete(self, repo: str, tag: str) -> bool:
+        """Take a tag's manifest away, with all other tags of it. False where the registry deletes nothing."""
+        found = await self._call(
+            "GET", repo, f"manifests/{tag}", headers={"Accept": _MANIFESTS}, ok=(200, 404)
+        )
+        if found.status == 404:
+            return False
+        answer = await self._call(
+            "DELETE", repo, f"manifests/{oci.sha256(found.body)}", ok=(200, 202, 400, 403, 404, 405)
+        )
+        self.deletes = answer.status not in (400, 403, 405)
+        return answer.status in (200, 202)
 
     async def has(self, repo: str, digest: str) -> bool:
         return (await self._call("HEAD", repo, f"blobs/{digest}", ok=(200, 404))).status == 200
@@ -130,7 +167,8 @@ class Registry:
         sent = dict(headers or {})
         if repo in self._authorization and url.startswith(self._url):
             sent["Authorization"] = self._authorization[repo]
-        async with self._session.request(method, url, data=body, headers=sent) as response:
+        data = io.BytesIO(body) if isinstance(body, bytes) and len(body) > PIECE else body
+        async with self._session.request(method, url, data=data, headers=sent) as response:
             return Answer(response.status, dict(response.headers), await response.read())
 
     async def _log_in(self, repo: str, challenge: str) -> None:
@@ -188,7 +226,22 @@ class RegistryStore:
     look = digest
 
     async def remove(self, ref: str) -> bool:
-        return False  # a registry is shared: its own garbage collection is its owner's
+        """The blobs stay until the registry's own garbage collection takes them."""
+        return await self.registry.delete(path_of(ref), split(ref)[1])
+
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+        """Of a registry on this machine: in another, somebody else's cluster may run what was pushed from a
+        config.yaml of the same path."""
+        if not self.registry.is_local or not self.registry.deletes:
+            return ()
+        found: list[Held] = []
+        for repository_ in repositories:
+            for tag in await self.registry.tags(path_of(f"{repository_}:x")):
+                ref = f"{repository_}:{tag}"
+                config = await self.registry.config_of(path_of(ref), tag) if is_tagged(ref) else None
+                if config and await self.registry.project_of(path_of(ref), config) == project:
+                    found.append(Held(ref, config))
+        return found
 
 
 class RegistryRoute:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from devloop.adapters import oci
 from devloop.adapters.digest import Digests
-from devloop.adapters.engine import Engine, EngineRefusal
+from devloop.adapters.engine import Body, Engine, EngineRefusal
 from devloop.adapters.process import Finished
 from devloop.adapters.proof import prove
 from devloop.adapters.stores import EngineStore, Store
@@ -142,17 +142,29 @@ class EngineRoute:
 
 
 class CommandRoute:
-    """A product's own command copies the image to all nodes. It may exit 0 when it failed: verify."""
+    """A product's own command copies the image from the builder's engine to all nodes. It may exit 0 when it
+    failed: verify. A delta is made whole on that engine first, where the command looks for it."""
 
     def __init__(
-        self, how: str, stores: Sequence[Store], command: Callable[[Image], Awaitable[Finished]], hint: str
+        self,
+        how: str,
+        builder: Engine,
+        digests: Digests,
+        stores: Sequence[Store],
+        command: Callable[[Image], Awaitable[Finished]],
+        hint: str,
     ) -> None:
+        """`digests` of the builder."""
         self.how = how
+        self._builder = builder
+        self._digests = digests
         self.stores = stores
         self._command = command
         self._hint = hint
 
     async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+        if image.archive is not None:
+            await complete(self._builder, self._digests, image)
         finished = await self._command(image)
         if finished.code != 0:
             why = " ".join(finished.tail(1)) or "no output"
@@ -196,7 +208,7 @@ async def complete(builder: Engine, digests: Digests, image: Image) -> None:
         ) from error
 
 
-async def deliver(engine: Engine, archive: AsyncIterator[bytes] | bytes) -> None:
+async def deliver(engine: Engine, archive: Body) -> None:
     """Load an archive, to the end of the engine's answer. Raises EngineRefusal, PlatformError."""
     async with aclosing(engine.load(archive)) as answers:
         async for _ in answers:

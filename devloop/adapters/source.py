@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from devloop import scratch
 from devloop.abandon import Check, check_of, in_thread
 from devloop.adapters.engine import PIECE
 from devloop.context import (
@@ -47,7 +47,7 @@ class FingerprintedTree:
     async def copy(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[BuildSpec]:
         """The build again, from a copy of the inputs that is removed afterwards. Raises TreeMovedError."""
         spec, inputs = service.build, fingerprint.inputs
-        with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
+        with scratch.folder() as folder:
             # buildx knows a context by this part of its path alone: it must be nobody else's
             context, dockerfile = Path(folder, secrets.token_hex(8)), Path(folder, "Dockerfile")
 

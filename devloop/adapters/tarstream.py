@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 BLOCK = 512
+SLICE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,30 @@ class TarStream:
             raise ValueError(f"the tar ended in the middle, at byte {self.position}") from None
         self.position += len(piece)
         self._buffer += piece
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Bytes in several parts that are never put together: an archive around a layer holds no second copy."""
+
+    parts: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.parts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """In order, at most SLICE bytes each."""
+        for part in self.parts:
+            for start in range(0, len(part), SLICE):
+                yield part if len(part) <= SLICE else part[start : start + SLICE]
+
+
+def parts_of(name: str, content: bytes) -> tuple[bytes, bytes, bytes]:
+    """As `member`, without a copy of the content."""
+    return header(name, len(content)), content, bytes(-len(content) % BLOCK)
 
 
 def padded(content: bytes) -> bytes:

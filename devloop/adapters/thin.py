@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from devloop.adapters.blobs import Blob
-from devloop.adapters.tarstream import END, Entry, TarStream, member
+from devloop.adapters.tarstream import END, Entry, Pieces, TarStream, member, parts_of
 from devloop.model import Archive
 
 
@@ -27,20 +27,20 @@ def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(chain)
 
 
-def delta(archive: Archive, ref: str) -> bytes:
+def delta(archive: Archive, ref: str) -> Pieces:
     """A delta image as a Docker archive: config, manifest and the new layers."""
     config = f"{hashlib.sha256(archive.config).hexdigest()}.json"
     new = dict(archive.new)  # a layer may occur twice: the empty one
     layers = [f"{diff_id.removeprefix('sha256:')}/layer.tar" for diff_id in archive.diff_ids]
     manifest = json.dumps([{"Config": config, "RepoTags": [ref], "Layers": layers}]).encode()
     # Layers must name as many entries as the config has diff_ids; those that are not here may be any string.
-    return (
-        member(config, archive.config)
-        + b"".join(
-            member(f"{diff_id.removeprefix('sha256:')}/layer.tar", blob) for diff_id, blob in new.items()
+    blobs = (parts_of(f"{diff_id.removeprefix('sha256:')}/layer.tar", blob) for diff_id, blob in new.items())
+    return Pieces(
+        (
+            member(config, archive.config),
+            *(part for parts in blobs for part in parts),
+            member("manifest.json", manifest) + END,
         )
-        + member("manifest.json", manifest)
-        + END
     )
 
 

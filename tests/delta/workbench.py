@@ -184,7 +184,7 @@ class Bench:
 
     def load(self, made: Delta, tag: str) -> str:
         ref = f"{self.repository}:{tag}"
-        for line in self.client.load_image(thin_archive(made.archive, ref)):
+        for line in self.client.load_image(bytes(thin_archive(made.archive, ref))):
             assert "error" not in line, line
         self.tags[ref] = None
         assert self.client.inspect_image(ref)["Id"] == made.id

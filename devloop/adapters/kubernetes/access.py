@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import ssl
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 from anyio import to_thread
 
+from devloop import scratch
 from devloop.adapters.kubernetes.guard import Platform, admit
 from devloop.adapters.kubernetes.kubeconfig import Context, read_context
 from devloop.errors import ConfigError, PlatformError
@@ -163,7 +163,7 @@ def _tls(context: Context, certificate: tuple[str, str] | None) -> ssl.SSLContex
             public, private = _pem(context.user, "client-certificate"), _pem(context.user, "client-key")
             certificate = (public, private) if public and private else None
         if certificate is not None:
-            with tempfile.TemporaryDirectory(prefix="devloop-") as folder:
+            with scratch.folder() as folder:
                 public_file, private_file = Path(folder, "crt"), Path(folder, "key")
                 public_file.write_text(certificate[0])
                 private_file.write_text(certificate[1])

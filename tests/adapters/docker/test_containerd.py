@@ -435,6 +435,9 @@ async def test_s2_the_products_own_command_is_verified_on_the_node(
     image = await built(bench, tiny)
     wired = ClusterLoader(bench.engine, bench.digests, nodes, choice, bench.events.append)
     assert (await wired.load(image)).how == command
+    edit = await delta_of(bench.engine, image, "new", b"x")  # on no engine: it is made whole for the command
+    assert (await wired.load(edit)).image.id == edit.id
+    assert {"file", "new"} <= container.files(edit.ref)
     container.clear()
     environment["STANDIN_SILENT"] = "1"
     with pytest.raises(LoadError) as caught:

@@ -233,7 +233,7 @@ async def test_after_an_edit_that_a_line_stops_the_engine_is_left_alone_for_a_wh
     image = await builder.build(corridor.service, await corridor.fingerprint("src/main.py"))
     await loader.load(image)
     (waiting,) = builder._to_learn.values()
-    assert waiting[0] is image
+    assert waiting[0] == image
     assert waiting[1] > anyio.current_time() + 3000
     with anyio.move_on_after(0.1) as scope:
         await builder.to_learn()
@@ -267,6 +267,19 @@ async def test_a_delta_whose_parent_was_pruned_is_built_in_full(corridor: Corrid
     assert second.image.id != first.image.id
 
 
+async def test_a_large_edit_is_a_full_build_with_its_reason(corridor: Corridor) -> None:
+    corridor.write("src/model.bin", "a" * (33 << 20))
+    await corridor.trip()
+    corridor.write("src/model.bin", "b" * (33 << 20))
+    loaded = await corridor.trip("src/model.bin")
+    assert loaded.image.how == "cli"
+    fallbacks = [event for event in corridor.bench.events if isinstance(event, DeltaFallback)]
+    assert fallbacks[-1].reason == "TooLarge"
+    assert "33 MB" in fallbacks[-1].message
+    corridor.write("src/main.py", "small")
+    assert (await corridor.trip("src/main.py")).image.how == "delta"
+
+
 async def test_a_long_chain_is_folded_and_goes_on(
     corridor: Corridor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,8 +290,12 @@ async def test_a_long_chain_is_folded_and_goes_on(
         corridor.write("src/main.py", f"edit {number}")
         loaded = await corridor.trip("src/main.py")
         assert loaded.image.how == "delta"
-        assert loaded.image.archive is not None
-        layers.append(len(loaded.image.archive.diff_ids))
+        assert loaded.image.archive is None  # its bytes are not kept
+        now = await corridor.bench.engine.inspect(loaded.image.ref)
+        assert now is not None
+        layers.append(len(now.diff_ids))
+        folded = {f"{loaded.image.ref}-base"} if number == 2 else {loaded.image.ref}
+        assert corridor.builder.parents() == folded  # S25: what the next delta stands on stays
     facts = await corridor.bench.engine.inspect(first.image.ref)
     assert facts is not None
     full = len(facts.diff_ids)

@@ -133,7 +133,7 @@ async def test_an_import_that_is_cut_leaves_no_tag_and_the_next_one_lives(corrid
         taken = await corridor.fingerprint("src/main.py")
         image = await corridor.builder.build(corridor.service, taken)
         assert image.archive is not None
-        layout = oci.delta(image.archive, image.ref)
+        layout = bytes(oci.delta(image.archive, image.ref))
 
         async def body() -> AsyncIterator[bytes]:
             yield layout[: len(layout) // 2]

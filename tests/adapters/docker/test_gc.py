@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import aclosing
 
 import pytest
 
 from devloop.adapters.digest import Digests
-from devloop.adapters.engine import Engine
+from devloop.adapters.engine import Engine, EngineRefusal
 from devloop.adapters.gc import LEFTOVER_SECONDS, Collector, Keep
 from devloop.adapters.routes import EngineRoute, SharedRoute
 from devloop.adapters.stores import EngineStore
@@ -66,11 +67,27 @@ async def test_s25_an_image_that_a_trip_takes_up_meanwhile_stays(bench: Bench, i
     def keep() -> Keep:
         nonlocal asked
         asked += 1
-        return Keep(frozenset(image.ref for image in images) if asked > 2 else frozenset())
+        return Keep(frozenset(image.ref for image in images) if asked > 1 else frozenset())
 
     collector = Collector(bench.engine, bench.project, keep)
     assert await collector.collect(shared(bench), time.time() + 2 * LEFTOVER_SECONDS) == ()
     assert await left(bench.engine, images) == [True, True, True]
+
+
+async def test_s25_containers_that_a_killed_devloop_left_go_after_an_hour(
+    bench: Bench, images: list[Image]
+) -> None:
+    """They only serve to read an image, and keep it from being removed."""
+    left_over = await bench.engine.create_container(images[0].ref)
+    keep = Keep(frozenset(image.ref for image in images))
+    collector = Collector(bench.engine, bench.project, lambda: keep)
+    await collector.collect(shared(bench), time.time())
+    await bench.engine.remove_old_containers(time.time() - LEFTOVER_SECONDS)
+    async with aclosing(bench.engine.archive(left_over, "file")) as pieces:
+        assert [piece async for piece in pieces]  # it is there
+    await collector.collect(shared(bench), time.time() + LEFTOVER_SECONDS + 60)
+    with pytest.raises(EngineRefusal):
+        await bench.engine.remove_container(left_over)
 
 
 async def test_s25_nodes_are_collected_too(bench: Bench, node: Engine, images: list[Image]) -> None:

@@ -25,6 +25,7 @@ from devloop.events import Event, Progress
 from devloop.model import Image, Service
 from tests.adapters.docker.conftest import Bench, fingerprint
 from tests.adapters.docker.dockerd import Dockerd
+from tests.adapters.docker.test_containerd import delta_of
 
 pytestmark = pytest.mark.engine
 STANDINS = Path(__file__).parents[2] / "standins"
@@ -250,6 +251,8 @@ async def test_s2_image_load_is_verified_on_each_node(
     assert loaded.how == "image-load"
     assert loaded.nodes == ("minikube", "minikube-m02")
     assert {call[call.index("-n") + 1] for call in minikube.calls("ssh")} == {"minikube", "minikube-m02"}
+    edit = await delta_of(bench.engine, image, "new", b"x")  # on no engine: it is made whole for the command
+    assert (await minikube.loader().load(edit)).image.id == edit.id
 
 
 async def test_s2_image_load_that_fails_in_silence_is_an_error(
