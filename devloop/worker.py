@@ -96,7 +96,8 @@ class Worker:
         emit, clock = self._world.emit, self._world.clock
         before = self._state
         self._trips += 1
-        emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet=change.why == AGAIN))
+        quiet = change.why == AGAIN or before.waits_for == "moved"
+        emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet))
         self._become(reconciler.begun(before, change))
         self._pace = self._pace.begun(clock.now())
         watch = Stopwatch(self.service.name, change, clock, emit)

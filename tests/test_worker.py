@@ -309,7 +309,7 @@ async def test_s8_a_tree_that_keeps_moving_is_looked_at_whole_with_a_pause_and_a
     assert [e.change.paths for e in started] == [frozenset({Path("/src/a.py")}), *[frozenset()] * 5]
     ends = [e for e in fake.events if isinstance(e, TripEnded)]
     assert [e.repeated for e in ends] == [False, True, True, True, True, False]
-    assert [e.quiet for e in started] == [False, True, True, True, False, True]
+    assert [e.quiet for e in started] == [False, True, True, True, True, True]
 
 
 async def test_a_base_that_is_missing_is_looked_at_again_without_a_save() -> None:
