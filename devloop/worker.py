@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import anyio
 
@@ -66,7 +67,10 @@ class Worker:
                 for target in self.service.targets
             ]
             self._connected.set()
-            yield
+            try:
+                yield
+            finally:
+                self._feeds, self._connected = (), anyio.Event()
 
     async def feeds(self) -> Sequence[Feed]:
         """What shows the targets, as soon as the worker is connected."""
@@ -81,6 +85,7 @@ class Worker:
                 try:
                     outcome, step = await self._settle(change)
                 except Exception:
+                    self._become(replace(self._state, word="failed", live=False))
                     self.inbox.put_back(change)  # for whoever starts this worker again
                     raise
                 if isinstance(outcome, Superseded):
