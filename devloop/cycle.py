@@ -11,9 +11,9 @@ from functools import partial
 import anyio
 
 from devloop.activity import Activity, bounded
-from devloop.errors import BuildError, DevloopError, LoadError, PlatformError, StageError
+from devloop.errors import BuildError, DevloopError, PlatformError, StageError
 from devloop.events import ImageBuilt, ImageLoaded
-from devloop.follow import follow
+from devloop.follow import follow, load_idle
 from devloop.model import (
     Change,
     Failed,
@@ -59,7 +59,7 @@ async def trip(
             fingerprint = await bounded(partial(world.fingerprinter.take, service, change), longest, late)
             found = await bounded(partial(world.loader.find, service, fingerprint), limit, late)
         ref = service.ref(fingerprint)
-        if any(feed.latest.hold == fingerprint.digest for feed in feeds):
+        if _held(feeds, fingerprint):
             return Held(fingerprint, watch.timing())
         carried = bool(feeds) and all(carries(feed.latest, service.image, ref) for feed in feeds)
         touched = carried and await world.installer.install(service, ref)
@@ -69,8 +69,10 @@ async def trip(
 
         image = found or await _build(service, fingerprint, world, watch)
         with watch.time("load"):
-            loaded = await bounded(lambda: world.loader.load(image), limit, partial(_load_idle, image))
+            loaded = await bounded(lambda: world.loader.load(image), limit, partial(load_idle, image))
         world.emit(ImageLoaded(service.name, ref, loaded.how, loaded.sent, loaded.skipped))
+        if _held(feeds, fingerprint):  # it may have been rolled back while it was built
+            return Held(fingerprint, watch.timing())
         if carried and not touched:
             revisions = tuple(_standing(feed, ref) for feed in feeds)
         else:
@@ -93,6 +95,11 @@ async def trip(
     except DevloopError as error:
         stage = error.stage if isinstance(error, StageError) else watch.stage
         return Failed(stage, error, watch.timing(), fingerprint, change.paths, loaded)
+
+
+def _held(feeds: Sequence[Feed], fingerprint: Fingerprint) -> bool:
+    """A target is held at another image for as long as the tree is this (S24)."""
+    return any(feed.latest.hold == fingerprint.digest for feed in feeds)
 
 
 def running_id(
@@ -142,16 +149,6 @@ def _build_idle(service: Service, activity: Activity) -> BuildError:
         evidence=activity.lines,
         hint="does a RUN wait for the network, a lock or an input? if it may be silent for longer, set"
         f" services.{service.name}.build.idle_timeout",
-    )
-
-
-def _load_idle(image: Image, activity: Activity) -> LoadError:
-    return LoadError(
-        f"load of {image.ref}: ended, for nothing moved for {activity.idle:.0f} s",
-        reason="LoadIdle",
-        evidence=activity.lines,
-        hint="does the node's engine answer, and has it room on its disk (df -h)? devloop doctor looks at it;"
-        f" services.{image.service}.build.idle_timeout is how long it may take",
     )
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import anyio
 
-from devloop.errors import OvertakenError, RolloutError, StageError, TargetMissingError
+from devloop.activity import Activity, bounded
+from devloop.errors import LoadError, OvertakenError, RolloutError, StageError, TargetMissingError
 from devloop.events import Notice, PodExited, RolloutPhase
-from devloop.model import LoadedImage, PodView, Progressing, Ready, Revision, Service, Snapshot, Stuck
+from devloop.model import Image, LoadedImage, PodView, Progressing, Ready, Revision, Service, Snapshot, Stuck
 from devloop.ports import Feed, World
 from devloop.rollout import (
     MISSING,
@@ -58,7 +60,8 @@ async def follow(
             world.emit(
                 Notice(service.name, "warning", f"{loaded.image.ref} is gone from a node; loading it again")
             )
-            await world.loader.load(loaded.image)
+            load = partial(world.loader.load, loaded.image)
+            await bounded(load, service.build.idle_timeout, partial(load_idle, loaded.image))
             now = world.clock.now()
             reloads.append(now)
             expected = [replace(expectation, loaded_at=now) for expectation in expected]
@@ -71,6 +74,16 @@ async def follow(
             return tuple(pod for verdict in verdicts if isinstance(verdict, Ready) for pod in verdict.pods)
         deadlines = [v.deadline for v in waiting if v.deadline is not None]
         await any_newer(feeds, snapshots, min(deadlines) - now if deadlines else None)
+
+
+def load_idle(image: Image, activity: Activity) -> LoadError:
+    return LoadError(
+        f"load of {image.ref}: ended, for nothing moved for {activity.idle:.0f} s",
+        reason="LoadIdle",
+        evidence=activity.lines,
+        hint="does the node's engine answer, and has it room on its disk (df -h)? devloop doctor looks at it;"
+        f" services.{image.service}.build.idle_timeout is how long it may take",
+    )
 
 
 async def any_newer(feeds: Sequence[Feed], seen: Sequence[Snapshot], seconds: float | None = None) -> None:

@@ -104,7 +104,8 @@ class Worker:
         quiet = change.why == AGAIN or before.waits_for == "moved"
         emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet))
         self._become(reconciler.begun(before, change))
-        self._pace = self._pace.begun(clock.now())
+        if change.why != AGAIN or before.waits_for == "moved":  # else no content waits for its PATCH
+            self._pace = self._pace.begun(clock.now())
         watch = Stopwatch(self.service.name, change, clock, emit)
         outcome = await self._travel(change, watch)
         now, snapshots = clock.now(), self._snapshots()
@@ -197,11 +198,16 @@ class Worker:
         undone = self._state.undone
         if undone is not None:  # however fast somebody writes, a tree that moves is not read in a busy loop
             await anyio.sleep(MOVED_PAUSES[0])
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._mind)
-            group.start_soon(self._look_again)
-            change = await self.inbox.take()
-            group.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._mind)
+                group.start_soon(self._look_again)
+                change = await self.inbox.take()
+                group.cancel_scope.cancel()
+        except Exception:
+            if change is not None:
+                self.inbox.put_back(change)
+            raise
         assert change is not None
         return change if undone is None else taken_up(undone, change)
 
