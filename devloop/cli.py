@@ -238,8 +238,9 @@ def doctor(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> No
 @where
 @click.pass_context
 def rollback(ctx: click.Context, /, service: str, **given: Any) -> None:
-    """Go back to the image before, and stay there while the tree stays as it is.
+    """Go back to the newest earlier image that was live, and stay there while the tree stays as it is.
 
+    Waits until it runs; exit code 1 if it does not, with what Kubernetes says of it.
     Another edit lifts the hold, and so does `devloop resume`.
     """
     from devloop import holding

@@ -11,9 +11,9 @@ from functools import partial
 import anyio
 
 from devloop.activity import Activity, bounded
-from devloop.errors import BuildError, DevloopError, LoadError, PlatformError, StageError
+from devloop.errors import BuildError, DevloopError, PlatformError, StageError
 from devloop.events import ImageBuilt, ImageLoaded
-from devloop.follow import follow
+from devloop.follow import follow, load_idle
 from devloop.model import (
     Change,
     Failed,
@@ -59,7 +59,7 @@ async def trip(
             fingerprint = await bounded(partial(world.fingerprinter.take, service, change), longest, late)
             found = await bounded(partial(world.loader.find, service, fingerprint), limit, late)
         ref = service.ref(fingerprint)
-        if any(feed.latest.hold == fingerprint.digest for feed in feeds):
+        if _held(feeds, fingerprint):
             return Held(fingerprint, watch.timing())
         carried = bool(feeds) and all(carries(feed.latest, service.image, ref) for feed in feeds)
         touched = carried and await world.installer.install(service, ref)
@@ -69,17 +69,15 @@ async def trip(
 
         image = found or await _build(service, fingerprint, world, watch)
         with watch.time("load"):
-            loaded = await bounded(lambda: world.loader.load(image), limit, partial(_load_idle, image))
+            loaded = await bounded(lambda: world.loader.load(image), limit, partial(load_idle, image))
         world.emit(ImageLoaded(service.name, ref, loaded.how, loaded.sent, loaded.skipped))
+        if _held(feeds, fingerprint):  # it may have been rolled back while it was built
+            return Held(fingerprint, watch.timing())
         if carried and not touched:
             revisions = tuple(_standing(feed, ref) for feed in feeds)
         else:
             with watch.time("patch"):
-                if not touched:
-                    missing = any(not feed.latest.exists for feed in feeds)
-                    await world.installer.install(service, ref, missing=missing)
-                async with world.installer.writing(service):
-                    revisions = await _patch(service, loaded, feeds, world)
+                revisions = await _patch(service, loaded, feeds, world, installed=touched)
         if patched is not None:
             patched.set()
         if not feeds:
@@ -96,6 +94,11 @@ async def trip(
     except Exception as error:  # noqa: BLE001 - the last net: whatever happens, a trip has an outcome
         found_out = world.report(f"the trip of {service.name}", error)
         return Failed(watch.stage, found_out, watch.timing(), fingerprint, change.paths, loaded)
+
+
+def _held(feeds: Sequence[Feed], fingerprint: Fingerprint) -> bool:
+    """A target is held at another image for as long as the tree is this (S24)."""
+    return any(feed.latest.hold == fingerprint.digest for feed in feeds)
 
 
 def running_id(
@@ -148,16 +151,6 @@ def _build_idle(service: Service, activity: Activity) -> BuildError:
     )
 
 
-def _load_idle(image: Image, activity: Activity) -> LoadError:
-    return LoadError(
-        f"load of {image.ref}: ended, for nothing moved for {activity.idle:.0f} s",
-        reason="LoadIdle",
-        evidence=activity.lines,
-        hint="does the node's engine answer, and has it room on its disk (df -h)? devloop doctor looks at it;"
-        f" services.{image.service}.build.idle_timeout is how long it may take",
-    )
-
-
 def _standing(feed: Feed, ref: str) -> Revision:
     """The revision that stands, where the template carries the reference already (S4)."""
     now = feed.latest
@@ -165,14 +158,21 @@ def _standing(feed: Feed, ref: str) -> Revision:
 
 
 async def _patch(
-    service: Service, loaded: LoadedImage, feeds: Sequence[Feed], world: World
+    service: Service, loaded: LoadedImage, feeds: Sequence[Feed], world: World, *, installed: bool
 ) -> tuple[Revision, ...]:
-    """PATCH every target (S17). The adapter shields each PATCH, and reads back what got no answer (S16)."""
+    """Install what is missing, then PATCH every target (S17).
+
+    The adapter shields each PATCH, and reads back what got no answer (S16).
+    """
+    if not installed:
+        missing = any(not feed.latest.exists for feed in feeds)
+        await world.installer.install(service, loaded.image.ref, missing=missing)
 
     async def patch(feed: Feed) -> Revision:
         return await world.cluster.patch(feed.latest.target, service, loaded)
 
-    return await gather(patch, feeds)
+    async with world.installer.writing(service):
+        return await gather(patch, feeds)
 
 
 async def _url(feeds: Sequence[Feed], world: World) -> str | None:

@@ -117,6 +117,7 @@ class ReleaseError(PatchError):
     """Helm said no: a chart, its values, or the cluster has to change."""
 
     default_reason = "ReleaseFailed"
+    default_outside = False  # each try leaves a failed revision, and Helm keeps but ten
 
 
 class PrerequisiteError(PatchError):

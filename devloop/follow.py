@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import anyio
 
-from devloop.errors import OvertakenError, RolloutError, StageError, TargetMissingError
+from devloop.activity import Activity, bounded
+from devloop.errors import LoadError, OvertakenError, RolloutError, StageError, TargetMissingError
 from devloop.events import Notice, PodExited, RolloutPhase
 from devloop.model import (
+    Image,
     LoadedImage,
     Phase,
     PodView,
@@ -191,10 +194,22 @@ class _Following:
             return
         text = f"{self._loaded.image.ref} is gone from a node; loading it again"
         self._world.emit(Notice(self._service.name, "warning", text))
-        await self._world.loader.load(self._loaded.image)
+        load = partial(self._world.loader.load, self._loaded.image)
+        idle = self._service.build.idle_timeout
+        await bounded(load, idle, partial(load_idle, self._loaded.image))
         now = self._world.clock.now()
         self._reloads.append(now)
         self._expected = [replace(expected, loaded_at=now) for expected in self._expected]
+
+
+def load_idle(image: Image, activity: Activity) -> LoadError:
+    return LoadError(
+        f"load of {image.ref}: ended, for nothing moved for {activity.idle:.0f} s",
+        reason="LoadIdle",
+        evidence=activity.lines,
+        hint="does the node's engine answer, and has it room on its disk (df -h)? devloop doctor looks at it;"
+        f" services.{image.service}.build.idle_timeout is how long it may take",
+    )
 
 
 async def any_newer(feeds: Sequence[Feed], seen: Sequence[Snapshot], seconds: float | None = None) -> None:

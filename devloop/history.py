@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from devloop import state_file
-from devloop.events import Event, TripEnded
+from devloop.events import Event, LiveChanged, TripEnded
 from devloop.model import Live, Unchanged
 from devloop.references import same
 
@@ -26,15 +26,19 @@ class History:
         self._lived: dict[str, list[str]] = _read(file)
 
     def __call__(self, event: Event) -> None:
-        if not isinstance(event, TripEnded):
-            return
-        match event.outcome:
-            case Live(image=image):
-                self._note(event.service, image.ref)
-            case Unchanged(ref=ref):
-                self._note(event.service, ref)
+        match event:
+            case TripEnded(service=service, outcome=Live(image=image)):
+                self._note(service, image.ref)
+            case TripEnded(service=service, outcome=Unchanged(ref=ref)):
+                self._note(service, ref)
+            case LiveChanged(service=service, live=True, ref=ref) if ref:
+                self._note(service, ref)  # a rollout that failed, and became ready after all (S19)
             case _:
                 pass
+
+    def of(self, service: str) -> tuple[str, ...]:
+        """Which images of the service were live, the newest first."""
+        return tuple(self._lived.get(service, ()))
 
     def newest(self, keep: int) -> frozenset[str]:
         """The `keep` newest of every service."""

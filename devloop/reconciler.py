@@ -36,7 +36,7 @@ from devloop.model import (
     outcome_word,
 )
 from devloop.phase import Reversals
-from devloop.rollout import Expectation, carries, judge, lost_image
+from devloop.rollout import Expectation, carries, judge, lost_image, own_images
 from devloop.safety_net import PAUSES as INTERNAL_PAUSES
 from devloop.state import DeploymentState, deployment_state
 from devloop.symptoms import MISSING_IMAGE
@@ -154,8 +154,6 @@ def next_step(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
     if all(carries(snapshot, service.image, expected.ref) for snapshot in snapshots):
         return _review_pods(service, state, expected, snapshots, now)
     if _rewritten(service, state.settled, snapshots, expected.ref):
-        if any(snapshot.hold and snapshot.hold == _digest(outcome) for snapshot in snapshots):
-            return replace(state, settled=tuple(snapshots)), Step("it is held at another image")
         return _reversed(service, state, snapshots, now)
     return state, NOTHING
 
@@ -226,7 +224,9 @@ def _review_failure(
 
 
 def _reversed(service: Service, state: ServiceState, snapshots: Sequence[Snapshot], now: float) -> Next:
-    """Somebody else wrote another image: mend it, unless it is a tug-of-war (S20)."""
+    """Somebody else wrote another image: mend it, unless it is held (S24), or a tug-of-war (S20)."""
+    if any(snapshot.hold and snapshot.hold == _digest(state.outcome) for snapshot in snapshots):
+        return replace(state, settled=tuple(snapshots)), Step("it is held at another image")
     known = replace(state, settled=tuple(snapshots), reversals=state.reversals.noted(now))
     writer = next((s.writer for s in snapshots if s.writer), "") or "somebody"
     if not known.reversals.contested:
@@ -248,7 +248,8 @@ def _rewritten(
 ) -> bool:
     """Whether a target names another image than when the last trip ended, and it is not the tree's."""
     return any(
-        (now.uid != old.uid or dict(now.images) != dict(old.images)) and not carries(now, service.image, ref)
+        (now.uid != old.uid or own_images(now, service.image) != own_images(old, service.image))
+        and not carries(now, service.image, ref)
         for now, old in zip(snapshots, settled, strict=True)
     )
 
@@ -290,6 +291,6 @@ def _key(outcome: Outcome) -> tuple[str, ...]:
     return (outcome.stage, outcome.error.reason, "" if moved else outcome.error.message)
 
 
-def _digest(outcome: Outcome) -> str:
-    fingerprint = None if isinstance(outcome, Superseded) else outcome.fingerprint
+def _digest(outcome: Outcome | None) -> str:
+    fingerprint = None if outcome is None or isinstance(outcome, Superseded) else outcome.fingerprint
     return fingerprint.digest if fingerprint is not None else ""

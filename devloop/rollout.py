@@ -85,8 +85,13 @@ def judge(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict:
 
 def carries(snapshot: Snapshot, image: str, ref: str) -> bool:
     """The pod template says `ref` in every container that is this service's (S1, S4)."""
-    mine = [text for name, text in snapshot.images.items() if _is_mine(snapshot, image, name, text)]
+    mine = own_images(snapshot, image).values()
     return bool(mine) and all(same(text, ref) for text in mine)
+
+
+def own_images(snapshot: Snapshot, image: str) -> dict[str, str]:
+    """What the pod template says in the containers that are this service's: name -> reference."""
+    return {name: text for name, text in snapshot.images.items() if _is_mine(snapshot, image, name, text)}
 
 
 def drift(snapshot: Snapshot, image: str, ref: str) -> str | None:

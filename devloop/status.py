@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 from devloop.engine import start_of
-from devloop.errors import StageError
-from devloop.model import Progressing, Ready, Service, Snapshot, Stuck
+from devloop.errors import PlatformError, StageError
+from devloop.model import Fingerprint, Progressing, Ready, Service, Snapshot, Stuck
 from devloop.ports import World
 from devloop.references import same_repository
 from devloop.rollout import Expectation, carries, judge
@@ -72,7 +72,8 @@ async def _stand(service: Service, world: World, release: str) -> Standing:
         found = Standing("unknown", message=error.message, hint=error.hint)
         return replace(found, running=running, ready=ready, replicas=replicas)
     ref = service.ref(fingerprint)
-    state, message, hint = _judged(service, ref, fingerprint.digest, snapshots, world.clock.now())
+    expected = Expectation(service.image, ref, await _image_id(service, fingerprint, world))
+    state, message, hint = _judged(expected, fingerprint.digest, snapshots, world.clock.now())
     url = await world.cluster.url(service.targets[0]) if service.targets and running else None
     pods = Counter(str(pod_state(pod)) for snapshot in snapshots for pod in snapshot.pods)
     word = str(worst([deployment_state(one, release) for one in snapshots])) if snapshots else ""
@@ -81,8 +82,17 @@ async def _stand(service: Service, world: World, release: str) -> Standing:
     )
 
 
+async def _image_id(service: Service, fingerprint: Fingerprint, world: World) -> str:
+    """The id of the tree's image as nodes or engine hold it (S1), "" where neither does or can be asked."""
+    try:
+        found = await world.loader.find(service, fingerprint)
+    except (StageError, PlatformError):
+        return ""
+    return found.id if found is not None else ""
+
+
 def _judged(
-    service: Service, ref: str, digest: str, snapshots: Sequence[Snapshot], now: float
+    expected: Expectation, digest: str, snapshots: Sequence[Snapshot], now: float
 ) -> tuple[str, str, str | None]:
     """(state, message, hint), the worst of all targets."""
     if not snapshots:
@@ -93,10 +103,10 @@ def _judged(
             return "missing", f"{target} is not in namespace {target.namespace}", "devloop once"
     if any(snapshot.hold == digest for snapshot in snapshots):
         return "held", "held at another image by devloop rollback", "devloop resume"
-    if not all(carries(snapshot, service.image, ref) for snapshot in snapshots):
+    if not all(carries(snapshot, expected.image, expected.ref) for snapshot in snapshots):
         return "stale", "the cluster runs another content than the tree has", "devloop once"
     for snapshot in snapshots:
-        verdict = judge(snapshot, Expectation(service.image, ref), now)
+        verdict = judge(snapshot, expected, now)
         if isinstance(verdict, Stuck):
             return "stuck", f"{verdict.reason}: {verdict.message}", verdict.hint
         if isinstance(verdict, Progressing):

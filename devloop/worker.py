@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import anyio
 
@@ -79,7 +80,10 @@ class Worker:
                 for target in self.service.targets
             ]
             self._connected.set()
-            yield
+            try:
+                yield
+            finally:
+                self._feeds, self._connected = (), anyio.Event()
 
     async def feeds(self) -> Sequence[Feed]:
         """What shows the targets, as soon as the worker is connected."""
@@ -94,6 +98,7 @@ class Worker:
                 try:
                     outcome, step = await self._settle(change)
                 except Exception:
+                    self._become(replace(self._state, word="failed", live=False))
                     self.inbox.put_back(change)  # for whoever starts this worker again
                     raise
                 if isinstance(outcome, Superseded):
@@ -109,10 +114,12 @@ class Worker:
         emit, clock = self._world.emit, self._world.clock
         before = self._state
         self._trips += 1
-        emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet=change.why == AGAIN))
+        quiet = change.why == AGAIN or before.waits_for == "moved"
+        emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet))
         self._world.sharing.begun(self.service)
         self._become(reconciler.begun(before, change))
-        self._pace = self._pace.begun(clock.now())
+        if change.why != AGAIN or before.waits_for == "moved":  # else no content waits for its PATCH
+            self._pace = self._pace.begun(clock.now())
         watch = Stopwatch(self.service.name, change, clock, emit)
         outcome = await self._travel(change, watch)
         self._world.sharing.ended(self.service, outcome)
@@ -211,11 +218,16 @@ class Worker:
         undone = self._state.undone
         if undone is not None:  # however fast somebody writes, a tree that moves is not read in a busy loop
             await anyio.sleep(MOVED_PAUSES[0])
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._mind)
-            group.start_soon(self._look_again)
-            change = await self.inbox.take()
-            group.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._mind)
+                group.start_soon(self._look_again)
+                change = await self.inbox.take()
+                group.cancel_scope.cancel()
+        except Exception:
+            if change is not None:
+                self.inbox.put_back(change)
+            raise
         assert change is not None
         return change if undone is None else taken_up(undone, change)
 

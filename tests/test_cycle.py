@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import anyio
+
 from devloop.cycle import trip
 from devloop.errors import BuildError
 from devloop.events import ImageBuilt, ImageLoaded, StageEnded
@@ -90,3 +92,20 @@ async def test_s24_a_hold_for_this_tree_is_respected_and_another_tree_lifts_it()
     assert fake.patched == []
     fake.tree = "v2"
     assert isinstance(await travel(fake), Live)
+
+
+async def test_s24_a_hold_that_comes_while_the_tree_is_built_is_respected() -> None:
+    fake = FakeWorld("v1")
+    building = anyio.Event()
+    fake.builds.script = [building]
+    async with anyio.create_task_group() as group:
+
+        async def roll_back() -> None:
+            while not fake.builds.calls:
+                await anyio.lowlevel.checkpoint()
+            fake.feed_.show(hold=fingerprint("v1").digest)
+            building.set()
+
+        group.start_soon(roll_back)
+        assert isinstance(await travel(fake), Held)
+    assert fake.patched == []

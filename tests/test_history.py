@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from devloop.events import TripEnded
+from devloop.events import LiveChanged, TripEnded
 from devloop.history import History
 from devloop.model import Timing, Unchanged
 from tests.fakes import fingerprint
@@ -22,6 +22,17 @@ def test_s25_the_newest_that_were_live_are_kept_per_service_and_survive_a_restar
     assert again.newest(2) == {"a:1", "a:3", "b:1"}
     again.forget(frozenset({"a:3"}))
     assert again.all() == {"a:1", "a:2", "b:1"}
+
+
+def test_s19_a_rollout_that_became_ready_after_all_was_live(tmp_path: Path) -> None:
+    history = History(tmp_path / "lived.json")
+    history(LiveChanged("a", False, "a:1", "failed"))
+    history(LiveChanged("a", True, "", "live"))
+    assert history.of("a") == ()
+    history(LiveChanged("a", True, "a:1", "live"))
+    history(LiveChanged("a", True, "a:2", "live"))
+    assert history.of("a") == ("a:2", "a:1")
+    assert history.of("b") == ()
 
 
 def test_a_broken_file_is_an_empty_history(tmp_path: Path) -> None:

@@ -155,6 +155,25 @@ def test_s20_the_third_reversal_is_contested_and_a_rollback_is_none() -> None:
     assert not begun(state, SAVED).contested
 
 
+def test_another_services_container_of_the_same_workload_is_no_affair_of_ours() -> None:
+    both = {"app": "todo-backend:other", "side": "todo-side:1"}
+    before = shows("todo-backend:other", images=both)
+    error = failed(BuildError("RUN false"))
+    state, _ = ended(SERVICE, ServiceState(), SAVED, error, [before], 0.0)
+    now = replace(before, images={**both, "side": "todo-side:2"})
+    assert next_step(SERVICE, state, [now], 1.0)[1].trip == ""
+    now = replace(before, images={"app": "elsewhere/backend:2", "side": "todo-side:1"})
+    assert next_step(SERVICE, state, [now], 1.0)[1].trip == "somebody changed the template"
+
+
+def test_s24_a_rollback_amid_the_rollout_is_no_reversal() -> None:
+    error = OvertakenError("it carries another image")
+    state, step = ended(
+        SERVICE, ServiceState(), SAVED, failed(error, "rollout", loaded=True), [ROLLED_BACK], 0.0
+    )
+    assert (step.trip, state.reversals.times) == ("it is held at another image", ())
+
+
 def test_an_overtaken_rollout_counts_as_a_reversal() -> None:
     error = OvertakenError("it carries another image")
     state, step = ended(SERVICE, ServiceState(), SAVED, failed(error, "rollout", loaded=True), [OTHER], 0.0)

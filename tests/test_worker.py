@@ -12,6 +12,7 @@ from devloop import phase
 from devloop.errors import BuildError, FingerprintError, PlatformError, TargetMissingError, TreeMovedError
 from devloop.events import LiveChanged, Notice, StageEnded, TripEnded, TripStarted
 from devloop.model import Change, Failed, Live, Superseded
+from devloop.status import standings
 from devloop.worker import Worker
 from tests.fakes import SERVICE, FakeWorld, fingerprint
 
@@ -293,6 +294,13 @@ async def test_s19_a_rollout_that_failed_with_another_content_never_turns_live()
         await anyio.wait_all_tasks_blocked()
     assert told(fake)[-1] == ("failed", False)
 
+    async def no_release(_: object) -> str:
+        return ""
+
+    found = (await standings([SERVICE], fake.world(), no_release))["backend"]
+    assert found.state == "stuck"
+    assert "sha256:other" in found.message
+
 
 async def test_s8_a_tree_that_keeps_moving_is_looked_at_whole_with_a_pause_and_a_save_tries_at_once() -> None:
     fake = FakeWorld("v1")
@@ -309,7 +317,7 @@ async def test_s8_a_tree_that_keeps_moving_is_looked_at_whole_with_a_pause_and_a
     assert [e.change.paths for e in started] == [frozenset({Path("/src/a.py")}), *[frozenset()] * 5]
     ends = [e for e in fake.events if isinstance(e, TripEnded)]
     assert [e.repeated for e in ends] == [False, True, True, True, True, False]
-    assert [e.quiet for e in started] == [False, True, True, True, False, True]
+    assert [e.quiet for e in started] == [False, True, True, True, True, True]
 
 
 async def test_a_base_that_is_missing_is_looked_at_again_without_a_save() -> None:
@@ -401,6 +409,7 @@ async def test_a_worker_that_died_of_a_bug_loses_no_change_when_it_is_started_ag
     bench.save("v1", "/src/one.py")
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
         await bench.worker.run()
+    assert told(fake)[-1] == ("failed", False)
     async with anyio.create_task_group() as group:
         group.start_soon(bench.worker.run)
         await bench.until(lambda: bench.outcomes() == ["Live"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from devloop.config import project_id
 from tests.e2e.charted import Charted
 from tests.e2e.conftest import new_charted, new_project
 from tests.e2e.project import BASE, Project, Sandbox, Watch
@@ -172,6 +173,50 @@ def test_s24_rollback_holds_the_earlier_image_and_resume_lifts_it(backend: Proje
         watch.wait("held again", lambda: served(backend) == "one" and watch.state() == "held")
         three = edited(backend, watch, "three")  # another content lifts the hold
         assert three not in (one, two)
+
+
+def test_s24_rollback_passes_over_what_crashed_and_waits_for_what_was_live(backend: Project) -> None:
+    with backend.watch("--no-logs") as watch:
+        watch.wait("the first trip", lambda: watch.state() == "live")
+        one = edited(backend, watch, "one")
+        backend.greeting.write_text("GREETING = (\n")
+        watch.wait("it crashed", lambda: watch.state() == "failed")
+        crashed = image(backend)
+        three = edited(backend, watch, "three")
+        assert len({one, crashed, three}) == 3
+
+        done = backend.devloop("rollback", "backend")
+        assert (done.returncode, served(backend)) == (0, "one"), done.stderr
+        assert image(backend) == one
+        watch.wait("held", lambda: watch.state() == "held")
+
+
+def test_s24_a_rollback_that_does_not_get_ready_says_why_and_how_to_leave(backend: Project) -> None:
+    backend.once()
+    backend.greet("two")
+    backend.once()
+    command = {"spec": {"template": {"spec": {"containers": [
+        {"name": "backend", "command": ["sh", "-c", "echo no database; exit 3"]}]}}}}  # fmt: skip
+    backend.sandbox.kubectl(
+        "-n", backend.namespace, "patch", "deploy", "todo-backend", "-p", json.dumps(command)
+    )
+    done = backend.devloop("rollback", "backend")
+    assert done.returncode == 1
+    assert "no database" in done.stderr
+    assert "devloop resume backend" in done.stderr
+    assert "held at" not in done.stdout
+
+
+def test_s24_without_records_a_rollback_says_so(backend: Project) -> None:
+    backend.once()
+    first = image(backend)
+    backend.greet("two")
+    backend.once()
+    state = backend.sandbox.state / "devloop" / project_id(backend.config) / "lived.json"
+    state.unlink()
+    done = backend.devloop("rollback", "backend")
+    assert (done.returncode, image(backend)) == (0, first), done.stderr
+    assert f"no record that {first} was ever live" in done.stdout
 
 
 def test_s24_nothing_earlier_and_no_such_service_are_told(backend: Project) -> None:

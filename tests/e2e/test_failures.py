@@ -81,7 +81,7 @@ def test_a_base_that_comes_later_needs_no_save_and_is_missed_once(backend: Proje
             watch.wait("three looks", lambda: len(watch.trips("backend")) >= 3)
             assert watch.state() == "failed"
             assert watch.text().count("FAILED") == 1
-            assert watch.text().count("pulling ") == 1
+            assert watch.text().count("| pulling ") == 1
             backend.sandbox.docker("tag", BASE, late)
             watch.wait("live", lambda: watch.live("backend"))
     finally:

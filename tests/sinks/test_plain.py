@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from devloop.errors import BuildError
 from devloop.events import (
     Applied,
     ConfigReloaded,
@@ -23,7 +24,7 @@ from devloop.events import (
     TripStarted,
     WatchOverflow,
 )
-from devloop.model import Change, Held, Superseded, Timing, Unchanged
+from devloop.model import Change, Failed, Held, Superseded, Timing, Unchanged
 from devloop.sinks import wording
 from devloop.sinks.plain import JsonLines, Plain
 from devloop.stopwatch import Clock
@@ -195,3 +196,26 @@ class Closed(io.StringIO):
 def test_a_closed_pipe_ends_the_output_and_not_the_work() -> None:
     live_trip(Plain(Closed(), ROOT), Clock())
     live_trip(JsonLines(Closed(), Clock()), Clock())
+
+
+def test_what_a_look_that_nobody_asked_for_finds_again_is_not_said_again() -> None:
+    stream = io.StringIO()
+    plain = Plain(stream, ROOT)
+    error = Failed("build", BuildError("no such base"), NOTHING)
+    change = Change(frozenset(), 0.0, 0.0, "trying again")
+    plain(TripStarted("a", 2, 0.0, change, quiet=True))
+    plain(Output("a", "build", "the same line"))
+    plain(TripEnded("a", 2, 0.0, error, repeated=True))
+    assert stream.getvalue() == ""
+    plain(TripEnded("a", 3, 0.0, Unchanged(FINGERPRINT, REF, NOTHING)))
+    plain(TripStarted("a", 4, 0.0, change))
+    plain(Output("a", "build", "a line"))
+    plain(TripEnded("a", 4, 0.0, error))
+    said = stream.getvalue().splitlines()
+    assert said[0].startswith("a | unchanged")
+    assert said[1:] == [
+        "a | trying again",
+        "a | build | a line",
+        "a | FAILED in build after 0.25 s",
+        "a |   no such base",
+    ]

@@ -7,12 +7,14 @@ import re
 import shutil
 import socket
 import time
+from functools import partial
 from pathlib import Path
 
 import anyio
 import psutil
 import pytest
 
+from devloop.activity import bounded
 from devloop.adapters.build_cli import CliBuild, DockerCommand, PlainReader, find_command
 from devloop.errors import BuildError, TreeMovedError
 from devloop.events import Notice, Output, Progress
@@ -119,6 +121,19 @@ async def test_unknown_instruction_names_its_line(bench: Bench, tiny: str) -> No
     with pytest.raises(BuildError) as caught:
         await bench.builder().build(service, fingerprint())
     assert caught.value.evidence[-1] == "Dockerfile:3 | COPPY file /"
+
+
+async def test_s21_a_build_that_prints_nothing_is_ended_with_its_last_step(
+    bench: Bench, way: str, tiny: str
+) -> None:
+    service = bench.service(f"FROM {tiny}\nRUN echo begun\nRUN sleep 61.7\n")
+    with pytest.raises(BuildError) as caught:
+        await bounded(
+            partial(bench.builder().build, service, fingerprint()),
+            5.0,
+            lambda activity: BuildError("silent", evidence=activity.lines),
+        )
+    assert "RUN sleep 61.7" in caught.value.evidence[-1]
 
 
 async def test_s10_cancelled_sleep_is_gone_from_the_engine(bench: Bench, way: str, tiny: str) -> None:
