@@ -277,7 +277,8 @@ def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]],
         async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
             with session.held():
                 removal = session.removal()
-                found = await teardown.plan(config.releases(), session.releaser, removal)
+                left = await session.left_releases()
+                found = await teardown.plan(config.releases(), left, session.releaser, removal)
                 if found.empty:
                     print("nothing of this project is in the cluster")
                     return

@@ -47,6 +47,7 @@ from devloop.install import Installation, Manifests
 from devloop.model import Service, Target
 from devloop.ports import World
 from devloop.references import repository
+from devloop.release import Release
 from devloop.releases import Releases
 from devloop.sharing import Sharing
 from devloop.statcache import StatCache
@@ -117,16 +118,26 @@ class Session:
         """What `down` deletes with."""
         project = configs.project_id(self.config.path)
         config = self.config
-        namespaces = {config.cluster.namespace, *(release.namespace for release in config.releases())}
-        namespaces |= {target.namespace for service in config.services() for target in service.targets}
         return Removal(
             self.cluster.client,
             self.cluster.applier,
             config.manifest_files,
             project,
-            namespaces,
+            self._namespaces(),
             everywhere=not config.namespace_given,  # what -n made elsewhere is another one's
         )
+
+    async def left_releases(self) -> list[Release]:
+        """Those that this project installed, wherever `down` may look."""
+        namespaces = self._namespaces()
+        made = await self.releaser.made(namespaces)
+        return [one for one in made if one.namespace in namespaces or not self.config.namespace_given]
+
+    def _namespaces(self) -> set[str]:
+        """All that config.yaml names now."""
+        config = self.config
+        found = {config.cluster.namespace, *(release.namespace for release in config.releases())}
+        return found | {target.namespace for service in config.services() for target in service.targets}
 
     async def previews(self) -> list[Preview]:
         """What `once` would make of each object, with the images that are live now.
