@@ -145,7 +145,8 @@ class Session:
         Raises ConfigError, PatchError, PlatformError.
         """
         applier = self.cluster.applier
-        live = await self._live_refs()
+        refs = await live_refs(self.releaser, self.services)
+        live = {repository(image): ref for image, ref in refs.items()}
         files = await gather_manifests(self.config.manifest_files())
         plain = [Manifest(put_refs(one.item, live), one.where) for one in files]
         found = await applier.preview(plain, MANAGER)
@@ -154,15 +155,6 @@ class Session:
             objects = [owned(item, release) for item in objects_of(text)]
             found += await applier.preview([Manifest(one, str(release)) for one in objects], HELM)
         return found
-
-    async def _live_refs(self) -> dict[str, str]:
-        """Repository -> the reference that the first target of its service runs."""
-        refs: dict[str, str] = {}
-        for service in self.services:
-            for one in await self.releaser.live(service.targets, service.image):
-                if one is not None and one.ref:
-                    refs.setdefault(repository(service.image), one.ref)
-        return refs
 
     async def release_status(self, service: Service) -> str:
         """The status of the Helm release that holds the service, "" without one. Raises PlatformError."""
@@ -288,6 +280,8 @@ async def opened(
             emit,
             state / "manifests.json",
             f"{cluster.platform.server} {config.cluster.namespace}",
+            lambda: current.config.services(),
+            lambda services: live_refs(releaser, services),
         )
         place = Place(find_files(str(kubeconfig) if kubeconfig else None, environ), config.cluster.context)
         releaser = HelmReleaser(
@@ -354,3 +348,13 @@ async def opened(
             emit,
             (full.prepare, thin.run, route.keep_warm),
         )
+
+
+async def live_refs(releaser: HelmReleaser, services: Sequence[Service]) -> dict[str, str]:
+    """Image of a service -> the reference that the first of its targets runs that is there."""
+    refs: dict[str, str] = {}
+    for service in services:
+        for one in await releaser.live(service.targets, service.image):
+            if one is not None and one.ref:
+                refs.setdefault(service.image, one.ref)
+    return refs
