@@ -56,7 +56,7 @@ def once(
         async with anyio.create_task_group() as group:
             for companion in redraw:
                 group.start_soon(companion)
-            async with opened(config, kubeconfig, names, fan, clock, salt=salt) as session:
+            async with opened(config, kubeconfig, names, fan, clock, salt=salt, whole=True) as session:
                 session.require_tools()
                 if session.held_by_own_watch():
                     fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
@@ -141,7 +141,7 @@ def watch(
         )
 
         async def work() -> None:
-            async with opened(config, kubeconfig, names, fan, clock, patient=True) as session:
+            async with opened(config, kubeconfig, names, fan, clock, patient=True, whole=True) as session:
                 session.require_tools()
                 fan(Notice("", "info", f"metrics on {web.url}/metrics"))
                 companions = [partial(_states, session), *([partial(_pod_logs, session)] if logs else [])]

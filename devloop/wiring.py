@@ -210,20 +210,20 @@ async def opened(
     *,
     salt: str = "",
     patient: bool = False,
+    whole: bool = False,
 ) -> AsyncIterator[Session]:
-    """Connect everything; leaving the block closes it. A `patient` session waits for the API server.
+    """Connect everything; leaving the block closes it. A `patient` session waits for the API server, a
+    `whole` one works for all services of the workloads that those of `names` are in.
 
     Raises ConfigError, PlatformError.
     """
-    configs.chosen(config, names)
-    current = CurrentConfig(config, names)
+    named = [service.name for service in configs.chosen(config, names)]
+    current = CurrentConfig(config, names, whole=whole)
     state = configs.state_dir(config.path)
     owner = Owner.here(config.path)
     environ = dict(os.environ)
     kept = state / "salts.json"
-    known_salts = (
-        salts.renew(kept, [one.name for one in current.services], salt) if salt else salts.read(kept)
-    )
+    known_salts = salts.renew(kept, named, salt) if salt else salts.read(kept)
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(
             KubernetesCluster(
