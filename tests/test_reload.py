@@ -118,6 +118,29 @@ async def test_s28_a_service_that_the_command_line_named_may_go_and_come_back(tm
     assert project.reload() == [ConfigReloaded(("web",))]
 
 
+async def test_s28_it_does_not_wait_for_a_release_that_is_written(project: Project) -> None:
+    asked = anyio.Event()
+
+    class Busy:
+        manifests = type("Manifests", (), {"held": anyio.Event()})()
+
+        async def settle(self) -> bool:
+            asked.set()
+            await anyio.sleep_forever()
+            return False
+
+    project.files._installation = cast("Installation", Busy())
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(project.files.run)
+            project.files.deliver(":releases", cast("Any", None))
+            await asked.wait()
+            project.write(arg=2)
+            project.files.deliver(":config", cast("Any", None))
+            await until(lambda: project.taken == [("web",)])
+            group.cancel_scope.cancel()
+
+
 async def test_s28_whoever_waits_for_the_next_config_gets_it(project: Project) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(project.current.taken)
