@@ -125,8 +125,7 @@ class Worker:
 
     def rest(self) -> None:
         """No further trip is to come: those that share a workload need not wait for one."""
-        if self.outcome is not None:
-            self._world.sharing.rests(self.service, outcome_word(self.outcome))
+        self._world.sharing.gives_up(self.service)
 
     # --- superseding ----------------------------------------------------------------------------
 
