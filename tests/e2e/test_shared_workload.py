@@ -151,7 +151,7 @@ def test_s26_a_broken_app_is_told_though_its_sidecar_is_still_built(make: Make) 
     assert outcomes(small) == {"app": "live", "side": "live"}
     with small.watch("--no-logs") as watch:
         watch.wait("both live", lambda: watch.live("app", "side"))
-        dockerfile(small, "side", "RUN sleep 40\n")
+        dockerfile(small, "side", "RUN sleep 400\n")
         dockerfile(small, "app", CRASHES)
         watch.wait("app failed", lambda: watch.state("app") == "failed")
         assert watch.state("side") == "working"
