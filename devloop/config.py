@@ -42,12 +42,13 @@ NOWHERE = Document(None, {}, {}, ())
 class CurrentConfig:
     """The config that counts now, and the only place of it: whoever needs it asks each time (S28).
 
-    `names` are the services that the command line named, none for all.
+    `names` are the services that the command line named, none for all; `whole`: with those that share their
+    workloads.
     """
 
-    def __init__(self, config: Config, names: Sequence[str] = ()) -> None:
+    def __init__(self, config: Config, names: Sequence[str] = (), *, whole: bool = True) -> None:
         self.config = config
-        self.names = tuple(names)
+        self.names, self._whole = tuple(names), whole
         self._taken = anyio.Event()
 
     def take(self, config: Config) -> None:
@@ -61,8 +62,9 @@ class CurrentConfig:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """Those to work for."""
-        return together(self.config, self.names)
+        """Those to work for, or to look at."""
+        found = together(self.config, self.names)
+        return found if self._whole or not self.names else tuple(s for s in found if s.name in self.names)
 
 
 def find(start: Path) -> Path:

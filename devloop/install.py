@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from devloop.sharing import Sharing
 MOST_PLACES = 100  # clusters and namespaces of which it is known what was applied last
 Files = Callable[[], Sequence[Path]]
 Step = Callable[[], Awaitable[bool]]
+Live = Callable[[Sequence[Service]], Awaitable[Mapping[str, str]]]
 
 
 class Installation:
@@ -90,6 +91,8 @@ class Installation:
 class Manifests:
     """Knows which images are loaded, and holds back every object whose image is not.
 
+    `services` are those that this session works for, `every` all of config.yaml: the others keep what they
+    run, which `live` tells (image -> reference), and what was never brought is not made without an image.
     `memory` is a file in the state directory that says what was applied last to `where` (server and
     namespace): what did not change is not applied again, so that hand-made changes stay.
     """
@@ -102,10 +105,12 @@ class Manifests:
         emit: Emit,
         memory: Path,
         where: str,
+        every: Callable[[], Sequence[Service]] = tuple,
+        live: Live | None = None,
     ) -> None:
         self._files, self._cluster, self._emit = files, cluster, emit
         self._memory, self._where = memory, where
-        self._services = services
+        self._services, self._every, self._live = services, every, live
         self._refs: dict[str, str] = {}
         self._lock = anyio.Lock()
         self._told = ""
@@ -136,19 +141,31 @@ class Manifests:
             if not files:
                 return False
             digest = await anyio.to_thread.run_sync(_digest, files)
-            if not missing and self._applied() == digest:
+            before, left_out = self._applied()
+            if not missing and before == digest and not left_out:
                 return False
-            withheld = tuple({service.image for service in self._services()} - self._refs.keys())
-            changed = await self._cluster.apply(files, tuple(self._refs.values()), withheld)
+            refs = {**await self._live_refs(), **self._refs}
+            withheld = self._images() - refs.keys()
+            if not missing and before == digest and left_out <= withheld:
+                return False
+            changed = await self._cluster.apply(files, tuple(refs.values()), tuple(withheld))
             if changed:
                 self._emit(Applied("manifests", changed))
             lacking = await self._cluster.prerequisite()
             self._block(lacking is not None)
             if lacking is not None:
                 raise lacking
-            if not withheld:
-                self._remember(digest)
+            self._remember(digest, withheld)
             return bool(changed)
+
+    def _images(self) -> set[str]:
+        return {service.image for service in (*self._services(), *self._every())}
+
+    async def _live_refs(self) -> Mapping[str, str]:
+        """What the services run that this session does not work for."""
+        ours = {service.image for service in self._services()}
+        others = [service for service in self._every() if service.image not in ours]
+        return await self._live(others) if others and self._live is not None else {}
 
     async def unblocked(self) -> None:
         """Wait until what was missing is there. Raises PlatformError."""
@@ -165,10 +182,12 @@ class Manifests:
 
     def forget(self) -> None:
         """They were deleted: what is to come is applied whether it changed or not."""
-        self._remember("")
+        self._remember("", ())
 
-    def _applied(self) -> str:
-        return self._read().get(self._where, "")
+    def _applied(self) -> tuple[str, set[str]]:
+        """What was applied last, and the images whose objects were left out of it."""
+        digest, *left_out = self._read().get(self._where, "").split(" ")
+        return digest, set(left_out)
 
     def _read(self) -> dict[str, str]:
         try:
@@ -177,9 +196,10 @@ class Manifests:
             return {}
         return known if isinstance(known, dict) else {}
 
-    def _remember(self, digest: str) -> None:
+    def _remember(self, digest: str, left_out: Iterable[str]) -> None:
         others = {where: known for where, known in self._read().items() if where != self._where}
-        known = {**dict([*others.items()][-MOST_PLACES:]), self._where: digest}
+        applied = " ".join((digest, *sorted(left_out)))
+        known = {**dict([*others.items()][-MOST_PLACES:]), self._where: applied}
         state_file.write(self._memory, json.dumps(known).encode())
 
 

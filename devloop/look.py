@@ -13,6 +13,7 @@ from devloop.adapters.kubernetes.made import Made
 from devloop.config import Config
 from devloop.diffing import diff as unified
 from devloop.errors import PlatformError
+from devloop.release import Release
 from devloop.run import INTERRUPTED
 from devloop.showing import secrets_of
 from devloop.status import Standing, standings
@@ -116,6 +117,9 @@ def diff(config: Config, kubeconfig: Path | None) -> int:
         async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
             lines.extend(unified(await session.previews()))
             left.extend(map(_left_over, await session.removal().find_left()))
+            known = {(one.namespace, one.name) for one in session.config.releases()}
+            releases = await session.left_releases()
+            left.extend(_left_over(one) for one in releases if (one.namespace, one.name) not in known)
 
     if anyio.run(engine.until_interrupted, work):
         return INTERRUPTED
@@ -126,9 +130,9 @@ def diff(config: Config, kubeconfig: Path | None) -> int:
     return 1 if lines else 0
 
 
-def _left_over(one: Made) -> str:
+def _left_over(one: Made | Release) -> str:
     where = f" in namespace {one.namespace}" if one.namespace else ""
-    return f"# {one}{where}: made by this project, in none of its manifests any more; devloop down removes it"
+    return f"# {one}{where}: made by this project, which names it no more; devloop down removes it"
 
 
 def check(

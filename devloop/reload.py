@@ -14,7 +14,7 @@ from devloop.config import Config, CurrentConfig
 from devloop.errors import ConfigError, DevloopError
 from devloop.events import ConfigReloaded, Emit, Notice
 from devloop.install import Installation
-from devloop.interests import CONFIG, MANIFESTS, config_interest, manifest_interest, release_interest
+from devloop.interests import CONFIG, config_interest, manifest_interest, release_interest
 from devloop.model import Change, Service
 from devloop.watching import Interest, Watcher
 
@@ -22,7 +22,7 @@ Override = Callable[[Config], Config]
 
 
 class ProjectFiles:
-    """The files that are no service's: what they ask for is done by `run`, one at a time.
+    """The files that are no service's: what they ask for is done by `run`.
 
     `taken` is told of each config that was taken, with the names of the services that are new or changed.
     """
@@ -38,9 +38,9 @@ class ProjectFiles:
         self._current = current
         self._override, self._installation, self._taken, self._emit = override, installation, taken, emit
         self._refused = False  # config.yaml as it lies there is not what counts
-        self._waiting: set[str] = set()
         self._followed: frozenset[Path] = frozenset()
-        self._woken = anyio.Event()
+        self._saved = anyio.Event()  # config.yaml was
+        self._woken = anyio.Event()  # something else is to be written to the cluster
 
     def interests(self, config: Config) -> list[Interest]:
         """What the watcher has to tell of. Reads files."""
@@ -53,17 +53,22 @@ class ProjectFiles:
         return manifest_interest(self._current.config).files != self._followed
 
     def deliver(self, name: str, _: Change) -> None:
-        self._wake(name)
-
-    def _wake(self, name: str) -> None:
-        self._waiting.add(name)
-        self._woken.set()
+        (self._saved if name == CONFIG else self._woken).set()
 
     async def run(self) -> None:
         """Until cancelled; also when what manifests lacked is there."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow_prerequisites)
-            await self._serve()
+            group.start_soon(self._follow_config)
+            await self._install()
+
+    async def _follow_config(self) -> None:
+        """At once: a release that is just upgraded may take minutes."""
+        while True:
+            await self._saved.wait()
+            self._saved = anyio.Event()
+            self.reload()
+            self._woken.set()
 
     async def _follow_prerequisites(self) -> None:
         manifests = self._installation.manifests
@@ -71,16 +76,13 @@ class ProjectFiles:
             await manifests.held.wait()
             with suppress(DevloopError):  # as long as there is no answer, it is missing
                 await manifests.unblocked()
-                self._wake(MANIFESTS)
+                self._woken.set()
             await anyio.lowlevel.checkpoint()
 
-    async def _serve(self) -> None:
+    async def _install(self) -> None:
         while True:
             await self._woken.wait()
             self._woken = anyio.Event()
-            waiting, self._waiting = self._waiting, set()
-            if CONFIG in waiting:
-                self.reload()
             try:
                 await self._installation.settle()
             except DevloopError as error:

@@ -60,7 +60,9 @@ def once(
         async with anyio.create_task_group() as group:
             for companion in redraw:
                 group.start_soon(companion)
-            async with opened(config, kubeconfig, names, fan, clock, salt=salt, report=report) as session:
+            async with opened(
+                config, kubeconfig, names, fan, clock, salt=salt, report=report, whole=True
+            ) as session:
                 session.require_tools()
                 if session.held_by_own_watch():
                     fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
@@ -147,7 +149,7 @@ def watch(
 
         async def work() -> None:
             async with opened(
-                config, kubeconfig, names, fan, clock, patient=True, report=net.error
+                config, kubeconfig, names, fan, clock, patient=True, report=net.error, whole=True
             ) as session:
                 session.require_tools()
                 fan(Notice("", "info", f"metrics on {web.url}/metrics"))
@@ -309,7 +311,8 @@ def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]],
         async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
             with session.held():
                 removal = session.removal()
-                found = await teardown.plan(config.releases(), session.releaser, removal)
+                left = await session.left_releases()
+                found = await teardown.plan(config.releases(), left, session.releaser, removal)
                 if found.empty:
                     print("nothing of this project is in the cluster")
                     return

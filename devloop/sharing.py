@@ -60,6 +60,11 @@ class Sharing:
         self._rests[service.name] = told
         self._stir()
 
+    def gives_up(self, service: Service) -> None:
+        """No further trip is to come, also where one would follow."""
+        if service.name not in self._rests:
+            self.rests(service, "failed: its tree or its workload keeps changing")
+
     def feed(self, service: Service, feed: Feed) -> Feed:
         """The feed as this service sees it."""
         return _SharedFeed(feed, lambda: self._neighbours(service, feed.latest.target), lambda: self._moved)

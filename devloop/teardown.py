@@ -48,8 +48,12 @@ class Teardown:
         ]
 
 
-async def plan(releases: Sequence[Release], releaser: Releaser, remover: Remover) -> Teardown:
-    """Raises PlatformError."""
+async def plan(
+    releases: Sequence[Release], left: Sequence[Release], releaser: Releaser, remover: Remover
+) -> Teardown:
+    """`left`: releases that devloop made and config.yaml may name no more. Raises PlatformError."""
+    known = {(one.namespace, one.name) for one in releases}
+    releases = [*(one for one in left if (one.namespace, one.name) not in known), *releases]
     there = [one for one in releases if await releaser.find(one) is not None]
     namespaces = sorted({one.namespace for one in releases if one.create_namespace is not None})
     return Teardown(

@@ -57,6 +57,7 @@ from devloop.install import Installation, Manifests
 from devloop.model import Service, Target
 from devloop.ports import Report, World
 from devloop.references import repository
+from devloop.release import Release
 from devloop.releases import Releases
 from devloop.secrets import Secrets
 from devloop.sharing import Sharing
@@ -133,16 +134,26 @@ class Session:
         """What `down` deletes with."""
         project = configs.project_id(self.config.path)
         config = self.config
-        namespaces = {config.cluster.namespace, *(release.namespace for release in config.releases())}
-        namespaces |= {target.namespace for service in config.services() for target in service.targets}
         return Removal(
             self.cluster.client,
             self.cluster.applier,
             config.manifest_files,
             project,
-            namespaces,
+            self._namespaces(),
             everywhere=not config.namespace_given,  # what -n made elsewhere is another one's
         )
+
+    async def left_releases(self) -> list[Release]:
+        """Those that this project installed, wherever `down` may look."""
+        namespaces = self._namespaces()
+        made = await self.releaser.made(namespaces)
+        return [one for one in made if one.namespace in namespaces or not self.config.namespace_given]
+
+    def _namespaces(self) -> set[str]:
+        """All that config.yaml names now."""
+        config = self.config
+        found = {config.cluster.namespace, *(release.namespace for release in config.releases())}
+        return found | {target.namespace for service in config.services() for target in service.targets}
 
     async def previews(self) -> list[Preview]:
         """What `once` would make of each object, with the images that are live now.
@@ -150,7 +161,8 @@ class Session:
         Raises ConfigError, PatchError, PlatformError.
         """
         applier = self.cluster.applier
-        live = await self._live_refs()
+        refs = await live_refs(self.releaser, self.services)
+        live = {repository(image): ref for image, ref in refs.items()}
         files = await gather_manifests(self.config.manifest_files())
         plain = [Manifest(put_refs(one.item, live), one.where) for one in files]
         found = await applier.preview(plain, MANAGER)
@@ -159,15 +171,6 @@ class Session:
             objects = [owned(item, release) for item in objects_of(text)]
             found += await applier.preview([Manifest(one, str(release)) for one in objects], HELM)
         return found
-
-    async def _live_refs(self) -> dict[str, str]:
-        """Repository -> the reference that the first target of its service runs."""
-        refs: dict[str, str] = {}
-        for service in self.services:
-            for one in await self.releaser.live(service.targets, service.image):
-                if one is not None and one.ref:
-                    refs.setdefault(repository(service.image), one.ref)
-        return refs
 
     async def release_status(self, service: Service) -> str:
         """The status of the Helm release that holds the service, "" without one. Raises PlatformError."""
@@ -232,13 +235,15 @@ async def opened(
     salt: str = "",
     patient: bool = False,
     report: Report = InternalError,
+    whole: bool = False,
 ) -> AsyncIterator[Session]:
-    """Connect everything; leaving the block closes it. A `patient` session waits for the API server.
+    """Connect everything; leaving the block closes it. A `patient` session waits for the API server, a
+    `whole` one works for all services of the workloads that those of `names` are in.
 
     Raises ConfigError, PlatformError.
     """
-    configs.chosen(config, names)
-    current = CurrentConfig(config, names)
+    named = [service.name for service in configs.chosen(config, names)]
+    current = CurrentConfig(config, names, whole=whole)
     state = configs.state_dir(config.path)
     with suppress(OSError):  # a state directory that cannot be made costs reading, no trip
         await anyio.to_thread.run_sync(state_file.make_private, state)
@@ -246,9 +251,7 @@ async def opened(
     owner = Owner.here(config.path)
     environ = dict(os.environ)
     kept = state / "salts.json"
-    known_salts = (
-        salts.renew(kept, [one.name for one in current.services], salt) if salt else salts.read(kept)
-    )
+    known_salts = salts.renew(kept, named, salt) if salt else salts.read(kept)
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(
             KubernetesCluster(
@@ -305,6 +308,8 @@ async def opened(
             emit,
             state / "manifests.json",
             f"{cluster.platform.server} {config.cluster.namespace}",
+            lambda: current.config.services(),
+            lambda services: live_refs(releaser, services),
         )
         place = Place(find_files(str(kubeconfig) if kubeconfig else None, environ), config.cluster.context)
         releaser = HelmReleaser(
@@ -377,3 +382,13 @@ async def opened(
             emit,
             (full.prepare, thin.run, route.keep_warm),
         )
+
+
+async def live_refs(releaser: HelmReleaser, services: Sequence[Service]) -> dict[str, str]:
+    """Image of a service -> the reference that the first of its targets runs that is there."""
+    refs: dict[str, str] = {}
+    for service in services:
+        for one in await releaser.live(service.targets, service.image):
+            if one is not None and one.ref:
+                refs.setdefault(service.image, one.ref)
+    return refs

@@ -29,7 +29,6 @@ from devloop.model import (
     Snapshot,
     Superseded,
     Unchanged,
-    outcome_word,
 )
 from devloop.phase import Pace
 from devloop.ports import Feed, World
@@ -146,8 +145,7 @@ class Worker:
 
     def rest(self) -> None:
         """No further trip is to come: those that share a workload need not wait for one."""
-        if self.outcome is not None:
-            self._world.sharing.rests(self.service, outcome_word(self.outcome))
+        self._world.sharing.gives_up(self.service)
 
     # --- a trip, and what supersedes it ---------------------------------------------------------
 

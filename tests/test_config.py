@@ -344,6 +344,8 @@ def test_s26_services_share_a_workload_where_each_has_containers_of_its_own(
         config = load(project, text)
         assert [one.name for one in configs.together(config, ["other"])] == ["backend", "other"]
         assert [one.name for one in configs.chosen(config, ["other"])] == ["other"]
+        looked_at = configs.CurrentConfig(config, ["other"], whole=False).services
+        assert [one.name for one in looked_at] == ["other"], "rollback is of this one alone"
 
 
 def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:

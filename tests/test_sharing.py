@@ -84,6 +84,18 @@ def test_s26_a_trip_that_another_one_follows_is_not_over(end: Any) -> None:
     assert isinstance(judge(seen(sharing, APP, state), Expectation("app", REF), 100.0), Progressing)
 
 
+def test_s26_unless_once_gives_up() -> None:
+    sharing, state = Sharing(), snapshot(waiting="ImagePullBackOff")
+    sharing.employ([APP, SIDE])
+    sharing.ended(SIDE, Failed("build", TreeMovedError("moved"), TIMING))
+    sharing.gives_up(SIDE)
+    assert isinstance(judge(seen(sharing, APP, state), Expectation("app", REF), 100.0), Stuck)
+    sharing.begun(SIDE)
+    sharing.ended(SIDE, BUILD_FAILED)
+    sharing.gives_up(SIDE)
+    assert seen(sharing, APP, state).theirs["side"].rests == "failed in build"
+
+
 def test_s26_nobody_waits_for_who_left_or_was_never_there() -> None:
     sharing, state = Sharing(), snapshot(waiting="ImagePullBackOff")
     sharing.employ([APP])

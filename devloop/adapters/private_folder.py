@@ -42,6 +42,13 @@ def opened(folder: Path) -> Iterator[int]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except PermissionError as error:
+        above = next(one for one in folder.parents if one.exists())
+        raise _unfit(
+            folder,
+            f"{above} may not be written to",
+            f"sudo chown {os.geteuid()} {above}, if it is to be yours",
+        ) from error
     except OSError as error:
         raise _unfit(folder, _kind(folder) or error.strerror or str(error)) from error
     try:

@@ -9,6 +9,7 @@ import pytest
 
 from devloop.adapters import private_folder as private
 from devloop.adapters.lock import Owner, TargetLocks, file_name, take
+from devloop.adapters.minikube import Minikube
 from devloop.adapters.private_folder import place, private_folder
 from devloop.errors import HeldError, PlatformError
 from devloop.model import Target
@@ -188,6 +189,27 @@ def test_s26_a_folder_of_another_user_is_refused(folder: Path) -> None:
     with pytest.raises(PlatformError, match="belongs to the user"):
         locks.holder(TARGET)
     assert victim.read_text() == "mine"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("home", ["/home/me", "/home/" + "long/" * 20])
+async def test_s26_sshs_socket_lies_there_too_where_its_path_is_short_enough(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An `ssh` and a `minikube` of the test's own say what they were called with."""
+    monkeypatch.setattr(
+        "devloop.adapters.minikube.private_folder", lambda: Path(home) / ".local/state/devloop/run"
+    )
+    for name, line in (("minikube", "echo 192.168.49.2"), ("ssh", 'echo "$*"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    monkeypatch.setenv("PATH", environ["PATH"])
+    shell = await Minikube("p", environ).machine("n")
+    code, said = await shell.run("true")
+    assert code == 0
+    wanted = "none" if "long" in home else "/home/me/.local/state/devloop/run/ssh-192.168.49.2"
+    assert f"ControlPath={wanted} " in said
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o1777])

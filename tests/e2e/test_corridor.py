@@ -101,12 +101,14 @@ def test_s28_config_yaml_is_taken_while_watch_runs_and_a_bad_one_is_shown(projec
         project.config.write_text(good.replace("context: backend", "context: nowhere"))
         watch.wait("the complaint", lambda: "services.backend.build.context" in watch.text())
         assert "the config from before stays" in watch.text()
-        frontend = len(watch.trips("frontend"))
+        frontend, backend = len(watch.trips("frontend")), len(watch.trips("backend"))
         project.config.write_text(good.replace('args: {BASE: "', 'args: {EXTRA: "1", BASE: "', 1))
         watch.wait("the new config", lambda: "config.yaml taken: backend" in watch.text())
-        watch.wait(
-            "a trip of backend", lambda: watch.trips("backend")[-1]["outcome"] in ("live", "unchanged")
-        )
+        watch.wait("a trip of backend", lambda: len(watch.trips("backend")) > backend)
+        project.greet("after the new config")
+        watch.wait("the save", lambda: project.served_greeting() == "after the new config")
+        watch.wait("live again", watch.live)
+        assert watch.trips("backend")[-1]["outcome"] == "live"
         assert len(watch.trips("frontend")) == frontend
 
 

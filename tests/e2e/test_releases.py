@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,6 +184,20 @@ def test_down_leaves_nothing_but_the_namespace(charted: Charted) -> None:
     assert [name for name in left if name != "configmap/kube-root-ca.crt"] == []
     assert kubectl("get", "namespace", charted.namespace, "-o", "name")
     assert charted.once()["backend"]["outcome"] == "live"
+
+
+def test_down_knows_a_release_that_config_yaml_names_no_more(charted: Charted) -> None:
+    charted.once()
+    whole = charted.config.read_text()
+    charted.config.write_text(re.sub(r"^releases:\n(?: .*\n)+", "", whole, flags=re.M))
+    assert "releases:" not in charted.config.read_text()
+    assert f"in namespace {charted.namespace}: made by this project" in charted.devloop("diff").stdout
+    stranger = charted.root / "stranger.yaml"
+    stranger.write_text(charted.config.read_text())
+    assert "nothing of this project" in charted.devloop("-c", str(stranger), "down", "--yes").stdout
+    done = charted.devloop("down", "--yes")
+    assert "removed: release " in done.stdout, done.stdout + done.stderr
+    assert charted.sandbox.kubectl("-n", charted.namespace, "get", "deploy,secret", "-o", "name") == ""
 
 
 def test_a_pod_that_crashes_later_is_degraded_with_its_last_words(charted: Charted) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import new_namespace
-from tests.e2e.project import Sandbox, Watch
+from tests.e2e.project import Sandbox, Watch, until
 from tests.e2e.small import Small
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(180)]
@@ -151,16 +152,28 @@ def test_s28_a_changed_cluster_is_not_taken_at_all(make: Make) -> None:
         watch.wait("the next config", lambda: "config.yaml taken" in watch.text())
 
 
-@pytest.mark.parametrize("part", range(8))
-def test_s28_config_yaml_saved_while_watch_starts_is_taken(make: Make, part: int) -> None:
-    """At eight points of the start: before it is read the new one is read, later it is looked at again."""
+def listens(small: Small, _: Watch) -> bool:
+    """config.yaml is read before the port is taken, and watched from much later on."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", small.metrics_port)) == 0
+
+
+def is_connected(_: Small, watch: Watch) -> bool:
+    return "metrics on" in watch.text()
+
+
+@pytest.mark.parametrize("moment", [listens, is_connected])
+def test_s28_config_yaml_saved_between_its_reading_and_its_watching_is_taken(
+    make: Make, moment: Callable[[Small, Watch], bool]
+) -> None:
     small = make()
     small.once()
     image = f"small-other-{small.namespace}"
+    changed = small.text(web=small.service("web").replace(small.image("web"), image))
     with small.watch("--no-logs") as watch:
-        time.sleep(part * 0.2)
-        small.config.write_text(small.text(web=small.service("web").replace(small.image("web"), image)))
-        watch.wait("the new repository", lambda: f"{image}" in watch.text())
+        until("the moment", lambda: moment(small, watch))
+        small.config.write_text(changed)
+        watch.wait("the new repository", lambda: image in watch.text())
 
 
 def test_s26_no_variable_of_a_terminal_makes_a_second_writer(make: Make, tmp_path: Path) -> None:

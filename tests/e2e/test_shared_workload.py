@@ -82,6 +82,41 @@ def test_s26_a_service_brings_along_what_shares_its_pods(make: Make) -> None:
     assert outcomes(other, "side") == {"app": "live", "side": "live"}
 
 
+def test_s26_in_a_release_as_in_manifests(make: Make) -> None:
+    small = make()
+    charted(small)
+    assert outcomes(small, "app") == {"app": "live", "side": "live"}
+    with small.watch("--no-logs") as watch:
+        watch.wait("both live", lambda: watch.live("app", "side"))
+        for name in ("app", "side"):
+            small.write(name, f"new {name}")
+        watch.wait(
+            "both served", lambda: all(small.served(name) == f"new {name}" for name in ("app", "side"))
+        )
+        watch.wait("both live", lambda: watch.live("app", "side"))
+        assert "failed" not in [trip["outcome"] for name in ("app", "side") for trip in watch.trips(name)]
+    assert outcomes(small) == {"app": "unchanged", "side": "unchanged"}
+
+
+def charted(small: Small) -> None:
+    """The same workload from a chart."""
+    folder = small.root / "chart" / "templates"
+    folder.mkdir(parents=True)
+    (folder.parent / "Chart.yaml").write_text("apiVersion: v2\nname: pod\nversion: 0.1.0\n")
+    values = "".join(f"{name}: {{repository: {small.image(name)}, tag: none}}\n" for name in small.services)
+    (folder.parent / "values.yaml").write_text(values)
+    text = small.manifest("pod").read_text()
+    for name in small.services:
+        text = text.replace(
+            f"image: {small.image(name)}}}",
+            f'image: "{{{{ .Values.{name}.repository }}}}:{{{{ .Values.{name}.tag }}}}"}}',
+        )
+    (folder / "pod.yaml").write_text(text)
+    small.manifest("pod").unlink()
+    release = "releases:\n  pod: {chart: chart, images: {app: app, side: side}}\n"
+    small.config.write_text(small.text().replace("manifests: [k8s/*.yaml]\n", release))
+
+
 def test_s26_a_sidecar_that_cannot_be_built_is_named_by_the_app_that_waits_for_it(make: Make) -> None:
     small = make()
     dockerfile(small, "side", "RUN false\n")
@@ -116,7 +151,7 @@ def test_s26_a_broken_app_is_told_though_its_sidecar_is_still_built(make: Make) 
     assert outcomes(small) == {"app": "live", "side": "live"}
     with small.watch("--no-logs") as watch:
         watch.wait("both live", lambda: watch.live("app", "side"))
-        dockerfile(small, "side", "RUN sleep 40\n")
+        dockerfile(small, "side", "RUN sleep 400\n")
         dockerfile(small, "app", CRASHES)
         watch.wait("app failed", lambda: watch.state("app") == "failed")
         assert watch.state("side") == "working"

@@ -89,6 +89,7 @@ def test_a_failure_is_a_block_with_evidence_files_and_hint() -> None:
         (Notice("", "warning", "mind the gap"), "mind the gap"),
         (WatchOverflow("queue full"), "file events were lost: queue full; looking at everything"),
         (ConfigReloaded(("a", "b")), "config.yaml taken: a, b"),
+        (ConfigReloaded(("a",), ("gone",)), "config.yaml taken: a, gone"),
         (Applied("manifests", ("deployment/x created",)), "manifests: deployment/x created"),
         (StateChanged("a", "Running", "Degraded"), "a | degraded: its pods are no longer ready"),
     ],

@@ -10,8 +10,11 @@ import binascii
 import gzip
 import json
 import zlib
+from collections.abc import Iterable
+from contextlib import suppress
 
 from devloop.adapters.kubernetes.client import MERGE_PATCH, Client, Json, Refused
+from devloop.adapters.kubernetes.views import MADE_BY
 from devloop.errors import ReleaseError
 from devloop.release import Release, ReleaseView
 
@@ -70,6 +73,32 @@ async def give_up(client: Client, release: Release, view: ReleaseView) -> None:
         "data": {"release": encode(held)},
     }
     await client.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+
+
+async def note(client: Client, release: Release, project: str) -> None:
+    """Write on the newest revision who made it: config.yaml may name the release no more when it is to go."""
+    secret = await _newest(client, release)
+    if secret is not None:
+        path = f"{SECRETS.format(release.namespace)}/{secret['metadata']['name']}"
+        body = {"metadata": {"annotations": {MADE_BY: project}}}
+        with suppress(Refused):  # gone meanwhile
+            await client.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+
+
+async def noted(client: Client, project: str, namespaces: Iterable[str]) -> list[tuple[str, str]]:
+    """(name, namespace) of the releases that the project's devloop made. `namespaces` are looked at where the
+    user may not list all."""
+    params = {"labelSelector": "owner=helm"}
+    try:
+        items = (await client.get("/api/v1/secrets", params)).get("items") or []
+    except Refused:
+        items = []
+        for namespace in sorted(set(namespaces)):
+            with suppress(Refused):  # what may not be read was not made by this user either
+                items += (await client.get(SECRETS.format(namespace), params)).get("items") or ()
+    metas = [item["metadata"] for item in items]
+    ours = [meta for meta in metas if (meta.get("annotations") or {}).get(MADE_BY) == project]
+    return sorted({(str((meta.get("labels") or {}).get("name")), str(meta["namespace"])) for meta in ours})
 
 
 async def _newest(client: Client, release: Release) -> Json | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,11 @@ class HelmReleaser:
             return False
         return True
 
+    async def made(self, namespaces: Iterable[str]) -> list[Release]:
+        """What this project's devloop installed, whatever config.yaml names now: for `uninstall` alone."""
+        found = await records.noted(self._client, self._project, namespaces)
+        return [Release(name, Path(), namespace) for name, namespace in found]
+
     async def render(self, release: Release, values: Values, *, upgrade: bool) -> str:
         return await self._runner.render(release, values, upgrade=upgrade)
 
@@ -168,9 +173,11 @@ class HelmReleaser:
 
     async def install(self, release: Release, values: Values, note: str) -> None:
         await self._runner.install(release, values, note, self._fds(release))
+        await records.note(self._client, release, self._project)
 
     async def upgrade(self, release: Release, values: Values, note: str) -> None:
         await self._runner.upgrade(release, values, note, self._fds(release))
+        await records.note(self._client, release, self._project)
 
     async def uninstall(self, release: Release) -> None:
         await self._runner.uninstall(release, self._fds(release))

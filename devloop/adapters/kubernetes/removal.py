@@ -60,7 +60,8 @@ class Removal:
         return [str(one) for one in made]
 
     async def own_namespaces(self, names: Sequence[str]) -> Sequence[str]:
-        return await find_namespaces(self._client, self._project, names)
+        found = await find_namespaces(self._client, self._project, names)
+        return [name for name in found if self._everywhere or name in names]
 
     async def delete_namespaces(self, names: Sequence[str]) -> None:
         paths = [f"/api/v1/namespaces/{name}" for name in names]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,47 @@ async def test_one_services_missing_secret_holds_up_no_other(
         ("deployment/web created",),
     ]
     assert not await manifests.settle(), "remembered"
+
+
+async def test_services_that_a_session_does_not_work_for_keep_their_images(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path, events: list[Event]
+) -> None:
+    """`devloop once web` with manifests that changed: another one's are not put back to a bare name."""
+    theirs = deployment(name="other", pod_spec={"containers": [{"name": "other", "image": "other"}]})
+    path, at = write(tmp_path / "a.yaml", deployment(), theirs), WEB.replace("/web", "/other")
+    other = Service("other", "other", BuildSpec(tmp_path, tmp_path / "Dockerfile"), ())
+    running: dict[str, str] = {}
+
+    async def live(services: Sequence[Service]) -> dict[str, str]:
+        assert services == [other]
+        return running
+
+    def session(*services: Service) -> Manifests:
+        memory = tmp_path / "state" / "m.json"
+        return Manifests(
+            lambda: [path],
+            lambda: services,
+            cluster,
+            events.append,
+            memory,
+            "here",
+            lambda: (SERVICE, other),
+            live,
+        )
+
+    assert await session(SERVICE).install(SERVICE, ref("1"))
+    assert await cluster.client.find(at) is None, "never brought: not made without an image"
+    assert not await session(SERVICE).install(SERVICE, ref("1")), "nor is all else applied again and again"
+    whole = session(SERVICE, other)
+    await whole.install(SERVICE, ref("1"))
+    await whole.install(other, "other:dl-0000000000000001")
+    running["other"] = "other:dl-0000000000000001"
+    theirs["metadata"]["labels"] = {"changed": "yes"}
+    write(path, deployment(), theirs)
+    assert await session(SERVICE).install(SERVICE, ref("2"))
+    now = await api.get(at)
+    assert now["metadata"]["labels"]["changed"] == "yes"
+    assert now["spec"]["template"]["spec"]["containers"][0]["image"] == "other:dl-0000000000000001"
 
 
 # --- the annotation -----------------------------------------------------------------------------

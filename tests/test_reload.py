@@ -1,0 +1,180 @@
+"""config.yaml read again: taken whole or not at all, by the one place that everyone asks (S28)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from devloop import config as configs
+from devloop.config import CurrentConfig
+from devloop.events import ConfigReloaded, Event, Notice
+from devloop.install import Installation
+from devloop.reload import Following, ProjectFiles
+from devloop.watching import Interest, Watcher
+
+pytestmark = pytest.mark.anyio
+
+TEXT = """\
+version: 1
+cluster: {{context: kind-dev, namespace: {namespace}}}
+services:
+  {name}: {{image: web, build: {{context: ., args: {{A: {arg}}}}}, deploy: {{deployment: web}}}}
+  other: {{image: other, build: {{context: .}}}}
+metrics: {{listen: "127.0.0.1:{port}"}}
+gc: {{keep: {keep}}}
+"""
+
+
+class Project:
+    def __init__(self, folder: Path, names: Sequence[str] = ()) -> None:
+        (folder / "Dockerfile").write_text("FROM scratch\n")
+        self.path = folder / "config.yaml"
+        self.write()
+        self.current = CurrentConfig(configs.load(self.path), names)
+        self.events: list[Event] = []
+        self.taken: list[tuple[str, ...]] = []
+        self.files = ProjectFiles(
+            self.current,
+            lambda same: same,
+            cast("Installation", None),
+            lambda touched: self.taken.append(tuple(touched)),
+            self.events.append,
+        )
+
+    def write(self, **changed: object) -> None:
+        values: dict[str, object] = {"namespace": "dev", "name": "web", "arg": 1, "port": 9100, "keep": 5}
+        self.path.write_text(TEXT.format(**values | changed))
+
+    def reload(self, **changed: object) -> list[Event]:
+        self.write(**changed)
+        before = len(self.events)
+        self.files.reload()
+        return self.events[before:]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+async def test_s28_only_what_changed_is_touched(project: Project) -> None:
+    assert project.reload(arg=2) == [ConfigReloaded(("web",))]
+    assert project.taken == [("web",)]
+    assert project.current.services[0].build.args == {"A": "2"}
+    assert project.reload(arg=2) == [], "saved again as it was"
+
+
+async def test_s28_the_garbage_collectors_number_is_taken_without_a_service(project: Project) -> None:
+    assert project.reload(keep=2) == [ConfigReloaded(())]
+    assert project.current.config.gc.keep == 2
+
+
+@pytest.mark.parametrize("more", [{}, {"arg": 2}, {"name": "front"}, {"keep": 2, "port": 9200}])
+async def test_s28_with_another_cluster_nothing_is_taken(project: Project, more: dict[str, object]) -> None:
+    before = project.current.config
+    (told,) = project.reload(namespace="prod", **more)
+    assert isinstance(told, Notice)
+    assert told.message.startswith("cluster: has changed; nothing of this config.yaml is taken")
+    assert project.current.config is before
+    assert project.taken == []
+    assert project.reload() == [ConfigReloaded(())], "and told when it is as it was"
+
+
+async def test_s28_another_port_waits_for_the_next_start_and_the_rest_does_not(project: Project) -> None:
+    warning, taken = project.reload(port=9200, arg=2)
+    assert isinstance(warning, Notice)
+    assert taken == ConfigReloaded(("web",))
+    assert project.current.config.metrics.address == ("127.0.0.1", 9100), "what counts is what is served"
+
+
+async def test_s28_an_invalid_one_leaves_everything_as_it_is(project: Project) -> None:
+    before = project.current.config
+    for text in ("", "services: [", "version: 2\n", "\x00"):
+        project.path.write_text(text)
+        project.files.reload()
+    project.path.unlink()
+    project.files.reload()
+    told = [event for event in project.events if isinstance(event, Notice)]
+    assert len(told) == len(project.events) == 5
+    assert all(one.message.endswith("the config from before stays") for one in told)
+    assert project.current.config is before
+
+
+async def test_s28_a_service_that_left_is_told_of_with_what_stays(project: Project) -> None:
+    reloaded, told = project.reload(name="front")
+    assert reloaded == ConfigReloaded(("front",), ("web",))
+    assert isinstance(told, Notice)
+    assert told.message == "web is not in config.yaml any more; deployment/web stays in the cluster as it is"
+
+
+async def test_s28_a_service_that_the_command_line_named_may_go_and_come_back(tmp_path: Path) -> None:
+    project = Project(tmp_path, ["web"])
+    project.reload(name="front")
+    assert project.current.services == ()
+    assert project.reload() == [ConfigReloaded(("web",))]
+
+
+async def test_s28_it_does_not_wait_for_a_release_that_is_written(project: Project) -> None:
+    asked = anyio.Event()
+
+    class Busy:
+        manifests = type("Manifests", (), {"held": anyio.Event()})()
+
+        async def settle(self) -> bool:
+            asked.set()
+            await anyio.sleep_forever()
+            return False
+
+    project.files._installation = cast("Installation", Busy())
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(project.files.run)
+            project.files.deliver(":releases", cast("Any", None))
+            await asked.wait()
+            project.write(arg=2)
+            project.files.deliver(":config", cast("Any", None))
+            await until(lambda: project.taken == [("web",)])
+            group.cancel_scope.cancel()
+
+
+async def test_s28_whoever_waits_for_the_next_config_gets_it(project: Project) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(project.current.taken)
+        await anyio.wait_all_tasks_blocked()
+        project.reload(arg=3)
+
+
+async def test_s28_the_last_wish_has_the_last_word() -> None:
+    """Two reloads while the first one's interests are still read: at ec3513f the older ones could win."""
+    armed: list[int] = []
+    looked: list[list[str]] = []
+    now = 0
+
+    class Slow:
+        async def reconfigure(self, interests: Any) -> None:
+            await anyio.sleep(0.01)
+            armed.append(interests)
+
+    def interests() -> Sequence[Interest]:
+        return cast("Sequence[Interest]", now)
+
+    following = Following(cast("Watcher", Slow()), interests, lambda names: looked.append(list(names)))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(following.run)
+            for now in range(1, 6):
+                following.renew([f"s{now}"])
+                await anyio.sleep(0.004)
+            await until(lambda: sum(map(len, looked)) == 5)
+            group.cancel_scope.cancel()
+    assert armed[-1] == 5
+    assert armed == sorted(armed)
+
+
+async def until(look: Callable[[], object]) -> None:
+    while not look():
+        await anyio.sleep(0.001)
