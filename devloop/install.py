@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from devloop.errors import DevloopError, PrerequisiteError
 from devloop.events import Applied, Emit, Notice
 from devloop.kustomization import sources
 from devloop.model import Service
-from devloop.ports import Cluster
+from devloop.ports import Cluster, Trouble
 from devloop.releases import POLL_SECONDS, Releases
 
 Files = Callable[[], Sequence[Path]]
@@ -71,7 +71,7 @@ class Installation:
         except PrerequisiteError:
             if not await release():
                 raise
-            return await self.manifests.settle() or True
+            return await apply() or True
         return await release() or applied
 
 
@@ -93,50 +93,109 @@ class Manifests:
     ) -> None:
         self._files, self._cluster, self._emit = files, cluster, emit
         self._memory, self._where = memory, where
-        self._images = {service.image for service in services}
+        self._services = services
         self._refs: dict[str, str] = {}
         self._lock = anyio.Lock()
-        self._told = ""
+        self._tried: tuple[str, frozenset[str]] | None = None  # content of the files, what was withheld
+        self._troubles: tuple[Trouble, ...] = ()  # what this try could not apply
+        self._lacking: PrerequisiteError | None = None  # what it waits for
+        self._told: Set[str] = frozenset()
         self.blocked = False  # something that must be there beforehand is not
         self.held = anyio.Event()  # set while blocked
 
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
-        """As the port says; also applies what another service's image held back."""
+        """As the port says; also applies what another service's image held back. Of what stands in the way
+        only that of the service's own workloads is raised."""
         self._refs[service.image] = ref
-        try:
-            return await self.settle(missing=missing)
-        except PrerequisiteError as error:
-            own = await self._cluster.prerequisite(service.image)
-            if own is not None:
-                raise own from error
-            if self._told != error.message:  # another's: no reason to hold up this service
-                self._told = error.message
-                self._emit(Notice("", "error", error.message, error.hint))
-            return True
+        if not missing and self._lacking is None and await self._is_done(service):
+            return False
+        async with self._lock:
+            changed = await self._apply(service, missing=missing)
+            for trouble in self._troubles:
+                if trouble.concerns(service):
+                    raise trouble.error
+            if self._lacking is not None:
+                own = await self._cluster.prerequisite(service.image)
+                if own is not None:
+                    raise own
+                self._say("", self._lacking)  # another's: no reason to hold up this service
+            return changed
 
     async def settle(self, *, missing: bool = False) -> bool:
         """Apply if the files changed since the last time, or if told that something is `missing`.
 
-        Raises ConfigError, PatchError, PlatformError; PrerequisiteError, once all else is applied.
+        Raises ConfigError, PatchError, PlatformError for what is no service's own; PrerequisiteError, once
+        all else is applied.
         """
         async with self._lock:
-            files = tuple(self._files())
-            if not files:
+            changed = await self._apply(None, missing=missing)
+            for trouble in self._troubles:
+                if not self._has_service(trouble):
+                    raise trouble.error
+            if self._lacking is not None:
+                raise self._lacking
+            return changed
+
+    async def _is_done(self, service: Service) -> bool:
+        """Nothing is left to do for this service: no reason to wait for an object that hangs for another."""
+        files = tuple(self._files())
+        digest = await anyio.to_thread.run_sync(_digest, files)
+        if not files or self._applied() == digest:
+            return True
+        tried = self._tried == (digest, self._withheld())
+        return tried and not any(trouble.concerns(service) for trouble in self._troubles)
+
+    async def _apply(self, service: Service | None, *, missing: bool) -> bool:
+        """Everything, or what is left of it: the service's own, with None everybody's. True if it changed
+        anything."""
+        files = tuple(self._files())
+        if not files:
+            self._troubles = ()
+            return False
+        digest = await anyio.to_thread.run_sync(_digest, files)
+        if not missing and self._applied() == digest:
+            return False
+        attempt = digest, self._withheld()
+        again: tuple[Trouble, ...] | None = None
+        if not missing and self._tried == attempt:
+            again = tuple(t for t in self._troubles if service is None or t.concerns(service))
+            if not again and self._lacking is None:
                 return False
-            digest = await anyio.to_thread.run_sync(_digest, files)
-            if not missing and self._applied() == digest:
-                return False
-            withheld = tuple(self._images - self._refs.keys())
-            changed = await self._cluster.apply(files, tuple(self._refs.values()), withheld)
-            if changed:
-                self._emit(Applied("manifests", changed))
-            lacking = await self._cluster.prerequisite()
-            self._block(lacking is not None)
-            if lacking is not None:
-                raise lacking
-            if not withheld:
-                self._remember(digest)
-            return bool(changed)
+        done = await self._cluster.apply(files, tuple(self._refs.values()), tuple(attempt[1]), again)
+        if done.changed:
+            self._emit(Applied("manifests", done.changed))
+        others = () if again is None else tuple(t for t in self._troubles if t not in again)
+        self._troubles = (*others, *done.troubles)
+        self._tried = attempt
+        self._lacking = await self._cluster.prerequisite()
+        self._block(self._lacking is not None)
+        self._tell_others(service)
+        if not (attempt[1] or self._troubles or self._lacking):
+            self._remember(digest)
+        return bool(done.changed)
+
+    def _tell_others(self, service: Service | None) -> None:
+        """Say what the caller does not raise: in a service's trip the project's own, else the services'."""
+        standing = [trouble.error for trouble in self._troubles]
+        messages = {error.message for error in (*standing, self._lacking) if error is not None}
+        self._told = self._told & messages
+        for trouble in self._troubles:
+            names = [one.name for one in self._services if trouble.concerns(one)]
+            if service is not None and not names:
+                self._say("", trouble.error)
+            elif service is None and names:
+                self._say(names[0], trouble.error)
+
+    def _say(self, name: str, error: DevloopError) -> None:
+        if error.message not in self._told:
+            self._told = self._told | {error.message}
+            self._emit(Notice(name, "error", error.message, error.hint))
+
+    def _has_service(self, trouble: Trouble) -> bool:
+        return any(trouble.concerns(service) for service in self._services)
+
+    def _withheld(self) -> frozenset[str]:
+        return frozenset({service.image for service in self._services} - self._refs.keys())
 
     async def unblocked(self) -> None:
         """Wait until what was missing is there. Raises PlatformError."""
@@ -149,10 +208,11 @@ class Manifests:
         if blocked:
             self.held.set()
         elif self.held.is_set():
-            self.held, self._told = anyio.Event(), ""
+            self.held = anyio.Event()
 
     def forget(self) -> None:
         """They were deleted: what is to come is applied whether it changed or not."""
+        self._tried = None
         self._remember("")
 
     def _applied(self) -> str:

@@ -12,7 +12,7 @@ from devloop.adapters.kubernetes.applier import Applier, mark
 from devloop.adapters.kubernetes.client import Client, Json, Refused
 from devloop.adapters.kubernetes.manifests import gather_manifests
 from devloop.adapters.kubernetes.patch import MANAGER
-from devloop.errors import PatchError
+from devloop.errors import PatchError, PrerequisiteError
 
 MADE_BY = "dev.devloop/created-by"  # annotation of a namespace that devloop made: the project's id
 GONE_SECONDS = 60.0
@@ -62,7 +62,10 @@ class Removal:
         for manifest in reversed(await gather_manifests(self._files())):
             if manifest.item["kind"] == "Namespace":
                 continue
-            path = await self._applier.path_of(manifest)
+            try:
+                path = await self._applier.path_of(manifest)
+            except PrerequisiteError:
+                continue  # of a kind that is not served (any more), there is no object
             item = await self._client.find(path)
             if item is not None and _is_ours(item):
                 found.append((manifest.name, path))

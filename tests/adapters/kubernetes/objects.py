@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import yaml
 
+from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.model import BuildSpec, Fingerprint, Image, Inputs, LoadedImage, Service, Target
 from tests.faults import upstream_of
 
@@ -49,6 +50,16 @@ def deployment(
             **spec,
         },
     }
+
+
+async def applied(
+    cluster: KubernetesCluster, paths: Sequence[Path], refs: Sequence[str], withheld: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """What applying changed; the first trouble is raised."""
+    done = await cluster.apply(paths, refs, withheld)
+    for trouble in done.troubles:
+        raise trouble.error
+    return done.changed
 
 
 def statefulset(image: str = "todo:1", **spec: Any) -> dict[str, Any]:
