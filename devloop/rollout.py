@@ -20,7 +20,15 @@ from devloop.model import (
     Verdict,
 )
 from devloop.references import digest, same, same_repository
-from devloop.symptoms import GRACE, MISSING_IMAGE, exits, find_symptom, probe_failure, refusal
+from devloop.symptoms import (
+    GRACE,
+    LAST_EXIT,
+    MISSING_IMAGE,
+    exits,
+    find_symptom,
+    probe_failure,
+    refusal,
+)
 
 # Reasons of `Stuck` after which watching on is useless: the trip starts over from the tree.
 REPLACED = "Replaced"
@@ -109,6 +117,18 @@ def own_pods(snapshot: Snapshot, image: str, ref: str) -> tuple[PodView, ...]:
         if not (pod.terminating or pod.over)
         and (not snapshot.revision or pod.revision == snapshot.revision)
         and _runs(snapshot, pod, image, ref)
+    )
+
+
+def serves(snapshot: Snapshot, expected: Expectation) -> bool:
+    """Whether the pods that are ready now run exactly what is expected (S1), even amid a rollout: there is
+    one, where any is wanted, and none of another image."""
+    ready = [pod for pod in snapshot.pods if pod.ready and not (pod.terminating or pod.over)]
+    if not ready:
+        return snapshot.exists and snapshot.replicas == 0
+    return all(
+        _runs(snapshot, pod, expected.image, expected.ref) and _wrong_id(snapshot, pod, expected) is None
+        for pod in ready
     )
 
 
@@ -224,6 +244,7 @@ def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Ver
             found.append(symptom)
     others = (
         _rewritten(snapshot, expected),
+        _turned_away(snapshot, expected),
         refusal(snapshot),
         _blocking_pod(snapshot, expected),
         _on_delete(snapshot, expected),
@@ -298,12 +319,45 @@ def _late_hint(snapshot: Snapshot, waiting: PodView | None, pods: Sequence[PodVi
         if probe:
             return f"the new pod runs, but its probe keeps failing: {probe}"
         return "the new pods do not become ready in time: see their log and readinessProbe"
+    ending = blocking_end(snapshot)
+    if ending is not None:
+        return (
+            f"is the node {ending.node} ready? if it is gone: kubectl delete pod {ending.name}"
+            f" -n {ending.namespace} --grace-period=0 --force"
+        )
     if _settled(snapshot) and not pods:
         return f"no pod of the new template appeared: kubectl describe {target} -n {target.namespace}"
     return (
         f"kubectl describe {target} -n {target.namespace}; where it only needs longer, write a longer"
         " rollout_timeout for the service"
     )
+
+
+def _turned_away(snapshot: Snapshot, expected: Expectation) -> tuple[float | None, Stuck] | None:
+    """One new pod after the other is evicted, or refused by its node: the controller goes on for ever."""
+    before = expected.restarts
+    if before is None:
+        return None
+    gone = [pod for pod in _over(snapshot) if not any((pod.uid, c.name) in before for c in pod.containers)]
+    if len(gone) < LAST_EXIT:
+        return None
+    last = gone[-1]
+    return None, Stuck(
+        last.reason or "Failed",
+        f"{len(gone)} new pods ended for good, the last one {_fate(last)}",
+        hint=f"kubectl describe node {last.node}; free some of its disk and memory, or lower"
+        " resources.requests",
+        pod=last.name,
+    )
+
+
+def _over(snapshot: Snapshot) -> list[PodView]:
+    """The pods of the template's revision that ended for good."""
+    return [pod for pod in snapshot.pods if pod.over and pod.revision == snapshot.revision]
+
+
+def _fate(pod: PodView) -> str:
+    return f"{pod.name}: {pod.reason or pod.phase}{f': {pod.message}' if pod.message else ''}"
 
 
 def _rewritten(snapshot: Snapshot, expected: Expectation) -> tuple[float | None, Stuck] | None:
@@ -419,11 +473,16 @@ def _note(snapshot: Snapshot, expected: Expectation) -> str:
                 count = exits(container)
                 return f"{pod.name}/{container.name} exited with {container.exit_code} ({count} of 3 times)"
     failing = next((said for p in pods if not p.ready and (said := probe_failure(snapshot, p, TELLING))), "")
-    if failing:
-        return failing
+    return failing or _count_note(snapshot, pods)
+
+
+def _count_note(snapshot: Snapshot, pods: Sequence[PodView]) -> str:
+    """How many pods of which kind are there, and which one the next waits for."""
     ending = blocking_end(snapshot)
     if ending is not None:
         return f"waiting for {ending.name} to end (its grace period is {ending.grace:.0f} s)"
+    if len(pods) < snapshot.replicas - snapshot.partition and _over(snapshot):
+        return f"a pod ended for good and is made again: {_fate(_over(snapshot)[-1])}"
     if snapshot.updated < snapshot.replicas - snapshot.partition:
         return f"{snapshot.updated} of {snapshot.replicas} pods have the new template"
     if snapshot.current > snapshot.updated:

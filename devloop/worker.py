@@ -40,7 +40,7 @@ from devloop.model import (
 )
 from devloop.phase import Pace, Reversals
 from devloop.ports import Feed, World
-from devloop.rollout import Expectation, carries, judge, lost_image
+from devloop.rollout import Expectation, carries, judge, lost_image, serves
 from devloop.rollout_progress import why_long
 from devloop.state import DeploymentState, deployment_state
 from devloop.stopwatch import Stopwatch
@@ -219,8 +219,10 @@ class Worker:
                     Notice(self.service.name, "info", "the failed rollout became ready after all: live")
                 )
             self._tell(live=True, state="live")
-        elif any(isinstance(v, Stuck) for v in verdicts) or any(
-            deployment_state(s) is DeploymentState.DEGRADED for s in snapshots
+        elif (
+            any(isinstance(v, Stuck) for v in verdicts)
+            or not all(serves(s, self._expected) for s in snapshots)
+            or any(deployment_state(s) is DeploymentState.DEGRADED for s in snapshots)
         ):
             self._tell(live=False, state="failed" if isinstance(self.outcome, Failed) else "degraded")
 

@@ -224,7 +224,7 @@ async def test_a_kind_whose_definition_came_later_is_found_without_a_restart(
 async def test_an_object_waits_for_the_definition_that_is_applied_with_it(
     proxy: Proxy, shaky: KubernetesCluster, tmp_path: Path
 ) -> None:
-    """A definition is served some time after it was written: kubectl apply fails here, and once more works."""
+    """A definition is served some time after it was written: kubectl apply fails here at first."""
     group, version = "/apis/apiextensions.k8s.io/v1", "/apis/acme.io/v1"
     definition = {
         "apiVersion": "apiextensions.k8s.io/v1",
