@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -82,6 +83,9 @@ def owner_of(item: dict[str, Any]) -> dict[str, Any]:
 def replicaset(parent: dict[str, Any], suffix: str, revision: str, image: str) -> dict[str, Any]:
     """The ReplicaSet that the Deployment controller would make."""
     labels = {"app": "web", "pod-template-hash": suffix}
+    template = copy.deepcopy(parent["spec"]["template"])
+    template["metadata"]["labels"] = labels
+    template["spec"]["containers"][0]["image"] = image
     return {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
@@ -94,10 +98,7 @@ def replicaset(parent: dict[str, Any], suffix: str, revision: str, image: str) -
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "web", "image": image}]},
-            },
+            "template": template,
         },
     }
 
