@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from devloop.errors import DevloopError, PrerequisiteError
 from devloop.events import Applied, Emit, Notice
 from devloop.kustomization import sources
 from devloop.model import Service
-from devloop.ports import Cluster
+from devloop.ports import Cluster, Trouble
 from devloop.releases import POLL_SECONDS, Releases
 from devloop.sharing import Sharing
 
@@ -84,7 +84,7 @@ class Installation:
         except PrerequisiteError:
             if not await release():
                 raise
-            return await self.manifests.settle() or True
+            return await apply() or True
         return await release() or applied
 
 
@@ -113,50 +113,119 @@ class Manifests:
         self._services, self._every, self._live = services, every, live
         self._refs: dict[str, str] = {}
         self._lock = anyio.Lock()
-        self._told = ""
+        self._tried: tuple[str, frozenset[str]] | None = None  # content of the files, what was withheld
+        self._troubles: tuple[Trouble, ...] = ()  # what this try could not apply
+        self._lacking: PrerequisiteError | None = None  # what it waits for
+        self._told: Set[str] = frozenset()
         self.blocked = False  # something that must be there beforehand is not
         self.held = anyio.Event()  # set while blocked
 
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
-        """As the port says; also applies what another service's image held back."""
+        """As the port says; also applies what another service's image held back. Of what stands in the way
+        only that of the service's own workloads is raised."""
         self._refs[service.image] = ref
-        try:
-            return await self.settle(missing=missing)
-        except PrerequisiteError as error:
-            own = await self._cluster.prerequisite(service.image)
-            if own is not None:
-                raise own from error
-            if self._told != error.message:  # another's: no reason to hold up this service
-                self._told = error.message
-                self._emit(Notice("", "error", error.message, error.hint))
-            return True
+        if not missing and self._lacking is None and await self._is_done(service):
+            return False
+        async with self._lock:
+            changed = await self._apply(service, missing=missing)
+            for trouble in self._troubles:
+                if trouble.concerns(service):
+                    raise trouble.error
+            if self._lacking is not None:
+                own = await self._cluster.prerequisite(service.image)
+                if own is not None:
+                    raise own
+                self._say("", self._lacking)  # another's: no reason to hold up this service
+            return changed
 
     async def settle(self, *, missing: bool = False) -> bool:
         """Apply if the files changed since the last time, or if told that something is `missing`.
 
-        Raises ConfigError, PatchError, PlatformError; PrerequisiteError, once all else is applied.
+        Raises ConfigError, PatchError, PlatformError for what is no service's own; PrerequisiteError, once
+        all else is applied.
         """
         async with self._lock:
-            files = tuple(self._files())
-            if not files:
+            changed = await self._apply(None, missing=missing)
+            for trouble in self._troubles:
+                if not self._has_service(trouble):
+                    raise trouble.error
+            if self._lacking is not None:
+                raise self._lacking
+            return changed
+
+    async def _is_done(self, service: Service) -> bool:
+        """Nothing is left to do for this service: no reason to wait for an object that hangs for another."""
+        files = tuple(self._files())
+        digest = await anyio.to_thread.run_sync(_digest, files)
+        applied, left_out = self._applied()
+        if not files or (applied == digest and not left_out):
+            return True
+        withheld = self._withheld(await self._known_refs())
+        if applied == digest and left_out <= withheld:
+            return True
+        tried = self._tried == (digest, withheld)
+        return tried and not any(trouble.concerns(service) for trouble in self._troubles)
+
+    async def _apply(self, service: Service | None, *, missing: bool) -> bool:
+        """Everything, or what is left of it: the service's own, with None everybody's. True if it changed
+        anything."""
+        files = tuple(self._files())
+        if not files:
+            self._troubles = ()
+            return False
+        digest = await anyio.to_thread.run_sync(_digest, files)
+        applied, left_out = self._applied()
+        if not missing and applied == digest and not left_out:
+            return False
+        refs = await self._known_refs()
+        withheld = self._withheld(refs)
+        if not missing and applied == digest and left_out <= withheld:
+            return False
+        again: tuple[Trouble, ...] | None = None
+        if not missing and self._tried == (digest, withheld):
+            again = tuple(t for t in self._troubles if service is None or t.concerns(service))
+            if not again and self._lacking is None:
                 return False
-            digest = await anyio.to_thread.run_sync(_digest, files)
-            before, left_out = self._applied()
-            if not missing and before == digest and not left_out:
-                return False
-            refs = {**await self._live_refs(), **self._refs}
-            withheld = self._images() - refs.keys()
-            if not missing and before == digest and left_out <= withheld:
-                return False
-            changed = await self._cluster.apply(files, tuple(refs.values()), tuple(withheld))
-            if changed:
-                self._emit(Applied("manifests", changed))
-            lacking = await self._cluster.prerequisite()
-            self._block(lacking is not None)
-            if lacking is not None:
-                raise lacking
+        done = await self._cluster.apply(files, tuple(refs.values()), tuple(withheld), again)
+        if done.changed:
+            self._emit(Applied("manifests", done.changed))
+        others = () if again is None else tuple(t for t in self._troubles if t not in again)
+        self._troubles = (*others, *done.troubles)
+        self._tried = digest, withheld
+        self._lacking = await self._cluster.prerequisite()
+        self._block(self._lacking is not None)
+        self._tell_others(service)
+        if not (self._troubles or self._lacking):
             self._remember(digest, withheld)
-            return bool(changed)
+        return bool(done.changed)
+
+    def _tell_others(self, service: Service | None) -> None:
+        """Say what the caller does not raise: in a service's trip the project's own, else the services'."""
+        standing = [trouble.error for trouble in self._troubles]
+        messages = {error.message for error in (*standing, self._lacking) if error is not None}
+        self._told = self._told & messages
+        for trouble in self._troubles:
+            names = [one.name for one in self._services() if trouble.concerns(one)]
+            if service is not None and not names:
+                self._say("", trouble.error)
+            elif service is None and names:
+                self._say(names[0], trouble.error)
+
+    def _say(self, name: str, error: DevloopError) -> None:
+        if error.message not in self._told:
+            self._told = self._told | {error.message}
+            self._emit(Notice(name, "error", error.message, error.hint))
+
+    def _has_service(self, trouble: Trouble) -> bool:
+        return any(trouble.concerns(service) for service in self._services())
+
+    async def _known_refs(self) -> dict[str, str]:
+        """Image -> reference: what was loaded, and what services run that others work for."""
+        return {**await self._live_refs(), **self._refs}
+
+    def _withheld(self, refs: Mapping[str, str]) -> frozenset[str]:
+        """The images whose objects are held back: none of theirs is known yet."""
+        return frozenset(self._images() - refs.keys())
 
     def _images(self) -> set[str]:
         return {service.image for service in (*self._services(), *self._every())}
@@ -178,10 +247,11 @@ class Manifests:
         if blocked:
             self.held.set()
         elif self.held.is_set():
-            self.held, self._told = anyio.Event(), ""
+            self.held = anyio.Event()
 
     def forget(self) -> None:
         """They were deleted: what is to come is applied whether it changed or not."""
+        self._tried = None
         self._remember("", ())
 
     def _applied(self) -> tuple[str, set[str]]:

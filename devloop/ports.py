@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from devloop.model import (
     Snapshot,
     Target,
 )
+from devloop.references import repository
 from devloop.release import Release, ReleaseView, Values
 from devloop.sharing import Sharing
 from devloop.stopwatch import Clock
@@ -82,6 +83,29 @@ class Feed(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One object, or one file, that could not be applied. `images`: the repositories that it names."""
+
+    what: str  # "deployment/web", or the file
+    namespace: str
+    images: frozenset[str]
+    error: DevloopError
+
+    def concerns(self, service: Service) -> bool:
+        """Whether it is the workload of the service: its trip is to tell it."""
+        names = {(str(target), target.namespace) for target in service.targets}
+        return repository(service.image) in self.images or (self.what, self.namespace) in names
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What applying manifests came to: "deployment/x created", and what stood in the way of the others."""
+
+    changed: tuple[str, ...] = ()
+    troubles: tuple[Trouble, ...] = ()
+
+
 class Cluster(Protocol):
     @property
     def context(self) -> str:
@@ -116,14 +140,19 @@ class Cluster(Protocol):
         ...
 
     async def apply(
-        self, paths: Sequence[Path], refs: Sequence[str], withheld: Sequence[str] = ()
-    ) -> tuple[str, ...]:
+        self,
+        paths: Sequence[Path],
+        refs: Sequence[str],
+        withheld: Sequence[str] = (),
+        only: Collection[Trouble] | None = None,
+    ) -> Application:
         """Apply manifests (server-side, manager devloop) with the live image `refs` put in.
 
         Objects that name an image of the `withheld` repositories wait (their image is not loaded yet), and
-        so do those that ask for what must be there beforehand and is not (see `prerequisite`).
-        Returns what changed, "deployment/x created". Raises ConfigError (bad YAML, file and line),
-        PatchError (refused), PlatformError.
+        so do those that ask for what must be there beforehand and is not (see `prerequisite`). `only`: what
+        could not be applied before, and nothing else.
+        An object that is refused, and a file that cannot be read, is a trouble of its own and stops no other.
+        Raises PlatformError.
         """
         ...
 

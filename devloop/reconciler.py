@@ -36,7 +36,7 @@ from devloop.model import (
     outcome_word,
 )
 from devloop.phase import Reversals
-from devloop.rollout import Expectation, carries, judge, lost_image, own_images
+from devloop.rollout import Expectation, carries, judge, lost_image, own_images, serves
 from devloop.safety_net import PAUSES as INTERNAL_PAUSES
 from devloop.state import DeploymentState, deployment_state
 from devloop.symptoms import MISSING_IMAGE
@@ -201,7 +201,8 @@ def _review_pods(
     if all(isinstance(verdict, Ready) for verdict in verdicts):
         return replace(state, word="live", live=True), NOTHING
     degraded = any(deployment_state(snapshot) is DeploymentState.DEGRADED for snapshot in snapshots)
-    if degraded or any(isinstance(verdict, Stuck) for verdict in verdicts):
+    serving = all(serves(snapshot, expected) for snapshot in snapshots)
+    if degraded or not serving or any(isinstance(verdict, Stuck) for verdict in verdicts):
         return replace(state, word="degraded", live=False), NOTHING
     return state, NOTHING
 

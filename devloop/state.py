@@ -91,6 +91,14 @@ def deployment_state(snapshot: Snapshot, release: str = "") -> DeploymentState:
     return _D.UPGRADING if snapshot.later or _has_older_pods(snapshot) else _D.DEPLOYED
 
 
+def continued(before: DeploymentState, now: DeploymentState, same_template: bool) -> DeploymentState:
+    """`now` of the same objects as `before`: their first rollout does not come after a later one. What one
+    moment shows of pods that are made again tells nothing of the time before."""
+    if now is not _D.DEPLOYED or before not in (_D.RUNNING, _D.DEGRADED, _D.UPGRADING):
+        return now
+    return _D.DEGRADED if same_template and before is not _D.UPGRADING else _D.UPGRADING
+
+
 def _complete(snapshot: Snapshot) -> bool:
     wanted = snapshot.replicas
     return snapshot.observed_generation >= snapshot.generation and (

@@ -13,7 +13,7 @@ from devloop.follow import any_newer
 from devloop.model import PodView, Snapshot
 from devloop.ports import Cluster, Feed
 from devloop.release import Release
-from devloop.state import DeploymentState, deployment_state, deployment_way, pod_state
+from devloop.state import DeploymentState, continued, deployment_state, deployment_way, pod_state
 
 
 class Statuses:
@@ -48,9 +48,6 @@ _WORST = (
 )
 
 
-AFTER_FIRST = (DeploymentState.RUNNING, DeploymentState.DEGRADED)  # states that no first rollout is in
-
-
 async def follow_states(
     service: str, feeds: Sequence[Feed], cluster: Cluster, emit: Emit, statuses: Statuses
 ) -> None:
@@ -65,18 +62,14 @@ async def follow_states(
             counted = pods
             emit(PodsCounted(service, dict(pods)))
         now = worst([deployment_state(snapshot, release) for snapshot in seen])
-        if now is DeploymentState.DEPLOYED and state in AFTER_FIRST and _same_objects(before, seen):
-            now = DeploymentState.DEGRADED  # a pod that was made again tells nothing of the time before
+        if [s.uid for s in before] == [s.uid for s in seen]:
+            now = continued(state, now, [s.revision for s in before] == [s.revision for s in seen])
         before = seen
         for after in deployment_way(state, now) if now is not state else ():
             log = await _last_words(seen, cluster) if after is now is DeploymentState.DEGRADED else ()
             emit(StateChanged(service, str(state), str(after), log))
             state = after
         await _any_change(feeds, seen, service, release, statuses)
-
-
-def _same_objects(before: Sequence[Snapshot], now: Sequence[Snapshot]) -> bool:
-    return [(s.uid, s.images) for s in before] == [(s.uid, s.images) for s in now]
 
 
 async def _any_change(

@@ -13,7 +13,7 @@ from devloop import config as configs
 from devloop.errors import PlatformError, PrerequisiteError, ReleaseError
 from devloop.events import Event, Notice
 from devloop.install import Installation, Manifests
-from devloop.ports import Cluster
+from devloop.ports import Application, Cluster
 from devloop.releases import Releases
 from devloop.reload import ProjectFiles
 
@@ -35,10 +35,10 @@ class FakeCluster:
         self.asked = 0
         self.away = 0  # how often nobody answers
 
-    async def apply(self, *_: object) -> tuple[str, ...]:
+    async def apply(self, *_: object) -> Application:
         await anyio.lowlevel.checkpoint()
         self.applied += 1
-        return ("configmap/c created",)
+        return Application(("configmap/c created",))
 
     async def prerequisite(self, image: str = "") -> PrerequisiteError | None:
         await anyio.lowlevel.checkpoint()

@@ -245,6 +245,20 @@ async def test_s19_a_failed_rollout_that_becomes_ready_later_turns_live() -> Non
         )
 
 
+async def test_s1_a_live_service_whose_only_pod_is_gone_is_live_no_more() -> None:
+    """A StatefulSet's pod is made again: nothing is stuck, no condition says degraded, and nobody serves."""
+    fake = FakeWorld("v1")
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Live"])
+        whole = fake.feed_.latest
+        fake.feed_.show(available=0, pods=(replace(whole.pods[0], ready=False, ready_at=None),))
+        await bench.until(lambda: not [e for e in fake.events if isinstance(e, LiveChanged)][-1].live)
+        fake.feed_.show(available=1, pods=whole.pods)
+        await bench.until(lambda: [e for e in fake.events if isinstance(e, LiveChanged)][-1].live)
+    assert bench.outcomes() == ["Live"]
+
+
 async def test_once_runs_one_trip_without_an_inbox() -> None:
     fake = FakeWorld("v1")
     worker = Worker(SERVICE, fake.world())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ from devloop.adapters.nodes import NodeFacts
 from devloop.errors import PatchError, PrerequisiteError, TargetMissingError
 from devloop.events import Emit, Notice
 from devloop.model import LoadedImage, Revision, Service, Target
-from devloop.ports import Feed
+from devloop.ports import Application, Feed, Trouble
 from devloop.references import same_repository
 from devloop.stopwatch import Clock
 
@@ -183,9 +183,13 @@ class KubernetesCluster:
         return await find_url(self.client, self.platform, target.namespace, labels, node_ip)
 
     async def apply(
-        self, paths: Sequence[Path], refs: Sequence[str], withheld: Sequence[str] = ()
-    ) -> tuple[str, ...]:
-        return await self.applier.apply(paths, refs, withheld)
+        self,
+        paths: Sequence[Path],
+        refs: Sequence[str],
+        withheld: Sequence[str] = (),
+        only: Collection[Trouble] | None = None,
+    ) -> Application:
+        return await self.applier.apply(paths, refs, withheld, only)
 
     async def prerequisite(self, image: str = "") -> PrerequisiteError | None:
         return await self.applier.prerequisite(image)

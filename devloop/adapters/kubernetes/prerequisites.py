@@ -53,7 +53,8 @@ async def missing_of(
 
 
 async def unmet(client: Client, needs: Iterable[Need]) -> list[Need]:
-    """Those that the cluster does not have; what may not be looked at cannot be missed.
+    """Those that the cluster does not have; what may not be looked at, or has no name that could be one,
+    cannot be missed.
 
     Raises PlatformError.
     """
@@ -64,8 +65,6 @@ async def unmet(client: Client, needs: Iterable[Need]) -> list[Need]:
         except Refused as error:
             if error.status == 404:
                 lacking.append(need)
-            elif error.status != 403:
-                raise
     without = {need.name for need in lacking if need.kind == "Namespace"}
     # What is in a namespace that is missing cannot be made before it.
     return [need for need in lacking if need.kind == "Namespace" or need.namespace not in without]

@@ -12,7 +12,7 @@ from devloop.adapters.kubernetes.applier import Applier, mark
 from devloop.adapters.kubernetes.client import Client, Refused
 from devloop.adapters.kubernetes.made import Made, find_namespaces, find_noted, is_made
 from devloop.adapters.kubernetes.manifests import gather_manifests
-from devloop.errors import PatchError
+from devloop.errors import PatchError, PrerequisiteError
 
 GONE_SECONDS = 60.0
 
@@ -83,7 +83,10 @@ class Removal:
         for manifest in await gather_manifests(self._files()):
             if manifest.item["kind"] == "Namespace":
                 continue
-            path = await self._applier.path_of(manifest)
+            try:
+                path = await self._applier.path_of(manifest)
+            except PrerequisiteError:
+                continue  # of a kind that is not served (any more), there is no object
             item = await self._client.find(path)
             if item is not None and is_made(item, self._project):
                 meta = item["metadata"]

@@ -16,6 +16,7 @@ MADE_BY = "dev.devloop/created-by"  # what devloop made itself: the id of the pr
 REVISION = "deployment.kubernetes.io/revision"
 DEFAULT_DEADLINE = 600.0  # seconds, Kubernetes' own for a Deployment
 LONGEST_DEADLINE = 86400.0  # seconds; who writes more, 2147483647 for one, wants none
+TEMPLATE_HASH = "pod-template-hash"
 SLOW_PROBE = 2  # seconds from which a probe's setting is worth a note
 
 
@@ -101,11 +102,18 @@ def owned_by(items: Iterable[Json], uids: set[str]) -> list[Json]:
 def newest_replicaset(deployment: Json, replicasets: Iterable[Json]) -> Json | None:
     """The ReplicaSet whose revision is the Deployment's own, if it carries its template: with Recreate the
     controller says that it has seen a template before it makes the ReplicaSet, and names the old one's."""
-    wanted, images = revision_of(deployment), template_images(deployment)
+    wanted, template = revision_of(deployment), _template(deployment)
     for item in replicasets:
-        if wanted and revision_of(item) == wanted and template_images(item) == images:
+        if wanted and revision_of(item) == wanted and _template(item) == template:
             return item
     return None
+
+
+def _template(item: Json) -> tuple[Json, Json]:
+    """(labels and annotations, spec) of the pod template, without what tells ReplicaSets apart."""
+    meta = _dig(item, "spec", "template", "metadata")
+    labels = {key: value for key, value in (meta.get("labels") or {}).items() if key != TEMPLATE_HASH}
+    return {"labels": labels, "annotations": meta.get("annotations") or {}}, _template_spec(item)
 
 
 def revision_of(item: Json) -> str:

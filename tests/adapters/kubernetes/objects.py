@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import copy
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import aiohttp
 import yaml
 
+from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.model import BuildSpec, Fingerprint, Image, Inputs, LoadedImage, Service, Target
 from tests.faults import upstream_of
 
@@ -51,6 +53,16 @@ def deployment(
     }
 
 
+async def applied(
+    cluster: KubernetesCluster, paths: Sequence[Path], refs: Sequence[str], withheld: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """What applying changed; the first trouble is raised."""
+    done = await cluster.apply(paths, refs, withheld)
+    for trouble in done.troubles:
+        raise trouble.error
+    return done.changed
+
+
 def statefulset(image: str = "todo:1", **spec: Any) -> dict[str, Any]:
     item = deployment(image, **spec)
     item["kind"] = "StatefulSet"
@@ -71,6 +83,9 @@ def owner_of(item: dict[str, Any]) -> dict[str, Any]:
 def replicaset(parent: dict[str, Any], suffix: str, revision: str, image: str) -> dict[str, Any]:
     """The ReplicaSet that the Deployment controller would make."""
     labels = {"app": "web", "pod-template-hash": suffix}
+    template = copy.deepcopy(parent["spec"]["template"])
+    template["metadata"]["labels"] = labels
+    template["spec"]["containers"][0]["image"] = image
     return {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
@@ -83,10 +98,7 @@ def replicaset(parent: dict[str, Any], suffix: str, revision: str, image: str) -
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "web", "image": image}]},
-            },
+            "template": template,
         },
     }
 

@@ -21,7 +21,7 @@ from devloop.errors import PatchError, PrerequisiteError
 from devloop.events import Applied, Event, Notice
 from devloop.install import Manifests
 from devloop.model import BuildSpec, Service
-from tests.adapters.kubernetes.objects import DEPLOYMENTS, SERVICE, Api, deployment, ref
+from tests.adapters.kubernetes.objects import DEPLOYMENTS, SERVICE, Api, applied, deployment, ref
 from tests.adapters.kubernetes.test_manifests import CONFIG_MAP, WEB, write
 
 SETTINGS = "/api/v1/namespaces/default/configmaps/settings"
@@ -42,7 +42,7 @@ async def test_what_asks_for_something_missing_is_left_and_named(
     api: Api, cluster: KubernetesCluster, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.yaml", CONFIG_MAP, asking(secretRef={"name": "by-hand"}))
-    assert await cluster.apply([path], [ref("1")]) == ("configmap/settings created",)
+    assert await applied(cluster, [path], [ref("1")]) == ("configmap/settings created",)
     error = await cluster.prerequisite()
     assert error is not None
     assert error.reason == "MissingSecret"
@@ -53,7 +53,7 @@ async def test_what_asks_for_something_missing_is_left_and_named(
     assert await cluster.prerequisite("another") is None, "no object of that image waits"
     await api.create(SECRETS, SECRET)
     assert await cluster.prerequisite() is None
-    assert await cluster.apply([path], [ref("1")]) == ("deployment/web created",)
+    assert await applied(cluster, [path], [ref("1")]) == ("deployment/web created",)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_what_is_optional_or_brought_along_is_not_asked_for(
     api: Api, cluster: KubernetesCluster, tmp_path: Path, source: dict[str, Any]
 ) -> None:
     path = write(tmp_path / "a.yaml", asking(**source), CONFIG_MAP)
-    assert "deployment/web created" in await cluster.apply([path], [ref("1")])
+    assert "deployment/web created" in await applied(cluster, [path], [ref("1")])
     assert await cluster.prerequisite() is None
 
 
@@ -75,14 +75,14 @@ async def test_what_is_held_back_for_its_image_is_not_asked_about_yet(
     cluster: KubernetesCluster, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.yaml", asking(secretRef={"name": "by-hand"}))
-    assert await cluster.apply([path], [], [SERVICE.image]) == ()
+    assert await applied(cluster, [path], [], [SERVICE.image]) == ()
     assert await cluster.prerequisite() is None
 
 
 async def test_a_malformed_object_is_left_to_the_server(cluster: KubernetesCluster, tmp_path: Path) -> None:
     broken = {**deployment(), "spec": "text"}
     with pytest.raises(PatchError):
-        await cluster.apply([write(tmp_path / "a.yaml", broken)], [])
+        await applied(cluster, [write(tmp_path / "a.yaml", broken)], [])
 
 
 @pytest.fixture
@@ -200,13 +200,13 @@ async def test_installing_upgrading_uninstalling_are_written_while_they_last(
     removal = Removal(cluster.client, cluster.applier, lambda: [path], "project")
     async with anyio.create_task_group() as group:
         group.start_soon(cluster.observe, DEPLOYMENTS, states.listen)
-        await cluster.apply([path], [ref("1")])
+        await applied(cluster, [path], [ref("1")])
         assert await states.until(lambda seen: seen[-1:] == [None]) == ["installing", None]
-        assert await cluster.apply([path], [ref("1")]) == ()
+        assert await applied(cluster, [path], [ref("1")]) == ()
         write(path, deployment(replicas=1), {**CONFIG_MAP, "data": {"a": "2"}})
-        assert await cluster.apply([path], [ref("1")]) == ("configmap/settings configured",)
+        assert await applied(cluster, [path], [ref("1")]) == ("configmap/settings configured",)
         write(path, deployment(replicas=2), {**CONFIG_MAP, "data": {"a": "2"}})
-        assert await cluster.apply([path], [ref("1")]) == ("deployment/web configured",)
+        assert await applied(cluster, [path], [ref("1")]) == ("deployment/web configured",)
         await states.until(lambda seen: len(seen) >= 4)
         assert states.seen[2:] == ["upgrading", None], "not for the ConfigMap's change"
         await removal.delete_made()
@@ -218,18 +218,18 @@ async def test_a_mark_that_a_killed_devloop_left_is_taken_off(
     api: Api, cluster: KubernetesCluster, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.yaml", deployment(replicas=1))
-    await cluster.apply([path], [ref("1")])
+    await applied(cluster, [path], [ref("1")])
     await api.merge(WEB, {"metadata": {"annotations": {STATE: "upgrading"}}}, "devloop")
-    assert await cluster.apply([path], [ref("1")]) == ()
+    assert await applied(cluster, [path], [ref("1")]) == ()
     assert STATE not in ((await api.get(WEB))["metadata"].get("annotations") or {})
 
 
 async def test_a_refused_change_leaves_no_mark(api: Api, cluster: KubernetesCluster, tmp_path: Path) -> None:
     path = write(tmp_path / "a.yaml", deployment(replicas=1))
-    await cluster.apply([path], [ref("1")])
+    await applied(cluster, [path], [ref("1")])
     await api.merge(WEB, {"spec": {"replicas": 5}}, "autoscaler")
     with pytest.raises(PatchError, match="autoscaler"):
-        await cluster.apply([path], [ref("1")])
+        await applied(cluster, [path], [ref("1")])
     assert STATE not in ((await api.get(WEB))["metadata"].get("annotations") or {})
 
 

@@ -14,7 +14,7 @@ from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.kustomize import plain, render, version_of
 from devloop.adapters.kubernetes.manifests import read_manifests
 from devloop.errors import ConfigError
-from tests.adapters.kubernetes.objects import DEPLOYMENTS, Api, ref
+from tests.adapters.kubernetes.objects import DEPLOYMENTS, Api, applied, ref
 
 BASE = """\
 apiVersion: apps/v1
@@ -54,13 +54,13 @@ def overlay(tmp_path: Path) -> Path:
 async def test_s15_the_live_tag_wins_over_new_tag_where_new_name_is_the_services(
     api: Api, cluster: KubernetesCluster, overlay: Path
 ) -> None:
-    created = await cluster.apply([overlay], [ref("1")])
+    created = await applied(cluster, [overlay], [ref("1")])
     assert [line.partition("-")[0] for line in created] == ["configmap/dev", "deployment/dev"]
     spec = (await api.get(f"{DEPLOYMENTS}/dev-web"))["spec"]["template"]["spec"]
     assert [(c["name"], c["image"]) for c in spec["containers"]] == [("web", ref("1")), ("db", "postgres:17")]
     assert spec["containers"][0]["imagePullPolicy"] == "IfNotPresent"
-    assert await cluster.apply([overlay], [ref("1")]) == ()
-    assert await cluster.apply([overlay], [], ["todo"]) == (), "its image is not loaded: held back"
+    assert await applied(cluster, [overlay], [ref("1")]) == ()
+    assert await applied(cluster, [overlay], [], ["todo"]) == (), "its image is not loaded: held back"
 
 
 async def test_what_kustomize_says_comes_with_the_folder(overlay: Path) -> None:

@@ -14,6 +14,7 @@ from tests.adapters.kubernetes.objects import (
     SERVICE,
     TARGET,
     Api,
+    applied,
     deployment,
     loaded,
     ref,
@@ -36,10 +37,10 @@ async def test_objects_are_created_then_left_then_configured(
     api: Api, cluster: KubernetesCluster, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.yaml", deployment(), CONFIG_MAP, None)
-    assert await cluster.apply([path], []) == ("configmap/settings created", "deployment/web created")
-    assert await cluster.apply([path], []) == ()
+    assert await applied(cluster, [path], []) == ("configmap/settings created", "deployment/web created")
+    assert await applied(cluster, [path], []) == ()
     write(path, deployment(), {**CONFIG_MAP, "data": {"a": "2"}})
-    assert await cluster.apply([path], []) == ("configmap/settings configured",)
+    assert await applied(cluster, [path], []) == ("configmap/settings configured",)
 
 
 async def test_our_images_get_the_live_reference(
@@ -52,7 +53,7 @@ async def test_our_images_get_the_live_reference(
             {"name": "db", "image": "postgres:17", "imagePullPolicy": "Always"},
         ],
     }
-    await cluster.apply([write(tmp_path / "a.yaml", deployment(pod_spec=spec))], [ref("1")])
+    await applied(cluster, [write(tmp_path / "a.yaml", deployment(pod_spec=spec))], [ref("1")])
     found = (await api.get(WEB))["spec"]["template"]["spec"]
     assert found["initContainers"][0]["image"] == ref("1")
     assert [(c["image"], c["imagePullPolicy"]) for c in found["containers"]] == [
@@ -65,12 +66,12 @@ async def test_applying_again_after_a_patch_of_ours_is_no_conflict(
     api: Api, cluster: KubernetesCluster, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.yaml", deployment())
-    await cluster.apply([path], [ref("1")])
+    await applied(cluster, [path], [ref("1")])
     await cluster.patch(TARGET, SERVICE, loaded("2"))
-    assert await cluster.apply([path], [ref("2")]) in ((), ("deployment/web configured",))
+    assert await applied(cluster, [path], [ref("2")]) in ((), ("deployment/web configured",))
     assert web_image(await api.get(WEB)) == ref("2")
     await cluster.patch(TARGET, SERVICE, loaded("3"))
-    assert await cluster.apply([path], [ref("4")]) == ("deployment/web configured",)
+    assert await applied(cluster, [path], [ref("4")]) == ("deployment/web configured",)
     assert web_image(await api.get(WEB)) == ref("4")
 
 
@@ -79,7 +80,7 @@ async def test_what_kubectl_applied_before_is_taken_over(
 ) -> None:
     await api.create(DEPLOYMENTS + "?fieldManager=kubectl-client-side-apply", deployment(replicas=2))
     path = write(tmp_path / "a.yaml", deployment(replicas=1))
-    assert await cluster.apply([path], [ref("1")]) == ("deployment/web configured",)
+    assert await applied(cluster, [path], [ref("1")]) == ("deployment/web configured",)
     assert (await api.get(WEB))["spec"]["replicas"] == 1
 
 
@@ -87,10 +88,10 @@ async def test_a_field_of_another_manager_is_a_patch_error_that_names_both(
     api: Api, cluster: KubernetesCluster, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.yaml", deployment(replicas=1))
-    await cluster.apply([path], [])
+    await applied(cluster, [path], [])
     await api.merge(WEB, {"spec": {"replicas": 5}}, "autoscaler")
     with pytest.raises(PatchError) as caught:
-        await cluster.apply([path], [])
+        await applied(cluster, [path], [])
     assert "autoscaler" in caught.value.message
     assert ".spec.replicas" in caught.value.message
     assert f"{path}:2" in caught.value.message
@@ -103,13 +104,13 @@ async def test_namespaces_come_first_and_a_named_namespace_is_kept(
     elsewhere = {**CONFIG_MAP, "metadata": {"name": "settings", "namespace": "other"}}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}
     path = write(tmp_path / "a.yaml", elsewhere, namespace)
-    assert await cluster.apply([path], []) == ("namespace/other created", "configmap/settings created")
+    assert await applied(cluster, [path], []) == ("namespace/other created", "configmap/settings created")
     assert (await api.get("/api/v1/namespaces/other/configmaps/settings"))["data"] == {"a": "1"}
 
 
 async def test_a_missing_namespace_is_told(api: Api, cluster: KubernetesCluster, tmp_path: Path) -> None:
     elsewhere = {**CONFIG_MAP, "metadata": {"name": "settings", "namespace": "nowhere"}}
-    assert await cluster.apply([write(tmp_path / "a.yaml", elsewhere, CONFIG_MAP)], []) == (
+    assert await applied(cluster, [write(tmp_path / "a.yaml", elsewhere, CONFIG_MAP)], []) == (
         "configmap/settings created",
     )
     error = await cluster.prerequisite()
@@ -128,10 +129,11 @@ async def test_a_kind_that_is_not_served_is_told_with_its_place(
     api: Api, cluster: KubernetesCluster, tmp_path: Path, version: str, kind: str
 ) -> None:
     path = write(tmp_path / "a.yaml", {"apiVersion": version, "kind": kind, "metadata": {"name": "x"}})
-    with pytest.raises(PatchError) as caught:
-        await cluster.apply([path], [])
-    assert caught.value.reason == "UnknownKind"
-    assert f"{path}:2" in caught.value.message
+    assert await applied(cluster, [path], []) == ()
+    error = await cluster.prerequisite()
+    assert error is not None
+    assert error.reason == "UnknownKind"
+    assert f"{path}:2" in error.message
 
 
 async def test_what_the_server_refuses_is_told_in_its_words(
@@ -140,7 +142,7 @@ async def test_what_the_server_refuses_is_told_in_its_words(
     bad = deployment()
     bad["spec"]["selector"] = {"matchLabels": {"app": "other"}}
     with pytest.raises(PatchError) as caught:
-        await cluster.apply([write(tmp_path / "a.yaml", bad)], [])
+        await applied(cluster, [write(tmp_path / "a.yaml", bad)], [])
     assert "selector" in caught.value.message
     assert f"{tmp_path}/a.yaml:2" in caught.value.message
 

@@ -91,7 +91,7 @@ class Workload:
         self.clock = Clock()
 
     async def create(self, image: str, command: list[str], **container: Any) -> None:
-        spec = container.pop("spec", {})
+        spec, pod = container.pop("spec", {}), container.pop("pod", {})
         whole = {
             "name": "web",
             "image": image,
@@ -108,7 +108,7 @@ class Workload:
                 "selector": {"matchLabels": {"app": "web"}},
                 "template": {
                     "metadata": {"labels": {"app": "web"}},
-                    "spec": {"containers": [whole], "terminationGracePeriodSeconds": 1},
+                    "spec": {"containers": [whole], "terminationGracePeriodSeconds": 1, **pod},
                 },
                 **spec,
             },
