@@ -96,7 +96,7 @@ def _tell_phases(
     for snapshot, revision in zip(snapshots, revisions, strict=True):
         for phase, seconds, coarse in phases(snapshot, revision.ref, revision.patched_at):
             if watch.phase(phase, seconds, coarse=coarse):
-                world.emit(RolloutPhase(service.name, phase, seconds, coarse))
+                world.emit(RolloutPhase(service.name, phase, *watch.noted(phase)))
 
 
 async def _tell_exits(

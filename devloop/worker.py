@@ -96,7 +96,7 @@ class Worker:
         self._trips += 1
         emit(TripStarted(self.service.name, self._trips, clock.now(), change))
         self._tell(live=False, state="working")
-        self._pace = self._pace.begun(clock.now())
+        self._pace = self._pace.begun(clock.ticks())
         watch = Stopwatch(self.service.name, change, clock, emit)
         outcome: Outcome | None = None
         patched = anyio.Event()
@@ -124,7 +124,7 @@ class Worker:
     async def _supersede(self, scope: anyio.CancelScope, patched: anyio.Event) -> None:
         """Cancel the trip when something newer waits; a trip that must pass gets its time (S21)."""
         await self.inbox.filled()
-        wait = self._pace.seconds_to_wait(self._world.clock.now())
+        wait = self._pace.seconds_to_wait(self._world.clock.ticks())
         if wait is not None:
             await patched.wait()
             await anyio.sleep(wait)
@@ -226,8 +226,7 @@ class Worker:
     def _reverse(self, snapshots: Sequence[Snapshot]) -> None:
         """Somebody else wrote another image: mend it, unless it is a tug-of-war (S20)."""
         self._settled = tuple(snapshots)
-        now = self._world.clock.now()
-        self._reversals = self._reversals.noted(now)
+        self._reversals = self._reversals.noted(self._world.clock.ticks())
         writer = next((s.writer for s in snapshots if s.writer), "") or "somebody"
         if self._reversals.contested:
             self._world.emit(

@@ -6,7 +6,6 @@ import base64
 import binascii
 import ssl
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,8 +17,10 @@ from anyio import to_thread
 from devloop.adapters.kubernetes.guard import Platform, admit
 from devloop.adapters.kubernetes.kubeconfig import Context, read_context
 from devloop.errors import ConfigError, PlatformError
+from devloop.stopwatch import Clock
 
 _PLUGINS = {"exec", "auth-provider"}
+CLOCK = Clock()  # credentials end by the wall clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Access:
 
     @property
     def expired(self) -> bool:
-        return self.expires_at is not None and time.time() > self.expires_at - 10
+        return self.expires_at is not None and CLOCK.now() > self.expires_at - 10
 
 
 async def open_access(
@@ -78,7 +79,7 @@ async def _credentials(
     if "exec" in user:
         return await _ask_plugin(context)
     if "auth-provider" in user:
-        return {"Authorization": await _ask_provider(context)}, None, time.time() + 300
+        return {"Authorization": await _ask_provider(context)}, None, CLOCK.now() + 300
     token = user.get("token") or await to_thread.run_sync(_read_token, user.get("tokenFile"))
     if token:
         return {"Authorization": f"Bearer {token}"}, None, None
