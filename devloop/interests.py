@@ -24,15 +24,19 @@ RELEASES = ":releases"
 Stamp = tuple[int, int, int] | None
 
 
-def service_interest(service: Service, concerns: Callable[[Path], bool]) -> Interest:
+def service_interest(
+    service: Service, concerns: Callable[[Path], bool], counts: Callable[[Path], bool] = lambda path: True
+) -> Interest:
     """The context without what its ignore file shuts out, the Dockerfile, and the ignore file itself.
 
-    `concerns` says whether a path below the context can change the image.
+    `concerns` says whether a path below the context can change the image, `counts` whether it is an
+    input of the image that is known.
     """
     build = service.build
     ignore_files = candidates(build.context, build.dockerfile)
     files = frozenset({build.dockerfile, *ignore_files})
-    return Interest(service.name, (build.context,), files, concerns, _Enters(build.context, ignore_files))
+    enters = _Enters(build.context, ignore_files)
+    return Interest(service.name, (build.context,), files, concerns, enters, counts=counts)
 
 
 def config_interest(config: Config) -> Interest:

@@ -16,13 +16,14 @@ from devloop import __version__, beside, engine, teardown
 from devloop import config as configs
 from devloop.checkwatch import CheckWatch, by_process
 from devloop.config import Config
-from devloop.crew import Crew
+from devloop.crew import Companion, Crew
 from devloop.errors import DevloopError, PlatformError
 from devloop.events import Event, Notice, TripEnded
 from devloop.interests import CONFIG, MANIFESTS, RELEASES, service_interest
 from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Override, ProjectFiles
+from devloop.rescan import Rescan
 from devloop.showing import concealer_of, known, names_of, show
 from devloop.sinks.concealing import Concealer
 from devloop.statewatch import follow_states
@@ -143,7 +144,10 @@ def watch(
             async with opened(config, kubeconfig, names, fan, clock, patient=True) as session:
                 session.require_tools()
                 fan(Notice("", "info", f"metrics on {web.url}/metrics"))
-                companions = [partial(_states, session), *([partial(_pod_logs, session)] if logs else [])]
+                rescan = Rescan(session.fingerprinter, clock)
+                fan.sinks.append(rescan.note)
+                companions: list[Companion] = [partial(_states, session), rescan.follow]
+                companions += [partial(_pod_logs, session)] if logs else []
                 crew = Crew(session.world, session.hold, companions)
                 async with anyio.create_task_group() as group:
                     for companion in (web.run, *redraw):
@@ -224,7 +228,10 @@ async def _watch_files(
 
     def interests() -> list[Interest]:
         services = chosen(files.config, names)
-        wanted = [service_interest(service, partial(trees.concerns, service)) for service in services]
+        wanted = [
+            service_interest(service, partial(trees.concerns, service), partial(trees.counts, service))
+            for service in services
+        ]
         return [*wanted, *files.interests()]
 
     def deliver(name: str, change: Change) -> None:
