@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from devloop.files import is_folder, read_text
 from devloop.model import Change
 
 AT_ONCE = 0.004  # quiet after one save that is complete
@@ -110,10 +111,10 @@ def git_folder(start: Path) -> Path | None:
     """The .git folder of the work tree that `start` lies in, a linked one's as well."""
     for folder in (start, *start.parents):
         marker = folder / ".git"
-        if marker.is_dir():
+        if is_folder(marker):
             return marker
         try:
-            text = marker.read_text("utf-8", "surrogateescape")
+            text = read_text(marker, "utf-8", "surrogateescape")
         except OSError:
             continue
         if text.startswith("gitdir: "):

@@ -16,7 +16,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from devloop.obstacle import check_path, check_plan
 
 __all__ = ["Delta", "NotProven", "Parent", "delta", "obstacle", "recipe", "stamp", "write_layer"]
 
+EARLIEST, LATEST = -62_135_596_800, 253_402_300_799  # seconds: the years 1 to 9999
 _UNPROVEN_XATTRS = ("security.selinux",)  # set by the system, not by the user
 
 
@@ -266,6 +267,7 @@ def _config(
 
 
 def stamp(nanoseconds: int) -> str:
-    """A file's time as configs write it."""
-    moment = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{nanoseconds % 1_000_000_000:09d}Z"
+    """A file's time as configs write it; from beyond the years 1 to 9999, the nearest second in them."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=min(max(seconds, EARLIEST), LATEST))
+    return f"{moment.replace(tzinfo=None).isoformat()}.{rest:09d}Z"

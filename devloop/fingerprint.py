@@ -15,6 +15,7 @@ from devloop.abandon import Check, in_thread
 from devloop.buildplan import BaseRef, Plan
 from devloop.dockerfile import Dockerfile
 from devloop.errors import BuildError, FingerprintError
+from devloop.files import read_bytes
 from devloop.ignore import NO_RULES, IgnoreRules, candidates
 from devloop.inputs import Selection
 from devloop.model import Base, BuildSpec, Change, Fingerprint, Inputs, Service
@@ -275,7 +276,7 @@ def _read_recipe(spec: BuildSpec, last: _Recipe | None) -> _Recipe:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_bytes().decode("utf-8", "surrogateescape")
+        return read_bytes(path).decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:

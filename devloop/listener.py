@@ -7,6 +7,7 @@ from pathlib import Path
 
 from devloop.adapters.filesource import Batch
 from devloop.burst import Burst, git_is_busy
+from devloop.files import is_folder, is_link, is_there
 from devloop.ignore import is_editor_temporary
 from devloop.watchplan import Interest
 
@@ -50,14 +51,14 @@ class Listener:
 
     def matters(self, path: Path) -> bool:
         """Is a temporary file there, or was it when the service was last looked at?"""
-        return path.is_symlink() or path.exists() or self.interest.counts(path)
+        return is_there(path) or self.interest.counts(path)
 
     def follows(self, path: Path) -> bool:
         """Is it a link that is gone through, or a folder that may hold some?"""
         interest = self.interest
         if interest.follows is None or not any(path.is_relative_to(top) for top in interest.folders):
             return False
-        return path.is_symlink() or (path.is_dir() and interest.enters(path))
+        return is_link(path) or (is_folder(path) and interest.enters(path))
 
     def _touches(self, folder: Path) -> bool:
         """May the folder's coming or going matter? A root, a folder above one, or one that is entered."""

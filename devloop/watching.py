@@ -15,6 +15,7 @@ from devloop.adapters.filesource import Batch, Roots, Source
 from devloop.adapters.mounts import MountAlarm, silent_below, silent_type, touching
 from devloop.burst import Burst, git_folder
 from devloop.events import Emit, Notice, WatchBatch, WatchOverflow
+from devloop.files import is_there
 from devloop.listener import Listener
 from devloop.model import Change
 from devloop.stopwatch import Clock
@@ -148,7 +149,7 @@ class Watcher:
         """Once for each kind: such files count because whoever reads the folder takes them."""
         for path in sorted(change.paths):
             kind = Path(path.suffix or path.name)
-            if kind not in self._told and path.exists():
+            if kind not in self._told and is_there(path):
                 self._told.add(kind)
                 message = f"{path} looks like an editor's temporary file and counts like any other file"
                 self._emit(Notice(service, "info", message, f"to leave it out: *{kind} in the ignore file"))

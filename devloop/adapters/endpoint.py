@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from devloop.errors import PlatformError
+from devloop.files import read_bytes
 
 DEFAULT = "unix:///var/run/docker.sock"
 
@@ -151,7 +152,7 @@ def _config_folder(environment: Mapping[str, str]) -> Path:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_bytes(path))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -161,7 +161,8 @@ class Inotify:
         path = f"{folder}/{name}" if folder != "/" else f"/{name}"
         if path in self._linked and mask & NAMES:
             self._disarm(path)  # another file bears the name now
-        if path in self._anchors and mask & NAMES:
+        opened = mask & ATTRIB and path not in self._watches  # it may not have been ours to read
+        if path in self._anchors and (mask & NAMES or opened):
             turn.roots.update(root for root in self._roots if is_within(root, path))
             turn.settled.update((file, True) for file in self._files if is_within(file, path))
             turn.above |= path not in self._files
@@ -197,6 +198,8 @@ class Inotify:
             turn.gone.add(path)
         else:
             turn.settled.setdefault(path, True)
+            if path not in self._tree:
+                turn.grown[path] = None  # it may be readable now
 
     # --- arming ---------------------------------------------------------------------------------
 
@@ -225,7 +228,7 @@ class Inotify:
         """Watch single files, and the folders above everything."""
         for anchor in self._anchors:
             if anchor not in self._roots:
-                self._watch(anchor, CONTENT if anchor in self._file_folders else NAMES)
+                self._watch(anchor, CONTENT if anchor in self._file_folders else NAMES | ATTRIB)
         for file in self._files:
             self._watch_linked(file)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from devloop.files import read_bytes
 from devloop.model import Service
 
 SHORTEST = 4  # shorter values would blot out half of every line
@@ -39,7 +40,6 @@ def of(service: Service, environment: Mapping[str, str]) -> Redaction:
 
 def _file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(LONGEST).decode(errors="replace")
+        return read_bytes(path, LONGEST).decode(errors="replace")
     except OSError:
         return ""

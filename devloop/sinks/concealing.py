@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from devloop.errors import ConfigError
+from devloop.files import read_text
 from devloop.model import Service
 from devloop.release import Release, base_values
 
@@ -38,7 +39,7 @@ def known_values(services: Iterable[Service], environ: Mapping[str, str]) -> dic
             text = environ.get(secret.env, "") if secret.env else ""
             if secret.file is not None:
                 try:
-                    text = secret.file.read_text("utf-8", "replace")
+                    text = read_text(secret.file, "utf-8", "replace")
                 except OSError:
                     continue  # the build says so
             parts = (part.strip() for part in text.splitlines())

@@ -17,6 +17,7 @@ from anyio import to_thread
 from devloop.adapters.kubernetes.guard import Platform, admit
 from devloop.adapters.kubernetes.kubeconfig import Context, read_context
 from devloop.errors import ConfigError, PlatformError
+from devloop.files import read_text
 from devloop.stopwatch import Clock
 
 _PLUGINS = {"exec", "auth-provider"}
@@ -93,7 +94,7 @@ def _read_token(path: str | None) -> str:
     if not path:
         return ""
     try:
-        return Path(path).read_text().strip()
+        return read_text(Path(path)).strip()
     except OSError as error:
         raise ConfigError(f"tokenFile of the kubeconfig: {error}", reason="InvalidKubeconfig") from error
 
@@ -183,4 +184,4 @@ def _pem(entry: Mapping[str, Any], key: str) -> str | None:
     data, path = entry.get(f"{key}-data"), entry.get(key)
     if data:
         return base64.b64decode("".join(str(data).split()), validate=True).decode()
-    return Path(path).read_text() if path else None
+    return read_text(Path(path)) if path else None
