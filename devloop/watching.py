@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from devloop.watchplan import Interest, WatchPlan, plan
 
 __all__ = ["Interest", "Watcher"]
 
+MOUNTING = 0.2  # seconds until mounts are looked at: a container makes several at once
 MOST_TURNS = 5  # times that watches are set anew in a row because a link turned meanwhile
 
 Deliver = Callable[[str, Change], None]
@@ -93,15 +95,21 @@ class Watcher:
     async def _follow_mounts(self, *, task_status: TaskStatus[None]) -> None:
         """What is mounted on a watched folder, or below or above it, makes no file event."""
         with MountAlarm() as alarm:
-            known = await anyio.to_thread.run_sync(touching, self._folders())
+            roots = await anyio.to_thread.run_sync(self._real_folders)
+            known = touching(roots)
             task_status.started()
             while True:
                 await alarm.wait()
-                now = await anyio.to_thread.run_sync(touching, self._folders())
+                await anyio.sleep(MOUNTING)
+                now = touching(roots)
                 if now != known:
-                    known = now
                     await self._arm()
-                    self._seen(Batch(0, {}, frozenset(self._folders())))
+                    self._seen(Batch(0, {}, self._folders()))
+                    roots = await anyio.to_thread.run_sync(self._real_folders)
+                known = now
+
+    def _real_folders(self) -> list[str]:
+        return [os.path.realpath(folder) for folder in self._folders()]
 
     def _folders(self) -> frozenset[Path]:
         asked = (folder for ear in self._interests.values() for folder in ear.interest.folders)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,6 @@ SILENT = frozenset((*NETWORK, *USERLAND, *MACHINES))
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """`number` is another one whenever something else is mounted."""
-
-    number: str
     point: str
     kind: str
 
@@ -38,9 +35,8 @@ def mounts_of(table: Path = MOUNTS) -> tuple[Mount, ...]:
     found = []
     for line in filter(None, lines):
         before, _, after = line.partition(" - ")
-        number, _, _, _, point = before.split(" ")[:5]
-        plain = re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), point)
-        found.append(Mount(number, plain, after.split(" ")[0]))
+        point = before.split(" ")[4]
+        found.append(Mount(_plain(point), after.split(" ")[0]))
     return tuple(found)
 
 
@@ -64,14 +60,21 @@ def silent_below(folder: Path, mounts: Path = MOUNTS) -> dict[Path, str]:
     }
 
 
-def touching(folders: Iterable[Path]) -> frozenset[Mount]:
-    """The mounts that a change of what lies at or below these folders can come from."""
-    roots = [os.path.realpath(folder) for folder in folders]
-    return frozenset(
-        mount
-        for mount in mounts_of()
-        if any(is_within(mount.point, root) or is_within(root, mount.point) for root in roots)
-    )
+def touching(roots: Sequence[str], table: Path = MOUNTS) -> frozenset[str]:
+    """The lines on mounts that a change of what lies at or below these real paths can come from.
+
+    Asked whenever anything is mounted anywhere, by each container that starts: cheap, no thread needed.
+    """
+    try:
+        text = table.read_text("utf-8", "surrogateescape")
+    except OSError:
+        return frozenset()
+    found = set()
+    for line in text.split("\n"):
+        point = _plain(line.split(" ", 5)[4]) if line else None
+        if point and any(is_within(point, root) or is_within(root, point) for root in roots):
+            found.add(line)
+    return frozenset(found)
 
 
 class MountAlarm:
@@ -96,6 +99,13 @@ class MountAlarm:
         else:
             await anyio.wait_readable(self._poll.fileno())
             self._poll.poll(0)
+
+
+def _plain(point: str) -> str:
+    """A path as it is: mountinfo writes blanks and the like as \\040."""
+    if "\\" not in point:
+        return point
+    return re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), point)
 
 
 def is_within(path: str, top: str) -> bool:
