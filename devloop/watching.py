@@ -24,7 +24,7 @@ from devloop.watchplan import Interest, WatchPlan, plan
 
 __all__ = ["Interest", "Watcher"]
 
-MOUNTING = 0.2  # seconds until mounts are looked at: a container makes several at once
+MOUNTING = 1.0  # seconds until mounts are looked at: a container makes several at once
 MOST_TURNS = 5  # times that watches are set anew in a row because a link turned meanwhile
 
 Deliver = Callable[[str, Change], None]
