@@ -7,7 +7,7 @@ from pathlib import Path
 
 from devloop.adapters.filesource import Batch
 from devloop.burst import Burst, git_is_busy
-from devloop.files import is_folder, is_link, is_there
+from devloop.files import is_link, is_there
 from devloop.ignore import is_editor_temporary
 from devloop.watchplan import Interest
 
@@ -45,20 +45,25 @@ class Listener:
     def _wants(self, path: Path) -> bool:
         if path in self.interest.files:
             return True
-        text = str(path)  # pathlib's own test takes ten times as long, and this is asked for every event
-        inside = any(text == top or text.startswith(f"{top}/") for top in map(str, self.interest.folders))
-        return inside and self.interest.concerns(path)
+        return self._is_inside(path) and self.interest.concerns(path)
 
     def matters(self, path: Path) -> bool:
         """Is a temporary file there, or was it when the service was last looked at?"""
         return is_there(path) or self.interest.counts(path)
 
-    def follows(self, path: Path) -> bool:
-        """Is it a link that is gone through, or a folder that may hold some?"""
-        interest = self.interest
-        if interest.follows is None or not any(path.is_relative_to(top) for top in interest.folders):
+    def new_link(self, batch: Batch) -> bool:
+        """Whether there may be links below the folders that are gone through, and were not before."""
+        follows, concerns = self.interest.follows, self.interest.concerns
+        if follows is None:
             return False
-        return is_link(path) or (is_folder(path) and interest.enters(path))
+        return any(map(self._touches, batch.fresh)) or any(
+            self._is_inside(path) and (follows(path) or concerns(path)) and is_link(path)
+            for path in batch.paths
+        )
+
+    def _is_inside(self, path: Path) -> bool:
+        text = str(path)  # pathlib's own test takes ten times as long, and this is asked for every event
+        return any(text == top or text.startswith(f"{top}/") for top in map(str, self.interest.folders))
 
     def _touches(self, folder: Path) -> bool:
         """May the folder's coming or going matter? A root, a folder above one, or one that is entered."""

@@ -49,6 +49,7 @@ class Watcher:
         self._watched = WatchPlan({}, frozenset(), {})
         self._turns_at: frozenset[Path] = frozenset()
         self._turned = False  # a link may lead elsewhere than when the watches were set
+        self._relinked = False  # there may be new links that somebody goes through
 
     async def run(
         self, deliver: Deliver, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -88,9 +89,9 @@ class Watcher:
                 self._sources = await self._group.start(self._serve)
                 if before is not None:
                     before.cancel()
-                self._turned = await anyio.to_thread.run_sync(self._leads_elsewhere)
-                if not self._turned:
+                if await anyio.to_thread.run_sync(self._watched.still_leads):
                     return
+            self._turned = True
 
     async def _follow_mounts(self, *, task_status: TaskStatus[None]) -> None:
         """What is mounted on a watched folder, or below or above it, makes no file event."""
@@ -114,11 +115,6 @@ class Watcher:
     def _folders(self) -> frozenset[Path]:
         asked = (folder for ear in self._interests.values() for folder in ear.interest.folders)
         return frozenset((*asked, *self._watched.folders))
-
-    def _leads_elsewhere(self) -> bool:
-        """Whether links lead elsewhere than where the watches are; looks at the file system."""
-        now = plan(ear.interest for ear in self._interests.values())
-        return now.turns_at != self._watched.turns_at or now.places != self._watched.places
 
     async def _serve(self, *, task_status: TaskStatus[anyio.CancelScope]) -> None:
         with anyio.CancelScope() as scope:
@@ -194,9 +190,10 @@ class Watcher:
 
     def _named(self, batch: Batch) -> Batch:
         """With what happened at the place of a link, or where one leads, under the names that are watched."""
+        if not self._relinked:
+            self._relinked = any(ear.new_link(batch) for ear in self._interests.values())
         at = [path for path in (*batch.paths, *batch.fresh) if path in self._turns_at]
         if not at:
-            self._turned |= any(ear.follows(path) for ear in self._interests.values() for path in batch.paths)
             return batch
         self._turned = True
         paths, fresh = dict(batch.paths), set(batch.fresh)
@@ -211,9 +208,10 @@ class Watcher:
     async def _deliver_when_quiet(self, deliver: Deliver) -> None:
         while True:
             self._wake = anyio.Event()
-            if self._turned:
+            if self._turned or self._relinked:
                 self._turned = False
-                if await anyio.to_thread.run_sync(self._leads_elsewhere):
+                if self._relinked or not await anyio.to_thread.run_sync(self._watched.still_leads):
+                    self._relinked = False
                     await self._arm()
             now = self._clock.ticks()
             soonest = float("inf")
