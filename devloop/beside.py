@@ -31,7 +31,7 @@ async def reported(config: Config, services: Sequence[Service], world: World) ->
     for service in services:
         fingerprint = await world.fingerprinter.take(service, start_of(world.clock))
         wanted[service.name] = fingerprint.digest
-    begun = world.clock.now()
+    begun = world.clock.ticks()
     while True:
         cards = (await anyio.to_thread.run_sync(ask, config)).get("services", {})
         ended = {name: _trip_of(cards.get(name, {}), digest) for name, digest in wanted.items()}
@@ -39,7 +39,7 @@ async def reported(config: Config, services: Sequence[Service], world: World) ->
         if len(found) == len(wanted):
             return found
         idle = [name for name, trip in ended.items() if trip is None and not cards.get(name, {}).get("stage")]
-        if idle and world.clock.now() - begun > NOTICE:
+        if idle and world.clock.ticks() - begun > NOTICE:
             raise PlatformError(
                 f"the running devloop watch takes no notice of {', '.join(idle)}",
                 reason="HeldByAnother",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from devloop.errors import TreeMovedError
+from devloop.files import read_bytes
 from devloop.ignore import IgnoreRules, candidates
 from devloop.model import BuildSpec, FileEntry, Inputs
 
@@ -41,7 +42,7 @@ def dockerfile_entry(dockerfile: Path, inputs: Inputs, name: str) -> bytes:
 def read_dockerfile(dockerfile: Path, inputs: Inputs) -> bytes:
     """Its bytes, checked. Raises TreeMovedError."""
     try:
-        text = dockerfile.read_bytes()
+        text = read_bytes(dockerfile)
     except OSError as problem:
         raise _moved(str(dockerfile)) from problem
     if hashlib.sha256(text).hexdigest() != inputs.dockerfile_digest:

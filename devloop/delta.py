@@ -16,7 +16,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 LARGEST_LAYER = 32 << 20  # bytes of a new layer, which is held in memory
+EARLIEST, LATEST = -62_135_596_800, 253_402_300_799  # seconds: the years 1 to 9999
 _UNPROVEN_XATTRS = ("security.selinux",)  # set by the system, not by the user
 
 
@@ -290,6 +291,7 @@ def _config(
 
 
 def stamp(nanoseconds: int) -> str:
-    """A file's time as configs write it."""
-    moment = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{nanoseconds % 1_000_000_000:09d}Z"
+    """A file's time as configs write it; from beyond the years 1 to 9999, the nearest second in them."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=min(max(seconds, EARLIEST), LATEST))
+    return f"{moment.replace(tzinfo=None).isoformat()}.{rest:09d}Z"

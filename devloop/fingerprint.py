@@ -15,6 +15,7 @@ from devloop.abandon import Check, in_thread
 from devloop.buildplan import BaseRef, Plan
 from devloop.dockerfile import Dockerfile
 from devloop.errors import BuildError, FingerprintError
+from devloop.files import read_bytes
 from devloop.ignore import NO_RULES, IgnoreRules, candidates
 from devloop.inputs import Selection
 from devloop.model import Base, BuildSpec, Change, Fingerprint, Inputs, Service
@@ -106,13 +107,17 @@ class TreeFingerprinter:
         known = self._memory(service).known
         if known is None or known.fingerprint != fingerprint:
             return False
+        same = await self._looks_like(service, known)
+        if not same:
+            self._memory(service).changed = None  # something moved unheard: which file, nobody knows
+        return same
+
+    async def _looks_like(self, service: Service, known: _Known) -> bool:
         try:
             recipe = await in_thread(lambda _: _read_recipe(service.build, known.recipe))
+            return recipe is known.recipe and await in_thread(known.tree.unchanged)
         except (FingerprintError, BuildError):
             return False
-        if recipe is not known.recipe:
-            return False
-        return await in_thread(known.tree.unchanged)
 
     def plan_of(self, service: Service) -> Plan | None:
         """What the last fingerprint's build does, for deltas."""
@@ -138,6 +143,17 @@ class TreeFingerprinter:
         if inside is None:
             return any(parent == path for parent in (*spec.context.parents, *spec.dockerfile.parents))
         return inside == "" or known is None or known.tree.selection.concerns(inside)
+
+    def counts(self, service: Service, path: Path) -> bool:
+        """Is this path an input of the last fingerprint? In doubt, as before the first: yes."""
+        known = self._memory(service).known
+        inside = _inside((service.build.context, known.real_context), path) if known else None
+        return known is None or inside in known.tree.files
+
+    async def looks_the_same(self, service: Service) -> bool:
+        """Do the inputs look, by stat, as when they were last read? Yes where they never were."""
+        known = self._memory(service).known
+        return known is None or await self.still_matches(service, known.fingerprint)
 
     async def close(self) -> None:
         """Keep what was hashed for the next start."""
@@ -260,7 +276,7 @@ def _read_recipe(spec: BuildSpec, last: _Recipe | None) -> _Recipe:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_bytes().decode("utf-8", "surrogateescape")
+        return read_bytes(path).decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:

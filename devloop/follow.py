@@ -156,7 +156,7 @@ class _Following:
 
     def _tell_phase(self, phase: Phase, seconds: float, *, coarse: bool) -> None:
         if self._watch.phase(phase, seconds, coarse=coarse):
-            self._world.emit(RolloutPhase(self._service.name, phase, seconds, coarse))
+            self._world.emit(RolloutPhase(self._service.name, phase, *self._watch.noted(phase)))
 
     def tell_wait(self, waiting: Sequence[Progressing]) -> float | None:
         """Say what a long rollout waits for, each thing once; how long to wait at most for something new."""

@@ -14,6 +14,7 @@ import anyio.to_thread
 from devloop import state_file
 from devloop.errors import DevloopError, PrerequisiteError
 from devloop.events import Applied, Emit, Notice
+from devloop.files import is_folder, read_bytes
 from devloop.kustomization import sources
 from devloop.model import Service
 from devloop.ports import Cluster, Trouble
@@ -277,7 +278,7 @@ def _digest(files: Sequence[Path]) -> str:
     """Of files; a kustomization's folder counts by all that rendering it reads."""
     total = hashlib.sha256()
     for entry in files:
-        for file in sources(entry) if entry.is_dir() else (entry,):
+        for file in sources(entry) if is_folder(entry) else (entry,):
             total.update(str(file).encode(errors="surrogateescape") + b"\0")
             total.update(hashlib.sha256(_content(file)).digest())
     return total.hexdigest()
@@ -285,6 +286,6 @@ def _digest(files: Sequence[Path]) -> str:
 
 def _content(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_bytes(file)
     except OSError:
         return b""  # gone, or yet to come: reading it for real says what is wrong

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from devloop.config import Config
 from devloop.errors import FingerprintError
+from devloop.files import is_folder, read_text
 from devloop.ignore import NO_RULES, IgnoreRules, candidates
 from devloop.kustomization import sources
 from devloop.model import Service
@@ -24,15 +25,19 @@ RELEASES = ":releases"
 Stamp = tuple[int, int, int] | None
 
 
-def service_interest(service: Service, concerns: Callable[[Path], bool]) -> Interest:
+def service_interest(
+    service: Service, concerns: Callable[[Path], bool], counts: Callable[[Path], bool] = lambda path: True
+) -> Interest:
     """The context without what its ignore file shuts out, the Dockerfile, and the ignore file itself.
 
-    `concerns` says whether a path below the context can change the image.
+    `concerns` says whether a path below the context can change the image, `counts` whether it is an
+    input of the image that is known.
     """
     build = service.build
     ignore_files = candidates(build.context, build.dockerfile)
     files = frozenset({build.dockerfile, *ignore_files})
-    return Interest(service.name, (build.context,), files, concerns, _Enters(build.context, ignore_files))
+    enters = _Enters(build.context, ignore_files)
+    return Interest(service.name, (build.context,), files, concerns, enters, counts=counts)
 
 
 def config_interest(config: Config) -> Interest:
@@ -60,7 +65,7 @@ def manifest_interest(config: Config) -> Interest:
 
     ways = [_expression(part) for pattern in patterns for part in _followed_parts(pattern)]
     single = [Path(pattern) for pattern in patterns if not _is_glob(pattern)]
-    read = (file for path in single if path.is_dir() for file in sources(path))
+    read = (file for path in single if is_folder(path) for file in sources(path))
     return Interest(
         MANIFESTS,
         tuple(folders),
@@ -110,7 +115,7 @@ class _Enters:
     def _read(self) -> IgnoreRules:
         for file in self._files:
             try:
-                return IgnoreRules.parse(file.read_text("utf-8", "surrogateescape"), file.name)
+                return IgnoreRules.parse(read_text(file, "utf-8", "surrogateescape"), file.name)
             except FileNotFoundError:
                 continue
             except (FingerprintError, OSError):

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from devloop.files import is_file, is_folder, is_there, read_text
+
 FILE_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 # Their entries name files or folders, also ones that are yet to be made.
 _NAMING = frozenset(
@@ -25,7 +27,7 @@ _CONFIGURED = frozenset({"generators", "transformers", "validators"})  # files t
 
 def is_kustomization(folder: Path) -> bool:
     """Whether `kubectl kustomize` would take it."""
-    return any((folder / name).is_file() for name in FILE_NAMES)
+    return any(is_file(folder / name) for name in FILE_NAMES)
 
 
 def sources(folder: Path) -> tuple[Path, ...]:
@@ -51,10 +53,10 @@ def _gather(folder: Path, found: dict[Path, None], visited: set[Path]) -> None:
         for path, key in _named(folder / name, folder).items():
             if is_kustomization(path):
                 _gather(path, found, visited)
-            elif not path.is_dir():
+            elif not is_folder(path):
                 found[path] = None
                 if key in _CONFIGURED:
-                    found.update(dict.fromkeys(one for one in _named(path, folder) if not one.is_dir()))
+                    found.update(dict.fromkeys(one for one in _named(path, folder) if not is_folder(one)))
 
 
 def _named(file: Path, folder: Path) -> dict[Path, str]:
@@ -63,7 +65,7 @@ def _named(file: Path, folder: Path) -> dict[Path, str]:
     One that cannot be read names nothing: kubectl says why.
     """
     try:
-        documents = list(yaml.load_all(file.read_text("utf-8-sig"), Loader=yaml.CSafeLoader))
+        documents = list(yaml.load_all(read_text(file, "utf-8-sig"), Loader=yaml.CSafeLoader))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError):
         return {}
     found: dict[Path, str] = {}
@@ -71,7 +73,7 @@ def _named(file: Path, folder: Path) -> dict[Path, str]:
         # "name=path" is how configMapGenerator renames a file.
         for candidate in (text, text.partition("=")[2]) if key == "files" else (text,):
             path = _local(folder, candidate)
-            if path is not None and (key in _NAMING or path.exists()):
+            if path is not None and (key in _NAMING or is_there(path)):
                 found[path] = key
     return found
 

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from devloop.errors import ConfigError
+from devloop.files import is_file, is_folder, read_bytes, read_text
 from devloop.references import split
 
 Values = dict[str, Any]
@@ -120,11 +121,11 @@ def digest(release: Release, values: Values) -> str:
     Raises ConfigError if the chart cannot be read.
     """
     total = hashlib.sha256()
-    if not release.chart.is_dir():
+    if not is_folder(release.chart):
         raise ConfigError(f"{release}: {release.chart} is no folder", reason="NoChart")
     try:
         for name, path in sorted(_files(release.chart)):
-            content = hashlib.sha256(path.read_bytes()).digest()
+            content = hashlib.sha256(read_bytes(path)).digest()
             total.update(name.encode(errors="surrogateescape") + b"\0" + content)
     except OSError as error:
         raise ConfigError(f"{release}: {error.filename}: {error.strerror}", reason="NoChart") from error
@@ -143,13 +144,13 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
         folders[:] = [name for name in folders if not IGNORED.search(name)]
         for name in names:
             path = Path(where, name)
-            if not IGNORED.search(name) and path.is_file():
+            if not IGNORED.search(name) and is_file(path):
                 yield path.relative_to(folder).as_posix(), path
 
 
 def _read(file: ValuesFile, release: Release) -> Values:
     try:
-        value = yaml.safe_load(file.path.read_text("utf-8-sig"))
+        value = yaml.safe_load(read_text(file.path, "utf-8-sig"))
     except FileNotFoundError as error:
         if file.optional:
             return {}

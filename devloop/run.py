@@ -16,13 +16,14 @@ from devloop import __version__, beside, engine, teardown
 from devloop import config as configs
 from devloop.checkwatch import CheckWatch, by_process
 from devloop.config import Config, together
-from devloop.crew import Crew
+from devloop.crew import Companion, Crew
 from devloop.errors import DevloopError, InternalError, PlatformError
 from devloop.events import Event, Notice, TripEnded
 from devloop.interests import CONFIG, MANIFESTS, RELEASES, service_interest
 from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
 from devloop.podlogs import follow_logs
 from devloop.reload import Following, Override, ProjectFiles
+from devloop.rescan import Rescan
 from devloop.safety_net import FOLDER, Reports, SafetyNet
 from devloop.secrets import Secrets
 from devloop.showing import names_of, secrets_of, show, sources_of
@@ -153,7 +154,10 @@ def watch(
             ) as session:
                 session.require_tools()
                 fan(Notice("", "info", f"metrics on {web.url}/metrics"))
-                companions = [partial(_states, session), *([partial(_pod_logs, session)] if logs else [])]
+                rescan = Rescan(session.fingerprinter, clock)
+                fan.sinks.append(rescan.note)
+                companions: list[Companion] = [partial(_states, session), rescan.follow]
+                companions += [partial(_pod_logs, session)] if logs else []
                 crew = Crew(session.world, session.hold, net, companions)
                 async with anyio.create_task_group() as group:
                     keep = net.keeper(group)
@@ -238,8 +242,10 @@ async def _watch_files(
 
     def interests() -> list[Interest]:
         config = current.config
-        services = together(config, current.names)
-        wanted = [service_interest(service, partial(trees.concerns, service)) for service in services]
+        wanted = [
+            service_interest(service, partial(trees.concerns, service), partial(trees.counts, service))
+            for service in together(config, current.names)
+        ]
         return [*wanted, *files.interests(config)]
 
     def deliver(name: str, change: Change) -> None:

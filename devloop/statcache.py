@@ -13,11 +13,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from devloop.errors import FingerprintError
+from devloop.files import is_there
 
 CHUNK = 1 << 20
 # A file system stamps with the kernel's coarse clock, up to a tick behind; FAT and old ones with 1 or 2 s.
 _TICK = 20_000_000
 _COARSE = 2_000_000_000
+_LARGEST = 0x7FFF_FFFF_FFFF_FFFF
 _VERSION = 1
 _SAVE_AT = 1000  # digests not yet on disk
 # With twice as many as were left the last time, and so many more, files that are gone are forgotten.
@@ -29,8 +31,14 @@ Warn = Callable[[str], None]
 
 
 def identity(status: os.stat_result) -> Identity:
-    # SQLite's integers are signed, inodes of some file systems use all 64 bits.
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino & 0x7FFF_FFFF_FFFF_FFFF
+    # SQLite's integers are signed: inodes of some file systems use all 64 bits, nanoseconds from before
+    # 1678 or after 2262 more.
+    return (
+        min(max(status.st_mtime_ns, -_LARGEST), _LARGEST),
+        min(max(status.st_ctime_ns, -_LARGEST), _LARGEST),
+        status.st_size,
+        status.st_ino & _LARGEST,
+    )
 
 
 def is_settled(seen: Identity, read_at: int) -> bool:
@@ -125,7 +133,7 @@ class StatCache:
         return gone
 
     def _load(self) -> None:
-        if not self._file.exists():
+        if not is_there(self._file):
             return
         try:
             with closing(self._open()) as database:

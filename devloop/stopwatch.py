@@ -12,15 +12,23 @@ from devloop import activity
 from devloop.events import Emit, StageEnded, StageStarted
 from devloop.model import Change, Phase, Span, Stage, Timing
 
+JUMP = 1.0  # seconds that wall clock and ticks may differ by before phases are called coarse
+
 
 class Clock:
-    """Seconds since the epoch that never jump: the wall clock at start plus monotonic time."""
+    """`now` is for what is told, and compared with the times of files and clusters; `ticks` for spans.
 
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+    The wall clock may jump: it is set, and it goes on while a laptop sleeps. Ticks never do, and stand still
+    meanwhile. Nobody else asks the system for the time but the stat cache, which compares with files.
+    """
 
     def now(self) -> float:
-        return self._offset + time.monotonic()
+        """Seconds since the epoch, read anew each time."""
+        return time.time()
+
+    def ticks(self) -> float:
+        """Seconds since some moment; only differences mean anything."""
+        return time.monotonic()
 
 
 class Stopwatch:
@@ -34,47 +42,60 @@ class Stopwatch:
         self._coarse: set[Phase] = set()
         self.stage: Stage = "detect"
         self.reason = ""  # what the rollout waited for most of its time
-        self.stage_since = begun = clock.now()
-        self._end("detect", self._origin, begun, "ok")
+        self._begun, self._started = clock.now(), clock.ticks()
+        self.stage_since = self._started  # in ticks
+        self._detect = max(0.0, self._begun - self._origin)
+        self._end("detect", self._origin, self._detect, "ok")
 
     @contextmanager
     def time(self, stage: Stage) -> Iterator[None]:
         """Run one stage; success, failure and cancellation all leave a span and an event."""
         self.stage = stage
-        self.stage_since = begun = self._clock.now()
+        begun, self.stage_since = self._clock.now(), self._clock.ticks()
+        ticks = self.stage_since
         activity.note()
         self._emit(StageStarted(self._service, stage, begun))
         try:
             yield
         except anyio.get_cancelled_exc_class():
-            self._end(stage, begun, self._clock.now(), "cancelled")
+            self._end(stage, begun, self._clock.ticks() - ticks, "cancelled")
             raise
         except BaseException:
-            self._end(stage, begun, self._clock.now(), "failed")
+            self._end(stage, begun, self._clock.ticks() - ticks, "failed")
             raise
-        self._end(stage, begun, self._clock.now(), "ok")
+        self._end(stage, begun, self._clock.ticks() - ticks, "ok")
 
     def phase(self, phase: Phase, seconds: float, *, coarse: bool = False) -> bool:
-        """Note when a rollout phase was reached; the first time counts. True if it was new."""
+        """Note when a rollout phase was reached; the first time counts. True if it was new.
+
+        `seconds` is told by the wall clock: where that jumped meanwhile, they are no longer than the trip.
+        """
         if phase in self._phases:
             return False
+        now = self._clock.ticks()
+        if abs((self._clock.now() - self._begun) - (now - self._started)) > JUMP:
+            coarse, seconds = True, min(max(0.0, seconds), now - self._started)
         self._phases[phase] = seconds
         if coarse:
             self._coarse.add(phase)
         return True
 
+    def noted(self, phase: Phase) -> tuple[float, bool]:
+        """Seconds, and whether they are coarse, of a phase that was noted."""
+        return self._phases[phase], phase in self._coarse
+
     def timing(self) -> Timing:
         return Timing(
             self._origin,
-            max(0.0, self._clock.now() - self._origin),
+            self._detect + self._clock.ticks() - self._started,
             tuple(self._spans),
             dict(self._phases),
             frozenset(self._coarse),
             self.reason,
         )
 
-    def _end(self, stage: Stage, begun: float, ended: float, outcome: str) -> None:
-        seconds = max(0.0, ended - begun)
+    def _end(self, stage: Stage, begun: float, seconds: float, outcome: str) -> None:
         assert outcome in ("ok", "failed", "cancelled")
         self._spans.append(Span(stage, begun, seconds, outcome))  # type: ignore[arg-type]
+        ended = self._clock.now()
         self._emit(StageEnded(self._service, stage, ended, seconds, outcome))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,18 +13,19 @@ import anyio.to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from devloop.adapters.filesource import Batch, Roots, Source
-from devloop.adapters.mounts import silent_type
-from devloop.burst import Burst, git_folder, git_is_busy
+from devloop.adapters.mounts import MountAlarm, silent_below, silent_type, touching
+from devloop.burst import Burst, git_folder
 from devloop.events import Emit, Notice, WatchBatch, WatchOverflow
-from devloop.ignore import is_editor_temporary
+from devloop.files import is_there
+from devloop.listener import Listener
 from devloop.model import Change
 from devloop.stopwatch import Clock
 from devloop.watchplan import Interest, WatchPlan, plan
 
 __all__ = ["Interest", "Watcher"]
 
+MOUNTING = 1.0  # seconds until mounts are looked at: a container makes several at once
 MOST_TURNS = 5  # times that watches are set anew in a row because a link turned meanwhile
-GIT_POLL = 0.01  # seconds between two looks at git's index.lock
 
 Deliver = Callable[[str, Change], None]
 
@@ -37,7 +39,7 @@ class Watcher:
 
     def __init__(self, interests: Sequence[Interest], clock: Clock, emit: Emit) -> None:
         self._clock, self._emit = clock, emit
-        self._interests: dict[str, _Ear] = {}
+        self._interests: dict[str, Listener] = {}
         self._take_interests(interests)
         self._group: TaskGroup | None = None
         self._sources: anyio.CancelScope | None = None
@@ -47,6 +49,7 @@ class Watcher:
         self._watched = WatchPlan({}, frozenset(), {})
         self._turns_at: frozenset[Path] = frozenset()
         self._turned = False  # a link may lead elsewhere than when the watches were set
+        self._relinked = False  # there may be new links that somebody goes through
 
     async def run(
         self, deliver: Deliver, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -54,6 +57,7 @@ class Watcher:
         """Deliver until cancelled; started once every change from now on will be seen."""
         async with anyio.create_task_group() as group:
             self._group = group
+            await group.start(self._follow_mounts)
             await self._arm()
             task_status.started()
             await self._deliver_when_quiet(deliver)
@@ -67,7 +71,7 @@ class Watcher:
     def _take_interests(self, interests: Sequence[Interest]) -> None:
         before = self._interests
         self._interests = {
-            interest.service: _Ear(
+            interest.service: Listener(
                 interest,
                 before[interest.service].burst if interest.service in before else Burst(),
             )
@@ -85,14 +89,32 @@ class Watcher:
                 self._sources = await self._group.start(self._serve)
                 if before is not None:
                     before.cancel()
-                self._turned = await anyio.to_thread.run_sync(self._leads_elsewhere)
-                if not self._turned:
+                if await anyio.to_thread.run_sync(self._watched.still_leads):
                     return
+            self._turned = True
 
-    def _leads_elsewhere(self) -> bool:
-        """Whether links lead elsewhere than where the watches are; looks at the file system."""
-        now = plan(ear.interest for ear in self._interests.values())
-        return now.turns_at != self._watched.turns_at or now.places != self._watched.places
+    async def _follow_mounts(self, *, task_status: TaskStatus[None]) -> None:
+        """What is mounted on a watched folder, or below or above it, makes no file event."""
+        with MountAlarm() as alarm:
+            roots = await anyio.to_thread.run_sync(self._real_folders)
+            known = touching(roots)
+            task_status.started()
+            while True:
+                await alarm.wait()
+                await anyio.sleep(MOUNTING)
+                now = touching(roots)
+                if now != known:
+                    await self._arm()
+                    self._seen(Batch(0, {}, self._folders()))
+                    roots = await anyio.to_thread.run_sync(self._real_folders)
+                known = now
+
+    def _real_folders(self) -> list[str]:
+        return [os.path.realpath(folder) for folder in self._folders()]
+
+    def _folders(self) -> frozenset[Path]:
+        asked = (folder for ear in self._interests.values() for folder in ear.interest.folders)
+        return frozenset((*asked, *self._watched.folders))
 
     async def _serve(self, *, task_status: TaskStatus[anyio.CancelScope]) -> None:
         with anyio.CancelScope() as scope:
@@ -111,6 +133,7 @@ class Watcher:
         watched = plan(ear.interest for ear in self._interests.values())
         self._watched, self._turns_at = watched, watched.turns_at
         silent = {path: kind for path in watched.turns_at if (kind := silent_type(path)) is not None}
+        watched, silent = _with_mounts(watched, silent)
         sources = []
         for polling in (False, True):
             roots = watched.roots(lambda path, polling=polling: (path in silent) is polling)  # type: ignore[misc]
@@ -125,6 +148,15 @@ class Watcher:
                 f"{path} lies on {kind}, which tells nothing of changes: it is looked at again and again"
             )
             self._emit(Notice("", "info", message, "a tree on a local disk is seen at once"))
+
+    def _tell_temporary(self, service: str, change: Change) -> None:
+        """Once for each kind: such files count because whoever reads the folder takes them."""
+        for path in sorted(change.paths):
+            kind = Path(path.suffix or path.name)
+            if kind not in self._told and is_there(path):
+                self._told.add(kind)
+                message = f"{path} looks like an editor's temporary file and counts like any other file"
+                self._emit(Notice(service, "info", message, f"to leave it out: *{kind} in the ignore file"))
 
     async def _follow(self, roots: Roots, polled: bool, *, task_status: TaskStatus[None]) -> None:
         """The best source for these roots; polling when the kernel has no room for more."""
@@ -146,7 +178,7 @@ class Watcher:
     # --- from events to changes -----------------------------------------------------------------
 
     def _seen(self, batch: Batch) -> None:
-        now = self._clock.now()
+        now = self._clock.ticks()
         batch = self._named(batch)
         self._emit(WatchBatch(batch.events, frozenset(batch.paths)))
         if batch.lost is not None:
@@ -158,9 +190,10 @@ class Watcher:
 
     def _named(self, batch: Batch) -> Batch:
         """With what happened at the place of a link, or where one leads, under the names that are watched."""
+        if not self._relinked:
+            self._relinked = any(ear.new_link(batch) for ear in self._interests.values())
         at = [path for path in (*batch.paths, *batch.fresh) if path in self._turns_at]
         if not at:
-            self._turned |= any(ear.follows(path) for ear in self._interests.values() for path in batch.paths)
             return batch
         self._turned = True
         paths, fresh = dict(batch.paths), set(batch.fresh)
@@ -175,24 +208,30 @@ class Watcher:
     async def _deliver_when_quiet(self, deliver: Deliver) -> None:
         while True:
             self._wake = anyio.Event()
-            if self._turned:
+            if self._turned or self._relinked:
                 self._turned = False
-                if await anyio.to_thread.run_sync(self._leads_elsewhere):
+                if self._relinked or not await anyio.to_thread.run_sync(self._watched.still_leads):
+                    self._relinked = False
                     await self._arm()
-            now = self._clock.now()
+            now = self._clock.ticks()
             soonest = float("inf")
             for service, ear in tuple(self._interests.items()):
                 if not ear.burst.waiting:
                     continue
-                due = ear.due(now)
+                due = ear.due(now, self._clock.now())
                 if due > now:
                     soonest = min(soonest, due)
                     continue
-                change = ear.burst.take(now)
+                alone = not ear.burst.pressing
+                change = ear.burst.take(now, self._clock.now(), ear.matters)
+                if change is None:
+                    continue
+                if alone:
+                    self._tell_temporary(service, change)
                 if any(path.name.endswith(".dockerignore") for path in change.paths):
                     await self._arm()  # other folders may count now
                 deliver(service, change)
-            with anyio.move_on_after(soonest - self._clock.now()):
+            with anyio.move_on_after(soonest - self._clock.ticks()):
                 await self._wake.wait()
 
 
@@ -202,54 +241,6 @@ class _Plan:
 
     sources: list[tuple[Roots, bool]]
     silent: Mapping[Path, str]
-
-
-@dataclass(slots=True)
-class _Ear:
-    """One service's interest, and what it has heard."""
-
-    interest: Interest
-    burst: Burst
-    git: tuple[Path, ...] = ()  # the .git folders of its work trees
-
-    def hear(self, batch: Batch, now: float) -> None:
-        if batch.lost is not None or any(self._touches(folder) for folder in batch.fresh):
-            self.burst.add(None, True, now)
-        for path, settled in batch.paths.items():
-            if path in self.burst.paths or self._wants(path):
-                self.burst.add(path, settled, now)
-                if self.burst.everything:
-                    break  # one more path adds nothing
-
-    def due(self, now: float) -> float:
-        """As the burst says, but not while git is in the middle of something."""
-        due = self.burst.due()
-        if due <= now < self.burst.capped_at and any(map(git_is_busy, self.git)):
-            return now + GIT_POLL
-        return due
-
-    def _wants(self, path: Path) -> bool:
-        if path in self.interest.files:
-            return True
-        text = str(path)  # pathlib's own test takes ten times as long, and this is asked for every event
-        inside = any(text == top or text.startswith(f"{top}/") for top in map(str, self.interest.folders))
-        return inside and not is_editor_temporary(path.name) and self.interest.concerns(path)
-
-    def follows(self, path: Path) -> bool:
-        """Is it a link that is gone through, or a folder that may hold some?"""
-        interest = self.interest
-        if interest.follows is None or not any(path.is_relative_to(top) for top in interest.folders):
-            return False
-        return path.is_symlink() or (path.is_dir() and interest.enters(path))
-
-    def _touches(self, folder: Path) -> bool:
-        """May the folder's coming or going matter? A root, a folder above one, or one that is entered."""
-        for root in self.interest.folders:
-            if root.is_relative_to(folder):
-                return True
-            if folder.is_relative_to(root) and self.interest.enters(folder):
-                return True
-        return False
 
 
 class _Once(TaskStatus[None]):
@@ -263,6 +254,16 @@ class _Once(TaskStatus[None]):
         if not self.done:
             self.done = True
             self._inner.started()
+
+
+def _with_mounts(watched: WatchPlan, silent: dict[Path, str]) -> tuple[WatchPlan, dict[Path, str]]:
+    """With the folders below watched ones that have to be polled."""
+    folders, kinds = dict(watched.folders), dict(silent)
+    for root, enters in watched.folders.items():
+        for point, kind in silent_below(root).items() if root not in silent else ():
+            if enters(point):
+                folders[point], kinds[point] = enters, kind
+    return replace(watched, folders=folders), kinds
 
 
 def _native(roots: Roots) -> Source:

@@ -50,6 +50,10 @@ class WatchPlan:
         """Whatever happens to one of these may lead a watched name elsewhere."""
         return frozenset((*self.folders, *self.files, *self.places))
 
+    def still_leads(self) -> bool:
+        """Whether the names lead where they led; looks at the file system, at these names alone."""
+        return _places((*self.folders, *self.files)) == self.places
+
     def roots(self, wanted: Callable[[Path], bool]) -> Roots | None:
         """What one source has to watch: what `wanted` says yes to; None if that is nothing."""
         folders = {path: ask for path, ask in self.folders.items() if wanted(path)}
@@ -67,17 +71,18 @@ def plan(interests: Iterable[Interest]) -> WatchPlan:
             asked.setdefault(folder, []).append(interest.enters)
             if interest.follows is not None:
                 _through_links(interest, folder, asked, files)
+    folders = {path: any_of(asks) for path, asks in asked.items()}
+    return WatchPlan(folders, frozenset(files), _places((*folders, *files)))
+
+
+def _places(names: Iterable[Path]) -> dict[Path, frozenset[Path]]:
     places: dict[Path, set[Path]] = {}
-    for path in (*asked, *files):
-        found = places_of(path)
+    for name in names:
+        found = places_of(name)
         for place in (*found.links, found.end) if found.links else ():
-            if place != path:
-                places.setdefault(place, set()).add(path)
-    return WatchPlan(
-        {path: any_of(asks) for path, asks in asked.items()},
-        frozenset(files),
-        {place: frozenset(names) for place, names in places.items()},
-    )
+            if place != name:
+                places.setdefault(place, set()).add(name)
+    return {place: frozenset(of) for place, of in places.items()}
 
 
 def _through_links(interest: Interest, folder: Path, asked: dict[Path, list[Ask]], files: set[Path]) -> None:

@@ -118,7 +118,7 @@ class Worker:
         self._world.sharing.begun(self.service)
         self._become(reconciler.begun(before, change))
         if change.why != AGAIN or before.waits_for == "moved":  # else no content waits for its PATCH
-            self._pace = self._pace.begun(clock.now())
+            self._pace = self._pace.begun(clock.ticks())
         watch = Stopwatch(self.service.name, change, clock, emit)
         outcome = await self._travel(change, watch)
         self._world.sharing.ended(self.service, outcome)
@@ -174,7 +174,7 @@ class Worker:
 
     async def _passed(self, activity: Activity, patched: anyio.Event, watch: Stopwatch) -> bool:
         """Return when the running trip may be superseded; True if it is because nothing moves in it (S21)."""
-        now = self._world.clock.now()
+        now = self._world.clock.ticks()
         if not self._pace.must_pass(watch.stage_since if patched.is_set() else now):
             return False
         stalled = False
@@ -190,7 +190,7 @@ class Worker:
             await patched.wait()
             group.cancel_scope.cancel()
         if not stalled:  # the rollout has its own measure: so long after the PATCH
-            await anyio.sleep(max(0.0, watch.stage_since + phase.LONGEST_WAIT - self._world.clock.now()))
+            await anyio.sleep(max(0.0, watch.stage_since + phase.LONGEST_WAIT - self._world.clock.ticks()))
         return stalled
 
     async def _note_cluster(self, activity: Activity, watch: Stopwatch) -> None:

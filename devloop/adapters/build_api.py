@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -23,6 +24,7 @@ from devloop.adapters.engine import Engine, EngineRefusal, Json
 from devloop.adapters.transcript import Transcript
 from devloop.errors import PlatformError
 from devloop.events import Emit
+from devloop.files import read_text
 from devloop.model import Service
 
 CANCEL_SECONDS = 2.0
@@ -63,7 +65,7 @@ class ApiBuild:
                     reader.take(message)
         except EngineRefusal as refusal:
             reader.fail(refusal.message)
-            dockerfile = await anyio.Path(service.build.dockerfile).read_text(errors="replace")
+            dockerfile = await anyio.to_thread.run_sync(_text, service.build.dockerfile)
             raise transcript.failure(f"build of {service.name}", refusal.message, dockerfile) from refusal
         except BaseException:
             # Without this a body that failed half-way, or a cancellation, may leave the build running.
@@ -142,3 +144,10 @@ class _LegacyReader:
 
     def fail(self, message: str) -> None:
         self._transcript.end(self._step, message)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path, errors="replace")
+    except OSError:
+        return ""

@@ -18,6 +18,7 @@ from devloop.adapters.process import Finished, run
 from devloop.adapters.transcript import Transcript
 from devloop.errors import BuildError, PlatformError
 from devloop.events import Emit
+from devloop.files import read_text
 from devloop.model import Service
 from devloop.secret_values import secret_arguments
 
@@ -235,6 +236,6 @@ def _check_secrets(service: Service, environment: Mapping[str, str]) -> None:
 
 async def _text(path: Path) -> str:
     try:
-        return await anyio.Path(path).read_text(errors="replace")
+        return await anyio.to_thread.run_sync(read_text, path, "utf-8", "replace")
     except OSError:
         return ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from devloop.errors import PlatformError
+from devloop.files import read_bytes
 
 DEFAULT = "unix:///var/run/docker.sock"
 
@@ -68,8 +69,16 @@ class Endpoint:
 
 
 def checked(endpoint: Endpoint) -> Endpoint:
-    """The endpoint if devloop can speak to it; PlatformError for ssh:// and npipe://."""
-    scheme = urlsplit(endpoint.host).scheme
+    """The endpoint if devloop can speak to it; PlatformError for ssh://, npipe:// and what is no address."""
+    try:
+        parts = urlsplit(endpoint.host)
+        scheme, _ = parts.scheme, parts.port
+    except ValueError as error:
+        raise PlatformError(
+            f"engine {endpoint.host} (from {endpoint.origin}): {error}",
+            reason="UnsupportedEngine",
+            hint="an address is unix:///path/of/docker.sock or tcp://HOST:PORT",
+        ) from error
     if scheme in ("unix", "tcp", "http", "https"):
         return endpoint
     hint = "point DOCKER_HOST, or cluster.engine in config.yaml, at a unix:// or tcp:// address"
@@ -151,7 +160,7 @@ def _config_folder(environment: Mapping[str, str]) -> Path:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_bytes(path))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from anyio.abc import TaskStatus
 from devloop.adapters.filesource import Batch, Limit, Roots, in_thread
 from devloop.adapters.inotify_calls import (
     ATTRIB,
+    CLOSE_WRITE,
     CONTENT,
     CREATE,
     DELETE,
@@ -39,10 +40,13 @@ from devloop.adapters.inotify_calls import (
     Kernel,
     parse,
 )
+from devloop.adapters.links import folders_above, has_other_names
+from devloop.adapters.mounts import is_within
 
 READ_SIZE = 16 * 1024  # some 400 events: what is made of them must not hold up the loop
 STREAK, PAUSE = 10, 0.005  # after so many reads in a row, wait so many seconds before the next
 STORM = 0.05  # seconds that a flood of events gets to pass before all watches are set again
+MOST_LINKED = 1000  # files that are watched themselves because they have other names, too
 
 SYSCTL_WATCHES = "sudo sysctl fs.inotify.max_user_watches=1048576"
 SYSCTL_INSTANCES = "sudo sysctl fs.inotify.max_user_instances=1024"
@@ -76,12 +80,13 @@ class Inotify:
         self._kernel = Kernel()
         self._roots = {str(root): enters for root, enters in roots.folders.items()}
         self._files = {str(file) for file in roots.files}
-        self._anchors = _anchors((*self._roots, *self._files))
+        self._anchors = folders_above((*self._roots, *self._files))
         self._file_folders = {os.path.dirname(file) for file in self._files}  # noqa: PTH120 - strings are hot here
         self._fd = -1
         self._paths: dict[int, set[str]] = {}  # watch -> the paths that lead to its folder
         self._watches: dict[str, int] = {}  # path -> watch
         self._tree: set[str] = set()  # folders whose every name counts
+        self._linked: set[str] = set()  # files with other names, by which they may be written unheard
 
     async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:
         """Report batches to `seen`; started once every watch is in place."""
@@ -102,7 +107,7 @@ class Inotify:
         in_a_row, last = 0, 0.0
         while True:
             await anyio.wait_readable(self._fd)
-            now = time.monotonic()
+            now = anyio.current_time()
             in_a_row = in_a_row + 1 if now - last < PAUSE * 2 else 0
             last = now
             if in_a_row > STREAK:  # a burst: let events gather, reading each alone costs most
@@ -151,15 +156,15 @@ class Inotify:
 
     def _event(self, turn: _Turn, folder: str, mask: int, name: str) -> None:
         if not name:
-            if folder in self._roots and mask & (DELETE_SELF | MOVE_SELF | UNMOUNT):
-                turn.roots.add(folder)
-            elif folder in self._tree and mask & UNMOUNT:
-                turn.gone.add(folder)
+            self._own_event(turn, folder, mask)
             return
         path = f"{folder}/{name}" if folder != "/" else f"/{name}"
-        if path in self._anchors and mask & NAMES:
-            turn.roots.update(root for root in self._roots if _within(root, path))
-            turn.settled.update((file, True) for file in self._files if _within(file, path))
+        if path in self._linked and mask & NAMES:
+            self._disarm(path)  # another file bears the name now
+        opened = mask & ATTRIB and path not in self._watches  # it may not have been ours to read
+        if path in self._anchors and (mask & NAMES or opened):
+            turn.roots.update(root for root in self._roots if is_within(root, path))
+            turn.settled.update((file, True) for file in self._files if is_within(file, path))
             turn.above |= path not in self._files
         if folder not in self._tree and path not in self._files:
             return
@@ -173,6 +178,16 @@ class Inotify:
             if not mask & ATTRIB:
                 turn.settled[path] = True
 
+    def _own_event(self, turn: _Turn, path: str, mask: int) -> None:
+        """Of what is watched itself: a folder, or a file that has other names."""
+        if path in self._linked and mask & (MODIFY | ATTRIB | CLOSE_WRITE):
+            turn.events += 1
+            turn.settled[path] = not mask & MODIFY
+        elif path in self._roots and mask & (DELETE_SELF | MOVE_SELF | UNMOUNT):
+            turn.roots.add(path)
+        elif path in self._tree and mask & UNMOUNT:
+            turn.gone.add(path)
+
     def _folder_event(self, turn: _Turn, path: str, mask: int) -> None:
         if mask & (CREATE | MOVED_TO):
             turn.grown[path] = None
@@ -183,6 +198,8 @@ class Inotify:
             turn.gone.add(path)
         else:
             turn.settled.setdefault(path, True)
+            if path not in self._tree:
+                turn.grown[path] = None  # it may be readable now
 
     # --- arming ---------------------------------------------------------------------------------
 
@@ -192,16 +209,14 @@ class Inotify:
     def _arm_again(self, grown: Iterable[str], roots: Collection[str], stop: threading.Event) -> _Found:
         found = _Found()
         try:
-            for anchor in self._anchors:
-                if anchor not in self._roots:
-                    self._watch(anchor, CONTENT if anchor in self._file_folders else NAMES)
+            self._arm_above()
             for root in roots:
                 self._disarm(root)
             for top, enters in self._overlapping(roots):
                 self._arm(top, enters, _Found(), stop)  # all of it is reported as fresh
             for path in grown:
                 for root, enters in self._roots.items():
-                    if _within(path, root) and enters(Path(path)):
+                    if is_within(path, root) and enters(Path(path)):
                         self._arm(path, enters, found, stop)
         except OSError as error:
             if error.errno != errno.ENOSPC:
@@ -209,14 +224,22 @@ class Inotify:
             found.limit = Limit("the limit of watched folders is reached", SYSCTL_WATCHES)
         return found
 
+    def _arm_above(self) -> None:
+        """Watch single files, and the folders above everything."""
+        for anchor in self._anchors:
+            if anchor not in self._roots:
+                self._watch(anchor, CONTENT if anchor in self._file_folders else NAMES | ATTRIB)
+        for file in self._files:
+            self._watch_linked(file)
+
     def _overlapping(self, tops: Collection[str]) -> Iterator[tuple[str, Callable[[Path], bool]]]:
         """Where to arm for each root that reaches into one of `tops`: roots may lie within roots."""
         for root, enters in self._roots.items():
-            if any(_within(root, top) for top in tops):
+            if any(is_within(root, top) for top in tops):
                 yield root, enters
             else:
                 for top in tops:
-                    if _within(top, root) and enters(Path(top)):
+                    if is_within(top, root) and enters(Path(top)):
                         yield top, enters
 
     def _arm(self, top: str, enters: Callable[[Path], bool], found: _Found, stop: threading.Event) -> None:
@@ -233,14 +256,24 @@ class Inotify:
                         if stop.is_set():
                             return
                         found.paths.append(entry.path)
-                        if entry.is_dir(follow_symlinks=False) and enters(Path(entry.path)):
+                        if not entry.is_dir(follow_symlinks=False):
+                            self._watch_linked(entry.path)
+                        elif enters(Path(entry.path)):
                             waiting.append(entry.path)
             except OSError:
                 continue  # gone again, or not readable: its parent tells of the change
 
-    def _watch(self, folder: str, mask: int) -> bool:
+    def _watch_linked(self, file: str) -> None:
+        """A write by another name of the file is told to nobody but who watches the file itself."""
+        if len(self._linked) >= MOST_LINKED or not has_other_names(file):
+            return
+        with suppress(OSError):  # no watch left for it: a slow look finds what it misses
+            if self._watch(file, MODIFY | ATTRIB | CLOSE_WRITE, 0):
+                self._linked.add(file)
+
+    def _watch(self, folder: str, mask: int, only: int = ONLYDIR) -> bool:
         try:
-            watch = self._kernel.add(self._fd, folder, mask | ONLYDIR | EXCL_UNLINK | MASK_ADD)
+            watch = self._kernel.add(self._fd, folder, mask | only | EXCL_UNLINK | MASK_ADD)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise
@@ -256,6 +289,7 @@ class Inotify:
         below = f"{top}/"
         for folder in [path for path in self._watches if path == top or path.startswith(below)]:
             self._tree.discard(folder)
+            self._linked.discard(folder)
             if folder not in self._anchors or folder in self._roots:
                 self._leave(folder, self._watches.pop(folder))
 
@@ -271,16 +305,4 @@ class Inotify:
             if self._watches.get(folder) == watch:
                 del self._watches[folder]
                 self._tree.discard(folder)
-
-
-def _anchors(paths: Iterable[str]) -> dict[str, None]:
-    """Every path and the folders above it, highest first: where the coming and going is told."""
-    found: set[str] = set()
-    for path in paths:
-        found.add(path)
-        found.update(str(parent) for parent in Path(path).parents)
-    return dict.fromkeys(sorted(found))
-
-
-def _within(path: str, top: str) -> bool:
-    return path == top or path.startswith(top if top.endswith("/") else f"{top}/")
+                self._linked.discard(folder)

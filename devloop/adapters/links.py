@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,23 @@ def linked_below(
                 yield path, is_folder
             if is_folder and (follows(path) if is_link else enters(path)):
                 waiting.append(path)
+
+
+def folders_above(paths: Iterable[str]) -> dict[str, None]:
+    """Every path and the folders above it, highest first: where the coming and going is told."""
+    found: set[str] = set()
+    for path in paths:
+        found.add(path)
+        found.update(str(parent) for parent in Path(path).parents)
+    return dict.fromkeys(sorted(found))
+
+
+def has_other_names(file: str) -> bool:
+    try:
+        status = os.lstat(file)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_nlink > 1
 
 
 def _target(path: str) -> str | None:

@@ -13,6 +13,7 @@ import yaml
 
 from devloop.checks.subject import Json, Place, Subject
 from devloop.errors import ConfigError
+from devloop.files import read_text
 from devloop.release import Release
 
 SOURCE = re.compile(r"^# Source: (\S+)$", re.MULTILINE)
@@ -47,7 +48,7 @@ def from_file(path: Path, root: Path, namespace: str) -> list[Subject]:
     """The subjects of one plain manifest. Raises ConfigError."""
     name = shown(path, root)
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: {error}", reason="InvalidManifest") from error
     return [
@@ -106,7 +107,7 @@ def shown(path: Path, root: Path) -> str:
 def _rendered(release: Release, source: str, text: str, root: Path) -> Iterator[Subject]:
     path = template_path(release.chart, source)
     try:
-        template = path.read_text("utf-8-sig").splitlines()
+        template = read_text(path, "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         template = []
     known = template_lines(text.splitlines(), template) if template else []

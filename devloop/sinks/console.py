@@ -118,13 +118,13 @@ class Terminal:
 
     def _draw_soon(self) -> None:
         """At once after a pause; in a flood of lines with the next tick, or drawing would take all time."""
-        if self._clock.now() - self._drawn >= TICK:
+        if self._clock.ticks() - self._drawn >= TICK:
             self._draw()
         else:
             self._busy.set()
 
     def _draw(self) -> None:
-        self._drawn = self._clock.now()
+        self._drawn = self._clock.ticks()
         lines, self._queue = self._queue, []
         with suppress(OSError, ValueError):  # the terminal is gone: the work goes on
             self._display.refresh()
@@ -136,10 +136,11 @@ class Terminal:
     def _move(self, row: _Row, event: Event) -> None:
         match event:
             case TripStarted():
-                row.trip_since, row.stage, row.note, row.quiet = event.at, None, "", event.quiet
+                row.trip_since, row.stage, row.note = self._clock.ticks(), None, ""
+                row.quiet = event.quiet
                 self._busy.set()
             case StageStarted():
-                row.stage, row.stage_since, row.note, row.held_back = event.stage, event.at, "", []
+                row.stage, row.stage_since, row.note, row.held_back = event.stage, self._clock.ticks(), "", []
             case StageEnded():
                 row.note, row.held_back = "", None
             case Output():
@@ -171,7 +172,7 @@ class Terminal:
             return
         if row.held_back is not None:
             row.held_back.append(event.line)
-            if self._clock.now() - row.stage_since < LONG:
+            if self._clock.ticks() - row.stage_since < LONG:
                 return
             lines, row.held_back = row.held_back, None
         else:
@@ -184,7 +185,7 @@ class Terminal:
         table.add_column(width=1)
         table.add_column()
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        now = self._clock.now()
+        now = self._clock.ticks()
         for service, row in self._rows.items():
             table.add_row(self._mark(row), Text(service, self._colour(service)), self._status(row, now))
         return Group(table)
@@ -192,7 +193,7 @@ class Terminal:
     def _mark(self, row: _Row) -> Text:
         if row.trip_since is not None:
             frames = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if self._console.encoding.startswith("utf") else "|/-\\"
-            return Text(frames[int(self._clock.now() / TICK) % len(frames)], "cyan")
+            return Text(frames[int(self._clock.ticks() / TICK) % len(frames)], "cyan")
         mark, style = MARKS.get(row.state, ("●", "dim"))
         return Text(mark if self._console.encoding.startswith("utf") else "*", style)
 

@@ -40,6 +40,9 @@ class At(Clock):
     def now(self) -> float:
         return super().now() + self.ahead
 
+    def ticks(self) -> float:
+        return super().ticks() + self.ahead
+
 
 class Screen:
     """A pseudo-terminal: what was written, with and without its escape sequences."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import ssl
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,8 +17,11 @@ from devloop import scratch
 from devloop.adapters.kubernetes.guard import Platform, admit
 from devloop.adapters.kubernetes.kubeconfig import Context, read_context
 from devloop.errors import ConfigError, PlatformError
+from devloop.files import read_text
+from devloop.stopwatch import Clock
 
 _PLUGINS = {"exec", "auth-provider"}
+CLOCK = Clock()  # credentials end by the wall clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Access:
 
     @property
     def expired(self) -> bool:
-        return self.expires_at is not None and time.time() > self.expires_at - 10
+        return self.expires_at is not None and CLOCK.now() > self.expires_at - 10
 
 
 async def open_access(
@@ -78,7 +80,7 @@ async def _credentials(
     if "exec" in user:
         return await _ask_plugin(context)
     if "auth-provider" in user:
-        return {"Authorization": await _ask_provider(context)}, None, time.time() + 300
+        return {"Authorization": await _ask_provider(context)}, None, CLOCK.now() + 300
     token = user.get("token") or await to_thread.run_sync(_read_token, user.get("tokenFile"))
     if token:
         return {"Authorization": f"Bearer {token}"}, None, None
@@ -92,7 +94,7 @@ def _read_token(path: str | None) -> str:
     if not path:
         return ""
     try:
-        return Path(path).read_text().strip()
+        return read_text(Path(path)).strip()
     except OSError as error:
         raise ConfigError(f"tokenFile of the kubeconfig: {error}", reason="InvalidKubeconfig") from error
 
@@ -182,4 +184,4 @@ def _pem(entry: Mapping[str, Any], key: str) -> str | None:
     data, path = entry.get(f"{key}-data"), entry.get(key)
     if data:
         return base64.b64decode("".join(str(data).split()), validate=True).decode()
-    return Path(path).read_text() if path else None
+    return read_text(Path(path)) if path else None

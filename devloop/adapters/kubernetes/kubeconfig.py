@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from devloop.errors import ConfigError
+from devloop.files import read_text
 
 Entry = dict[str, Any]
 _SECTIONS = ("clusters", "contexts", "users")
@@ -111,7 +112,7 @@ def _merge(files: Sequence[Path]) -> dict[str, dict[str, Entry]]:
 
 def _read(path: Path) -> Entry:
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml.safe_load(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"kubeconfig {path}: {error}", reason="KubeconfigUnreadable") from error
     except yaml.YAMLError as error:

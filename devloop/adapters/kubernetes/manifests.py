@@ -13,6 +13,7 @@ import yaml
 from devloop.adapters.kubernetes.client import Json
 from devloop.adapters.kubernetes.kustomize import render
 from devloop.errors import ConfigError
+from devloop.files import read_text
 from devloop.kustomization import FILE_NAMES
 from devloop.references import repository
 
@@ -125,7 +126,7 @@ def _read(path: Path) -> Iterator[Manifest]:
             hint=f"write its folder below manifests: in config.yaml, {path.parent}, without a wildcard",
         )
     try:
-        text = path.read_text()
+        text = read_text(path)
         nodes = list(yaml.compose_all(text, Loader=yaml.CSafeLoader))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}", reason="InvalidManifest") from error
