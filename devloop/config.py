@@ -15,6 +15,7 @@ from devloop.configpaths import absolute
 from devloop.configproblems import error_of, known_keys, problem_of, tree_problems
 from devloop.configshape import ClusterConfig, Config
 from devloop.errors import ConfigError
+from devloop.text_file import read_text
 from devloop.yamlfile import Document, Problem
 
 __all__ = [
@@ -51,11 +52,7 @@ def load(path: Path) -> Config:
     """Read and check config.yaml. Raises one ConfigError that lists every problem with its place."""
     path = Path(os.path.normpath(path.absolute()))
     try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: byte {error.start} is not UTF-8", hint="save the file as UTF-8"
-        ) from error
+        text = read_text(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", reason="NoConfig") from error
     document = yamlfile.parse(text)

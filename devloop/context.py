@@ -11,6 +11,7 @@ from pathlib import Path
 from devloop.errors import TreeMovedError
 from devloop.ignore import IgnoreRules
 from devloop.model import FileEntry, Inputs
+from devloop.text_file import read_bytes
 
 _CHUNK = 1 << 18
 
@@ -41,7 +42,7 @@ def dockerfile_entry(dockerfile: Path, inputs: Inputs, name: str) -> bytes:
 def read_dockerfile(dockerfile: Path, inputs: Inputs) -> bytes:
     """Its bytes, checked. Raises TreeMovedError."""
     try:
-        text = dockerfile.read_bytes()
+        text = read_bytes(dockerfile)
     except OSError as problem:
         raise _moved(str(dockerfile)) from problem
     if hashlib.sha256(text).hexdigest() != inputs.dockerfile_digest:

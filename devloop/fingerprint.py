@@ -21,6 +21,7 @@ from devloop.model import Base, BuildSpec, Change, Fingerprint, Inputs, Service
 from devloop.planning import plan
 from devloop.ports import Bases
 from devloop.statcache import StatCache
+from devloop.text_file import read_bytes
 from devloop.tree import Tree, read
 
 _FORMAT = 1  # changes every fingerprint; raise it when the encoding changes
@@ -260,7 +261,7 @@ def _read_recipe(spec: BuildSpec, last: _Recipe | None) -> _Recipe:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_bytes().decode("utf-8", "surrogateescape")
+        return read_bytes(path).decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:

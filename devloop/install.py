@@ -17,6 +17,7 @@ from devloop.kustomization import sources
 from devloop.model import Service
 from devloop.ports import Cluster
 from devloop.releases import POLL_SECONDS, Releases
+from devloop.text_file import read_bytes
 
 Files = Callable[[], Sequence[Path]]
 Step = Callable[[], Awaitable[bool]]
@@ -167,10 +168,11 @@ class Manifests:
 
     def _remember(self, digest: str) -> None:
         known = {**self._read(), self._where: digest}
-        self._memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = self._memory.with_suffix(".new")
-        beside.write_text(json.dumps(known))
-        beside.replace(self._memory)
+        with suppress(OSError):  # a full disk costs one more time of applying, not a trip
+            self._memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            beside = self._memory.with_suffix(".new")
+            beside.write_text(json.dumps(known))
+            beside.replace(self._memory)
 
 
 def _digest(files: Sequence[Path]) -> str:
@@ -185,6 +187,6 @@ def _digest(files: Sequence[Path]) -> str:
 
 def _content(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_bytes(file)
     except OSError:
         return b""  # gone, or yet to come: reading it for real says what is wrong

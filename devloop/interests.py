@@ -14,6 +14,7 @@ from devloop.ignore import NO_RULES, IgnoreRules, candidates
 from devloop.kustomization import sources
 from devloop.model import Service
 from devloop.release import IGNORED
+from devloop.text_file import read_bytes
 from devloop.watching import Interest
 
 # Interests of no service; no service can have such a name.
@@ -100,7 +101,7 @@ class _Enters:
     def _read(self) -> IgnoreRules:
         for file in self._files:
             try:
-                return IgnoreRules.parse(file.read_text("utf-8", "surrogateescape"), file.name)
+                return IgnoreRules.parse(read_bytes(file).decode("utf-8", "surrogateescape"), file.name)
             except FileNotFoundError:
                 continue
             except (FingerprintError, OSError):

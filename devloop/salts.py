@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from devloop.borders import disk
+from devloop.errors import PlatformError
+
 
 def read(file: Path) -> dict[str, str]:
     """Service -> salt; {} where there is no file, or none that can be read."""
@@ -19,8 +22,9 @@ def read(file: Path) -> dict[str, str]:
 def renew(file: Path, services: Iterable[str], salt: str) -> Mapping[str, str]:
     """Give these services a new salt, and remember it."""
     salts = {**read(file), **dict.fromkeys(services, salt)}
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = file.with_suffix(".new")
-    beside.write_text(json.dumps(salts))
-    beside.replace(file)
+    with disk("what --rebuild has to remember", PlatformError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = file.with_suffix(".new")
+        beside.write_text(json.dumps(salts))
+        beside.replace(file)
     return salts

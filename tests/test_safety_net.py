@@ -354,10 +354,11 @@ BUSY = """
     anyio.run(engine.until_interrupted, work)
 """
 CHILD = """
-    import subprocess
+    import os
+    from devloop.adapters.process import Running
     async def work():
-        child = subprocess.Popen(["sleep", "613"], start_new_session=True)
-        print("stands", child.pid, file=sys.stderr, flush=True)
+        child = await Running.start(["sleep", "613"], os.environ)
+        print("stands", child._process.pid, file=sys.stderr, flush=True)
         await anyio.to_thread.run_sync(time.sleep, 600)
     anyio.run(engine.until_interrupted, work)
 """

@@ -16,6 +16,7 @@ from devloop.adapters import redaction
 from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.process import Finished, run
 from devloop.adapters.transcript import Transcript
+from devloop.borders import disk
 from devloop.errors import BuildError, PlatformError
 from devloop.events import Emit
 from devloop.model import Service
@@ -121,7 +122,10 @@ class CliBuild:
         redact = await anyio.to_thread.run_sync(redaction.of, service, self._environment)
         transcript = Transcript(service.name, self._emit, redact)
         reader = PlainReader(transcript, on_read)
-        with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
+        with (
+            disk(f"docker build of {service.name}"),
+            tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder,
+        ):
             written = Path(folder, "iid")
             argv = self.argv(service, ref, platform, labels, written)
             finished = await run(argv, self._child(service, endpoint), on_line=reader.take)

@@ -18,6 +18,7 @@ from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine, EngineRefusal
 from devloop.adapters.routes import send_delta
 from devloop.adapters.thin import Tally
+from devloop.borders import disk
 from devloop.errors import BuildError, PlatformError, TreeMovedError
 from devloop.events import Emit, Notice
 from devloop.model import BuildSpec, Fingerprint, How, Image, Service
@@ -112,7 +113,10 @@ class ImageBuilder:
         fingerprint, ref = below.fingerprint, service.ref(below.fingerprint)
         async with self._turn():
             platform = await self._platform(service, fingerprint)
-            with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
+            with (
+                disk(f"build of {service.name}"),
+                tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder,
+            ):
                 spec = replace(
                     service.build, context=Path(folder), dockerfile=Path(folder, "Dockerfile"), target=None
                 )

@@ -43,5 +43,5 @@ class DeltaLoader:
             image = await self._builder.to_learn()
             try:
                 await self._builder.learn(image, self._inner.load)
-            except (PlatformError, StageError, EngineRefusal, ValueError):
+            except (PlatformError, StageError, EngineRefusal):
                 continue  # without a parent the next build is a full one, and asks again

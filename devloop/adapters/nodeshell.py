@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import anyio
 from anyio.abc import ByteStream
@@ -34,6 +34,7 @@ REST_SECONDS = 1.0  # after a use: PATCH and rollout come first
 LONGEST_WAIT = 3600.0  # seconds; what containerd keeps for an import that waits is gone after a day
 RETRY_SECONDS = 5.0
 END_SECONDS = 2.0
+LONGEST_HEAD = 1 << 16  # bytes of an answer's head
 
 
 class Started(Protocol):
@@ -167,9 +168,9 @@ class _Exec:
             stream = await connect(endpoint)
             await stream.send(request.encode() + body)
             answer = b""
-            while b"\r\n\r\n" not in answer:
+            while b"\r\n\r\n" not in answer and len(answer) < LONGEST_HEAD:
                 answer += await stream.receive()
-        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
+        except (OSError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
             raise PlatformError(
                 f"engine {endpoint.host}: exec: {str(error) or 'the connection was closed'}",
                 reason="EngineGone",
@@ -179,7 +180,7 @@ class _Exec:
         if status not in ([b"101"], [b"200"]):
             await stream.aclose()
             raise PlatformError(
-                f"engine {endpoint.host}: exec: {head.splitlines()[0].decode(errors='replace')}",
+                f"engine {endpoint.host}: exec: {head[:200].decode(errors='replace').strip() or 'no answer'}",
                 reason="EngineRefused",
             )
         return cls(stream, rest, endpoint)
@@ -203,7 +204,7 @@ class _Exec:
         before, marked, code = said.rpartition(f"\n{_EXIT} ")
         if not marked:
             return None
-        return int(code.strip() or 1), before
+        return int(code) if code.strip().isdecimal() else 1, before
 
     async def _send(self, body: Body) -> None:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
@@ -224,11 +225,12 @@ async def connect(endpoint: Endpoint) -> ByteStream:
     """A raw connection to an engine. Raises OSError."""
     if endpoint.socket is not None:
         return await anyio.connect_unix(endpoint.socket)
-    host, _, port = endpoint.url.partition("://")[2].rpartition(":")
+    address = urlsplit(endpoint.url)
+    host, port = address.hostname or "", address.port or 0
     tls = endpoint.tls()
     if tls is None:
-        return await anyio.connect_tcp(host, int(port))
-    return await anyio.connect_tcp(host, int(port), ssl_context=tls, tls_standard_compatible=False)
+        return await anyio.connect_tcp(host, port)
+    return await anyio.connect_tcp(host, port, ssl_context=tls, tls_standard_compatible=False)
 
 
 async def _send_eof(stream: ByteStream) -> None:

@@ -13,6 +13,7 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 from devloop.errors import PlatformError
+from devloop.signals import end_with_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Running:
                 reason="NoSuchCommand",
                 hint=f"install {argv[0]}, or put it on PATH",
             ) from error
+        end_with_us.add(process.pid)
         return cls(process)
 
     async def finish(
@@ -90,6 +92,7 @@ class Running:
                 # Not SIGTERM first: an engine ends what a client began as soon as the connection is closed.
                 _signal(self._process, signal.SIGKILL)
             await self._process.aclose()
+        end_with_us.discard(self._process.pid)
 
 
 async def run(

@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from devloop.abandon import Check, check_of, in_thread
 from devloop.adapters.engine import PIECE
+from devloop.borders import disk
 from devloop.context import copy_context, dockerfile_entry, read_dockerfile, tar_context
 from devloop.fingerprint import TreeFingerprinter
 from devloop.model import BuildSpec, Fingerprint, Service
@@ -39,14 +40,18 @@ class FingerprintedTree:
     async def copy(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[BuildSpec]:
         """The build again, from a copy of the inputs that is removed afterwards. Raises TreeMovedError."""
         spec, rules = service.build, self._fingerprinter.rules_of(service)
-        with tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True) as folder:
+        what = f"the copy of the context of {service.name}"
+        with disk(what):
+            made = tempfile.TemporaryDirectory(prefix="devloop-", ignore_cleanup_errors=True)
+        with made as folder:
             context, dockerfile = Path(folder, "context"), Path(folder, "Dockerfile")
 
             def work(check: Check) -> None:
                 dockerfile.write_bytes(read_dockerfile(spec.dockerfile, fingerprint.inputs))
                 copy_context(spec.context, fingerprint.inputs, rules, context, check=check)
 
-            await in_thread(work)
+            with disk(what):
+                await in_thread(work)
             yield replace(spec, context=context, dockerfile=dockerfile)
 
     async def archive(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[bytes]:

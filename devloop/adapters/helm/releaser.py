@@ -20,7 +20,8 @@ from devloop.adapters.kubernetes.informer import Listener
 from devloop.adapters.kubernetes.patch import matching, read_workload
 from devloop.adapters.kubernetes.removal import MADE_BY
 from devloop.adapters.kubernetes.views import image_writer
-from devloop.errors import HeldError, PatchError, PrerequisiteError, TargetMissingError
+from devloop.borders import disk
+from devloop.errors import HeldError, PatchError, PlatformError, PrerequisiteError, TargetMissingError
 from devloop.model import Target
 from devloop.ports import LiveImage
 from devloop.release import Release, ReleaseView, Values
@@ -59,8 +60,9 @@ class HelmReleaser:
         server = self._client.access.server
         text = f"{server}\n{release.namespace}\n{release.name}"
         name = f"release-{release.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.lock"
-        self._locks.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with disk(f"the lock of {release}", PlatformError):
+            self._locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self._locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             await _lock(handle, release)
             self._held[release.name] = handle
@@ -158,7 +160,7 @@ class HelmReleaser:
     async def check_needs(self, release: Release, manifest: str) -> None:
         missing: list[Need] = [
             need
-            for need in needs_of(objects_of(manifest), release.namespace)
+            for need in needs_of(objects_of(manifest, str(release)), release.namespace)
             if await self._get(need.path) is None
         ]
         if missing:
