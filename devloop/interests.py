@@ -14,7 +14,7 @@ from devloop.ignore import NO_RULES, IgnoreRules, candidates
 from devloop.kustomization import sources
 from devloop.model import Service
 from devloop.release import IGNORED
-from devloop.text_file import read_bytes
+from devloop.text_file import is_folder, read_bytes
 from devloop.watching import Interest
 
 # Interests of no service; no service can have such a name.
@@ -60,8 +60,8 @@ def manifest_interest(config: Config) -> Interest:
         )
 
     single = [Path(pattern) for pattern in patterns if not _is_glob(pattern)]
-    read = (file for path in single if path.is_dir() for file in sources(path))
-    files = frozenset((*(path for path in single if not path.is_dir()), *read))
+    read = (file for path in single if is_folder(path) for file in sources(path))
+    files = frozenset((*(path for path in single if not is_folder(path)), *read))
     return Interest(MANIFESTS, tuple(folders), files, concerns, enters)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from devloop.errors import ConfigError
-from devloop.text_file import read_text
+from devloop.text_file import is_file, is_folder, read_text
 from devloop.yaml_document import documents
 
 FILE_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -27,7 +27,7 @@ _CONFIGURED = frozenset({"generators", "transformers", "validators"})  # files t
 
 def is_kustomization(folder: Path) -> bool:
     """Whether `kubectl kustomize` would take it."""
-    return any((folder / name).is_file() for name in FILE_NAMES)
+    return any(is_file(folder / name) for name in FILE_NAMES)
 
 
 def sources(folder: Path) -> tuple[Path, ...]:
@@ -49,10 +49,10 @@ def _gather(folder: Path, found: dict[Path, None], visited: set[Path]) -> None:
         for path, key in _named(folder / name, folder).items():
             if is_kustomization(path):
                 _gather(path, found, visited)
-            elif not path.is_dir():
+            elif not is_folder(path):
                 found[path] = None
                 if key in _CONFIGURED:
-                    found.update(dict.fromkeys(one for one in _named(path, folder) if not one.is_dir()))
+                    found.update(dict.fromkeys(one for one in _named(path, folder) if not is_folder(one)))
 
 
 def _named(file: Path, folder: Path) -> dict[Path, str]:
@@ -69,7 +69,7 @@ def _named(file: Path, folder: Path) -> dict[Path, str]:
         # "name=path" is how configMapGenerator renames a file.
         for candidate in (text, text.partition("=")[2]) if key == "files" else (text,):
             path = _local(folder, candidate)
-            if path is not None and (key in _NAMING or path.exists()):
+            if path is not None and (key in _NAMING or is_file(path) or is_folder(path)):
                 found[path] = key
     return found
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from devloop.errors import ConfigError
 from devloop.references import split
-from devloop.text_file import read_text
+from devloop.text_file import is_file, is_folder, read_text
 from devloop.yaml_document import document
 
 Values = dict[str, Any]
@@ -120,7 +120,7 @@ def digest(release: Release, values: Values) -> str:
     Raises ConfigError if the chart cannot be read.
     """
     total = hashlib.sha256()
-    if not release.chart.is_dir():
+    if not is_folder(release.chart):
         raise ConfigError(f"{release}: {release.chart} is no folder", reason="NoChart")
     try:
         for name, path in sorted(_files(release.chart)):
@@ -137,7 +137,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
         folders[:] = [name for name in folders if not IGNORED.search(name)]
         for name in names:
             path = Path(where, name)
-            if not IGNORED.search(name) and path.is_file():
+            if not IGNORED.search(name) and is_file(path):
                 yield path.relative_to(folder).as_posix(), path
 
 

@@ -43,3 +43,13 @@ def read_text(path: Path) -> str:
 def _kind(mode: int) -> str:
     names = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"))
     return next((name for test, name in names if test(mode)), "a device")
+
+
+def is_file(path: Path) -> bool:
+    """False also for a name that no file can have: too long, with a NUL, a link in a circle."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for those
+
+
+def is_folder(path: Path) -> bool:
+    """As `is_file`, for folders."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises

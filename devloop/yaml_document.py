@@ -13,6 +13,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -83,15 +84,25 @@ def document(text: str, name: str, *, reason: str) -> Any:
 
 
 def check_depth(text: str) -> None:
-    """Raises yaml.YAMLError for a text that is nested too deep for whoever walks it."""
+    """Raises yaml.MarkedYAMLError for a text that is nested too deep for whoever walks it.
+
+    What else is wrong with it, reading it says.
+    """
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+    for event in _events(text):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:
                 raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=event.start_mark)  # type: ignore[arg-type]
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    """Until the end, or the first mistake."""
+    events = yaml.parse(text, Loader=yaml.CSafeLoader)
+    with suppress(yaml.YAMLError):
+        yield from events
 
 
 _TOO_DEEP = f"nested deeper than {DEEPEST} levels"
