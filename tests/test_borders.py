@@ -380,11 +380,8 @@ def test_random_rendered_charts_are_objects_or_an_error_with_a_name() -> None:
     good = 0
     for _ in range(3000):
         kind = dice.choice(("Deployment", "Deployment", "CronJob", "Pod", "Ingress", "List", "ConfigMap"))
-        text = yaml.safe_dump(
-            {**mutated(sound, dice), "kind": kind}
-            if isinstance(one := mutated(sound, dice), dict) and one
-            else one
-        )
+        one = mutated(sound, dice)
+        text = yaml.safe_dump({**one, "kind": kind} if isinstance(one, dict) and one else one)
         try:
             objects = objects_of(text, "release c")
             needs_of(objects, "d")

@@ -157,12 +157,13 @@ class Informer:
     def _take(self, items: list[Json], at: float) -> None:
         found = {item["metadata"]["name"]: item for item in items}
         for name in [name for name in self.objects if name not in found]:
-            self._listener(self.objects.pop(name), None, at, live=False)
+            self._listener(self.objects[name], None, at, live=False)
+            del self.objects[name]
         for name, item in found.items():
             old = self.objects.get(name)
             if old is None or _version(old) != _version(item):
-                self.objects[name] = item
                 self._listener(old, item, at, live=False)
+                self.objects[name] = item  # after: what the listener did not take, the next list brings again
 
     async def _watch(self) -> None:
         """Changes from our version on, until the server ends the watch in good order."""
@@ -189,14 +190,17 @@ class Informer:
         if kind == "BOOKMARK":
             return
         name = item["metadata"]["name"]
-        old = self.objects.pop(name, None)
+        old = self.objects.get(name)
         if kind == "DELETED":
             self._listener(old or item, None, at, live=True)
+        else:
+            self._listener(old, item, at, live=True)
+        self.objects.pop(name, None)
+        if kind == "DELETED":
             return
         self.objects[name] = item  # at the end: the dict is in order of arrival
         if self._newest and len(self.objects) > self._newest:
             del self.objects[next(iter(self.objects))]
-        self._listener(old, item, at, live=True)
 
 
 def _decode(line: bytes, path: str) -> dict[str, Any]:
