@@ -25,9 +25,7 @@ _POD = (
     *(f"volumes.*.projected.sources.*.{kind}.items.*" for kind in ("secret", "configMap")),
 )
 # What is walked, from each key to the next; "*" = every item of a list.
-_META = ("metadata.labels", "metadata.annotations")
 _WALKED = (
-    *_META,
     *(
         f"{above}.{path}"
         for above in ("spec", "spec.template.spec", "spec.jobTemplate.spec.template.spec")
@@ -62,8 +60,12 @@ def what_is_wrong_below(value: Any) -> str:
     wrong = _headless(value, ("kind",), ("name", "generateName"))
     if wrong:
         return wrong
-    paths = _WALKED if value["kind"] in {*_WORKLOADS, "Ingress"} else _META
-    return next(filter(None, (_walked(value, path.split("."), "") for path in paths)), "")
+    return wrong_below(value) if value["kind"] in {*_WORKLOADS, "Ingress"} else ""
+
+
+def wrong_below(value: Any) -> str:
+    """What of an object's pods cannot be walked; a kind of somebody's own may well be of another shape."""
+    return next(filter(None, (_walked(value, path.split("."), "") for path in _WALKED)), "")
 
 
 def _headless(value: Any, texts: tuple[str, ...], names: tuple[str, ...]) -> str:

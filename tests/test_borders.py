@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import socket
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from devloop.adapters.kubernetes.informer import Health, Informer
 from devloop.adapters.kubernetes.manifests import put_refs, read_manifests
 from devloop.adapters.nodeshell import ContainerShell
 from devloop.adapters.parents import ParentStore
+from devloop.adapters.routes import deliver
+from devloop.adapters.tarstream import TarStream
 from devloop.borders import ENGINE_ANSWER, disk
 from devloop.checks.origin import from_file
 from devloop.errors import BuildError, ConfigError, DevloopError, LoadError, PlatformError
@@ -445,3 +448,67 @@ def test_a_border_lets_expected_errors_and_interrupts_through() -> None:
         raise KeyboardInterrupt
     with pytest.raises(PlatformError, match="x: not what was expected"), ENGINE_ANSWER("x"):
         raise KeyError("Id")
+
+
+@given(st.binary(max_size=1500) | st.tuples(st.integers(0, 9000), st.binary(min_size=1, max_size=20)))
+def test_random_tars_that_stream_are_entries_or_a_value_error(change: bytes | tuple[int, bytes]) -> None:
+    data = (
+        change
+        if isinstance(change, bytes)
+        else layer()[: change[0]] + change[1] + layer()[change[0] + len(change[1]) :]
+    )
+
+    async def read() -> None:
+        async def source() -> AsyncIterator[bytes]:
+            for start in range(0, len(data), 700):
+                yield data[start : start + 700]
+
+        with anyio.fail_after(20):
+            async for _ in TarStream(source()):
+                pass
+
+    try:
+        anyio.run(read)
+    except ValueError:
+        pass
+
+
+# --- bodies that are left behind ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["500 deep", "nothing", "an ssh server", "a bad chunk"])
+async def test_a_load_that_fails_leaves_no_generator_behind(name: str) -> None:
+    """What a garbage collector closes later, Python prints: "generator didn't stop after athrow()"."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    ended: list[str] = []
+
+    @asynccontextmanager
+    async def saved() -> AsyncIterator[AsyncIterator[bytes]]:
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield bytes(1 << 20)
+            finally:
+                await anyio.sleep(0)
+                ended.append("inner")
+
+        try:
+            yield pieces()
+        finally:
+            await anyio.sleep(0)
+            ended.append("save")
+
+    async def body() -> AsyncIterator[bytes]:
+        async with saved() as source, aclosing(source) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                yield piece
+
+    async with serving(ANSWERS[name]) as port:
+        engine = Engine.at(at(f"tcp://127.0.0.1:{port}", "a test"))
+        assert await outcome(lambda: deliver(engine, body())) != "well"
+        assert ended == ["inner", "save"]  # by now, not when the collector comes
+        await engine.aclose()
+    gc.collect()
+    await anyio.sleep(0.05)
+    assert told == []

@@ -17,7 +17,7 @@ from devloop.adapters.stores import Store
 from devloop.adapters.thin import Tally
 from devloop.errors import LoadError, PlatformError
 from devloop.model import Image
-from devloop.tasks import gather
+from devloop.tasks import closed, gather
 
 CTR = "ctr -n k8s.io"
 _SHA256 = "sha256:[0-9a-f]{64}"
@@ -217,6 +217,8 @@ class ContainerdRoute:
                         yield piece
                 except ValueError as error:
                     raise LoadError(str(error), reason="BrokenArchive") from error
+                finally:
+                    await closed(source)
 
         return pieces()
 

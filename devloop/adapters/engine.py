@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from devloop.adapters.endpoint import Endpoint
 from devloop.borders import ENGINE_ANSWER
 from devloop.errors import DevloopError, PlatformError
+from devloop.tasks import closed
 
 Json = dict[str, Any]
 Body = AsyncIterator[bytes] | bytes
@@ -310,6 +311,24 @@ class Engine:
         """One request, its refusals raised. A look-up is tried again where the engine has moved to."""
         timeout = _STREAM if stream else _QUICK if method == "GET" else _CHANGE
         stream_body = None if isinstance(body, bytes | None) else _Sending(body)
+        try:
+            async with self._answered(method, path, query, body, stream_body, headers, timeout) as response:
+                yield response
+        finally:
+            if stream_body is not None:
+                await closed(body)
+
+    @asynccontextmanager
+    async def _answered(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Body | None,
+        stream_body: _Sending | None,
+        headers: Mapping[str, str] | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         for last in (False, True):
             endpoint = await self.endpoint()
             session = self._session = self._session or _session(endpoint)
@@ -353,7 +372,7 @@ class _Sending:
 
     def __init__(self, body: AsyncIterator[bytes]) -> None:
         self._body = body
-        self.error: DevloopError | None = None
+        self.error: Exception | None = None
 
     def __aiter__(self) -> _Sending:
         return self
@@ -361,7 +380,9 @@ class _Sending:
     async def __anext__(self) -> bytes:
         try:
             return await anext(self._body)
-        except DevloopError as error:
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
             self.error = error
             raise
 

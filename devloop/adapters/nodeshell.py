@@ -23,6 +23,7 @@ from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.engine import Engine, EngineRefusal, frames
 from devloop.adapters.process import Finished, Running
 from devloop.errors import PlatformError
+from devloop.tasks import closed
 
 Body = AsyncIterator[bytes] | bytes | None
 _EXIT = "devloop-exit"
@@ -200,6 +201,7 @@ class _Exec:
         finally:
             with anyio.CancelScope(shield=True):
                 await self.aclose()
+            await closed(body)
         said = b"".join(frames(bytes(received))).decode(errors="replace")
         before, marked, code = said.rpartition(f"\n{_EXIT} ")
         if not marked:
@@ -245,7 +247,10 @@ class Local:
         self._judge = judge
 
     async def finish(self, body: Body) -> tuple[int, str] | None:
-        finished = await self._running.finish(body=_pieces(body))
+        try:
+            finished = await self._running.finish(body=_pieces(body))
+        finally:
+            await closed(body)
         self._judge(finished)
         return finished.code, finished.out.decode(errors="replace") + "\n".join(finished.err)
 

@@ -14,6 +14,7 @@ from anyio.abc import ByteReceiveStream, Process
 
 from devloop.errors import PlatformError
 from devloop.signals import end_with_us
+from devloop.tasks import closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Running:
             raise
         finally:
             await self.aclose()
+            await closed(body)
         assert process.returncode is not None
         return Finished(process.returncode, b"".join(out), tuple(err))
 

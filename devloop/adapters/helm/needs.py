@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devloop.errors import ReleaseError
-from devloop.kubernetes_object import is_list, what_is_wrong_below
+from devloop.kubernetes_object import is_list, what_is_wrong_below, wrong_below
 from devloop.release import Release
 from devloop.yaml_document import documents
 
@@ -118,6 +118,8 @@ Mention = tuple[str, str, tuple[str, ...], str]  # kind, name, keys, type of Sec
 
 
 def _named(item: Json) -> Iterator[Mention]:
+    if wrong_below(item):
+        return
     spec = item.get("spec") or {}
     if item["kind"] == "Ingress":
         if any(key.startswith("cert-manager.io/") for key in item["metadata"].get("annotations") or ()):
