@@ -473,6 +473,24 @@ def test_random_tars_that_stream_are_entries_or_a_value_error(change: bytes | tu
         pass
 
 
+def test_a_pax_record_of_no_length_ends() -> None:
+    """It would be read for ever."""
+    for record in (b"0 a=b\n", b"-3 a=b\n", b"999 a=b\n", b"2 a=b\n"):
+        head = tarfile.TarInfo("x")
+        head.type, head.size = tarfile.XHDTYPE, len(record)
+        data = head.tobuf() + record + bytes(-len(record) % 512) + bytes(1024)
+
+        async def read(data: bytes = data) -> None:
+            async def source() -> AsyncIterator[bytes]:
+                yield data
+
+            async for _ in TarStream(source()):
+                pass
+
+        with pytest.raises(ValueError, match="pax record"):
+            anyio.run(read)
+
+
 # --- bodies that are left behind ----------------------------------------------------------------------
 
 
