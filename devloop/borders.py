@@ -45,6 +45,8 @@ API_ANSWER = Border(
 KUBECONFIG = Border(ConfigError, "InvalidKubeconfig", "kubectl config view shows the merged files")
 COMMAND_OUTPUT = Border(PlatformError, "BadOutput", "run the command by hand: is it the one that is meant?")
 LAYER = Border(LoadError, "BadLayer", "docker save of the image, and tar -t of the layer, show the same")
+REGISTRY_ANSWER = Border(PlatformError, "BadAnswer", "is it a registry that answers there? curl -i URL/v2/")
+LOGINS = Border(BuildError, "BadCredentials", "docker login writes the file anew")
 OBJECTS = Border(
     ConfigError, "InvalidManifest", "kubectl apply --dry-run=server -f shows what is wrong with it"
 )

@@ -12,6 +12,7 @@ import anyio.to_thread
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine, EngineRefusal, ImageFacts, Json
 from devloop.adapters.names import pull_reference, registry_of
+from devloop.borders import ENGINE_ANSWER
 from devloop.errors import BuildError
 from devloop.events import Emit, Notice, Progress
 from devloop.model import Base
@@ -64,7 +65,8 @@ class EngineBases:
         try:
             async with aclosing(self._engine.pull(name, tag, platform, auth)) as answers:
                 async for message in answers:
-                    progress.take(message)
+                    with ENGINE_ANSWER(f"the pull of {ref}: what the engine tells"):
+                        progress.take(message)
         except EngineRefusal as refusal:
             raise await self._impossible(service, ref, refusal) from refusal
 
@@ -117,7 +119,7 @@ def credentials(ref: str, environment: Mapping[str, str]) -> str:
     registry, _ = auth.resolve_repository_name(split(ref)[0])
     try:
         found = auth.load_config(str(path)).resolve_authconfig(registry)
-    except errors.DockerException as error:
+    except (errors.DockerException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise BuildError(
             f"credentials for {registry}: {error}",
             reason="BadCredentials",
@@ -137,7 +139,7 @@ def registry_config(environment: Mapping[str, str]) -> str:
         return ""
     try:
         logins = auth.load_config(str(path)).get_all_credentials()  # type: ignore[no-untyped-call]
-    except errors.DockerException as error:
+    except (errors.DockerException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise BuildError(f"credentials in {path}: {error}", reason="BadCredentials") from error
     return auth.encode_header(json.loads(json.dumps(logins))).decode() if logins else ""
 

@@ -21,6 +21,7 @@ from devloop.adapters import redaction, trace
 from devloop.adapters.bases import registry_config
 from devloop.adapters.engine import Engine, EngineRefusal, Json
 from devloop.adapters.transcript import Transcript
+from devloop.borders import ENGINE_ANSWER
 from devloop.errors import PlatformError
 from devloop.events import Emit
 from devloop.model import Service
@@ -61,7 +62,8 @@ class ApiBuild:
         try:
             async with aclosing(self._engine.build(context, query, auth)) as answers:
                 async for message in answers:
-                    reader.take(message)
+                    with ENGINE_ANSWER(f"build of {service.name}: what the engine tells"):
+                        reader.take(message)
         except EngineRefusal as refusal:
             reader.fail(refusal.message)
             dockerfile = await anyio.Path(service.build.dockerfile).read_text(errors="replace")

@@ -15,6 +15,7 @@ from devloop.adapters.nodeshell import Body, NodeShell
 from devloop.adapters.routes import Told, complete
 from devloop.adapters.stores import Store
 from devloop.adapters.thin import Tally
+from devloop.borders import COMMAND_OUTPUT
 from devloop.errors import LoadError, PlatformError
 from devloop.model import Image
 from devloop.tasks import closed, gather
@@ -113,10 +114,11 @@ class ContainerdStore:
             )
         try:
             told = json.loads(answer) if answer.strip() else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             return None  # crictl's words for "no such image"
-        status = told.get("status") or {}
-        found = str(status.get("id") or (told.get("config") or {}).get("digest") or "")
+        with COMMAND_OUTPUT(f"node {self.node}: asking for {ref}"):
+            status = told.get("status") or {}
+            found = str(status.get("id") or (told.get("config") or {}).get("digest") or "")
         return f"sha256:{found.removeprefix('sha256:')}" if found else None
 
 
