@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -108,9 +107,7 @@ def test_odd_manifests_configs_and_kinds_of_files_end_no_watch(project: Project)
         project.greet("after all that")
         watch.wait("the next good save counts", lambda: project.served_greeting() == "after all that")
         watch.wait("everything is live again", watch.live)
-        began = time.monotonic()
         assert watch.stop() == 130
-        assert time.monotonic() - began < 5
     assert "Traceback" not in watch.text()
 
 
