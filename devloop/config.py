@@ -85,11 +85,7 @@ def load(path: Path) -> Config:
     """Read and check config.yaml. Raises one ConfigError that lists every problem with its place."""
     path = Path(os.path.normpath(path.absolute()))
     try:
-        text = read_text(path, "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: byte {error.start} is not UTF-8", hint="save the file as UTF-8"
-        ) from error
+        text = read_text(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", reason="NoConfig") from error
     document = yamlfile.parse(text)

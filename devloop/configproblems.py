@@ -25,6 +25,7 @@ from devloop.configshape import (
     ServiceConfig,
 )
 from devloop.errors import ConfigError
+from devloop.files import is_file, is_folder
 from devloop.kustomization import is_kustomization
 from devloop.model import Service, Target
 from devloop.references import same_repository
@@ -158,10 +159,10 @@ def tree_problems(document: Document, config: Config) -> list[Problem]:
         claimed += [(service, target) for target in service.targets]
     for number, pattern in enumerate(config.manifests):
         path = absolute(config.root, pattern)
-        if re.search(r"[*?\[]", pattern) or path.is_file() or is_kustomization(path):
+        if re.search(r"[*?\[]", pattern) or is_file(path) or is_kustomization(path):
             continue
         text = f"{path} has no kustomization.yaml; for plain files write {pattern.rstrip('/')}/*.yaml"
-        found.append((("manifests", number), text if path.is_dir() else f"{path} is no file"))
+        found.append((("manifests", number), text if is_folder(path) else f"{path} is no file"))
     for release in config.releases():
         found.extend(_release_problems(config, release))
     return [Problem(document.position(at), yamlfile.dotted(at), text) for at, text in found]
@@ -183,11 +184,11 @@ def _rivalry(service: Service, target: Target, other: Service, its: Target) -> s
 def _release_problems(config: Config, release: Release) -> list[tuple[Location, str]]:
     at: Location = ("releases", release.name)
     found: list[tuple[Location, str]] = []
-    if not (release.chart / "Chart.yaml").is_file():
+    if not is_file(release.chart / "Chart.yaml"):
         text = f"{release.chart} is no chart: it has no Chart.yaml; write a folder relative to {config.root}"
         found.append(((*at, "chart"), text))
     for number, file in enumerate(release.values):
-        if not file.optional and not file.path.is_file():
+        if not file.optional and not is_file(file.path):
             text = f"{file.path} is no file; write {{file: PATH, optional: true}} for one that may be absent"
             found.append(((*at, "values", number), text))
     for service in release.images:
@@ -200,12 +201,12 @@ def _release_problems(config: Config, release: Release) -> list[tuple[Location, 
 def _build_problems(config: Config, service: Service) -> list[tuple[Location, str]]:
     build, at = service.build, ("services", service.name, "build")
     found: list[tuple[Location, str]] = []
-    if not build.context.is_dir():
+    if not is_folder(build.context):
         found.append(((*at, "context"), f"{build.context} is no folder; write one relative to {config.root}"))
-    elif not build.dockerfile.is_file():
+    elif not is_file(build.dockerfile):
         found.append(((*at, "dockerfile"), f"{build.dockerfile} is no file; a bare name lies in the context"))
     for number, secret in enumerate(build.secrets):
-        if secret.file is not None and not secret.file.is_file():
+        if secret.file is not None and not is_file(secret.file):
             text = f"{secret.file} is no file; it should hold the secret's value"
             found.append(((*at, "secrets", number), text))
     return found

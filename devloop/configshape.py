@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     PrivateAttr,
@@ -16,7 +17,7 @@ from pydantic import (
 
 from devloop.checkshape import ChecksConfig, Size
 from devloop.configduration import Duration
-from devloop.configpaths import absolute, dockerfile_path, matching
+from devloop.configpaths import absolute, check_pattern, dockerfile_path, matching
 from devloop.configsection import Section
 from devloop.model import BuildSpec, Secret, Service, Target
 from devloop.release import Release
@@ -102,6 +103,12 @@ def _secret(value: object) -> object:
     return found
 
 
+def _argument(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
+        raise ValueError("a name of a build argument is one word of letters, digits and _")
+    return name
+
+
 class BuildConfig(Section):
     """How the image is built: what `docker build` takes."""
 
@@ -114,7 +121,9 @@ class BuildConfig(Section):
     target: str | None = Field(
         default=None, min_length=1, description="The stage to build; the last one if null."
     )
-    args: dict[str, str] = Field(default_factory=dict, description="Build arguments.")
+    args: dict[Annotated[str, AfterValidator(_argument)], str] = Field(
+        default_factory=dict, description="Build arguments."
+    )
     secrets: list[
         Annotated[SecretConfig, BeforeValidator(_secret, json_schema_input_type=SecretConfig | str)]
     ] = Field(default_factory=list, description='Build secrets: {id, file}, {id, env} or "id=x,src=y".')
@@ -225,7 +234,7 @@ class Config(Section):
     by_name: dict[str, ServiceConfig] = Field(
         alias="services", min_length=1, description="The services, by name."
     )
-    manifests: list[str] = Field(
+    manifests: list[Annotated[str, AfterValidator(check_pattern)]] = Field(
         default_factory=list,
         description="Plain YAML files (globs) and folders of kustomizations, applied with the live tags "
         "put in, again when they change.",

@@ -7,31 +7,55 @@ import os
 import stat
 from pathlib import Path
 
+LARGEST = 32 << 20  # bytes; nothing that people write by hand comes near
 
-def read_bytes(path: Path, most: int = -1) -> bytes:
-    """The content, at most so many bytes. Raises OSError, also for what is no regular file."""
-    _refuse_others(os.stat(path).st_mode, path)  # noqa: PTH116 - opening a device may do something already
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """The content of a regular file, at most so many bytes. Never waits: a FIFO is an OSError.
+
+    Raises OSError alone, with the file's name: also for a name with a NUL, and where `most` is not given for
+    more than 32 MB.
+    """
+    name = os.fspath(path)
+    if "\0" in name:
+        raise OSError(errno.EINVAL, "a name with a NUL byte", name.replace("\0", "\\0"))
+    if _is_nothing(os.stat(name)):  # noqa: PTH116 - opening a device may do something already
+        return b""
+    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     with os.fdopen(descriptor, "rb") as file:
-        _refuse_others(os.fstat(descriptor).st_mode, path)  # it may have been replaced meanwhile
-        return file.read(most)
+        _is_nothing(os.fstat(descriptor))  # it may have been replaced meanwhile
+        if most is not None:
+            return file.read(most)
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise OSError(errno.EFBIG, f"larger than {LARGEST >> 20} MB", name)
+    return content
 
 
-def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """As `read_bytes`, decoded, every line end as a newline. Raises UnicodeDecodeError too."""
-    return read_bytes(path).decode(encoding, errors).replace("\r\n", "\n").replace("\r", "\n")
+def read_text(path: Path, encoding: str = "utf-8-sig", errors: str = "strict") -> str:
+    """As `read_bytes`, decoded, every line end as a newline; a byte order mark in front does not count."""
+    try:
+        text = read_bytes(path).decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        message = f"byte {error.start} is not UTF-8; save the file as UTF-8"
+        raise OSError(errno.EILSEQ, message, os.fspath(path)) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _refuse_others(mode: int, path: Path) -> None:
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, f"not a regular file, but {_kind(mode)}", str(path))
+def _is_nothing(status: os.stat_result) -> bool:
+    """Whether this is /dev/null. Raises OSError for anything else that is no regular file."""
+    if stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev:  # noqa: PTH116
+        return True
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, and no file")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"{_kind(status.st_mode)}, and no file")
+    return False
 
 
 def _kind(mode: int) -> str:
-    kinds = {stat.S_IFIFO: "a fifo", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
+    names = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in names if test(mode)), "a device")
 
 
 # pathlib's own questions raise where a folder above may not be searched, or a name is too long.

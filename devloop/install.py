@@ -271,7 +271,8 @@ class Manifests:
         others = {where: known for where, known in self._read().items() if where != self._where}
         applied = " ".join((digest, *sorted(left_out)))
         known = {**dict([*others.items()][-MOST_PLACES:]), self._where: applied}
-        state_file.write(self._memory, json.dumps(known).encode())
+        with suppress(OSError):  # a full disk costs one more time of applying, not a trip
+            state_file.write(self._memory, json.dumps(known).encode())
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from devloop.config import Config
 from devloop.errors import FingerprintError
-from devloop.files import is_folder, read_text
+from devloop.files import is_folder, read_bytes
 from devloop.ignore import NO_RULES, IgnoreRules, candidates
 from devloop.kustomization import sources
 from devloop.model import Service
@@ -66,10 +66,11 @@ def manifest_interest(config: Config) -> Interest:
     ways = [_expression(part) for pattern in patterns for part in _followed_parts(pattern)]
     single = [Path(pattern) for pattern in patterns if not _is_glob(pattern)]
     read = (file for path in single if is_folder(path) for file in sources(path))
+    files = frozenset((*(path for path in single if not is_folder(path)), *read))
     return Interest(
         MANIFESTS,
         tuple(folders),
-        frozenset((*single, *read)),
+        files,
         concerns,
         enters,
         follows=lambda link: any(way.fullmatch(str(link)) for way in ways),
@@ -115,7 +116,7 @@ class _Enters:
     def _read(self) -> IgnoreRules:
         for file in self._files:
             try:
-                return IgnoreRules.parse(read_text(file, "utf-8", "surrogateescape"), file.name)
+                return IgnoreRules.parse(read_bytes(file).decode("utf-8", "surrogateescape"), file.name)
             except FileNotFoundError:
                 continue
             except (FingerprintError, OSError):

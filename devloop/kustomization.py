@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from devloop.errors import ConfigError
 from devloop.files import is_file, is_folder, is_there, read_text
+from devloop.yaml_document import documents
 
 FILE_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 # Their entries name files or folders, also ones that are yet to be made.
@@ -65,11 +65,11 @@ def _named(file: Path, folder: Path) -> dict[Path, str]:
     One that cannot be read names nothing: kubectl says why.
     """
     try:
-        documents = list(yaml.load_all(read_text(file, "utf-8-sig"), Loader=yaml.CSafeLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError):
+        values = [one.value for one in documents(read_text(file), str(file))]
+    except (OSError, ConfigError):
         return {}
     found: dict[Path, str] = {}
-    for key, text in _texts(documents, ""):
+    for key, text in _texts(values, ""):
         # "name=path" is how configMapGenerator renames a file.
         for candidate in (text, text.partition("=")[2]) if key == "files" else (text,):
             path = _local(folder, candidate)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Literal
 
+from devloop.borders import LAYER
+
 Kind = Literal["file", "dir", "link", "hard", "other"]
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 _KINDS: Mapping[bytes, Kind] = {
@@ -59,7 +61,15 @@ class Layer:
 
     @classmethod
     def read(cls, stream: IO[bytes]) -> Layer:
-        """From the layer's uncompressed tar, read once from front to back. Raises tarfile.TarError."""
+        """From the layer's uncompressed tar, read once from front to back.
+
+        Raises LoadError for a tar that tarfile does not read, whatever is wrong with it.
+        """
+        with LAYER("a layer"):
+            return cls._read(stream)
+
+    @classmethod
+    def _read(cls, stream: IO[bytes]) -> Layer:
         nodes: dict[str, Node] = {}
         gone: set[str] = set()
         opaque: set[str] = set()
@@ -97,7 +107,7 @@ class Layer:
             if version != 1:
                 raise ValueError(f"version {version}")
             return cls({row[0]: Node(*row[1:]) for row in rows}, frozenset(gone), frozenset(opaque))
-        except (zlib.error, TypeError) as problem:
+        except (zlib.error, TypeError, LookupError, AttributeError, RecursionError) as problem:
             raise ValueError(f"no record of a layer: {problem}") from problem
 
 

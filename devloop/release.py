@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from devloop.errors import ConfigError
 from devloop.files import is_file, is_folder, read_bytes, read_text
 from devloop.references import split
+from devloop.yaml_document import document
 
 Values = dict[str, Any]
 IGNORED = re.compile(r"(^|/)(\.git|\.DS_Store|[^/]*~|\.[^/]*\.sw[a-z]|4913|#[^/]*#)(/|$)")
@@ -150,7 +149,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _read(file: ValuesFile, release: Release) -> Values:
     try:
-        value = yaml.safe_load(read_text(file.path, "utf-8-sig"))
+        value = document(read_text(file.path), str(file.path), reason="InvalidValues")
     except FileNotFoundError as error:
         if file.optional:
             return {}
@@ -159,13 +158,9 @@ def _read(file: ValuesFile, release: Release) -> Values:
             reason="MissingValues",
             hint="write {file: PATH, optional: true} for one that may be absent",
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{release}: {file.path}: {error}", reason="InvalidValues") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
-        raise ConfigError(f"{file.path}{line}: {problem}", reason="InvalidValues") from error
+    except OSError as error:
+        said = f"{release}: values file {file.path}: {error.strerror}"
+        raise ConfigError(said, reason="InvalidValues") from error
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from devloop.configpaths import absolute
 from devloop.configsection import Section
+from devloop.files import is_file
 from devloop.release import Release, ValuesFile
 
 LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -98,4 +99,4 @@ class ReleaseConfig(Section):
 def _values_path(root: Path, chart: Path, text: str) -> Path:
     """Beside config.yaml, else in the chart; a file that is nowhere is looked for beside config.yaml."""
     beside, inside = absolute(root, text), absolute(chart, text)
-    return inside if not os.path.lexists(beside) and inside.is_file() else beside
+    return inside if not os.path.lexists(beside) and is_file(inside) else beside

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from devloop import state_file
+from devloop.borders import disk
+from devloop.errors import PlatformError
 
 
 def read(file: Path) -> dict[str, str]:
@@ -21,5 +23,6 @@ def read(file: Path) -> dict[str, str]:
 def renew(file: Path, services: Iterable[str], salt: str) -> Mapping[str, str]:
     """Give these services a new salt, and remember it."""
     salts = {**read(file), **dict.fromkeys(services, salt)}
-    state_file.write(file, json.dumps(salts).encode())
+    with disk("what --rebuild has to remember", PlatformError):
+        state_file.write(file, json.dumps(salts).encode())
     return salts

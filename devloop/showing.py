@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TextIO, cast
 
 from devloop.config import Config, together
 from devloop.secret_values import Sources
@@ -14,6 +14,7 @@ from devloop.secrets import Secrets
 from devloop.stopwatch import Clock
 from devloop.wiring import Fan
 
+TEXTS_LOST = "... {} lines were not shown: nobody read them\n"
 Companion = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -45,7 +46,11 @@ def show(
     logs: bool,
 ) -> list[Companion]:
     """The sink that people read: living lines on a terminal, else plain or JSON lines."""
-    stream = sys.stderr if machine else sys.stdout
+    from devloop.sinks.line_writer import LineWriter
+
+    lost = '{{"event": "lines_dropped", "count": {}}}\n' if log_format == "json" else TEXTS_LOST
+    stream = cast("TextIO", writer := LineWriter(sys.stderr if machine else sys.stdout, lost))
+    stack.callback(writer.drain)
     if log_format == "json":
         from devloop.sinks.plain import JsonLines
 

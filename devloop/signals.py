@@ -13,6 +13,9 @@ INTERRUPTED = 130
 END_SECONDS = 1.7  # for cleaning up after a signal; then the process ends as it is
 SHOW_CURSOR = b"\x1b[?25h\r\n"
 
+# Process groups of commands that have no sense without us. Not Helm's: it leaves a release in order (S23).
+end_with_us: set[int] = set()
+
 
 @contextmanager
 def ends_in_time(seconds: float = END_SECONDS) -> Iterator[None]:
@@ -66,20 +69,17 @@ def _read(reading: int) -> bytes:
 def _end(seconds: float) -> None:
     """End the process after a while; when it ends by itself before, this thread ends with it."""
     threading.Event().wait(seconds)
-    killer = threading.Thread(target=_kill_children, daemon=True)
+    killer = threading.Thread(target=_clean_up, daemon=True)
     killer.start()
     killer.join(0.2)
     os._exit(INTERRUPTED)
 
 
-def _kill_children() -> None:
-    """The commands that are still running, and the cursor back: as far as it goes."""
-    import psutil
-
-    with suppress(psutil.Error, OSError):
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                child.kill()
+def _clean_up() -> None:
+    """The commands that end with us, and the cursor back: as far as it goes."""
+    for group in tuple(end_with_us):
+        with suppress(OSError):
+            os.killpg(group, signal.SIGKILL)
     with suppress(OSError, ValueError, AttributeError):
         if sys.stdout.isatty():
             os.set_blocking(sys.stdout.fileno(), False)

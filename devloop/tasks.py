@@ -6,11 +6,28 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from devloop.errors import DevloopError
 
+CLOSING_STEPS = 20
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+async def closed(generator: object) -> None:
+    """Close an asynchronous generator now, cancelled or not: left to the garbage collector, it is closed in
+    another task, after what it stands on, and Python prints what comes of that."""
+    close = getattr(generator, "aclose", None)
+    if close is None:
+        return
+    with anyio.CancelScope(shield=True):
+        for _ in range(CLOSING_STEPS):
+            try:
+                await close()
+                return
+            except RuntimeError:  # whoever reads it has not taken notice yet that it is to end
+                await anyio.lowlevel.checkpoint()
 
 
 async def gather(function: Callable[[Item], Awaitable[Result]], items: Iterable[Item]) -> tuple[Result, ...]:

@@ -168,7 +168,7 @@ class Session:
         found = await applier.preview(plain, MANAGER)
         for release in self.config.releases():
             text = await self.installation.releases.preview(release)
-            objects = [owned(item, release) for item in objects_of(text)]
+            objects = [owned(item, release) for item in objects_of(text, str(release))]
             found += await applier.preview([Manifest(one, str(release)) for one in objects], HELM)
         return found
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from devloop.yaml_document import check_depth
+
 Location = tuple[str | int, ...]
 Position = tuple[int, int]  # line and column, both from 1
 
+MOST_VALUES = 20_000  # of a config.yaml, aliases written out
+TOO_MANY = f"more than {MOST_VALUES} values, with what aliases repeat"
 MERGE = "tag:yaml.org,2002:merge"
 NULL = "tag:yaml.org,2002:null"
 # What YAML 1.1 (PyYAML, kubectl, Helm) reads as something else than it looks like.
@@ -49,14 +53,16 @@ class Document:
 
 def parse(text: str) -> Document:
     """Read one YAML document. Syntax errors, duplicate keys and traps become `problems`."""
+    reader = _Reader()
     try:
+        check_depth(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = reader.read(node, ()) if node is not None else None
     except yaml.MarkedYAMLError as error:
         return Document(None, {}, {}, (_syntax_problem(error),))
-    except yaml.YAMLError as error:
-        return Document(None, {}, {}, (Problem((1, 1), "", str(error).splitlines()[0]),))
-    reader = _Reader()
-    value = reader.read(node, ()) if node is not None else None
+    except Exception as error:  # noqa: BLE001 - the border: whatever the reader makes of a text that is none
+        said = str(error).splitlines() or [type(error).__name__]
+        return Document(None, {}, {}, (Problem((1, 1), "", f"not valid YAML: {said[0]}"),))
     return Document(value, reader.positions, reader.texts, tuple(reader.problems))
 
 
@@ -94,6 +100,8 @@ class _Reader:
 
     def read(self, node: yaml.Node, at: Location) -> object:
         self.positions.setdefault(at, _position(node))
+        if len(self.positions) > MOST_VALUES:
+            raise yaml.MarkedYAMLError(problem=TOO_MANY, problem_mark=node.start_mark)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, at)
         if id(node) in self.open:
@@ -113,12 +121,15 @@ class _Reader:
 
     def _scalar(self, node: yaml.ScalarNode, at: Location) -> object:
         self.texts[at] = node.value
+        if "\0" in node.value:
+            self._problem(node, at, "a NUL character, which no path, name or argument can hold")
+            return node.value.replace("\0", "")
         if node.style is None and (trap := _trap(node.value)):
             self._problem(node, at, trap)
             return node.value
         try:
             value: object = self.constructor.construct_object(node)
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, LookupError, TypeError, OverflowError):
             self._problem(node, at, f'not a value that YAML knows; write it in quotes: "{node.value}"')
             return node.value
         if value is None or isinstance(value, str | int | float | bool):

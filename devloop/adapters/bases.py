@@ -14,6 +14,7 @@ from devloop.activity import Activity, bounded
 from devloop.adapters.digest import Digests
 from devloop.adapters.engine import Engine, EngineRefusal, ImageFacts, Json
 from devloop.adapters.names import pull_reference, registry_of
+from devloop.borders import ENGINE_ANSWER
 from devloop.errors import BuildError
 from devloop.events import Emit, Notice, Progress
 from devloop.model import Base, Service
@@ -78,7 +79,8 @@ class EngineBases:
         try:
             async with aclosing(self._engine.pull(name, tag, platform, auth)) as answers:
                 async for message in answers:
-                    progress.take(message)
+                    with ENGINE_ANSWER(f"the pull of {ref}: what the engine tells"):
+                        progress.take(message)
         except EngineRefusal as refusal:
             raise await self._impossible(service, ref, refusal) from refusal
 
@@ -143,7 +145,7 @@ def credentials(ref: str, environment: Mapping[str, str]) -> str:
     registry, _ = auth.resolve_repository_name(split(ref)[0])
     try:
         found = auth.load_config(str(path)).resolve_authconfig(registry)
-    except errors.DockerException as error:
+    except (errors.DockerException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise BuildError(
             f"credentials for {registry}: {error}",
             reason="BadCredentials",
@@ -164,7 +166,7 @@ def registry_config(environment: Mapping[str, str]) -> str:
         return ""
     try:
         logins = auth.load_config(str(path)).get_all_credentials()  # type: ignore[no-untyped-call]
-    except errors.DockerException as error:
+    except (errors.DockerException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise BuildError(
             f"credentials in {path}: {error}", reason="BadCredentials", outside_tree=True
         ) from error

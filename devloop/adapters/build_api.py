@@ -22,6 +22,7 @@ from devloop.adapters import trace
 from devloop.adapters.bases import registry_config
 from devloop.adapters.engine import Engine, EngineRefusal, Json
 from devloop.adapters.transcript import Transcript
+from devloop.borders import ENGINE_ANSWER
 from devloop.errors import PlatformError
 from devloop.events import Emit
 from devloop.files import read_text
@@ -62,7 +63,8 @@ class ApiBuild:
         try:
             async with aclosing(self._engine.build(context, query, auth)) as answers:
                 async for message in answers:
-                    reader.take(message)
+                    with ENGINE_ANSWER(f"build of {service.name}: what the engine tells"):
+                        reader.take(message)
         except EngineRefusal as refusal:
             reader.fail(refusal.message)
             dockerfile = await anyio.to_thread.run_sync(_text, service.build.dockerfile)

@@ -16,6 +16,7 @@ from devloop import scratch
 from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.process import Finished, run
 from devloop.adapters.transcript import Transcript
+from devloop.borders import disk
 from devloop.errors import BuildError, PlatformError
 from devloop.events import Emit
 from devloop.files import read_text
@@ -132,7 +133,7 @@ class CliBuild:
         await anyio.to_thread.run_sync(_check_secrets, service, self._environment)
         transcript = Transcript(service.name, self._emit)
         reader = PlainReader(transcript, on_read)
-        with scratch.folder() as folder:
+        with disk(f"docker build of {service.name}"), scratch.folder() as folder:
             written = Path(folder, "iid")
             argv = self.argv(service, ref, platform, labels, written)
             finished = await run(argv, self._child(service, endpoint), on_line=reader.take)

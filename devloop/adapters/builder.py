@@ -22,6 +22,7 @@ from devloop.adapters.node_images import PROJECT
 from devloop.adapters.routes import send_delta
 from devloop.adapters.sent import SentContexts
 from devloop.adapters.thin import Tally
+from devloop.borders import disk
 from devloop.errors import BuildError, PlatformError, TreeMovedError
 from devloop.events import Emit, Notice
 from devloop.model import BuildSpec, Fingerprint, How, Image, Service
@@ -115,7 +116,7 @@ class ImageBuilder:
         fingerprint, ref = below.fingerprint, service.ref(below.fingerprint)
         async with self._turn():
             platform = await self._platform(service, fingerprint)
-            with scratch.folder() as folder:
+            with disk(f"build of {service.name}"), scratch.folder() as folder:
                 spec = replace(service.build, context=Path(folder), dockerfile=Path(folder, "Dockerfile"))
                 await anyio.Path(spec.dockerfile).write_bytes(dockerfile)
                 try:

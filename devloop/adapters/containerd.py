@@ -16,9 +16,10 @@ from devloop.adapters.nodeshell import Body, NodeShell
 from devloop.adapters.routes import Told, complete
 from devloop.adapters.stores import Store
 from devloop.adapters.thin import Tally
+from devloop.borders import COMMAND_OUTPUT
 from devloop.errors import LoadError, PlatformError
 from devloop.model import Image
-from devloop.tasks import gather
+from devloop.tasks import closed, gather
 
 CTR = "ctr -n k8s.io"
 _SHA256 = "sha256:[0-9a-f]{64}"
@@ -131,10 +132,11 @@ class ContainerdStore:
             )
         try:
             told = json.loads(answer) if answer.strip() else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             return None  # crictl's words for "no such image"
-        status = told.get("status") or {}
-        found = str(status.get("id") or (told.get("config") or {}).get("digest") or "")
+        with COMMAND_OUTPUT(f"node {self.node}: asking for {ref}"):
+            status = told.get("status") or {}
+            found = str(status.get("id") or (told.get("config") or {}).get("digest") or "")
         return f"sha256:{found.removeprefix('sha256:')}" if found else None
 
 
@@ -247,6 +249,8 @@ class ContainerdRoute:
                         yield piece
                 except ValueError as error:
                     raise LoadError(str(error), reason="BrokenArchive") from error
+                finally:
+                    await closed(source)
 
         return pieces()
 

@@ -53,5 +53,5 @@ class DeltaLoader:
             image = await self._builder.to_learn()
             try:
                 await bounded(partial(self._builder.learn, image, self._inner.load), LONGEST_SILENCE, _silent)
-            except (PlatformError, StageError, EngineRefusal, ValueError):
+            except (PlatformError, StageError, EngineRefusal):
                 continue  # without a parent the next build is a full one, and asks again

@@ -7,7 +7,6 @@ kind, in the Dockerfile, the layers or the load, ends in a full build.
 from __future__ import annotations
 
 import math
-import tarfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -280,7 +279,7 @@ class DeltaBuilder:
             found = next(base for base in inputs.bases if base.ref == ref)
             base = await self._store.base(self._engine, found)
             facts = await self._engine.inspect(ref)
-        except (EngineRefusal, ValueError, tarfile.TarError):
+        except (EngineRefusal, LoadError):
             return why, 0
         if base is None or facts is None:
             return why, 0

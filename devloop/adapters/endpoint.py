@@ -36,7 +36,9 @@ class Endpoint:
         if self.socket is not None:
             return "http://docker"
         scheme = "https" if self.certs is not None else "http"
-        return f"{scheme}://{urlsplit(self.host).netloc}"
+        parts = urlsplit(self.host)
+        port = "" if parts.port else ":2376" if self.certs is not None else ":2375"  # as the docker command
+        return f"{scheme}://{parts.netloc.rstrip(':')}{port}"
 
     def environment(self) -> dict[str, str]:
         """The variables that point a docker command at this engine and at no other."""
@@ -93,6 +95,24 @@ def checked(endpoint: Endpoint) -> Endpoint:
         reason="UnsupportedEngine",
         hint=hint,
     )
+
+
+def _scheme(endpoint: Endpoint) -> str:
+    """Raises PlatformError for what is no address at all."""
+    try:
+        parts = urlsplit(endpoint.host)
+        named = parts.path if parts.scheme == "unix" else parts.hostname
+        if not named and parts.scheme in ("unix", "tcp", "http", "https"):
+            raise ValueError("it names no host")
+        if parts.port == 0:  # reading it raises ValueError for what is no port
+            raise ValueError("port 0")
+    except ValueError as error:
+        raise PlatformError(
+            f"engine {endpoint.host!r} (from {endpoint.origin}): no address: {error}",
+            reason="UnsupportedEngine",
+            hint="write unix:///var/run/docker.sock or tcp://HOST:PORT",
+        ) from error
+    return parts.scheme
 
 
 def at(address: str, origin: str) -> Endpoint:
@@ -161,6 +181,6 @@ def _config_folder(environment: Mapping[str, str]) -> Path:
 def _read(path: Path) -> dict[str, object]:
     try:
         value = json.loads(read_bytes(path))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

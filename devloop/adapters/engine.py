@@ -6,18 +6,21 @@ import io
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import anyio
+from aiohttp.http_exceptions import HttpProcessingError
 
 from devloop import activity
 from devloop.adapters.endpoint import Endpoint
 from devloop.adapters.tarstream import Pieces
+from devloop.borders import ENGINE_ANSWER
 from devloop.errors import DevloopError, PlatformError
+from devloop.tasks import closed
 
 Json = dict[str, Any]
 Body = AsyncIterator[bytes] | bytes | Pieces
@@ -163,16 +166,8 @@ class Engine:
         """Who the engine is; read once per address."""
         if self._info is None:
             answer = await self._json("GET", "/info")
-            status = {str(row[0]): str(row[1]) for row in answer.get("DriverStatus") or () if len(row) > 1}
-            self._info = EngineInfo(
-                str(answer.get("ID", "")),
-                str(answer.get("Name", "")),
-                str(answer.get("ServerVersion", "")),
-                str(answer.get("OSType", "linux")),
-                str(answer.get("Architecture", "")),
-                status.get("driver-type", "").startswith("io.containerd.snapshotter"),
-                str(answer.get("DockerRootDir", "")),
-            )
+            with self._taking("GET /info"):
+                self._info = _info(answer)
         return self._info
 
     async def inspect(self, ref: str) -> ImageFacts | None:
@@ -183,45 +178,23 @@ class Engine:
             if refusal.status == 404:
                 return None
             raise
-        config = answer.get("Config") or {}
-        return ImageFacts(
-            str(answer["Id"]),
-            int(answer.get("Size") or 0),
-            str(answer.get("Os") or "linux"),
-            str(answer.get("Architecture") or ""),
-            str(answer.get("Variant") or ""),
-            tuple((answer.get("RootFS") or {}).get("Layers") or ()),
-            tuple(config.get("OnBuild") or ()),
-            tuple(answer.get("RepoTags") or ()),
-            str((answer.get("Metadata") or {}).get("LastTagTime") or answer.get("Created") or ""),
-            config.get("Labels") or {},
-            tuple(config.get("Env") or ()),
-            str(config.get("WorkingDir") or ""),
-            str(config.get("User") or ""),
-            tuple(config.get("ExposedPorts") or ()),
-            str(((answer.get("Descriptor") or {}).get("annotations") or {}).get(CONFIG_DIGEST) or ""),
-        )
+        with self._taking(f"GET /images/{ref}/json"):
+            return _facts(answer)
 
     async def images(self, label: str = "") -> tuple[Listed, ...]:
         """All images, or those with the label (`key` or `key=value`), untagged ones too."""
         filters = json.dumps({"label": [label]} if label else {})
         answer = await self._json("GET", "/images/json", {"filters": filters})
-        return tuple(
-            Listed(
-                str(row["Id"]),
-                tuple(tag for tag in row.get("RepoTags") or () if tag != "<none>:<none>"),
-                row.get("Labels") or {},
-                int(row.get("Created") or 0),
-            )
-            for row in answer
-        )
+        with self._taking("GET /images/json"):
+            return tuple(map(_listed, answer))
 
     async def prepare_exec(self, container: str, wish: Json) -> str:
         """The id of an exec that is made and not started yet. EngineRefusal if there is no such container."""
         made = await self._json(
             "POST", f"/containers/{quote(container)}/exec", body=json.dumps(wish).encode()
         )
-        return str(made["Id"])
+        with self._taking("POST /exec"):
+            return str(made["Id"])
 
     async def has_container(self, name: str) -> bool:
         """Whether a container of this name runs here."""
@@ -231,7 +204,8 @@ class Engine:
             if refusal.status == 404:
                 return False
             raise
-        return bool((answer.get("State") or {}).get("Running"))
+        with self._taking(f"GET /containers/{name}/json"):
+            return bool((answer.get("State") or {}).get("Running"))
 
     async def create_container(self, ref: str) -> str:
         """The id of a container of the image that is never meant to run. EngineRefusal."""
@@ -242,7 +216,8 @@ class Engine:
             "Labels": {TEMPORARY: "true"},
         }
         made = await self._json("POST", "/containers/create", body=json.dumps(wish).encode())
-        return str(made["Id"])
+        with self._taking("POST /containers/create"):
+            return str(made["Id"])
 
     async def remove_old_containers(self, before: float) -> None:
         """Those of `create_container` that a killed devloop left; `before` in seconds since the epoch."""
@@ -328,7 +303,15 @@ class Engine:
         self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: bytes | None = None
     ) -> Any:
         async with self._call(method, path, query, body=body, headers=_JSON) as response:
-            return json.loads(await response.read())
+            text = await response.read()
+        with self._taking(f"{method} {path}"):
+            return json.loads(text)
+
+    def _taking(self, call: str) -> AbstractContextManager[None]:
+        """Around the lines that take an answer apart."""
+        endpoint = self._endpoint
+        where = f"{self._role} {endpoint.host} (from {endpoint.origin})" if endpoint else self._role
+        return ENGINE_ANSWER(f"{where}: {call}: the answer is none of a Docker engine")
 
     @asynccontextmanager
     async def _call(
@@ -345,24 +328,43 @@ class Engine:
         timeout = _STREAM if stream else _QUICK if method == "GET" else _CHANGE
         body = bytes(body) if isinstance(body, Pieces) and len(body) <= PIECE else body
         stream_body = None if isinstance(body, bytes | Pieces | None) else _Sending(body)
+        try:
+            async with self._answered(method, path, query, body, stream_body, headers, timeout) as response:
+                yield response
+        finally:
+            if stream_body is not None:
+                await closed(body)
+
+    @asynccontextmanager
+    async def _answered(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Body | None,
+        stream_body: _Sending | None,
+        headers: Mapping[str, str] | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         for last in (False, True):
             endpoint = await self.endpoint()
             session = self._session = self._session or _session(endpoint)
             sent = stream_body or _sendable(body)
             try:
                 async with session.request(
-                    method, endpoint.url + path, params=query, data=sent, headers=headers, timeout=timeout
+                    method,
+                    endpoint.url + path,
+                    params=query,
+                    data=sent,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
                 ) as response:
                     await _check(response)
                     last = True  # the answer is here: whatever goes wrong now is not for a second try
                     yield response
                     return
-            except (
-                aiohttp.ClientConnectionError,
-                aiohttp.ClientPayloadError,
-                OSError,
-                TimeoutError,
-            ) as error:
+            except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError) as error:
                 if stream_body is not None and stream_body.error is not None:
                     raise stream_body.error from None  # what ended the request was its own body
                 # A body that was streamed once cannot be sent again.
@@ -397,7 +399,7 @@ class _Sending:
 
     def __init__(self, body: AsyncIterator[bytes]) -> None:
         self._body = body
-        self.error: DevloopError | None = None
+        self.error: Exception | None = None
 
     def __aiter__(self) -> _Sending:
         return self
@@ -406,9 +408,61 @@ class _Sending:
         activity.note()
         try:
             return await anext(self._body)
-        except DevloopError as error:
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
             self.error = error
             raise
+
+
+def _info(answer: Json) -> EngineInfo:
+    status = {str(row[0]): str(row[1]) for row in answer.get("DriverStatus") or () if len(row) > 1}
+    return EngineInfo(
+        str(answer.get("ID", "")),
+        str(answer.get("Name", "")),
+        str(answer.get("ServerVersion", "")),
+        str(answer.get("OSType", "linux")),
+        str(answer.get("Architecture", "")),
+        status.get("driver-type", "").startswith("io.containerd.snapshotter"),
+        str(answer.get("DockerRootDir", "")),
+    )
+
+
+def _facts(answer: Json) -> ImageFacts:
+    config = answer.get("Config") or {}
+    return ImageFacts(
+        str(answer["Id"]),
+        int(answer.get("Size") or 0),
+        str(answer.get("Os") or "linux"),
+        str(answer.get("Architecture") or ""),
+        str(answer.get("Variant") or ""),
+        _texts((answer.get("RootFS") or {}).get("Layers")),
+        _texts(config.get("OnBuild")),
+        _texts(answer.get("RepoTags")),
+        str((answer.get("Metadata") or {}).get("LastTagTime") or answer.get("Created") or ""),
+        _labels(config.get("Labels")),
+        _texts(config.get("Env")),
+        str(config.get("WorkingDir") or ""),
+        str(config.get("User") or ""),
+        _texts(config.get("ExposedPorts")),
+        str(((answer.get("Descriptor") or {}).get("annotations") or {}).get(CONFIG_DIGEST) or ""),
+    )
+
+
+def _listed(row: Json) -> Listed:
+    refs = tuple(tag for tag in _texts(row.get("RepoTags")) if tag != "<none>:<none>")
+    return Listed(str(row["Id"]), refs, _labels(row.get("Labels")), int(row.get("Created") or 0))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """Of a list, or the keys of a mapping. Raises TypeError for anything else."""
+    if isinstance(value, str | int):
+        raise TypeError(f"{type(value).__name__} where a list is expected")
+    return tuple(map(str, value or ()))
+
+
+def _labels(value: Any) -> dict[str, str]:
+    return {str(key): str(one) for key, one in (value or {}).items()}
 
 
 def _session(endpoint: Endpoint) -> aiohttp.ClientSession:
@@ -422,12 +476,12 @@ def _session(endpoint: Endpoint) -> aiohttp.ClientSession:
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:
-    if response.status < 400:
+    if response.status < 300:
         return
     text = (await response.read()).decode(errors="replace")
     try:
         message = str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         message = text.strip() or f"HTTP {response.status}"
     raise EngineRefusal(message, response.status)
 
@@ -463,7 +517,7 @@ def frames(stream: bytes) -> Iterator[bytes]:
 def _message(line: bytes) -> Json:
     try:
         message = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EngineRefusal(f"the engine sent what is no JSON: {line[:200]!r}") from error
     if not isinstance(message, dict):
         raise EngineRefusal(f"the engine sent an unexpected message: {line[:200]!r}")

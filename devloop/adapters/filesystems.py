@@ -90,7 +90,7 @@ def _read(endpoint: Endpoint, ref: str) -> dict[str, Item]:
                 }
         finally:
             client.remove_container(container, v=True, force=True)
-    except docker.errors.DockerException as error:
+    except (docker.errors.DockerException, OSError, ValueError, tarfile.TarError, LookupError) as error:
         raise PlatformError(f"reading the files of {ref} from {endpoint.host}: {error}") from error
     finally:
         client.close()

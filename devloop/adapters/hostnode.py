@@ -8,13 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import psutil
-import yaml
 
 from devloop.adapters.endpoint import DEFAULT
 from devloop.adapters.nodes import NodeFacts
 from devloop.adapters.nodeshell import Local, NodeShell, Started
 from devloop.adapters.process import Finished, Running
-from devloop.errors import PlatformError
+from devloop.errors import ConfigError, PlatformError
+from devloop.files import read_text
+from devloop.yaml_document import document
 
 MACHINE_ID = Path("/etc/machine-id")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -72,8 +73,9 @@ def _endpoint(words: Sequence[str]) -> str:
     if ENDPOINT in flags:
         return flags[ENDPOINT]
     try:
-        written = yaml.safe_load(Path(flags.get("--config", "")).read_text())
-    except (OSError, yaml.YAMLError):
+        path = flags.get("--config", "")
+        written = document(read_text(Path(path)), path, reason="InvalidKubeletConfig")
+    except (OSError, ConfigError):
         return ""
     return str(written.get("containerRuntimeEndpoint") or "") if isinstance(written, dict) else ""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import tarfile
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import IO, cast
 
@@ -43,7 +45,7 @@ def files_of(stream: IO[bytes]) -> Iterator[LayerFile]:
             try:
                 with tarfile.open(fileobj=layer, mode="r|*") as inner:
                     yield from _suspicious(inner)
-            except tarfile.ReadError:
+            except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError):
                 continue  # a manifest or a config
 
 

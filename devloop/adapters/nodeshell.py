@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import anyio
 from anyio.abc import ByteStream
@@ -25,6 +25,7 @@ from devloop.adapters.engine import Engine, EngineRefusal, frames
 from devloop.adapters.process import Finished, Running
 from devloop.adapters.tarstream import Pieces
 from devloop.errors import PlatformError
+from devloop.tasks import closed
 
 Body = AsyncIterator[bytes] | bytes | Pieces | None
 _EXIT = "devloop-exit"
@@ -36,6 +37,7 @@ REST_SECONDS = 1.0  # after a use: PATCH and rollout come first
 LONGEST_WAIT = 3600.0  # seconds; what containerd keeps for an import that waits is gone after a day
 RETRY_SECONDS = 5.0
 END_SECONDS = 2.0
+LONGEST_HEAD = 1 << 16  # bytes of an answer's head
 
 
 class Started(Protocol):
@@ -169,9 +171,9 @@ class _Exec:
             stream = await connect(endpoint)
             await stream.send(request.encode() + body)
             answer = b""
-            while b"\r\n\r\n" not in answer:
+            while b"\r\n\r\n" not in answer and len(answer) < LONGEST_HEAD:
                 answer += await stream.receive()
-        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
+        except (OSError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
             raise PlatformError(
                 f"engine {endpoint.host}: exec: {str(error) or 'the connection was closed'}",
                 reason="EngineGone",
@@ -181,7 +183,7 @@ class _Exec:
         if status not in ([b"101"], [b"200"]):
             await stream.aclose()
             raise PlatformError(
-                f"engine {endpoint.host}: exec: {head.splitlines()[0].decode(errors='replace')}",
+                f"engine {endpoint.host}: exec: {head[:200].decode(errors='replace').strip() or 'no answer'}",
                 reason="EngineRefused",
             )
         return cls(stream, rest, endpoint)
@@ -202,11 +204,12 @@ class _Exec:
         finally:
             with anyio.CancelScope(shield=True):
                 await self.aclose()
+            await closed(body)
         said = b"".join(frames(bytes(received))).decode(errors="replace")
         before, marked, code = said.rpartition(f"\n{_EXIT} ")
         if not marked:
             return None
-        return int(code.strip() or 1), before
+        return int(code) if code.strip().isdecimal() else 1, before
 
     async def _send(self, body: Body) -> None:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
@@ -231,11 +234,12 @@ async def connect(endpoint: Endpoint) -> ByteStream:
     """A raw connection to an engine. Raises OSError."""
     if endpoint.socket is not None:
         return await anyio.connect_unix(endpoint.socket)
-    host, _, port = endpoint.url.partition("://")[2].rpartition(":")
+    address = urlsplit(endpoint.url)
+    host, port = address.hostname or "", address.port or 0
     tls = endpoint.tls()
     if tls is None:
-        return await anyio.connect_tcp(host, int(port))
-    return await anyio.connect_tcp(host, int(port), ssl_context=tls, tls_standard_compatible=False)
+        return await anyio.connect_tcp(host, port)
+    return await anyio.connect_tcp(host, port, ssl_context=tls, tls_standard_compatible=False)
 
 
 async def _send_eof(stream: ByteStream) -> None:
@@ -250,7 +254,10 @@ class Local:
         self._judge = judge
 
     async def finish(self, body: Body) -> tuple[int, str] | None:
-        finished = await self._running.finish(body=_pieces(body))
+        try:
+            finished = await self._running.finish(body=_pieces(body))
+        finally:
+            await closed(body)
         self._judge(finished)
         return finished.code, finished.out.decode(errors="replace") + "\n".join(finished.err)
 

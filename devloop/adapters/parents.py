@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import IO, cast
@@ -18,6 +17,7 @@ from devloop.adapters.oci import config_digest
 from devloop.adapters.parentfiles import KEEP, ParentFiles
 from devloop.adapters.tarstream import TarStream
 from devloop.adapters.thin import SavedLayers, is_description
+from devloop.borders import LAYER
 from devloop.delta import Parent
 from devloop.layers import Layer, Layers
 from devloop.model import Base, Image
@@ -100,7 +100,7 @@ class ParentStore:
     async def base(self, engine: Engine, base: Base) -> Parent | None:
         """An image that others are built from, read once; None if it cannot be done, or takes too long.
 
-        Raises PlatformError, EngineRefusal, ValueError.
+        Raises PlatformError, EngineRefusal, LoadError for an image that cannot be taken apart.
         """
         known = await self.get(BASES, base.id.removeprefix("sha256:"))
         if known is None:
@@ -115,11 +115,15 @@ class ParentStore:
     async def learn(self, engine: Engine, image: Image, recipe: str) -> Parent | None:
         """Read a full build's layers from the engine, those that are not known; None if it cannot be done.
 
-        Raises PlatformError, EngineRefusal, ValueError.
+        Raises PlatformError, EngineRefusal, LoadError for an image that cannot be taken apart.
         """
         return await self._learn(engine, image.ref, image.id, recipe)
 
     async def _learn(self, engine: Engine, ref: str, image_id: str, recipe: str) -> Parent | None:
+        with LAYER(f"the layers of {ref}"):
+            return await self._taken_apart(engine, ref, image_id, recipe)
+
+    async def _taken_apart(self, engine: Engine, ref: str, image_id: str, recipe: str) -> Parent | None:
         facts = await engine.inspect(ref)
         if facts is None:
             return None
@@ -197,17 +201,14 @@ class ParentStore:
 
 
 def _read_blob(spool: IO[bytes]) -> Layer:
-    """A layer, compressed with gzip or not at all. Raises ValueError for what is neither."""
+    """A layer, compressed with gzip or not at all. Raises LoadError for what is neither."""
     spool.seek(0)
     packed = spool.read(2) == b"\x1f\x8b"
     spool.seek(0)
-    try:
-        if not packed:
-            return Layer.read(spool)
-        with gzip.GzipFile(fileobj=spool, mode="rb") as unpacked:
-            return Layer.read(cast(IO[bytes], unpacked))
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"a blob that is no layer: {error}") from error
+    if not packed:
+        return Layer.read(spool)
+    with LAYER("a layer"), gzip.GzipFile(fileobj=spool, mode="rb") as unpacked:
+        return Layer.read(cast(IO[bytes], unpacked))
 
 
 def _config_of(told: object) -> str:

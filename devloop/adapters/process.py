@@ -14,6 +14,8 @@ from anyio.abc import ByteReceiveStream, Process
 
 from devloop import activity
 from devloop.errors import PlatformError
+from devloop.signals import end_with_us
+from devloop.tasks import closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Running:
                 reason="NoSuchCommand",
                 hint=f"install {argv[0]}, or put it on PATH",
             ) from error
+        end_with_us.add(process.pid)
         return cls(process)
 
     async def finish(
@@ -81,6 +84,7 @@ class Running:
             raise
         finally:
             await self.aclose()
+            await closed(body)
         assert process.returncode is not None
         return Finished(process.returncode, b"".join(out), tuple(err))
 
@@ -91,6 +95,7 @@ class Running:
                 # Not SIGTERM first: an engine ends what a client began as soon as the connection is closed.
                 _signal(self._process, signal.SIGKILL)
             await self._process.aclose()
+        end_with_us.discard(self._process.pid)
 
 
 async def run(

@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import aiohttp
 import anyio.to_thread
+from aiohttp.http_exceptions import HttpProcessingError
 
 from devloop.adapters import oci
 from devloop.adapters.bases import credentials
@@ -28,6 +29,7 @@ from devloop.adapters.routes import Told, complete
 from devloop.adapters.stores import Store
 from devloop.adapters.tarstream import TarStream
 from devloop.adapters.thin import SavedLayers, Tally, is_description
+from devloop.borders import LOGINS, REGISTRY_ANSWER
 from devloop.errors import LoadError, PlatformError
 from devloop.model import Image
 from devloop.references import repository, split
@@ -122,7 +124,8 @@ class Registry:
 
     async def upload(self, repo: str, digest: str, size: int, body: Body) -> None:
         begun = await self._call("POST", repo, "blobs/uploads/", ok=(202,))
-        where = urljoin(self._url, begun.headers.get("Location", ""))
+        with REGISTRY_ANSWER(f"registry {self._host}: where an upload goes"):
+            where = urljoin(self._url, begun.headers.get("Location", ""))
         where += ("&" if urlsplit(where).query else "?") + urlencode({"digest": digest})
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         await self._call("PUT", repo, where, body=body, headers=headers, ok=(201,))
@@ -149,7 +152,7 @@ class Registry:
             if answer.status == 401 and not isinstance(body, AsyncIterator):
                 await self._log_in(repo, answer.headers.get("WWW-Authenticate", ""))
                 answer = await self._send(method, repo, url, body, headers)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError) as error:
             raise PlatformError(
                 f"registry {self._host}: {method} {repo}: {str(error) or type(error).__name__}",
                 reason="RegistryGone",
@@ -185,25 +188,27 @@ class Registry:
         headers = {"Authorization": f"Basic {login}"} if login else {}
         async with self._session.get(fields.get("realm", ""), params=query, headers=headers) as response:
             if response.status == 200:
-                told = await response.json(content_type=None)
-                self._authorization[repo] = f"Bearer {told.get('token') or told.get('access_token')}"
+                with REGISTRY_ANSWER(f"registry {self._host}: the token for {repo}"):
+                    told = await response.json(content_type=None)
+                    self._authorization[repo] = f"Bearer {told.get('token') or told.get('access_token')}"
 
     async def _login(self, repo: str) -> str:
         """user:password in base64, "" if the user has none for this registry."""
         header = await anyio.to_thread.run_sync(credentials, f"{self._host}/{repo}", self._environment)
         if not header:
             return ""
-        known = json.loads(base64.urlsafe_b64decode(header))
-        user, password = (
-            known.get("username") or "",
-            known.get("password") or known.get("identitytoken") or "",
-        )
+        with LOGINS(f"the login of registry {self._host}"):
+            known = json.loads(base64.urlsafe_b64decode(header))
+            user, password = (
+                known.get("username") or "",
+                known.get("password") or known.get("identitytoken") or "",
+            )
         return base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
 
     def _refusal(self, method: str, repo: str, answer: Answer) -> LoadError:
         try:
             said = "; ".join(str(error["message"]) for error in json.loads(answer.body)["errors"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             said = answer.body.decode(errors="replace")[:200]
         denied = answer.status in (401, 403)
         return LoadError(

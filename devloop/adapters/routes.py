@@ -111,9 +111,10 @@ class EngineRoute:
 
         async def body() -> AsyncIterator[bytes]:
             try:
-                async for piece in thin.filter(archive):
-                    told()
-                    yield piece
+                async with aclosing(thin.filter(archive)) as pieces:
+                    async for piece in pieces:
+                        told()
+                        yield piece
             except ValueError as error:
                 raise LoadError(f"docker save {image.ref}: {error}", reason="BrokenArchive") from error
 

@@ -14,6 +14,7 @@ import anyio.to_thread
 from devloop import scratch
 from devloop.abandon import Check, check_of, in_thread
 from devloop.adapters.engine import PIECE
+from devloop.borders import disk
 from devloop.context import (
     copy_context,
     dockerfile_entry,
@@ -47,7 +48,10 @@ class FingerprintedTree:
     async def copy(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[BuildSpec]:
         """The build again, from a copy of the inputs that is removed afterwards. Raises TreeMovedError."""
         spec, inputs = service.build, fingerprint.inputs
-        with scratch.folder() as folder:
+        what = f"the copy of the context of {service.name}"
+        with disk(what):
+            made = scratch.folder()
+        with made as folder:
             # buildx knows a context by this part of its path alone: it must be nobody else's
             context, dockerfile = Path(folder, secrets.token_hex(8)), Path(folder, "Dockerfile")
 
@@ -58,7 +62,8 @@ class FingerprintedTree:
                     candidates(context, dockerfile)[0].write_bytes(ignored)
                 copy_context(spec.context, inputs, context, check=check)
 
-            await in_thread(work)
+            with disk(what):
+                await in_thread(work)
             yield replace(spec, context=context, dockerfile=dockerfile)
 
     async def archive(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ from devloop.adapters.engine import Engine
 from devloop.adapters.kubernetes.client import Client, Refused
 from devloop.adapters.layerfiles import suspicious_files
 from devloop.adapters.loader import ClusterLoader
+from devloop.borders import LAYER
 from devloop.checks.facts import BuiltImage, LayerFile, NodeRoom
 from devloop.checks.quantity import number
 from devloop.errors import PlatformError
@@ -89,11 +90,13 @@ class Scans:
     async def files(self, engine: Engine, ref: str, image: str) -> tuple[LayerFile, ...]:
         known = self._read()
         if image not in known:
-            found = await suspicious_files(engine, ref)
+            with LAYER(f"the layers of {ref}"):
+                found = await suspicious_files(engine, ref)
             known[image] = [[file.path, file.private_key] for file in found]
             with suppress(OSError):
                 state_file.write(self._memory, json.dumps(dict([*known.items()][-KEPT:])).encode())
-        return tuple(LayerFile(str(path), bool(key)) for path, key in known[image])
+        with LAYER(f"what {self._memory} says of {ref}"):
+            return tuple(LayerFile(str(path), bool(key)) for path, key in known[image])
 
     def _read(self) -> dict[str, list[list[Any]]]:
         try:

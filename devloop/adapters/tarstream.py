@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 BLOCK = 512
 SLICE = 1 << 20
+LARGEST_EXTRA = 1 << 24  # bytes of a header's own content: names, pax records
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class TarStream:
                 raise ValueError(f"not a tar header at byte {self.position - BLOCK}: {error}") from error
             if info.type not in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
                 break
+            if not 0 <= info.size <= LARGEST_EXTRA:
+                raise ValueError(f"a tar header of {info.size} bytes")
             extra = await self._exactly(info.size + -info.size % BLOCK)
             prefix += block + extra
             if info.type == tarfile.XHDTYPE:
@@ -58,6 +61,8 @@ class TarStream:
             elif info.type == tarfile.GNUTYPE_LONGNAME:
                 long_name = extra[: info.size].rstrip(b"\0").decode(errors="surrogateescape")
         size = int(pax.get("size", info.size))
+        if size < 0 or info.size < 0:
+            raise ValueError(f"a tar entry of {size} bytes")
         self._left = size if info.isreg() else 0
         self._padding = -self._left % BLOCK
         name = pax.get("path") or long_name or info.name
@@ -154,5 +159,7 @@ def _pax(records: bytes) -> dict[str, str]:
             raise ValueError("a broken pax record") from error
         key, _, value = records[len(length) + 1 : end - 1].partition(b"=")
         found[key.decode(errors="surrogateescape")] = value.decode(errors="surrogateescape")
+        if not len(length) < end <= len(records):
+            raise ValueError("a broken pax record")  # of no length: it would be read for ever
         records = records[end:]
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ class ThinSave:
         self._skip = frozenset(diff_ids) - lacking
         self._tally = tally
 
-    async def filter(self, archive: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def filter(self, archive: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """The archive's bytes, filtered. Raises ValueError if it is no tar."""
         stream = TarStream(archive)
         async for entry in stream:

@@ -9,12 +9,11 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from devloop.checks.subject import Json, Place, Subject
 from devloop.errors import ConfigError
 from devloop.files import read_text
 from devloop.release import Release
+from devloop.yaml_document import documents
 
 SOURCE = re.compile(r"^# Source: (\S+)$", re.MULTILINE)
 KEY = re.compile(r"^\s*(?:- )*\s*([\"']?[\w./-]+[\"']?)\s*:")
@@ -30,27 +29,20 @@ class Written:
 
 def read(text: str, name: str) -> list[Written]:
     """The objects of a YAML text; lists are opened. Raises ConfigError with `name` and the line."""
-    found: list[Written] = []
-    constructor = yaml.SafeLoader("")
-    try:
-        for node in yaml.compose_all(text, Loader=yaml.CSafeLoader):
-            value = constructor.construct_document(node)
-            found += _opened(value, dict(_positions(node, ())))
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        said = getattr(error, "problem", None) or "not valid YAML"
-        raise ConfigError(f"{name}{line}: {said}", reason="InvalidManifest") from error
-    return found
+    return [
+        written
+        for one in documents(text, name, places=True)
+        for written in _opened(one.value, dict(one.lines))
+    ]
 
 
 def from_file(path: Path, root: Path, namespace: str) -> list[Subject]:
     """The subjects of one plain manifest. Raises ConfigError."""
     name = shown(path, root)
     try:
-        text = read_text(path, "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: {error}", reason="InvalidManifest") from error
+        text = read_text(path)
+    except OSError as error:
+        raise ConfigError(f"{name}: {error.strerror}", reason="InvalidManifest") from error
     return [
         Subject(one.item, _namespace(one.item, namespace), "manifests", name, one.lines)
         for one in read(text, name)
@@ -107,8 +99,8 @@ def shown(path: Path, root: Path) -> str:
 def _rendered(release: Release, source: str, text: str, root: Path) -> Iterator[Subject]:
     path = template_path(release.chart, source)
     try:
-        template = read_text(path, "utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
+        template = read_text(path).splitlines()
+    except OSError:
         template = []
     known = template_lines(text.splitlines(), template) if template else []
     name = shown(path, root)
@@ -142,20 +134,6 @@ def _opened(value: Any, lines: dict[Place, int]) -> Iterator[Written]:
             yield from _opened(item, inner)
         return
     yield Written(value, lines)
-
-
-def _positions(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
-    if not place:
-        yield (), node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*place, str(key.value))
-            yield here, key.start_mark.line + 1
-            yield from _positions(value, here)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield (*place, index), value.start_mark.line + 1
-            yield from _positions(value, (*place, index))
 
 
 def _namespace(item: Json, default: str) -> str:

@@ -28,11 +28,14 @@ class Journal:
         self._clock, self._largest = clock, largest
         self._file: IO[bytes] | None = None
         self._size = 0
-        self.trouble: OSError | None = None  # why it stopped writing
+        self.trouble: OSError | ValueError | None = None  # why it stopped writing
 
     def __enter__(self) -> Journal:
-        state_file.make_private(self._path.parent)
-        self._open()
+        try:
+            state_file.make_private(self._path.parent)
+            self._open()
+        except OSError as error:
+            self.trouble = error
         return self
 
     def __exit__(
@@ -54,7 +57,7 @@ class Journal:
                 self._rotate()
             self._file.write(line)  # unbuffered and appending: one line is one write
             self._size += len(line)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a rotation failed, the file is closed
             self.trouble = error
 
     def _open(self) -> None:

@@ -79,7 +79,7 @@ class Web:
         status: Callable[[], dict[str, Any]],
     ) -> None:
         self._listener = listener
-        own, port = listener.getsockname()[:2]
+        own, port = self._address = listener.getsockname()[:2]
         self.url = f"http://[{own}]:{port}" if ":" in own else f"http://{own}:{port}"
         self._metrics, self._status = metrics, status
         routes = [
@@ -90,6 +90,8 @@ class Web:
         self._app = HostCheck(Starlette(routes=routes), host)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        if self._listener.fileno() < 0:  # it is started again, after a fault
+            self._listener = open_listener(*self._address)
         config = uvicorn.Config(
             self._app,
             lifespan="off",

@@ -197,3 +197,12 @@ async def queried(port: int, query: str) -> float:
                     assert len(found) == 1
                     return float(found[0]["value"][1])
                 await anyio.sleep(0.2)
+
+
+async def test_a_server_that_ended_can_be_started_again() -> None:
+    async with serving() as served:
+        await get(f"{served.web.url}/healthz")
+    async with anyio.create_task_group() as group:
+        await group.start(served.web.run)
+        assert (await get(f"{served.web.url}/healthz")).text == "ok\n"
+        group.cancel_scope.cancel()

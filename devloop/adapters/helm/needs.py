@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from devloop.errors import ReleaseError
+from devloop.kubernetes_object import is_list, what_is_wrong_below, wrong_below
 from devloop.release import Release
+from devloop.yaml_document import documents
 
 Json = dict[str, Any]
 HELM = "helm"  # the manager that Helm writes as
@@ -50,15 +52,32 @@ class Need:
         return f"{start} secret generic {self.name}{literals}"
 
 
-def objects_of(manifest: str) -> list[Json]:
-    """The objects of a rendered manifest; lists are opened."""
+def objects_of(manifest: str, name: str = "the chart") -> list[Json]:
+    """The objects of a rendered manifest; lists are opened. `name` says what was rendered.
+
+    Raises ConfigError, ReleaseError for what is none: a chart that is being written.
+    """
     found: list[Json] = []
-    for item in yaml.load_all(manifest, Loader=yaml.CSafeLoader):
-        if isinstance(item, dict) and str(item.get("kind", "")).endswith("List") and "items" in item:
-            found += [one for one in item["items"] or () if isinstance(one, dict)]
-        elif isinstance(item, dict) and item.get("kind"):
+    for one in documents(manifest, f"{name}, rendered"):
+        items = [one.value]
+        if is_list(one.value) and isinstance(one.value["items"], list | None):
+            items = one.value["items"] or []
+        for item in items:
+            wrong = what_is_wrong_below(item)
+            if wrong:
+                source = _source(manifest, one.line)
+                raise ReleaseError(
+                    f"{name}: {source}not a Kubernetes object: {wrong}", reason="InvalidManifest"
+                )
             found.append(item)
     return found
+
+
+def _source(manifest: str, line: int) -> str:
+    """The template that a line of a rendered manifest came from, as Helm notes it above."""
+    above = "\n".join(manifest.splitlines()[:line])
+    marks = re.findall(r"^# Source: (\S+)$", above, re.MULTILINE)
+    return f"{marks[-1]}: " if marks else ""
 
 
 def owned(item: Json, release: Release) -> Json:
@@ -77,14 +96,14 @@ def owned(item: Json, release: Release) -> Json:
 def needs_of(objects: Sequence[Json], namespace: str) -> list[Need]:
     """What must be there beforehand: named, not optional, and not among `objects`. In order of mention."""
     brought = {
-        (item["kind"], item["metadata"]["name"], item["metadata"].get("namespace") or namespace)
+        (item["kind"], item["metadata"].get("name"), item["metadata"].get("namespace") or namespace)
         for item in objects
         if item["kind"] in ("Secret", "ConfigMap")
     }
     found: dict[tuple[str, str, str], Need] = {}
     for item in objects:
         where = str(item["metadata"].get("namespace") or namespace)
-        by = f"{item['kind'].lower()}/{item['metadata']['name']}"
+        by = f"{item['kind'].lower()}/{item['metadata'].get('name') or item['metadata'].get('generateName')}"
         for kind, name, keys, secret_type in _named(item):
             key = (kind, name, where)
             if key in brought:
@@ -99,12 +118,14 @@ Mention = tuple[str, str, tuple[str, ...], str]  # kind, name, keys, type of Sec
 
 
 def _named(item: Json) -> Iterator[Mention]:
+    if wrong_below(item):
+        return
     spec = item.get("spec") or {}
     if item["kind"] == "Ingress":
         if any(key.startswith("cert-manager.io/") for key in item["metadata"].get("annotations") or ()):
             return  # its certificate is made once the Ingress is there
         for tls in spec.get("tls") or ():
-            if tls.get("secretName"):
+            if _text(tls, "secretName"):
                 yield "Secret", tls["secretName"], (), "tls"
         return
     if item["kind"] == "CronJob":
@@ -116,7 +137,7 @@ def _named(item: Json) -> Iterator[Mention]:
 
 def _of_pod(pod: Json) -> Iterator[Mention]:
     for one in pod.get("imagePullSecrets") or ():
-        if one.get("name"):
+        if _text(one, "name"):
             yield "Secret", one["name"], (), "docker-registry"
     for container in (*(pod.get("initContainers") or ()), *(pod.get("containers") or ())):
         for source in container.get("envFrom") or ():
@@ -136,10 +157,15 @@ def _of_pod(pod: Json) -> Iterator[Mention]:
 
 
 def _reference(value: Any, kind: str) -> Iterator[Mention]:
-    if isinstance(value, dict) and value.get("name") and not value.get("optional"):
-        yield kind, value["name"], (value["key"],) if value.get("key") else (), ""
+    if _text(value, "name") and not value.get("optional"):
+        yield kind, value["name"], (value["key"],) if _text(value, "key") else (), ""
 
 
 def _volume(value: Any, kind: str, key: str) -> Iterator[Mention]:
-    if isinstance(value, dict) and value.get(key) and not value.get("optional"):
-        yield kind, value[key], tuple(item["key"] for item in value.get("items") or ()), ""
+    if _text(value, key) and not value.get("optional"):
+        keys = (item["key"] for item in value.get("items") or () if _text(item, "key"))
+        yield kind, value[key], tuple(keys), ""
+
+
+def _text(value: Any, key: str) -> bool:
+    return isinstance(value, dict) and isinstance(value.get(key), str) and bool(value[key])

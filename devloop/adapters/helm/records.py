@@ -47,7 +47,7 @@ async def find(client: Client, release: Release) -> ReleaseView | None:
     labels = secret["metadata"].get("labels") or {}
     try:
         note = str((decode(secret["data"]["release"]).get("info") or {}).get("description") or "")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         note = ""
     return ReleaseView(_revision(secret), str(labels.get("status") or ""), note)
 

@@ -19,7 +19,8 @@ from devloop.adapters.kubernetes.informer import Listener
 from devloop.adapters.kubernetes.patch import matching, read_workload
 from devloop.adapters.kubernetes.views import MADE_BY, image_writer
 from devloop.adapters.lock import take
-from devloop.errors import HeldError, PatchError, PrerequisiteError, TargetMissingError
+from devloop.borders import disk
+from devloop.errors import HeldError, PatchError, PlatformError, PrerequisiteError, TargetMissingError
 from devloop.model import Target
 from devloop.ports import LiveImage
 from devloop.release import Release, ReleaseView, Values
@@ -58,7 +59,8 @@ class HelmReleaser:
         server = self._client.access.server
         text = f"{server}\n{release.namespace}\n{release.name}"
         name = f"release-{release.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.lock"
-        handle = await _lock(self._locks, name, release)
+        with disk(f"the lock of {release}", PlatformError):
+            handle = await _lock(self._locks, name, release)
         try:
             self._held[release.name] = handle
             yield
@@ -160,7 +162,7 @@ class HelmReleaser:
     async def check_needs(self, release: Release, manifest: str) -> None:
         missing: list[Need] = [
             need
-            for need in needs_of(objects_of(manifest), release.namespace)
+            for need in needs_of(objects_of(manifest, str(release)), release.namespace)
             if await self._get(need.path) is None
         ]
         if missing:

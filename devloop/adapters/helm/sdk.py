@@ -11,6 +11,7 @@ from typing import Any
 
 from devloop.adapters.helm.runner import Place, run
 from devloop.adapters.helm.said import refusal
+from devloop.borders import COMMAND_OUTPUT
 from devloop.errors import ReleaseError
 from devloop.release import Release, Values
 
@@ -55,14 +56,15 @@ class SdkRunner:
         done = await run(WORKER, json.dumps(asked, default=str), self._environ, fds, sys.executable)
         try:
             answer = json.loads(done.stdout)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             said = done.stderr.decode(errors="replace").strip().splitlines()[-5:]
             raise ReleaseError(
                 f"{release}: the helm worker ended with {done.returncode}",
                 reason="HelmDied",
                 evidence=tuple(said),
             ) from error
-        if "error" in answer:
-            kind, message = answer["error"]["kind"], answer["error"]["message"]
-            raise refusal(release, action, message, unreachable=kind == "HelmKubeError")
-        return answer["result"]
+        with COMMAND_OUTPUT(f"{release}: what the helm worker answered"):
+            if "error" not in answer:
+                return answer["result"]
+            kind, message = str(answer["error"]["kind"]), str(answer["error"]["message"])
+        raise refusal(release, action, message, unreachable=kind == "HelmKubeError")

@@ -16,6 +16,7 @@ from anyio import to_thread
 from devloop import scratch
 from devloop.adapters.kubernetes.guard import Platform, admit
 from devloop.adapters.kubernetes.kubeconfig import Context, read_context
+from devloop.borders import KUBECONFIG
 from devloop.errors import ConfigError, PlatformError
 from devloop.files import read_text
 from devloop.stopwatch import Clock
@@ -55,21 +56,31 @@ async def open_access(
     their paths.
     Raises ConfigError (no such context, not local, unreadable certificate), PlatformError (a plugin failed).
     """
-    context = await to_thread.run_sync(read_context, files, context_name)
-    platform = admit(context, allow_remote=allow_remote)
+    where = f"context {context_name!r} of {', '.join(map(str, files))}"
+    with KUBECONFIG(where):
+        context = await to_thread.run_sync(read_context, files, context_name)
+        platform = admit(context, allow_remote=allow_remote)
     if last is not None and last.context == context and context.user.keys() & _PLUGINS and not last.expired:
         return last
-    headers, certificate, expires_at = await _credentials(context)
-    tls = await to_thread.run_sync(_tls, context, certificate)
-    return Access(
-        platform=platform,
-        context=context,
-        tls=tls,
-        headers=headers,
-        proxy=context.cluster.get("proxy-url") or None,
-        server_name=context.cluster.get("tls-server-name") or None,
-        expires_at=expires_at,
-    )
+    with KUBECONFIG(where):
+        headers, certificate, expires_at = await _credentials(context)
+        tls = await to_thread.run_sync(_tls, context, certificate)
+        return Access(
+            platform=platform,
+            context=context,
+            tls=tls,
+            headers=headers,
+            proxy=_text(context, "proxy-url"),
+            server_name=_text(context, "tls-server-name"),
+            expires_at=expires_at,
+        )
+
+
+def _text(context: Context, key: str) -> str | None:
+    value = context.cluster.get(key)
+    if not isinstance(value, str | None):
+        raise ConfigError(f"context {context.name!r}: {key} is no text", reason="InvalidKubeconfig")
+    return value or None
 
 
 async def _credentials(

@@ -13,11 +13,13 @@ from typing import Any, Self
 
 import aiohttp
 import anyio
+from aiohttp.http_exceptions import HttpProcessingError
 
 from devloop import __version__
 from devloop.adapters.kubernetes.access import Access
 from devloop.adapters.kubernetes.sockets import open_socket
 from devloop.errors import PatchError, PlatformError
+from devloop.kubernetes_object import shape_of_answer
 
 Json = dict[str, Any]
 Params = Mapping[str, str]
@@ -26,6 +28,7 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
+NO_API = "is it a Kubernetes API server that answers there? kubectl version"
 CONNECT_SECONDS = 3.0
 REQUEST_SECONDS = 10.0
 
@@ -163,7 +166,7 @@ class Client:
         headers: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer below 400. Credentials that ran out, and a server that moved, are looked up once."""
+        """An answer below 300. Credentials that ran out, and a server that moved, are looked up once."""
         if self.access.expired:
             await self.renew(self.access)
         access = self.access
@@ -177,7 +180,7 @@ class Client:
             response.close()
             response = await self._send(self.access, method, path, params, data, headers, timeout)
         async with response:
-            if response.status >= 400:
+            if response.status >= 300:
                 with self._translate(method, path):
                     text = await response.read()
                 raise self._problem(method, path, response.status, text)
@@ -234,7 +237,7 @@ class Client:
         """An answer of 400 and above as one of ours, with the server's own sentence."""
         try:
             body = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = {}
         if not isinstance(body, dict):
             body = {}
@@ -281,7 +284,7 @@ class _Translate:
             raise Unreachable(
                 f"{self._what}: no answer in time", sent=True, reason="Timeout", hint=hint
             ) from error
-        if isinstance(error, aiohttp.ClientError | OSError | ValueError):
+        if isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError | ValueError):
             raise Unreachable(
                 f"{self._what}: {str(error) or type(error).__name__}", sent=True, hint=hint
             ) from error
@@ -290,10 +293,12 @@ class _Translate:
 def _decode(text: bytes, method: str, path: str) -> Json:
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreachable(
-            f"{method} {path}: a broken answer: {error}", sent=True, reason="BrokenAnswer"
+            f"{method} {path}: a broken answer: {error}", sent=True, reason="BrokenAnswer", hint=NO_API
         ) from error
-    if not isinstance(data, dict):
-        raise Unreachable(f"{method} {path}: an answer that is no object", sent=True, reason="BrokenAnswer")
+    wrong = shape_of_answer(data)
+    if wrong:
+        raise Unreachable(f"{method} {path}: {wrong}", sent=True, reason="BrokenAnswer", hint=NO_API)
+    assert isinstance(data, dict)
     return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import anyio
@@ -13,6 +13,8 @@ from devloop.adapters.kubernetes.access import Access
 from devloop.adapters.kubernetes.client import Client, Json, Refused, Unreachable
 from devloop.errors import ConfigError, DevloopError, PlatformError
 from devloop.events import Emit, Notice
+from devloop.kubernetes_object import shape_of_answer
+from devloop.safety_net import error_of
 from devloop.stopwatch import Clock
 
 WATCH_SECONDS = 55  # the server ends a watch after this; 10 s more without a byte, and it is half-open
@@ -20,6 +22,7 @@ SILENCE_SECONDS = 65.0
 BACKOFF = (0.1, 0.25, 0.5, 1.0, 2.0)
 REFUSED_SECONDS = 30.0
 NEWEST = 300  # events kept
+NEEDED = ("resourceVersion", "name", "uid")  # texts in the metadata of each object
 
 
 class Listener(Protocol):
@@ -108,6 +111,11 @@ class Informer:
                     if self._attempt:  # one cut connection is no outage
                         self._health.lost(error)
                     await self._pause(access)
+                except Exception as cause:  # noqa: BLE001 - the last net: many services live of one informer
+                    known = error_of(f"the watch of {self.path}", cause)
+                    self._fail(known)
+                    self._health.lost(known)
+                    await self._pause(access)
 
     def _fail(self, error: DevloopError) -> None:
         # After an outage the server may be another one (a cluster made anew): never resume, list.
@@ -132,8 +140,12 @@ class Informer:
         data = await self._client.get(self.path, params)
         at = self._clock.now()
         kind = str(data.get("kind", "")).removesuffix("List")
+        items = data.get("items") or ()
+        wrong = _lacking(data, NEEDED[:1]) or next(filter(None, (_lacking(one, NEEDED) for one in items)), "")
+        if wrong:
+            raise PlatformError(f"list {self.path}: {wrong}", reason="BrokenAnswer")
         if not self._newest:
-            self._take([{"kind": kind, **item} for item in data.get("items") or ()], at)
+            self._take([{"kind": kind, **item} for item in items], at)
         self._version = str(data["metadata"]["resourceVersion"])
         self._attempt = 0
         self.failure = None
@@ -145,12 +157,13 @@ class Informer:
     def _take(self, items: list[Json], at: float) -> None:
         found = {item["metadata"]["name"]: item for item in items}
         for name in [name for name in self.objects if name not in found]:
-            self._listener(self.objects.pop(name), None, at, live=False)
+            self._listener(self.objects[name], None, at, live=False)
+            del self.objects[name]
         for name, item in found.items():
             old = self.objects.get(name)
             if old is None or _version(old) != _version(item):
-                self.objects[name] = item
                 self._listener(old, item, at, live=False)
+                self.objects[name] = item  # after: what the listener did not take, the next list brings again
 
     async def _watch(self) -> None:
         """Changes from our version on, until the server ends the watch in good order."""
@@ -177,22 +190,38 @@ class Informer:
         if kind == "BOOKMARK":
             return
         name = item["metadata"]["name"]
-        old = self.objects.pop(name, None)
+        old = self.objects.get(name)
         if kind == "DELETED":
             self._listener(old or item, None, at, live=True)
+        else:
+            self._listener(old, item, at, live=True)
+        self.objects.pop(name, None)
+        if kind == "DELETED":
             return
         self.objects[name] = item  # at the end: the dict is in order of arrival
         if self._newest and len(self.objects) > self._newest:
             del self.objects[next(iter(self.objects))]
-        self._listener(old, item, at, live=True)
 
 
 def _decode(line: bytes, path: str) -> dict[str, Any]:
     try:
         event = json.loads(line)
-        return {"type": event["type"], "object": event["object"]}
-    except (ValueError, KeyError, TypeError) as error:
+        kind, item = str(event["type"]), event["object"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PlatformError(f"watch {path}: a broken line: {error!r}", reason="BrokenAnswer") from error
+    wrong = shape_of_answer(item)
+    if not wrong and kind != "ERROR":
+        wrong = _lacking(item, ("resourceVersion",) if kind == "BOOKMARK" else NEEDED)
+    if wrong:
+        raise PlatformError(f"watch {path}: {wrong}", reason="BrokenAnswer")
+    return {"type": kind, "object": item}
+
+
+def _lacking(item: Json, keys: Sequence[str]) -> str:
+    """Which text an object's metadata should have and has not."""
+    meta = item.get("metadata") or {}
+    missing = [key for key in keys if not isinstance(meta.get(key), str)]
+    return f"an object without metadata.{missing[0]}" if missing else ""
 
 
 def _version(item: Json) -> str:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from devloop.errors import ConfigError
 from devloop.files import read_text
+from devloop.yaml_document import document
 
 Entry = dict[str, Any]
 _SECTIONS = ("clusters", "contexts", "users")
@@ -35,7 +34,8 @@ class Context:
 
     def extension(self, name: str) -> Mapping[str, Any]:
         """The content of one extension of the cluster entry, {} if it has none of that name."""
-        for item in self.cluster.get("extensions") or ():
+        listed = self.cluster.get("extensions")
+        for item in listed if isinstance(listed, list) else ():
             if isinstance(item, dict) and item.get("name") == name:
                 content = item.get("extension")
                 return content if isinstance(content, dict) else {}
@@ -94,37 +94,44 @@ def read_context(files: Sequence[Path], name: str) -> Context:
     )
 
 
+def _section(path: Path, document: Entry, section: str) -> list[Any]:
+    listed = document.get(section) or []
+    if not isinstance(listed, list):
+        raise ConfigError(f"kubeconfig {path}: {section} is no list", reason="InvalidKubeconfig")
+    return listed
+
+
 def _merge(files: Sequence[Path]) -> dict[str, dict[str, Entry]]:
     """Section -> name -> entry; the first file that names an entry wins, as in kubectl."""
     sections: dict[str, dict[str, Entry]] = {section: {} for section in _SECTIONS}
     for path in files:
         document = _read(path)
         for section in _SECTIONS:
-            for item in document.get(section) or ():
+            for item in _section(path, document, section):
                 if not isinstance(item, dict) or "name" not in item:
                     raise ConfigError(
                         f"{path}: every entry of {section} needs a name", reason="InvalidKubeconfig"
                     )
                 entry = item.get(section[:-1]) or {}
+                if not isinstance(entry, dict):
+                    raise ConfigError(
+                        f"kubeconfig {path}: {section}: {item['name']}: {section[:-1]} is no mapping",
+                        reason="InvalidKubeconfig",
+                    )
                 sections[section].setdefault(str(item["name"]), _absolute(entry, path.parent))
     return sections
 
 
 def _read(path: Path) -> Entry:
     try:
-        document = yaml.safe_load(read_text(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"kubeconfig {path}: {error}", reason="KubeconfigUnreadable") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "no YAML"
-        raise ConfigError(f"kubeconfig {path}{line}: {problem}", reason="InvalidKubeconfig") from error
-    if document is None:
+        value = document(read_text(path), f"kubeconfig {path}", reason="InvalidKubeconfig")
+    except OSError as error:
+        raise ConfigError(f"kubeconfig {path}: {error.strerror}", reason="KubeconfigUnreadable") from error
+    if value is None:
         return {}
-    if not isinstance(document, dict):
+    if not isinstance(value, dict):
         raise ConfigError(f"kubeconfig {path}: a mapping is expected", reason="InvalidKubeconfig")
-    return document
+    return value
 
 
 def _absolute(entry: Entry, folder: Path) -> Entry:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import yaml
 
 from devloop.adapters.kubernetes.client import Json
 from devloop.adapters.kubernetes.kustomize import render
 from devloop.errors import ConfigError
 from devloop.files import read_text
+from devloop.kubernetes_object import is_list, what_is_wrong
 from devloop.kustomization import FILE_NAMES
 from devloop.references import repository
+from devloop.yaml_document import documents
 
 # Helm's install order, as far as plain manifests go; a kind that is not here comes last.
 ORDER = (
@@ -86,11 +87,7 @@ def read_manifests(paths: Sequence[Path]) -> list[Manifest]:
 
 def parsed(text: str, where: str) -> list[Manifest]:
     """The objects of a rendered text: its lines are in no file, so `where` alone says where they are from."""
-    try:
-        values = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}", reason="InvalidManifest") from error
-    return [manifest for value in values for manifest in _objects(value, where)]
+    return [manifest for one in documents(text, where) for manifest in _objects(one.value, where)]
 
 
 def put_refs(value: Any, refs: dict[str, str]) -> Any:
@@ -127,45 +124,24 @@ def _read(path: Path) -> Iterator[Manifest]:
         )
     try:
         text = read_text(path)
-        nodes = list(yaml.compose_all(text, Loader=yaml.CSafeLoader))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", reason="InvalidManifest") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"{path}{line}: {error.problem or error.context or 'not valid YAML'}", reason="InvalidManifest"
-        ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {error}", reason="InvalidManifest") from error
-    constructor = yaml.SafeLoader("")
-    for node in nodes:
-        where = f"{path}:{node.start_mark.line + 1}"
-        try:
-            value = constructor.construct_document(node)
-        except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"{where}: {error}", reason="InvalidManifest") from error
-        yield from _objects(value, where)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", reason="InvalidManifest") from error
+    for one in documents(text, str(path)):
+        yield from _objects(one.value, f"{path}:{one.line}")
 
 
 def _objects(value: Any, where: str) -> Iterator[Manifest]:
     if value is None:
         return
-    if isinstance(value, dict) and str(value.get("kind", "")).endswith("List") and "items" in value:
+    if is_list(value) and isinstance(value["items"], list | None):
         for item in value["items"] or ():
             yield from _objects(item, where)
         return
-    missing = next((key for key in ("apiVersion", "kind") if not _text(value, key)), None)
-    if missing is None and not _text(value.get("metadata"), "name"):
-        missing = "metadata.name"
-    if missing:
+    wrong = what_is_wrong(value)
+    if wrong:
         raise ConfigError(
-            f"{where}: not a Kubernetes object: {missing} is missing",
+            f"{where}: not a Kubernetes object: {wrong}",
             reason="InvalidManifest",
             hint="manifests: in config.yaml should match the manifests alone",
         )
     yield Manifest(value, where)
-
-
-def _text(value: Any, key: str) -> bool:
-    return isinstance(value, dict) and isinstance(value.get(key), str) and bool(value[key])

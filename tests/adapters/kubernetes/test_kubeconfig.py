@@ -73,7 +73,7 @@ def test_a_missing_context_lists_those_that_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("a: [1", ":1: "),
+        ("a: [1", ":2: "),
         ("- 1", "a mapping is expected"),
         ("clusters: [{}]", "every entry of clusters needs a name"),
         ("contexts: [{name: minikube, context: {cluster: gone}}]", "names cluster 'gone'"),

@@ -156,9 +156,10 @@ async def test_what_the_server_refuses_is_told_in_its_words(
         ("a: 1\nb: [1\n", ":3: ", "expected"),
         ("kind: X\napiVersion: v1\n---\nfoo: bar\n", ":1: ", "metadata.name is missing"),
         ("{kind: X, apiVersion: v1, metadata: {name: a}}\n---\nfoo: bar\n", ":3: ", "apiVersion is missing"),
-        ("- 1\n", ":1: ", "apiVersion is missing"),
-        ("just text\n", ":1: ", "apiVersion is missing"),
-        ("a: *nowhere\n", ":1: ", "undefined alias"),
+        ("- 1\n", ":1: ", "a list where a mapping is expected"),
+        ("just text\n", ":1: ", "a text where a mapping is expected"),
+        ("kind: List\napiVersion: v1\nitems: 5\n", ":1: ", "items: a number where a list is expected"),
+        ("a: *nowhere\n", ":1: ", "unknown anchor 'nowhere'"),
         ("a: 2026-99-99\nkind: X\n", ":1: ", ""),
     ],
 )

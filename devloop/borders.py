@@ -1,0 +1,74 @@
+"""One border per foreign thing: what comes from there and is not what was agreed is an error with a name.
+
+`with ENGINE_ANSWER("GET /info at …"):` stands around the lines that take the answer apart, and around nothing
+else: a fault of our own must not be called theirs. YAML: see yaml_document.py; files: text_file.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from devloop.errors import BuildError, ConfigError, DevloopError, LoadError, PlatformError, one_line
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True, slots=True)
+class Border:
+    """Called with what is being read, and where: gives the context manager."""
+
+    error: type[DevloopError]
+    reason: str
+    hint: str
+
+    def __call__(self, what: str) -> AbstractContextManager[None]:
+        return self._crossing(what)
+
+    @contextmanager
+    def _crossing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except DevloopError:
+            raise
+        except Exception as cause:
+            raise self.error(f"{what}: {_said(cause)}", reason=self.reason, hint=self.hint) from cause
+
+
+ENGINE_ANSWER = Border(PlatformError, "BadAnswer", "is it a Docker engine that answers there? docker version")
+API_ANSWER = Border(
+    PlatformError, "BrokenAnswer", "is it a Kubernetes API server that answers there? kubectl version"
+)
+KUBECONFIG = Border(ConfigError, "InvalidKubeconfig", "kubectl config view shows the merged files")
+COMMAND_OUTPUT = Border(PlatformError, "BadOutput", "run the command by hand: is it the one that is meant?")
+LAYER = Border(LoadError, "BadLayer", "docker save of the image, and tar -t of the layer, show the same")
+REGISTRY_ANSWER = Border(PlatformError, "BadAnswer", "is it a registry that answers there? curl -i URL/v2/")
+LOGINS = Border(BuildError, "BadCredentials", "docker login writes the file anew")
+OBJECTS = Border(
+    ConfigError, "InvalidManifest", "kubectl apply --dry-run=server -f shows what is wrong with it"
+)
+
+
+@contextmanager
+def disk(what: str, error: type[DevloopError] = BuildError) -> Iterator[None]:
+    """Around writing files of our own: a disk that is full or broken ends the work under way, not devloop."""
+    try:
+        yield
+    except OSError as cause:
+        where = cause.filename or tempfile.gettempdir()
+        full = cause.errno in FULL
+        raise error(
+            f"{what}: {cause.strerror or cause} ({where})",
+            reason="DiskFull" if full else "DiskFailed",
+            hint=f"df -h {where}; df -i {where}" if full else f"may this user write there? ls -ld {where}",
+        ) from cause
+
+
+def _said(cause: BaseException) -> str:
+    """Faults of shape are told as such: `KeyError: 'Id'` alone says nothing to whoever reads it."""
+    if isinstance(cause, KeyError | TypeError | AttributeError | IndexError | RecursionError):
+        return f"not what was expected ({one_line(cause, 120)})"
+    return one_line(cause)
