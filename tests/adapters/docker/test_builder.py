@@ -123,7 +123,7 @@ async def test_unknown_instruction_names_its_line(bench: Bench, tiny: str) -> No
     assert caught.value.evidence[-1] == "Dockerfile:3 | COPPY file /"
 
 
-async def test_s21_a_build_that_prints_nothing_is_ended_with_its_last_step(
+async def test_s21_a_build_that_prints_nothing_is_ended_with_what_it_said_last(
     bench: Bench, way: str, tiny: str
 ) -> None:
     service = bench.service(f"FROM {tiny}\nRUN echo begun\nRUN sleep 61.7\n")
@@ -133,7 +133,7 @@ async def test_s21_a_build_that_prints_nothing_is_ended_with_its_last_step(
             5.0,
             lambda activity: BuildError("silent", evidence=activity.lines),
         )
-    assert "RUN sleep 61.7" in caught.value.evidence[-1]
+    assert any("RUN sleep 61.7" in line for line in caught.value.evidence)
 
 
 async def test_s10_cancelled_sleep_is_gone_from_the_engine(bench: Bench, way: str, tiny: str) -> None:
