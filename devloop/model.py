@@ -282,6 +282,10 @@ class EventView:
     message: str
     count: int
     seen_at: float
+    uid: str = ""  # of what it is about: a StatefulSet's next pod has the same name
+
+    def concerns(self, pod: PodView) -> bool:
+        return self.about == f"Pod/{pod.name}" and (not self.uid or self.uid == pod.uid)
 
 
 @dataclass(frozen=True, slots=True)

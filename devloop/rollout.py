@@ -138,10 +138,12 @@ def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Ver
         symptom = find_symptom(snapshot, pod, expected.loaded_at)
         if symptom:
             found.append(symptom)
+    begun = expected.patched_at if expected.changed else 0.0
+    lacking = len(own_pods(snapshot, expected.image, expected.ref)) < snapshot.replicas
     others = (
         rewritten(snapshot, expected),
         turned_away(snapshot, expected),
-        refusal(snapshot),
+        refusal(snapshot, begun) if lacking else None,
         blocking_pod(snapshot, expected),
         on_delete(snapshot, expected),
     )
@@ -201,13 +203,22 @@ def _late(snapshot: Snapshot, expected: Expectation) -> Stuck:
     return Stuck(
         DEADLINE_EXCEEDED if own else "RolloutTimeout",
         said if own else f"no further within {seconds:g} s (rollout_timeout): {said}",
-        evidence=tuple(
-            dict.fromkeys(f"{e.reason}: {e.message}" for e in snapshot.events if e.type == "Warning")
-        )[-5:],
+        evidence=_warnings(snapshot, pods),
         hint=_late_hint(snapshot, waiting, pods),
         pod=waiting.name if waiting else "",
         container=running[0] if running else "",
     )
+
+
+def _warnings(snapshot: Snapshot, pods: Sequence[PodView]) -> tuple[str, ...]:
+    """The last warnings on the workload and its new pods; those on older pods are of another template."""
+    told = [
+        event
+        for event in snapshot.events
+        if event.type == "Warning"
+        and (not event.about.startswith("Pod/") or any(event.concerns(pod) for pod in pods))
+    ]
+    return tuple(dict.fromkeys(f"{event.reason}: {event.message}" for event in told))[-5:]
 
 
 def _late_hint(snapshot: Snapshot, waiting: PodView | None, pods: Sequence[PodView]) -> str:

@@ -73,12 +73,15 @@ def find_symptom(snapshot: Snapshot, pod: PodView, loaded_at: float = 0.0) -> Fi
     return None
 
 
-def refusal(snapshot: Snapshot) -> Finding | None:
-    """No pod ever appears because the API server refuses it: quota, admission, pod security."""
+def refusal(snapshot: Snapshot, begun: float = 0.0) -> Finding | None:
+    """No pod ever appears because the API server refuses it: quota, admission, pod security.
+
+    `begun`: when the template was written; what was refused before may have been the one before.
+    """
     status, reason, message = snapshot.conditions.get("ReplicaFailure", ("", "", ""))
-    since = snapshot.since.get("ReplicaFailure", snapshot.at)
+    since = max(begun, snapshot.since.get("ReplicaFailure", snapshot.at))
     if status != "True":
-        failed = [e for e in snapshot.events if e.reason == "FailedCreate"]
+        failed = [e for e in snapshot.events if e.reason == "FailedCreate" and e.seen_at >= begun]
         if snapshot.target.kind != "statefulset" or not failed or snapshot.current >= snapshot.replicas:
             return None
         reason, message, since = "FailedCreate", failed[-1].message, failed[0].seen_at
@@ -166,7 +169,7 @@ def _probe_failure(snapshot: Snapshot, pod: PodView, kinds: tuple[str, ...]) -> 
 
 
 def _events(snapshot: Snapshot, pod: PodView) -> Iterator[EventView]:
-    return (event for event in snapshot.events if event.about == f"Pod/{pod.name}")
+    return (event for event in snapshot.events if event.concerns(pod))
 
 
 def _stuck(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from devloop.model import PodView, Progressing, Ready, Snapshot, Stuck
+from devloop.model import EventView, PodView, Progressing, Ready, Snapshot, Stuck
 from devloop.rollout import failed_containers, judge, lost_image, restarts_of, serves
 from tests.test_rollout import (
     EXPECTED,
@@ -180,3 +180,48 @@ def test_s19_a_restart_of_a_sidecar_that_is_an_init_container_is_no_outcome_at_f
     verdicts.append(lambda v: isinstance(v, Stuck))
     for count, holds in enumerate(verdicts, 1):
         assert holds(judge(times(count), EXPECTED, PATCHED)), count
+
+
+# --- what the template before left behind ---------------------------------------------------------
+
+REFUSED = {"ReplicaFailure": ("True", "FailedCreate", "pods is forbidden: violates PodSecurity")}
+
+
+def test_s19_a_refusal_of_the_template_before_gives_the_new_one_its_grace() -> None:
+    """A Deployment tells the failures of its old ReplicaSets too: the save that mends them must pass."""
+    none = complete(
+        updated=0, available=0, pods=(), conditions=REFUSED, since={"ReplicaFailure": PATCHED - 900}
+    )
+    assert progressing(none, PATCHED + 2).deadline == PATCHED + 10
+    assert stuck(none, PATCHED + 10).reason == "FailedCreate"
+    starts = replace(none, updated=1, pods=(STARTING,))
+    assert isinstance(judge(starts, EXPECTED, PATCHED + 60), Progressing), (
+        "its pods are there: none was refused"
+    )
+
+
+def test_s19_events_of_the_template_before_do_not_fail_a_statefulset() -> None:
+    def said(at: float) -> EventView:
+        return EventView("StatefulSet/db", "Warning", "FailedCreate", "exceeded quota", 1, at)
+
+    none = stateful(updated=0, current=0, available=0, pods=(), events=(said(PATCHED - 900),))
+    assert isinstance(judge(none, EXPECTED, PATCHED + 60), Progressing)
+    again = replace(none, events=(said(PATCHED - 900), said(PATCHED + 1)))
+    assert progressing(again, PATCHED + 2).deadline == PATCHED + 11
+    assert stuck(again, PATCHED + 11).reason == "FailedCreate"
+
+
+def test_s19_a_statefulsets_next_pod_does_not_answer_for_the_one_before_of_its_name() -> None:
+    def probe(uid: str, message: str) -> EventView:
+        return EventView("Pod/db-0", "Warning", "Unhealthy", message, 9000, PATCHED, uid)
+
+    view = pod("db-0", container(ready=False), ready=False)
+    before = probe("uid-before", "Readiness probe failed: of the old pod")
+    snapshot = stateful(available=0, pods=(view,), events=(before,))
+    assert "of the old pod" not in progressing(snapshot).note
+    late = stuck(snapshot, PATCHED + 700)
+    assert "of the old pod" not in f"{late.hint} {late.evidence}"
+    own = replace(snapshot, events=(before, probe(view.uid, "Readiness probe failed: of the new one")))
+    late = stuck(own, PATCHED + 700)
+    assert "of the new one" in str(late.hint)
+    assert late.evidence == ("Unhealthy: Readiness probe failed: of the new one",)

@@ -27,6 +27,7 @@ from devloop.tasks import gather
 # Managers whose fields the user's own file may take back: the same file, applied by hand, and our PATCH.
 OURS = frozenset({MANAGER, "kubectl-client-side-apply", "kubectl", "before-first-apply"})
 MARKED = frozenset({"Deployment", "StatefulSet"})
+SIDE_BY_SIDE = 8  # objects that are applied at once: a server that has too much to do says 429
 DEFINED_SECONDS = 10.0  # how long a kind is waited for whose definition is applied with it
 UNMARK_SECONDS = 5.0  # how long marks are taken off after a cancellation
 
@@ -53,6 +54,7 @@ class Applier:
         self._served: dict[str, dict[str, Resource]] = {}
         self._held: list[Json] = []  # the objects that the last `apply` left
         self._missing: list[Need] = []  # and what they wait for
+        self._free = anyio.Semaphore(SIDE_BY_SIDE)
         self._left: set[tuple[str, str]] = set()  # name and namespace of all that was left
         self._unserved: list[Manifest] = []  # those whose kind the cluster does not serve (yet)
 
@@ -175,8 +177,9 @@ class Applier:
     ) -> str | Trouble:
         """What applying it changed, or what stood in its way. Raises PlatformError where nothing answers."""
         try:
-            await self._await_kind(manifest, everything)
-            return await self._apply(manifest, table, marked)
+            async with self._free:
+                await self._await_kind(manifest, everything)
+                return await self._apply(manifest, table, marked)
         except PrerequisiteError:  # its kind is not served: `prerequisite` tells of it
             self._unserved.append(manifest)
             self._left.add((manifest.name, self._namespace_of(manifest)))

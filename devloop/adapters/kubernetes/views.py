@@ -163,6 +163,7 @@ def event_view(event: Json, at: float) -> EventView:
         message=str(event.get("message") or "").strip(),
         count=int(event.get("count") or series.get("count") or 1),
         seen_at=at,
+        uid=str(about.get("uid") or ""),
     )
 
 
