@@ -4,11 +4,11 @@ The rules are those of moby's patternmatcher (`MatchesOrParentMatches`): the las
 the path or one of its parents decides, `!` takes back, `*` and `?` stop at a slash, `**` does not.
 docker-py's own matcher differs from this in nine of fifteen cases that were tried; nothing here uses it.
 
-It is the docker command that applies them, not the engine, and older commands read some lines in their own
-way: 20.10 (Debian 12) those with `!` behind a directory that is left out, and up to buildx 0.13 (Debian 13)
-those with `( ) + | { }`, which they take for a part of their regular expressions. Where one would take a file
-that another leaves out, the path is `disputed`: it counts as an input, so that no edit is lost with any, and
-no delta is made from it.
+It is the docker command that applies them, not the engine, and that of 20.10 (Debian 12) reads some lines in
+its own way: those with `!` behind a directory that is left out, and those with `( ) + | { }`, which it takes
+for a part of its regular expressions. Where it takes a file that newer ones leave out, or the other way
+round, the path is `disputed`: it counts as an input, so that no edit is lost with either, and no delta is
+made from it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from devloop.errors import FingerprintError
@@ -29,9 +29,9 @@ Match2010 = Callable[[str], bool | None]  # None: it cannot be told
 
 _BOM = "\ufeff"
 _MOST_REMEMBERED = 200_000  # directories; a daemon is asked about new ones for weeks
-_REGEX_SPECIAL = frozenset(".+()|{}$")
-_NOT_ESCAPED_BY_2010 = frozenset("+()|{}")
-_READ_OTHERWISE = _NOT_ESCAPED_BY_2010 | {_BOM}
+_ESCAPED_BY_2010 = frozenset(".$")
+_ESCAPED = frozenset(".+()$")  # moby means `| { }` too, but its table of bits is too small for them
+_READ_OTHERWISE = frozenset("+()|{}") | {_BOM}
 # What Go's strings.TrimSpace takes off; Python's strip takes more.
 _SPACE = "".join(
     char for char in map(chr, range(0x3001)) if char.isspace() and char not in "\x1c\x1d\x1e\x1f"
@@ -53,8 +53,8 @@ class Pattern:
     match: Match
     may_match_below: Match  # of a directory: can the pattern match anything in it?
     match_2010: Match2010
-    match_unescaped: Match2010
     parts: int
+    unsure: bool = False  # what newer commands make of it is not known
 
 
 class IgnoreRules:
@@ -63,30 +63,16 @@ class IgnoreRules:
     Directories that were asked for are remembered, so a walk costs one look per path.
     """
 
-    def __init__(self, patterns: tuple[Pattern, ...], *, others: bool = True) -> None:
-        """`others`: whether readings of older commands count, too."""
+    def __init__(self, patterns: tuple[Pattern, ...]) -> None:
         self.patterns = patterns
-        self._unsure, self._others = False, tuple[IgnoreRules, ...]()
-        if others:
-            self._read_unescaped()
+        self._unsure = any(p.unsure for p in patterns)
         self._last = len(patterns) - 1
         self._deciders: dict[str, int] = {"": -1, ".": -1}
         # Without a `!` a matched directory is pruned by both, which leaves only `**x` to differ on.
-        self._versions_differ = others and any(
+        self._versions_differ = any(
             p.again or re.match(r"\*\*[^/]", p.text) or set(p.text) & _READ_OTHERWISE for p in patterns
         )
         self._pruned_2010: dict[str, bool | None] = {"": False, ".": False}
-
-    def _read_unescaped(self) -> None:
-        """Commands between 20.10 and the newest: their rules, with 20.10's regular expressions. What
-        cannot be told is read both ways."""
-        special = [p for p in self.patterns if set(p.text) & _READ_OTHERWISE]
-        if special:
-            self._unsure = any(p.match_unescaped("") is None for p in special)
-            self._others = tuple(
-                IgnoreRules(tuple(_unescaped(p, assumed) for p in self.patterns), others=False)
-                for assumed in ((True, False) if self._unsure else (True,))
-            )
 
     @classmethod
     def parse(cls, text: str, name: str = ".dockerignore") -> IgnoreRules:
@@ -118,16 +104,13 @@ class IgnoreRules:
 
     def leaves_out(self, path: str) -> bool:
         """Does every version of Docker leave the path out?"""
-        if not self.matches(path) or not all(other.matches(path) for other in self._others):
-            return False
-        return not self._versions_differ or self._taken_by_2010(path) is False
+        return self.matches(path) and (not self._versions_differ or self._taken_by_2010(path) is False)
 
     def disputed(self, path: str) -> bool:
         """Do versions of Docker differ on the path?"""
-        matched = self.matches(path)
-        if self._unsure or any(other.matches(path) != matched for other in self._others):
+        if self._unsure:
             return True
-        return self._versions_differ and self._taken_by_2010(path) is not (not matched)
+        return self._versions_differ and self._taken_by_2010(path) is not (not self.matches(path))
 
     def may_descend(self, directory: str) -> bool:
         """Can anything below the directory be in the context? False prunes it from a walk."""
@@ -135,8 +118,6 @@ class IgnoreRules:
         if decider < 0 or self.patterns[decider].again:
             return True
         if any(p.again and p.may_match_below(directory) for p in self.patterns[decider + 1 :]):
-            return True
-        if any(other.may_descend(directory) for other in self._others):
             return True
         return self._versions_differ and self._prunes_2010(directory) is not True
 
@@ -218,22 +199,18 @@ def _pattern(line: str, number: int) -> Pattern:
         text = text[1:]
     text = go_clean(text.strip(_SPACE))
     check_glob(text)
-    match, match_2010, match_unescaped = _compile(text)
+    kind, expression = _translate(text, _ESCAPED)
     parts = text.count("/") + 1
-    return Pattern(text, again, number, match, _below(text), match_2010, match_unescaped, parts)
-
-
-def _unescaped(pattern: Pattern, assumed: bool) -> Pattern:
-    """The pattern as commands between 20.10 and the newest read it; `assumed` where that cannot be told."""
-    unescaped = pattern.match_unescaped
-    if not set(pattern.text) & _READ_OTHERWISE:
-        return pattern
-
-    def match(path: str) -> bool:
-        found = unescaped(path)
-        return assumed if found is None else found
-
-    return replace(pattern, match=match, may_match_below=lambda directory: True)
+    try:
+        match = _compile(text, kind, expression)
+    except (
+        BadPatternError,
+        UnsureError,
+    ):  # docker may refuse it when it comes to this line, or never come to it
+        return Pattern(
+            text, again, number, lambda _: again, lambda _: True, lambda _: None, parts, unsure=True
+        )
+    return Pattern(text, again, number, match, _below(text), _match_2010(text, match), parts)
 
 
 def check_glob(glob: str) -> None:
@@ -273,39 +250,30 @@ def _check_class_char(glob: str, index: int) -> int:
     return index + 1
 
 
-def _compile(text: str) -> tuple[Match, Match2010, Match2010]:
-    """Moby's Pattern.compile: the same four kinds of match, the same regular expression. The second is what
-    20.10 makes of it: always a regular expression, and that of its own. The third is what commands after
-    it made of it (buildx 0.13): the four kinds, with that expression."""
-    kind, expression = _translate(text, _REGEX_SPECIAL)
-    try:
-        newer = compile_go(expression)
-    except UnsureError as doubt:
-        raise BadPatternError("syntax error in pattern") from doubt
+def _compile(text: str, kind: str, expression: str) -> Match:
+    """Moby's Pattern.compile: the same four kinds of match, the same regular expression."""
     if kind == "exact":
-        match: Match = text.__eq__
-    elif kind == "prefix":
+        return text.__eq__
+    if kind == "prefix":
         prefix = text[:-2]
-        match = lambda path: path.startswith(prefix)  # noqa: E731 - one of four
-    elif kind == "suffix":
+        return lambda path: path.startswith(prefix)
+    if kind == "suffix":
         suffix = text[2:]
         bare = suffix[1:] if suffix.startswith("/") else None
-        match = lambda path: path.endswith(suffix) or path == bare  # noqa: E731 - one of four
-    else:
-        match = lambda path: newer.search(path) is not None  # noqa: E731 - one of four
-    match_2010 = _match_2010(text, newer)
-    return match, match_2010, match_2010 if kind == "regex" else match
+        return lambda path: path.endswith(suffix) or path == bare
+    found = compile_go(expression)
+    return lambda path: found.search(path) is not None
 
 
-def _match_2010(text: str, newer: re.Pattern[str]) -> Match2010:
-    own = _translate(text, _REGEX_SPECIAL - _NOT_ESCAPED_BY_2010)[1]
+def _match_2010(text: str, newer: Match) -> Match2010:
+    """What 20.10 makes of it: always a regular expression, and that of its own."""
     try:
-        expression = compile_go(own)
+        own = compile_go(_translate(text, _ESCAPED_BY_2010)[1])
     except BadPatternError:
-        expression = newer  # it refuses to build, so there is nothing to differ from
+        return newer  # it refuses to build, so there is nothing to differ from
     except UnsureError:
         return lambda path: None
-    return lambda path: expression.search(path) is not None
+    return lambda path: own.search(path) is not None
 
 
 def _translate(text: str, special: frozenset[str]) -> tuple[str, str]:
@@ -351,7 +319,11 @@ def _below(text: str) -> Match:
         if "**" in part or "[" in part or "]" in part or "\\" in part or "^" in part:
             wanted.append(None)  # from here on anything is possible
             break
-        wanted.append(_compile(part)[0])
+        try:
+            wanted.append(_compile(part, *_translate(part, _ESCAPED)))
+        except (BadPatternError, UnsureError):
+            wanted.append(None)
+            break
 
     def may_match_below(directory: str) -> bool:
         for match, part in zip(wanted, directory.split("/"), strict=False):

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -97,12 +96,18 @@ def test_only_20_10s_own_readings_are_disputed() -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["aax", "ax", "(b)", "b", "c+d", "ccd"])
+@pytest.mark.parametrize("path", ["aa", "a{1,2}", "(b)", "b", "c+d", "ccd"])
 def test_s5_no_edit_is_lost_with_any_command(path: str) -> None:
-    """buildx 0.13 reads the first two as 20.10 does, and the third as newer commands do."""
-    rules = IgnoreRules.parse("a{1,2}*\n(b)*\nc+d\n")
+    rules = IgnoreRules.parse("a{1,2}\n(b)*\nc+d\n")
     assert rules.disputed(path)
     assert not rules.leaves_out(path)
+
+
+def test_s5_bars_and_braces_are_escaped_by_no_command() -> None:
+    """Beside a wildcard: without one, newer commands compare the text."""
+    rules = IgnoreRules.parse("x{2}*\na|b?\n")
+    for path, out in (("xx", True), ("x{2}", False), ("anything-b1", True), ("a", True), ("c", False)):
+        assert (rules.matches(path), rules.disputed(path)) == (out, False), path
 
 
 def test_s5_what_cannot_be_told_counts_as_an_input() -> None:
@@ -111,7 +116,9 @@ def test_s5_what_cannot_be_told_counts_as_an_input() -> None:
     assert not rules.leaves_out("(a*)+*")
     assert not rules.leaves_out("aa")
     assert rules.disputed("aa")
-    assert rules.disputed("elsewhere")  # no delta is made with such a rule
+    refused = IgnoreRules.parse("node_modules\n!keep\na{2}{2}*\n!z{2}{2}*\n")  # if docker comes to it
+    assert not refused.leaves_out("node_modules/x")
+    assert refused.disputed("elsewhere")  # no delta is made with such a rule
 
 
 @pytest.mark.parametrize("line", ["!", "a[", "a[]", "a[x-]", "\\", "[", "a[\\"])
@@ -198,7 +205,7 @@ def test_s5_generated_rules_choose_what_buildkit_chooses(rules: list[str], paths
 def test_s5_a_wrong_reading_of_2010_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: it escapes what newer commands do. Only that command can show it."""
     said = subprocess.run([docker_cli(), "--version"], capture_output=True, text=True, check=True).stdout
-    monkeypatch.setattr(ignore, "_NOT_ESCAPED_BY_2010", frozenset())
+    monkeypatch.setattr(ignore, "_ESCAPED_BY_2010", frozenset(".+()|{}$"))
     monkeypatch.setattr(ignore, "_READ_OTHERWISE", frozenset())
     found = []
     for rule, paths in (
@@ -214,9 +221,8 @@ def test_s5_a_wrong_reading_of_2010_is_found(monkeypatch: pytest.MonkeyPatch) ->
     assert len(found) == (4 if "version 20.10" in said else 0)
 
 
-def compare(rules: list[str], paths: set[str], *, newer: bool = False) -> str:
-    """Raises AssertionError where devloop reads rules otherwise than the docker command. `newer`: the
-    command is one of those whose rules are `matches`, else 20.10's."""
+def compare(rules: list[str], paths: set[str]) -> str:
+    """Raises AssertionError where devloop reads rules otherwise than the docker command."""
     home = Path(tempfile.mkdtemp())
     try:
         context = home / "context"
@@ -229,13 +235,14 @@ def compare(rules: list[str], paths: set[str], *, newer: bool = False) -> str:
             with pytest.raises(RefusedError):
                 build(context)
             return "refused by both"
-        if not newer and any(may_be_refused_by_2010(pattern.text) for pattern in compiled.patterns):
-            with suppress(RefusedError):  # unless it leaves the pattern be
-                build(context)
-            return "refused by 20.10"
-        built = build(context)
+        try:
+            built = build(context)
+        except RefusedError:
+            # 20.10 refuses more than newer commands do
+            assert any(may_be_refused(pattern.text) for pattern in compiled.patterns), rules
+            return "refused"
         expected = {path for path in planted if path in built}
-        settled = planted if newer else {path for path in planted if not compiled.disputed(path)}
+        settled = {path for path in planted if not compiled.disputed(path)}
         assert {path for path in settled if not compiled.matches(path)} == expected & settled, rules
         # No file of the image may be missing from the inputs, none lie behind a pruned directory.
         for path in expected:
@@ -247,7 +254,7 @@ def compare(rules: list[str], paths: set[str], *, newer: bool = False) -> str:
         shutil.rmtree(home)
 
 
-def may_be_refused_by_2010(text: str) -> bool:
+def may_be_refused(text: str) -> bool:
     """Is it none of Go's regular expressions where nothing is escaped, as far as devloop can tell?"""
     try:
         compile_go(ignore._translate(text, frozenset(".$"))[1])
