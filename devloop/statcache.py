@@ -112,7 +112,7 @@ class StatCache:
             return
         rows = [(os.fsencode(path), *seen, bytes.fromhex(digest)) for path, (seen, digest) in unsaved.items()]
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # `opened` has made it already
             with closing(self._open()) as database, database:
                 database.executemany("DELETE FROM files WHERE path = ?", [(os.fsencode(p),) for p in gone])
                 database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)

@@ -13,7 +13,7 @@ FOLDER, FILE = 0o700, 0o600
 
 def write(file: Path, content: bytes) -> None:
     """Replace a file's content in one step. Raises OSError."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=FOLDER)
+    _make(file.parent)
     beside = file.with_suffix(".new")
     with suppress(FileNotFoundError):
         beside.unlink()  # of a devloop that was killed: its mode may be another
@@ -34,13 +34,21 @@ def make_private(folder: Path) -> None:
 
     What belongs to somebody else stays as it is. Raises OSError if there is no folder and none can be made.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=FOLDER)
+    _make(folder)
     for path in (folder, *_below(folder)):
         with suppress(OSError):
             found = path.lstat()
             wanted = FOLDER if stat.S_ISDIR(found.st_mode) else FILE
             if not stat.S_ISLNK(found.st_mode) and stat.S_IMODE(found.st_mode) != wanted:
                 path.chmod(wanted)
+
+
+def _make(folder: Path) -> None:
+    """The folder and all that lack above it: `mkdir(parents=True)` would leave those to the umask."""
+    if not folder.is_dir():
+        if folder.parent != folder:
+            _make(folder.parent)
+        folder.mkdir(mode=FOLDER, exist_ok=True)
 
 
 def _below(folder: Path) -> Iterator[Path]:

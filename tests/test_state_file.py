@@ -75,6 +75,8 @@ def test_s30_what_is_written_is_private_whatever_the_umask(
     for path in made:
         assert path.stat().st_mode & 0o777 == 0o600, path
         path.chmod(0o666)
+    for folder in (state, *filter(Path.is_dir, state.rglob("*"))):
+        assert folder.stat().st_mode & 0o777 == 0o700, folder
     write(state)  # over one of another mode; the journal looks at its folder when it is opened
     state_file.make_private(state)
     for path in (state, *state.rglob("*")):
