@@ -188,6 +188,11 @@ def test_an_overtaken_rollout_counts_as_a_reversal() -> None:
         (PlatformError("gone"), [0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]),
         (LoadError("disk full"), [2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0]),
         (BuildError("no such base", outside_tree=True), [2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0]),
+        (
+            RolloutError("gone from the node", reason="ErrImageNeverPull"),
+            [2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0],
+        ),
+        (RolloutError("it crashes", reason="CrashLoopBackOff"), [None] * 7),
         (BuildError("RUN false"), [None] * 7),
         (PrerequisiteError("no secret"), [None] * 7),
         (TargetMissingError("no deployment"), [None] * 7),
