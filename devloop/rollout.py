@@ -172,9 +172,9 @@ def _deadline(snapshot: Snapshot, expected: Expectation) -> float | None:
     """When a rollout that gets no further is given up; None where nobody waits for it."""
     if snapshot.awaited:
         return None
-    since = expected.since or (expected.patched_at if expected.changed else 0.0)
-    if not since:
+    if not (expected.since or expected.changed):
         return None
+    since = expected.since or expected.patched_at
     if expected.timeout is not None:
         return since + expected.timeout
     return since + snapshot.progress_deadline + GRACE  # the controller's own word comes first
