@@ -4,15 +4,18 @@
     python -m tests.differential --cases 1 --seed 4711 --show # one again, with all its text
     python -m tests.differential --planted                    # and which planted bugs the cases see
 
+Ctrl-C and SIGTERM end it early, with the counts so far.
 Ends with 1 and the seeds if anything differed. A smaller case is looked for before it is printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,7 +95,8 @@ def main() -> int:
     counts: Counter[str] = Counter()
     bad: list[int] = []
     start = time.monotonic()
-    with serving() as server:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with serving() as server, suppress(KeyboardInterrupt):  # what is done by then is told
         for seed in range(options.seed, options.seed + options.cases):
             case = make(seed, BASE, features)
             method = by_loaded_delta if seed % _LOAD_EVERY == 0 else by_delta
