@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from devloop.errors import BuildError
 from devloop.ignore import candidates
 from devloop.model import BuildSpec, Inputs
 
@@ -110,10 +111,21 @@ class SentContexts:
             record = _locked(_record_of(link).open("x+"))
             link.symlink_to(context)
         except OSError:  # no room or no right: a name for this build alone
-            link = Path(tempfile.mkdtemp(prefix="devloop-")) / unique
-            link.symlink_to(context)
-            return Name(link, None)
+            return Name(_link_for_once(unique, context), None)
         return Name(link, record)
+
+
+def _link_for_once(name: str, context: Path) -> Path:
+    try:
+        link = Path(tempfile.mkdtemp(prefix="devloop-")) / name
+        link.symlink_to(context)
+    except OSError as problem:
+        raise BuildError(
+            f"cannot make a link to {context}: {problem.strerror}",
+            reason="NoRoom",
+            hint="make room in the temporary directory, or set TMPDIR",
+        ) from problem
+    return link
 
 
 def _record_of(link: Path) -> Path:

@@ -8,6 +8,7 @@ import random
 import shutil
 import stat
 import tarfile
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -386,6 +387,15 @@ def test_without_a_state_directory_every_build_has_a_name_of_its_own(tmp_path: P
         contexts.done(names[-1], read=True)
     assert names[0].link != names[1].link
     assert not any(name.link.parent.exists() for name in names)
+
+
+def test_without_any_room_the_build_says_so(
+    tmp_path: Path, spec: BuildSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "tmp"))
+    with pytest.raises(BuildError, match="cannot make a link"):
+        SentContexts(tmp_path / "file" / "sent").take("app", spec, inputs(a="1"))
 
 
 def test_a_damaged_record_is_not_trusted(tmp_path: Path, spec: BuildSpec) -> None:
