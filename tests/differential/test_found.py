@@ -34,6 +34,10 @@ FOUND: dict[str, tuple[Case, str]] = {
         case(f"COPY . /app/\nADD {SERVER}/set.ini /app/set.ini", {"a": "a\n"}, Edit("create", "set.ini")),
         "full build: WrittenAgain",
     ),
+    "a later ADD of a URL goes into the directory": (
+        case(f"COPY . /app/\nADD {SERVER}/set.ini /app/", {"a": "a\n"}, Edit("create", "set.ini")),
+        "full build: WrittenAgain",
+    ),
     "a later ADD of a URL writes below a directory that turns up": (
         case(f"COPY . /app/\nADD {SERVER}/set.ini /app/sub/", {"a": "a\n"}, Edit("create", "sub/set.ini")),
         "full build: WrittenAgain",
