@@ -13,9 +13,9 @@ from pathlib import Path
 
 import anyio
 
+from devloop.clock import Clock
 from devloop.events import Event
 from devloop.model import Change
-from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
 
 IGNORED_FILES, IGNORED_FOLDERS = 100_000, 2_000

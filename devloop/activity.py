@@ -6,7 +6,6 @@ of a command, the pieces of an HTTP body, the files that a worker thread reads.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,10 @@ from typing import TypeVar
 
 import anyio
 
+from devloop.clock import Clock
 from devloop.errors import DevloopError
+
+CLOCK = Clock()
 
 Result = TypeVar("Result")
 KEPT_LINES = 10
@@ -25,19 +27,19 @@ class Activity:
     """Of one trip. `note` may be called from any thread."""
 
     def __init__(self) -> None:
-        self._at = time.monotonic()
+        self._at = CLOCK.ticks()
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     def note(self, line: str = "") -> None:
         """Something moved; `line`: what was said, for the error that may follow."""
-        self._at = time.monotonic()
+        self._at = CLOCK.ticks()
         if line:
             self._lines.append(line)
 
     @property
     def idle(self) -> float:
         """Seconds since something moved."""
-        return time.monotonic() - self._at
+        return CLOCK.ticks() - self._at
 
     @property
     def lines(self) -> tuple[str, ...]:

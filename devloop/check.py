@@ -22,12 +22,12 @@ from devloop.checks.rule import Report, View, judge
 from devloop.checks.rules import NAMES, RULES
 from devloop.checks.schema import kubernetes_schema
 from devloop.checks.subject import Subject
+from devloop.clock import Clock
 from devloop.config import Config, chosen
 from devloop.errors import ConfigError, DevloopError, PlatformError, ReleaseError
 from devloop.model import Change, Service
 from devloop.references import repository
 from devloop.release import Release, base_values, with_images
-from devloop.stopwatch import Clock
 from devloop.wiring import Fan, Session, opened
 
 STAND_IN = "dl-0000000000000000"  # for a tag that is not known: rules ask for its form alone

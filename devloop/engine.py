@@ -10,12 +10,12 @@ from typing import Any
 import anyio
 from anyio.abc import TaskStatus
 
+from devloop.clock import Clock
 from devloop.errors import DevloopError, OvertakenError, TreeMovedError
 from devloop.model import Change, Failed, Outcome
 from devloop.reconciler import MOVED_PAUSES
 from devloop.safety_net import guard_loop
 from devloop.signals import ends_in_time
-from devloop.stopwatch import Clock
 from devloop.tasks import gather
 from devloop.worker import Worker
 

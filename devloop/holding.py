@@ -11,6 +11,7 @@ from typing import Protocol
 import anyio
 import click
 
+from devloop.clock import Clock
 from devloop.config import Config
 from devloop.engine import start_of, until_interrupted
 from devloop.errors import PatchError, StageError
@@ -18,7 +19,7 @@ from devloop.follow import follow
 from devloop.model import Fingerprint, Image, Inputs, LoadedImage, Revision, Service, Target
 from devloop.ports import World
 from devloop.references import digest, same_repository
-from devloop.stopwatch import Clock, Stopwatch
+from devloop.stopwatch import Stopwatch
 from devloop.wiring import Fan, opened
 
 INTERRUPTED = 130

@@ -10,6 +10,7 @@ import anyio
 
 from devloop import beside, engine
 from devloop.adapters.kubernetes.made import Made
+from devloop.clock import Clock
 from devloop.config import Config
 from devloop.diffing import diff as unified
 from devloop.errors import PlatformError
@@ -17,7 +18,6 @@ from devloop.release import Release
 from devloop.run import INTERRUPTED
 from devloop.showing import secrets_of
 from devloop.status import Standing, standings
-from devloop.stopwatch import Clock
 from devloop.wiring import Fan, opened
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from devloop.clock import Clock
 from devloop.errors import DevloopError, InternalError, PrerequisiteError
 from devloop.events import Emit
 from devloop.model import (
@@ -24,7 +25,6 @@ from devloop.model import (
 from devloop.references import repository
 from devloop.release import Release, ReleaseView, Values
 from devloop.sharing import Sharing
-from devloop.stopwatch import Clock
 
 Report = Callable[[str, BaseException], DevloopError]
 

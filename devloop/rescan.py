@@ -10,9 +10,9 @@ from typing import Protocol
 
 import anyio
 
+from devloop.clock import Clock
 from devloop.events import Event, TripEnded, TripStarted
 from devloop.model import Change, Service
-from devloop.stopwatch import Clock
 from devloop.worker import Worker
 
 SHORTEST = 30.0  # seconds between two looks

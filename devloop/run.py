@@ -15,6 +15,7 @@ from anyio.abc import TaskStatus
 from devloop import __version__, beside, engine, teardown
 from devloop import config as configs
 from devloop.checkwatch import CheckWatch, by_process
+from devloop.clock import Clock
 from devloop.config import Config, together
 from devloop.crew import Companion, Crew
 from devloop.errors import DevloopError, InternalError, PlatformError
@@ -28,7 +29,6 @@ from devloop.safety_net import FOLDER, Reports, SafetyNet
 from devloop.secrets import Secrets
 from devloop.showing import names_of, secrets_of, show, sources_of
 from devloop.statewatch import follow_states
-from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
 from devloop.wiring import Fan, Session, opened
 from devloop.worker import Worker

@@ -10,9 +10,9 @@ import asyncio
 import logging
 import os
 import platform
+import secrets
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -25,8 +25,11 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from devloop import __version__
+from devloop.clock import Clock
 from devloop.errors import DevloopError, InternalError
 from devloop.events import Emit, Notice
+
+CLOCK = Clock()
 
 FOLDER = "reports"
 KEPT_REPORTS = 20
@@ -76,7 +79,7 @@ class Reports:
             return f"(not shown: what is secret cannot be told, {type(trouble).__name__})\n"
 
     def _write(self, where: str, trace: str) -> str:
-        at = datetime.now(UTC)
+        at = datetime.fromtimestamp(CLOCK.now(), UTC)
         head = (
             f"devloop {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
             f"time: {at.isoformat(timespec='seconds')}\npid: {os.getpid()}\n"
@@ -84,8 +87,7 @@ class Reports:
         )
         text = self._hidden(head + trace).encode("utf-8", "replace")
         path = (
-            self._folder
-            / f"internal-error-{at:%Y%m%d-%H%M%S}-{os.getpid()}-{time.monotonic_ns() % 10**6}.txt"
+            self._folder / f"internal-error-{at:%Y%m%d-%H%M%S}-{os.getpid()}-{secrets.randbelow(10**6)}.txt"
         )
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -136,14 +138,14 @@ class SafetyNet:
         falls = 0
         given = {} if task_status is None else {"task_status": _Once(task_status)}
         while True:
-            began = time.monotonic()
+            began = CLOCK.ticks()
             try:
                 await task(*args, **given)
                 return
             except Exception as cause:
                 if lets_through(_only(cause)):
                     raise
-                if time.monotonic() - began > STANDS_AFTER:
+                if CLOCK.ticks() - began > STANDS_AFTER:
                     falls = 0
                 self.tell(where, cause, service)
                 fell()

@@ -13,10 +13,13 @@ import shutil
 import stat
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from devloop.clock import Clock
+
+CLOCK = Clock()
 
 PREFIX = "devloop-"
 LOCK = ".devloop-lock"
@@ -66,7 +69,7 @@ def folder() -> Iterator[Path]:
 
 def remove_leftovers(now: float | None = None) -> int:
     """Remove what killed devloops of this user left; how many. Blocking, never raises."""
-    moment, removed = time.time() if now is None else now, 0
+    moment, removed = CLOCK.now() if now is None else now, 0
     with suppress(OSError):
         for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
             with suppress(OSError):

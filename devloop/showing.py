@@ -8,10 +8,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from typing import Any, TextIO, cast
 
+from devloop.clock import Clock
 from devloop.config import Config, together
 from devloop.secret_values import Sources
 from devloop.secrets import Secrets
-from devloop.stopwatch import Clock
 from devloop.wiring import Fan
 
 TEXTS_LOST = "... {} lines were not shown: nobody read them\n"

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
 
 from devloop import activity
+from devloop.clock import Clock
 from devloop.events import Emit, StageEnded, StageStarted
 from devloop.model import Change, Phase, Span, Stage, Timing
 
 JUMP = 1.0  # seconds that wall clock and ticks may differ by before phases are called coarse
-
-
-class Clock:
-    """`now` is for what is told, and compared with the times of files and clusters; `ticks` for spans.
-
-    The wall clock may jump: it is set, and it goes on while a laptop sleeps. Ticks never do, and stand still
-    meanwhile. Nobody else asks the system for the time but the stat cache, which compares with files.
-    """
-
-    def now(self) -> float:
-        """Seconds since the epoch, read anew each time."""
-        return time.time()
-
-    def ticks(self) -> float:
-        """Seconds since some moment; only differences mean anything."""
-        return time.monotonic()
 
 
 class Stopwatch:

@@ -15,11 +15,11 @@ from anyio.abc import TaskGroup, TaskStatus
 from devloop.adapters.filesource import Batch, Roots, Source
 from devloop.adapters.mounts import MountAlarm, silent_below, silent_type, touching
 from devloop.burst import Burst, git_folder
+from devloop.clock import Clock
 from devloop.events import Emit, Notice, WatchBatch, WatchOverflow
 from devloop.files import is_there
 from devloop.listener import Listener
 from devloop.model import Change
-from devloop.stopwatch import Clock
 from devloop.watchplan import Interest, WatchPlan, plan
 
 __all__ = ["Interest", "Watcher"]

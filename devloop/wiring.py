@@ -47,6 +47,7 @@ from devloop.adapters.parents import ParentStore
 from devloop.adapters.private_folder import private_folder
 from devloop.adapters.sent import SentContexts
 from devloop.adapters.source import FingerprintedTree
+from devloop.clock import Clock
 from devloop.config import Config, CurrentConfig
 from devloop.diffing import Preview
 from devloop.errors import InternalError
@@ -63,7 +64,6 @@ from devloop.secrets import Secrets
 from devloop.sharing import Sharing
 from devloop.statcache import StatCache
 from devloop.statewatch import Statuses
-from devloop.stopwatch import Clock
 
 
 class Fan:

@@ -37,13 +37,13 @@ from devloop.adapters.routes import deliver
 from devloop.adapters.tarstream import TarStream
 from devloop.borders import ENGINE_ANSWER, disk
 from devloop.checks.origin import from_file
+from devloop.clock import Clock
 from devloop.errors import BuildError, ConfigError, DevloopError, LoadError, PlatformError
 from devloop.files import read_bytes, read_text
 from devloop.kustomization import sources
 from devloop.layers import Layer
 from devloop.model import Base
 from devloop.release import Release, ValuesFile, base_values
-from devloop.stopwatch import Clock
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 

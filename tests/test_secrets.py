@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
+from devloop.clock import Clock
 from devloop.errors import BuildError, DevloopError
 from devloop.events import (
     Applied,
@@ -41,7 +42,6 @@ from devloop.sinks.journal import FILE_NAME, Journal
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.plain import JsonLines, Plain
 from devloop.sinks.status import StatusBoard
-from devloop.stopwatch import Clock
 from devloop.wiring import Fan
 
 PEM = (

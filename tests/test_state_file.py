@@ -13,6 +13,7 @@ import pytest
 from devloop import salts, state_file
 from devloop.adapters.blobs import Blobs
 from devloop.adapters.parentfiles import ParentFiles
+from devloop.clock import Clock
 from devloop.delta import Parent
 from devloop.events import Notice, TripEnded
 from devloop.history import History
@@ -20,7 +21,6 @@ from devloop.layers import Layer, Layers
 from devloop.model import Timing, Unchanged
 from devloop.sinks.journal import Journal
 from devloop.statcache import StatCache
-from devloop.stopwatch import Clock
 from tests.sinks.trips import FINGERPRINT
 
 

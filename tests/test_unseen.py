@@ -13,12 +13,12 @@ import anyio
 import pytest
 
 from devloop.adapters.mounts import MountAlarm, silent_below
+from devloop.clock import Clock
 from devloop.events import TripEnded, TripStarted
 from devloop.fingerprint import TreeFingerprinter
 from devloop.model import Base, BuildSpec, Change, Service, Superseded, Timing, Unchanged
 from devloop.rescan import Rescan
 from devloop.statcache import StatCache
-from devloop.stopwatch import Clock
 from devloop.worker import Worker
 from tests.fakes import FakeWorld, fingerprint
 from tests.test_watching import interest, watching
@@ -244,7 +244,7 @@ def at_rest(world: FakeWorld) -> Worker:
     return worker
 
 
-async def test_s39_a_change_without_an_event_starts_a_trip() -> None:
+async def test_s8_a_change_without_an_event_starts_a_trip() -> None:
     looks, worker = Looks(), at_rest(FakeWorld())
     rescan = Rescan(looks, Clock(), shortest=0.01)
     async with anyio.create_task_group() as group:

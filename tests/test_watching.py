@@ -21,9 +21,9 @@ from devloop.adapters.fsevents import Watchfiles
 from devloop.adapters.inotify import Inotify
 from devloop.adapters.polling import Polling
 from devloop.burst import git_folder, saved_at
+from devloop.clock import Clock
 from devloop.events import Event, Notice, WatchBatch, WatchOverflow
 from devloop.model import Change
-from devloop.stopwatch import Clock
 from devloop.watching import Interest, Watcher
 
 QUIET = 0.4  # longer than the watcher waits after any burst of these tests

@@ -6,13 +6,15 @@ import base64
 import json
 import re
 import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from devloop import state_file
+from devloop.clock import Clock
 from devloop.delta import Parent
 from devloop.layers import Layer, Layers
+
+CLOCK = Clock()
 
 KEEP = 5  # parents of one service
 BEING_LEARNED_SECONDS = 3600.0  # the record that names a layer is written after it
@@ -76,7 +78,7 @@ class ParentFiles:
     def _tidy(self, folder: Path) -> None:
         """Old parents go, those of services that are gone, and the layers that no parent names."""
         for other in self._folder.glob("of-*"):
-            if other != folder and time.time() - _newest(other) > FORGOTTEN_SECONDS:
+            if other != folder and CLOCK.now() - _newest(other) > FORGOTTEN_SECONDS:
                 shutil.rmtree(other, ignore_errors=True)
         records = sorted(folder.glob("*.json"), key=_age, reverse=True)
         for old in records[KEEP:]:
@@ -87,7 +89,7 @@ class ParentFiles:
                 named.update(json.loads(record.read_bytes())["diff_ids"])
         self._layers = {diff_id: layer for diff_id, layer in dict(self._layers).items() if diff_id in named}
         for file in (self._folder / "layers").glob("*.layer"):
-            if f"sha256:{file.stem}" not in named and time.time() - _age(file) > BEING_LEARNED_SECONDS:
+            if f"sha256:{file.stem}" not in named and CLOCK.now() - _age(file) > BEING_LEARNED_SECONDS:
                 file.unlink(missing_ok=True)
 
     def _file(self, service: str, fingerprint: str) -> Path:

@@ -16,6 +16,7 @@ from rich.live import Live as LiveDisplay
 from rich.table import Table
 from rich.text import Text
 
+from devloop.clock import Clock
 from devloop.events import (
     ConfigReloaded,
     Event,
@@ -33,7 +34,6 @@ from devloop.model import Live, Unchanged
 from devloop.sinks import wording
 from devloop.sinks.plain import amount
 from devloop.sinks.wording import Line
-from devloop.stopwatch import Clock
 
 TICK = 0.1  # seconds between two looks of the elapsed time, while something runs
 LONG = 3.0  # a build's output is shown line by line once it takes this long

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import IO, Any
 
 from devloop import state_file
+from devloop.clock import Clock
 from devloop.events import Event, Output, PodLog, Progress, StageStarted, WatchBatch
 from devloop.sinks.outcomes import describe_event
-from devloop.stopwatch import Clock
 
 FILE_NAME = "journal.jsonl"
 LARGEST = 50 * 1024 * 1024

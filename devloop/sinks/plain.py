@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from devloop.clock import Clock
 from devloop.events import Event, Output, PodLog, Progress, StageEnded, TripStarted, WatchBatch
 from devloop.sinks import wording
 from devloop.sinks.outcomes import describe_event
-from devloop.stopwatch import Clock
 
 STEP = 0.1  # a long progress is told at every tenth of it
 BLIND_STEP = 50_000_000  # or every 50 MB where the total is not known

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
+from devloop.clock import Clock
 from devloop.events import (
     LiveChanged,
     Output,
@@ -24,7 +25,6 @@ from devloop.events import (
 )
 from devloop.model import Change
 from devloop.sinks.console import Terminal
-from devloop.stopwatch import Clock
 from tests.sinks.trips import REF, ROOT, URL, failed_trip, live_trip
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from devloop.clock import Clock
 from devloop.errors import BuildError
 from devloop.events import Notice, Output, PodExited, PodLog
 from devloop.sinks.journal import FILE_NAME, Journal
-from devloop.stopwatch import Clock
 from tests.sinks.trips import failed_trip, live_trip
 
 

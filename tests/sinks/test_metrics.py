@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from devloop.clock import Clock
 from devloop.events import WatchBatch, WatchOverflow
 from devloop.sinks.metrics import BUCKETS, Metrics
 from devloop.sinks.status import StatusBoard
-from devloop.stopwatch import Clock
 from tests.sinks.trips import failed_trip, live_trip, of
 
 NAMES = {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from devloop.clock import Clock
 from devloop.errors import BuildError
 from devloop.events import (
     Applied,
@@ -27,7 +28,6 @@ from devloop.events import (
 from devloop.model import Change, Failed, Held, Superseded, Timing, Unchanged
 from devloop.sinks import wording
 from devloop.sinks.plain import JsonLines, Plain
-from devloop.stopwatch import Clock
 from tests.sinks.trips import FINGERPRINT, REF, ROOT, URL, failed_trip, live_trip
 
 NOTHING = Timing(0.0, 0.25, ())

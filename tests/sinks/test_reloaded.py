@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from devloop.clock import Clock
 from devloop.events import ConfigReloaded, LiveChanged, PodsCounted, StageEnded, StateChanged
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.status import StatusBoard
-from devloop.stopwatch import Clock
 from devloop.wiring import Fan
 from tests.sinks.trips import live_trip
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from devloop.clock import Clock
 from devloop.events import LiveChanged, StageStarted
 from devloop.sinks.outcomes import describe
 from devloop.sinks.status import StatusBoard
-from devloop.stopwatch import Clock
 from tests.sinks.trips import REF, ROOT, URL, failed_trip, live_trip
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
+from devloop.clock import Clock
 from devloop.errors import ConfigError, PlatformError
 from devloop.events import Event
 from devloop.model import Held, Superseded, Timing, Unchanged
 from devloop.sinks import summary
-from devloop.stopwatch import Clock
 from tests.sinks.trips import FINGERPRINT, REF, URL, failed_trip, live_trip
 
 KEYS = ["outcome", "fingerprint", "image", "built", "loaded", "seconds", "url", "error"]

@@ -15,12 +15,12 @@ import anyio
 import httpx
 import pytest
 
+from devloop.clock import Clock
 from devloop.errors import PlatformError
 from devloop.events import Event
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.status import StatusBoard
 from devloop.sinks.web import Web, open_listener
-from devloop.stopwatch import Clock
 from tests.sinks.trips import live_trip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from devloop.clock import Clock
 from devloop.errors import BuildError, DevloopError
 from devloop.events import (
     Emit,
@@ -32,7 +33,7 @@ from devloop.model import (
     Stage,
     Timing,
 )
-from devloop.stopwatch import Clock, Stopwatch
+from devloop.stopwatch import Stopwatch
 
 ROOT = Path("/project")
 FINGERPRINT = Fingerprint("0123456789abcdef", Inputs({}, (), "linux/amd64", "", ""))

@@ -17,9 +17,9 @@ from devloop import scratch
 from devloop.adapters.kubernetes.guard import Platform, admit
 from devloop.adapters.kubernetes.kubeconfig import Context, read_context
 from devloop.borders import KUBECONFIG
+from devloop.clock import Clock
 from devloop.errors import ConfigError, PlatformError
 from devloop.files import read_text
-from devloop.stopwatch import Clock
 
 _PLUGINS = {"exec", "auth-provider"}
 CLOCK = Clock()  # credentials end by the wall clock

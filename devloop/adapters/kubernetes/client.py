@@ -234,7 +234,7 @@ class Client:
         return _Translate(f"{method} {path} at {self.access.server} (context {self.access.context.name})")
 
     def _problem(self, method: str, path: str, status: int, text: bytes) -> Refused | Unreachable:
-        """An answer of 400 and above as one of ours, with the server's own sentence."""
+        """An answer of 300 and above as one of ours, with the server's own sentence."""
         try:
             body = json.loads(text)
         except (ValueError, RecursionError):
@@ -250,6 +250,13 @@ class Client:
                 sent=False,
                 reason="Unauthorized",
                 hint=f"kubectl --context {context} get nodes shows the same; make the kubeconfig anew",
+            )
+        if status < 400:
+            return Unreachable(
+                f"{method} {path} at {self.access.server}: {status}, which sends devloop elsewhere",
+                sent=True,
+                reason="Redirected",
+                hint=f"no redirect is followed (S29): is the server of context {context} a Kubernetes API?",
             )
         if status >= 500 or status == 429:
             return Unreachable(

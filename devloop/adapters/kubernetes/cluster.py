@@ -23,12 +23,12 @@ from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, ref
 from devloop.adapters.kubernetes.views import REVISION, owned_by
 from devloop.adapters.lock import Owner
 from devloop.adapters.nodes import NodeFacts
+from devloop.clock import Clock
 from devloop.errors import PatchError, PrerequisiteError, TargetMissingError
 from devloop.events import Emit, Notice
 from devloop.model import LoadedImage, Revision, Service, Target
 from devloop.ports import Application, Feed, Trouble
 from devloop.references import same_repository
-from devloop.stopwatch import Clock
 
 
 class KubernetesCluster:

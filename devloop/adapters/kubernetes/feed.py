@@ -20,8 +20,8 @@ from devloop.adapters.kubernetes.views import (
     pod_view,
     workload_fields,
 )
+from devloop.clock import Clock
 from devloop.model import EventView, Snapshot, Target
-from devloop.stopwatch import Clock
 
 PATHS = {
     "deployments": "/apis/apps/v1/namespaces/{}/deployments",

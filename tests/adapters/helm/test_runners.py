@@ -19,9 +19,9 @@ from devloop.adapters.helm.runner import Place, Runner, choose
 from devloop.adapters.helm.sdk import SdkRunner
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner
+from devloop.clock import Clock
 from devloop.errors import ConfigError, PlatformError, ReleaseError
 from devloop.release import Release, ReleaseView
-from devloop.stopwatch import Clock
 from tests.sandbox.conftest import Sandbox
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.engine, pytest.mark.timeout(240), pytest.mark.anyio]

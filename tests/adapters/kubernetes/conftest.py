@@ -11,8 +11,8 @@ import pytest
 
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner
+from devloop.clock import Clock
 from devloop.events import Event
-from devloop.stopwatch import Clock
 from devloop_sandbox.options import Options
 from devloop_sandbox.server import api_server
 from tests.adapters.kubernetes.objects import Api

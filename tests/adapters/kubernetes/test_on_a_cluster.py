@@ -15,6 +15,7 @@ import yaml
 
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner
+from devloop.clock import Clock
 from devloop.model import (
     BuildSpec,
     Fingerprint,
@@ -33,7 +34,6 @@ from devloop.ports import Feed
 from devloop.references import split
 from devloop.rollout import Expectation, failed_containers, judge, lost_image
 from devloop.rollout_progress import phases
-from devloop.stopwatch import Clock
 from tests.contract.cluster import Room
 from tests.contract.conftest import cluster as contract_cluster
 from tests.contract.conftest import kubeconfig, room, rooms

@@ -159,7 +159,7 @@ async def test_s26_annotations_written_in_between_are_not_wiped_out(
 
 async def _patch_from(cluster: KubernetesCluster, stale: dict[str, Any]) -> Any:
     from devloop.adapters.kubernetes.patch import write_image
-    from devloop.stopwatch import Clock
+    from devloop.clock import Clock
 
     return await write_image(cluster.client, Clock(), TARGET, "todo", ref("1"), "{}", lambda: stale)
 

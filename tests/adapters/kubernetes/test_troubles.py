@@ -54,7 +54,7 @@ class Project:
         self.folder, self.events = folder, list[Event]()
         self.manifests = Manifests(
             lambda: sorted(folder.glob("*.yaml")),
-            services,
+            lambda: services,
             cluster,
             self.events.append,
             folder / "state" / "m.json",
