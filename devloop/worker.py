@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 
 import anyio
 
@@ -97,7 +96,7 @@ class Worker:
                 try:
                     outcome, step = await self._settle(change)
                 except Exception:
-                    self._become(replace(self._state, word="failed", live=False))
+                    self._become(reconciler.fell(self._state))
                     self.inbox.put_back(change)  # for whoever starts this worker again
                     raise
                 if isinstance(outcome, Superseded):

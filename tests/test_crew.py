@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -13,6 +14,7 @@ from devloop.crew import Crew
 from devloop.errors import HeldError, PlatformError
 from devloop.events import LiveChanged, Notice, TripEnded, TripStarted
 from devloop.model import Change, Service, Target
+from devloop.safety_net import Reports, SafetyNet
 from tests.fakes import SERVICE, FakeWorld
 
 pytestmark = pytest.mark.anyio
@@ -42,9 +44,13 @@ class Locks:
                 self.freed.append(target.name)
 
 
+def net_of(world: FakeWorld) -> SafetyNet:
+    return SafetyNet(Reports(Path("/dev/null/none"), str), world.events.append)
+
+
 @asynccontextmanager
 async def working(world: FakeWorld, locks: Locks, *services: Service) -> AsyncIterator[Crew]:
-    crew = Crew(world.world(), locks.hold)
+    crew = Crew(world.world(), locks.hold, net_of(world))
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(crew.run, services)
@@ -147,7 +153,7 @@ async def test_s26_at_the_start_it_is_an_error() -> None:
     world, locks = FakeWorld(), Locks()
     locks.stranger.add("todo-backend")
     with pytest.raises(BaseExceptionGroup) as caught:
-        await Crew(world.world(), locks.hold).run([SERVICE])
+        await Crew(world.world(), locks.hold, net_of(world)).run([SERVICE])
     assert caught.group_contains(HeldError)
 
 

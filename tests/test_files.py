@@ -12,7 +12,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-from devloop.adapters.redaction import of as redaction_of
 
 from devloop import config as configs
 from devloop.adapters.endpoint import current
@@ -27,6 +26,7 @@ from devloop.ignore import NO_RULES
 from devloop.kustomization import sources
 from devloop.model import BuildSpec, Change, Inputs, Secret, Service
 from devloop.release import Release, ValuesFile, base_values
+from devloop.secret_values import Sources
 from devloop.statcache import StatCache, identity
 from tests.test_unseen import EVERYTHING, NoBases, amd64, service_of
 from tests.test_watching import interest, watching
@@ -118,7 +118,7 @@ def test_whatever_lies_where_a_file_is_read_becomes_an_error_of_ours(
     with pytest.raises(TreeMovedError):
         read_dockerfile(path, empty)
     secret = BuildSpec(tmp_path, path, secrets=(Secret("s", file=path),))
-    redaction_of(Service("a", "a", secret, ()), {})
+    assert dict(Sources((Service("a", "a", secret, ()),)).values()) == {"s": ""}
     assert current({"HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path)}).host
 
 
@@ -178,7 +178,7 @@ async def test_in_a_context_it_counts_and_is_watched(
         assert after.digest != before.digest
         assert await trees.looks_the_same(service)
         b"".join(tar_context(root, after.inputs, NO_RULES))
-        copy_context(root, after.inputs, NO_RULES, root.parent / "copy")
+        copy_context(root, after.inputs, root.parent / "copy")
         ears.forget()
         (root / "main.py").write_text("two")
         await ears.until(lambda: ears.heard(root / "main.py"))
@@ -200,7 +200,7 @@ async def test_odd_names_are_watched_read_and_sent(root: Path, trees: TreeFinger
     assert f"{name}/{name}" in after.inputs.files
     assert after.digest != before.digest
     assert b"".join(tar_context(root, after.inputs, NO_RULES))
-    copy_context(root, after.inputs, NO_RULES, root.parent / "copy")
+    copy_context(root, after.inputs, root.parent / "copy")
     assert (root.parent / "copy" / name / name).read_text() == "one"
     await trees.close()
     warm = TreeFingerprinter(NoBases(), StatCache(root.parent / "stat.sqlite"), amd64)
@@ -225,7 +225,7 @@ async def test_times_from_another_age_end_nothing(
     warm = TreeFingerprinter(NoBases(), StatCache(tmp_path / "stat.sqlite"), amd64)
     assert (await warm.take(service, EVERYTHING)).digest == first.digest
     assert b"".join(tar_context(root, first.inputs, NO_RULES))
-    copy_context(root, first.inputs, NO_RULES, tmp_path / "copy")
+    copy_context(root, first.inputs, tmp_path / "copy")
 
 
 @pytest.mark.parametrize("seconds", [YEAR_12000, 10**15, -1, -(2**31), -62_135_596_800, -(10**15), 0])

@@ -63,7 +63,7 @@ TROUBLES: tuple[dict[str, Any], ...] = (
 def test_s26_the_other_ones_trouble_counts_when_its_trip_is_over(trouble: dict[str, Any]) -> None:
     sharing, state = Sharing(), snapshot(**trouble)
     sharing.employ([APP, SIDE])
-    expected = Expectation("app", REF)
+    expected = Expectation("app", REF, patched_at=90.0, changed=True)
     assert isinstance(judge(seen(sharing, APP, state), expected, 100.0), Progressing)
     assert not lost_image(seen(sharing, APP, state), expected)
     sharing.ended(SIDE, BUILD_FAILED)

@@ -17,6 +17,7 @@ from devloop.clock import Clock
 from devloop.events import TripEnded, TripStarted
 from devloop.fingerprint import TreeFingerprinter
 from devloop.model import Base, BuildSpec, Change, Service, Superseded, Timing, Unchanged
+from devloop.reconciler import ServiceState
 from devloop.rescan import Rescan
 from devloop.statcache import StatCache
 from devloop.worker import Worker
@@ -240,7 +241,7 @@ class Looks:
 
 def at_rest(world: FakeWorld) -> Worker:
     worker = Worker(service_of(Path("/src")), world.world())
-    worker.outcome = Unchanged(fingerprint("v1"), "ref", Timing(0.0, 0.0, (), {}))
+    worker._state = ServiceState(Unchanged(fingerprint("v1"), "ref", Timing(0.0, 0.0, (), {})))
     return worker
 
 

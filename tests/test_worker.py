@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from devloop import phase
+from devloop.cycle import trip
 from devloop.errors import BuildError, FingerprintError, PlatformError, TargetMissingError, TreeMovedError
 from devloop.events import LiveChanged, Notice, StageEnded, TripEnded, TripStarted
 from devloop.model import Change, Failed, Live, Superseded
@@ -416,9 +417,18 @@ async def test_s21_what_shows_no_progress_at_all_is_ended_with_an_error(gate: st
     assert "idle_timeout" in str(outcome.error.hint)
 
 
-async def test_a_worker_that_died_of_a_bug_loses_no_change_when_it_is_started_again() -> None:
+async def test_a_worker_that_died_of_a_bug_loses_no_change_when_it_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     fake = FakeWorld("v1")
-    fake.builds.script = [ZeroDivisionError("a bug")]
+    bugs = [ZeroDivisionError("a bug")]
+
+    async def odd(*given: object) -> object:
+        if bugs:
+            raise bugs.pop()
+        return await trip(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("devloop.worker.trip", odd)
     bench = Bench(fake)
     bench.save("v1", "/src/one.py")
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
