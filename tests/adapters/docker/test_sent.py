@@ -62,7 +62,7 @@ def restart(corridor: Corridor) -> None:
 
 async def built(corridor: Corridor) -> Image:
     taken = await corridor.fingerprint()
-    return await corridor.builder._full.build(corridor.service, taken, None)
+    return await corridor.builder._full.build(corridor.service, taken)
 
 
 async def seen(corridor: Corridor) -> str:
