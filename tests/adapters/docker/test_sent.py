@@ -270,7 +270,9 @@ def edit(chance: random.Random, root: Path) -> str:
         path.unlink()
         path.symlink_to(chance.choice(("file", "none", "more")))
     elif kind == "new" and path.is_dir() and not path.is_symlink():
-        write(path / chance.choice(("file", "more", "other")), f"{chance.randrange(1000):03}\n")
+        target = path / chance.choice(("file", "more", "other"))
+        if not target.is_dir():
+            write(target, f"{chance.randrange(1000):03}\n")
     elif kind == "remove" and path.is_file():
         path.unlink()
     elif kind == "folder" and path.is_file():
