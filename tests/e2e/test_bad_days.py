@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.project import DEVLOOP, ROOT, Project
+from tests.e2e.project import BASE, DEVLOOP, ROOT, Project
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(300)]
 
@@ -27,7 +27,7 @@ def neutral(text: str, project: Project) -> str:
         str(project.sandbox.kubeconfig), "~/.kube/config"
     )
     text = text.replace(f"-{project.namespace}:", ":").replace(project.namespace, "default")
-    text = text.replace(project.sandbox.context, "devloop-sandbox")
+    text = text.replace(project.sandbox.context, "devloop-sandbox").replace(BASE, "python:3.11-slim")
     text = HEX.sub("dl-0123456789abcdef", text)
     text = SECONDS.sub("N s", ID.sub("…", text))
     text = POD.sub(r"\1-7d9c5b6f4d-x2x9z", text)
