@@ -54,7 +54,8 @@ def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
         case WatchOverflow():
             return (Line("", f"file events were lost: {event.reason}; looking at everything", "warn"),)
         case ConfigReloaded():
-            touched = ", ".join((*event.services, *event.gone)) or "no service changed"
+            gone = (f"{name} is gone" for name in event.gone)
+            touched = ", ".join((*event.services, *gone)) or "no service changed"
             return (Line("", f"config.yaml taken: {touched}"),)
         case Applied() | Checked():
             return _written(event) if isinstance(event, Applied) else tuple(_checked(event))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,9 @@ def test_a_live_trip_is_two_lines() -> None:
     live_trip(Plain(stream, ROOT), Clock())
     saved, live = stream.getvalue().splitlines()
     assert saved == "backend | saved: backend/main.py"
-    assert live.startswith("backend | live in 1")
+    assert re.match(r"backend \| live in \d+ ms ", live), "however busy the machine is"
     assert REF in live
-    assert "detect 10 ms, fingerprint " in live
+    assert re.search(r"\(detect \d+ ms, fingerprint ", live)
     assert live.endswith(URL)
 
 
@@ -89,7 +90,7 @@ def test_a_failure_is_a_block_with_evidence_files_and_hint() -> None:
         (Notice("", "warning", "mind the gap"), "mind the gap"),
         (WatchOverflow("queue full"), "file events were lost: queue full; looking at everything"),
         (ConfigReloaded(("a", "b")), "config.yaml taken: a, b"),
-        (ConfigReloaded(("a",), ("gone",)), "config.yaml taken: a, gone"),
+        (ConfigReloaded(("a",), ("b",)), "config.yaml taken: a, b is gone"),
         (Applied("manifests", ("deployment/x created",)), "manifests: deployment/x created"),
         (StateChanged("a", "Running", "Degraded"), "a | degraded: its pods are no longer ready"),
     ],
