@@ -112,6 +112,8 @@ def headline(outcome: Outcome) -> str:
     match outcome:
         case Live():
             url = f"  {outcome.url}" if outcome.url else ""
+            if not (outcome.rollout.revisions or outcome.rollout.pods):  # it has no deploy: (S17)
+                return f"built and loaded in {trip}  {outcome.image.ref}  ({stages(outcome.timing)})"
             pods = "" if outcome.rollout.pods else "; replicas 0, so no pod runs"
             return f"live in {trip}{pods}  {outcome.image.ref}  ({stages(outcome.timing)}){url}"
         case Unchanged():

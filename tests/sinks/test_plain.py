@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from devloop.events import (
     TripStarted,
     WatchOverflow,
 )
-from devloop.model import Change, Failed, Held, Superseded, Timing, Unchanged
+from devloop.model import Change, Failed, Held, Live, Superseded, Timing, Unchanged
 from devloop.sinks import wording
 from devloop.sinks.plain import JsonLines, Plain
 from tests.sinks.trips import FINGERPRINT, REF, ROOT, URL, failed_trip, live_trip
@@ -221,3 +222,15 @@ def test_what_a_look_that_nobody_asked_for_finds_again_is_not_said_again() -> No
         "a | FAILED in build after 0.25 s",
         "a |   no such base",
     ]
+
+
+def test_s17_a_service_without_a_deploy_is_not_told_of_replicas() -> None:
+    events: list[Event] = []
+    live_trip(events.append, Clock())
+    ended = next(event for event in events if isinstance(event, TripEnded))
+    assert isinstance(ended.outcome, Live)
+    built = replace(ended.outcome, rollout=replace(ended.outcome.rollout, revisions=(), pods=()), url=None)
+    (line, *_) = shown(replace(ended, outcome=built))
+    assert line.startswith("backend | built and loaded in ")
+    assert REF in line
+    assert "replicas" not in line
