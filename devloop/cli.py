@@ -288,10 +288,19 @@ def down(ctx: click.Context, /, yes: bool, **given: Any) -> None:
 
     def ask(lines: Sequence[str]) -> bool:
         click.echo("\n".join(("devloop down removes", *(f"  {line}" for line in lines))))
-        return yes or click.confirm("Go on?", default=False)
+        return yes or _confirmed()
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(run.down(config, kubeconfig, ask))
+
+
+def _confirmed() -> bool:
+    """Whether somebody says yes: an input that ends without an answer (no terminal) says no."""
+    try:
+        return click.confirm("Go on?", default=False)
+    except click.Abort:
+        click.echo("\nnothing is removed: nobody answered; --yes does not ask", err=True)
+        return False
 
 
 @main.command()

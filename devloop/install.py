@@ -187,6 +187,10 @@ class Manifests:
             again = tuple(t for t in self._troubles if service is None or t.concerns(service))
             if not again and self._lacking is None:
                 return False
+        if (
+            applied != digest
+        ):  # from here on the cluster may hold some of these: what was applied before is over
+            self._remember("", ())
         done = await self._cluster.apply(files, tuple(refs.values()), tuple(withheld), again)
         if done.changed:
             self._emit(Applied("manifests", done.changed))

@@ -46,5 +46,5 @@ def _lives(snapshot: Snapshot) -> Iterator[tuple[Run, PodView, ContainerView]]:
     for pod in snapshot.pods:
         if pod.revision == snapshot.revision and not pod.terminating:
             for container in pod.containers:
-                if container.running:
+                if container.running and container.name not in snapshot.theirs:  # another service shows it
                     yield (pod.uid, container.name, container.restarts), pod, container

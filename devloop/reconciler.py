@@ -231,7 +231,8 @@ def _reversed(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
     known = replace(state, settled=tuple(snapshots), reversals=state.reversals.noted(now))
     writer = next((s.writer for s in snapshots if s.writer), "") or "somebody"
     if not known.reversals.contested:
-        return known, Step(f"{writer} changed the template")
+        gone = next((f"{snapshot.target} was deleted" for snapshot in snapshots if not snapshot.exists), "")
+        return known, Step(gone or f"{writer} changed the template")
     contested = Notice(
         service.name,
         "error",

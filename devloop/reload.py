@@ -19,6 +19,7 @@ from devloop.model import Change, Service
 from devloop.watching import Interest, Watcher
 
 Override = Callable[[Config], Config]
+AGAIN_SECONDS = 1.0  # between two looks at a config.yaml that was refused
 
 
 class ProjectFiles:
@@ -37,7 +38,7 @@ class ProjectFiles:
     ) -> None:
         self._current = current
         self._override, self._installation, self._taken, self._emit = override, installation, taken, emit
-        self._refused = False  # config.yaml as it lies there is not what counts
+        self._refused = ""  # why config.yaml as it lies there is not what counts
         self._followed: frozenset[Path] = frozenset()
         self._saved = anyio.Event()  # config.yaml was
         self._woken = anyio.Event()  # something else is to be written to the cluster
@@ -63,12 +64,17 @@ class ProjectFiles:
             await self._install()
 
     async def _follow_config(self) -> None:
-        """At once: a release that is just upgraded may take minutes."""
+        """At once: a release that is just upgraded may take minutes. One that was refused is looked at again:
+        what it lacks (the folder of a new service) may come where nobody watches."""
         while True:
-            await self._saved.wait()
-            self._saved = anyio.Event()
-            self.reload()
-            self._woken.set()
+            with anyio.move_on_after(AGAIN_SECONDS if self._refused else None):
+                await self._saved.wait()
+            saved = self._saved.is_set()
+            if saved:
+                self._saved = anyio.Event()
+            self.reload(again=not saved)
+            if saved or not self._refused:
+                self._woken.set()
 
     async def _follow_prerequisites(self) -> None:
         manifests = self._installation.manifests
@@ -88,30 +94,33 @@ class ProjectFiles:
             except DevloopError as error:
                 self._emit(Notice("", "error", "\n".join((error.message, *error.evidence)), error.hint))
 
-    def reload(self) -> None:
-        """Take config.yaml as it is now: whole, or not at all."""
+    def reload(self, *, again: bool = False) -> None:
+        """Take config.yaml as it is now: whole, or not at all. `again`: nobody saved it, and what was said of
+        it is not repeated."""
         try:
             new = self._override(configs.load(self._current.config.path))
         except ConfigError as error:
-            self._refuse(error.message, error.hint)
+            self._refuse(error.message, error.hint, again=again)
             return
         before = self._current.config
         if new.cluster != before.cluster:
             self._refuse(
                 "cluster: has changed; nothing of this config.yaml is taken while devloop watch runs",
                 "end devloop watch and start it again",
+                again=again,
             )
             return
         if new.metrics != before.metrics:
             self._emit(Notice("", "warning", "metrics: has changed", "end devloop watch and start it again"))
             new = new.model_copy(update={"metrics": before.metrics})
         if new != before or self._refused:
-            self._refused = False
+            self._refused = ""
             self._take(new)
 
-    def _refuse(self, message: str, hint: str | None) -> None:
-        self._refused = True
-        self._emit(Notice("", "error", f"{message}\nthe config from before stays", hint))
+    def _refuse(self, message: str, hint: str | None, *, again: bool) -> None:
+        if not (again and message == self._refused):
+            self._emit(Notice("", "error", f"{message}\nthe config from before stays", hint))
+        self._refused = message
 
     def _take(self, config: Config) -> None:
         before = {service.name: service for service in self._current.services}
@@ -124,8 +133,10 @@ class ProjectFiles:
         self._taken(touched)
 
     def _tell_gone(self, services: Sequence[Service]) -> None:
+        kept = {target.workload for service in self._current.services for target in service.targets}
         for service in services:
-            there = ", ".join(dict.fromkeys(map(str, service.targets)))
+            left_alone = [target for target in service.targets if target.workload not in kept]
+            there = ", ".join(dict.fromkeys(map(str, left_alone)))
             left = f"; {there} stays in the cluster as it is" if there else ""
             text = f"{service.name} is not in config.yaml any more{left}"
             self._emit(Notice("", "info", text, "devloop down removes what devloop made" if there else None))

@@ -72,7 +72,8 @@ async def _stand(service: Service, world: World, release: str) -> Standing:
         found = Standing("unknown", message=error.message, hint=error.hint)
         return replace(found, running=running, ready=ready, replicas=replicas)
     ref = service.ref(fingerprint)
-    expected = Expectation(service.image, ref, await _image_id(service, fingerprint, world))
+    image_id = await _image_id(service, fingerprint, world)
+    expected = Expectation(service.image, ref, image_id, context=world.cluster.context)
     state, message, hint = _judged(expected, fingerprint.digest, snapshots, world.clock.now())
     url = await world.cluster.url(service.targets[0]) if service.targets and running else None
     pods = Counter(str(pod_state(pod)) for snapshot in snapshots for pod in snapshot.pods)

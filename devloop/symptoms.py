@@ -142,16 +142,17 @@ def _crash(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Stuck:
     reason = container.waiting or container.exit_reason or "Error"
     code = container.exit_code
     told = _SIGNALS.get(code or 0, "")
+    often = exits(container)
     message = (
         f"{container.name} exited with code {code}{f', {told}' if told else ''}"
-        f" ({container.exit_reason or 'Error'}), {exits(container)} times"
+        f" ({container.exit_reason or 'Error'}), {'once' if often == 1 else f'{often} times'}"
     )
     if container.exit_reason == "OOMKilled":
         return _stuck("OOMKilled", pod, container, snapshot, message)
     if code == 0:
         return _stuck(reason, pod, container, snapshot, message, _HINTS["Completed"])
     probe = _probe_failure(snapshot, pod, ("Liveness", "Startup"))
-    hint = "the log above ends with the process's own last word; the next good save starts it anew"
+    hint = "its log ends with the process's own last word; the next good save starts it anew"
     if probe and code in (137, 143):  # killed from outside; any other code is the process's own doing
         hint = f"the kubelet ends it because its probe fails: {probe.message}"
     return _stuck(reason, pod, container, snapshot, message, hint)

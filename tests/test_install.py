@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from devloop import config as configs
-from devloop.errors import PlatformError, PrerequisiteError, ReleaseError
+from devloop.errors import PatchError, PlatformError, PrerequisiteError, ReleaseError
 from devloop.events import Event, Notice
 from devloop.install import Installation, Manifests
-from devloop.ports import Application, Cluster
+from devloop.ports import Application, Cluster, Trouble
 from devloop.releases import Releases
 from devloop.reload import ProjectFiles
 
@@ -165,3 +165,45 @@ async def test_watch_applies_by_itself_what_no_service_waits_for(
                 await anyio.sleep(0.001)
             group.cancel_scope.cancel()
     assert len(events) == 1, "and nothing more to say"
+
+
+class HalfWay(FakeCluster):
+    """Applies what it can; a file that says so holds one object more, which is refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing = False
+        self.holds = ""
+
+    async def apply(self, files: Sequence[Path], *_: object) -> Application:
+        await anyio.lowlevel.checkpoint()
+        content = files[0].read_text()
+        changed = () if self.holds == content else ("deployment/d configured",)
+        self.holds = content
+        refused = PatchError("thing/t was refused", reason="Invalid")
+        return Application(
+            changed, (Trouble("thing/t", "default", frozenset(), refused),) if "refused" in content else ()
+        )
+
+
+async def test_a_manifest_that_is_undone_is_undone_in_the_cluster(tmp_path: Path) -> None:
+    """One save, of which a part was applied and a part refused, then the content from before: it was taken
+    for applied already, the part stayed, and the refusal was told for ever."""
+    file, cluster = tmp_path / "a.yaml", HalfWay()
+
+    def session() -> Manifests:
+        return Manifests(
+            lambda: [file], lambda: (), cast("Cluster", cluster), lambda event: None,
+            tmp_path / "memory.json", "here",
+        )  # fmt: skip
+
+    for again in (False, True):  # by the same session, and by one that is started after a kill
+        manifests = session()
+        file.write_text("replicas: 1\n")
+        await manifests.settle()
+        file.write_text("replicas: 2\nrefused: 1\n")
+        with pytest.raises(PatchError):
+            await manifests.settle()
+        file.write_text("replicas: 1\n")
+        assert await (session() if again else manifests).settle()
+        assert cluster.holds == "replicas: 1\n"

@@ -79,7 +79,7 @@ TABLE: list[tuple[str, Outcome, Snapshot, Snapshot, tuple[str, bool], str]] = [
     ("live, its pod gets unready", LIVE, OURS, UNREADY, ("degraded", False), ""),
     ("live, rewritten", LIVE, OURS, OTHER, ("live", True), "kubectl-set changed the template"),
     ("live, rolled back", LIVE, OURS, ROLLED_BACK, ("live", True), "it is held at another image"),
-    ("live, deleted", LIVE, OURS, GONE, ("live", True), "somebody changed the template"),
+    ("live, deleted", LIVE, OURS, GONE, ("live", True), "deployment/todo-backend was deleted"),
     ("live, a node lost it", LIVE, OURS, LOST, ("live", True), "a node lost the image"),
     ("no fingerprint, all ready", failed(FingerprintError("no Dockerfile"), "fingerprint", known=False),
      OURS, OURS, ("failed", False), ""),

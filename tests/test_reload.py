@@ -22,7 +22,10 @@ TEXT = """\
 version: 1
 cluster: {{context: kind-dev, namespace: {namespace}}}
 services:
-  {name}: {{image: web, build: {{context: ., args: {{A: {arg}}}}}, deploy: {{deployment: web}}}}
+  {name}:
+    image: web
+    build: {{context: {context}, args: {{A: {arg}}}}}
+    deploy: {{deployment: {workload}}}
   other: {{image: other, build: {{context: .}}}}
 metrics: {{listen: "127.0.0.1:{port}"}}
 gc: {{keep: {keep}}}
@@ -47,6 +50,7 @@ class Project:
 
     def write(self, **changed: object) -> None:
         values: dict[str, object] = {"namespace": "dev", "name": "web", "arg": 1, "port": 9100, "keep": 5}
+        values |= {"context": ".", "workload": "web"}
         self.path.write_text(TEXT.format(**values | changed))
 
     def reload(self, **changed: object) -> list[Event]:
@@ -105,10 +109,16 @@ async def test_s28_an_invalid_one_leaves_everything_as_it_is(project: Project) -
 
 
 async def test_s28_a_service_that_left_is_told_of_with_what_stays(project: Project) -> None:
-    reloaded, told = project.reload(name="front")
+    reloaded, told = project.reload(name="front", workload="front")
     assert reloaded == ConfigReloaded(("front",), ("web",))
     assert isinstance(told, Notice)
     assert told.message == "web is not in config.yaml any more; deployment/web stays in the cluster as it is"
+
+
+async def test_s28_of_a_service_that_was_renamed_nothing_stays_behind(project: Project) -> None:
+    reloaded, told = project.reload(name="front")
+    assert reloaded == ConfigReloaded(("front",), ("web",))
+    assert told == Notice("", "info", "web is not in config.yaml any more"), "front works for its Deployment"
 
 
 async def test_s28_a_service_that_the_command_line_named_may_go_and_come_back(tmp_path: Path) -> None:
@@ -139,6 +149,40 @@ async def test_s28_it_does_not_wait_for_a_release_that_is_written(project: Proje
             project.files.deliver(":config", cast("Any", None))
             await until(lambda: project.taken == [("web",)])
             group.cancel_scope.cancel()
+
+
+async def test_s28_what_was_refused_is_taken_when_its_files_are_there(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new service is written down, then its folder made: nobody saved config.yaml again, and it was
+    never taken."""
+    monkeypatch.setattr("devloop.reload.AGAIN_SECONDS", 0.001)
+    settled: list[bool] = []
+
+    class Idle:
+        manifests = type("Manifests", (), {"held": anyio.Event()})()
+
+        async def settle(self) -> bool:
+            settled.append(True)
+            return False
+
+    project.files._installation = cast("Installation", Idle())
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(project.files.run)
+            project.write(context="late")
+            project.files.deliver(":config", cast("Any", None))
+            await until(lambda: project.events)
+            await anyio.sleep(0.02)  # some looks: what was said is not repeated
+            (told,) = project.events
+            assert isinstance(told, Notice)
+            assert "late is no folder" in told.message
+            assert len(settled) == 1, "a look that finds nothing new writes nothing"
+            (tmp_path / "late").mkdir()
+            await until(lambda: project.taken == [("web",)])
+            await until(lambda: len(settled) == 2)
+            group.cancel_scope.cancel()
+    assert project.events[1:] == [ConfigReloaded(("web",))]
 
 
 async def test_s28_whoever_waits_for_the_next_config_gets_it(project: Project) -> None:

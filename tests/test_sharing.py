@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from devloop.model import (
     Target,
     Timing,
 )
+from devloop.podlogs import follow_logs
 from devloop.rollout import Expectation, judge, lost_image
 from devloop.sharing import Sharing
 from tests.fakes import SERVICE, FakeFeed, fingerprint
@@ -177,3 +178,28 @@ async def test_s17_and_says_whose_image_does_not_come(end: Callable[[Sharing], N
     end(sharing)
     with pytest.raises(TargetMissingError, match="side, which failed in build"):
         await sharing.all_loaded(APP)
+
+
+async def test_each_service_shows_the_log_of_its_own_container_and_of_nobody_elses() -> None:
+    """Every line of the pod was shown twice, once under the wrong name."""
+    sharing, shown = Sharing(), []
+    sharing.employ((APP, SIDE))
+    third = ContainerView("third", "envoy:1", "", True, 0, running=True)
+    state = snapshot(running=True)
+    pod = replace(state.pods[0], containers=(*state.pods[0].containers, third))
+    state = replace(state, pods=(pod,))
+
+    class Cluster:
+        async def logs(self, _: Target, _pod: str, container: str, *, from_now: bool) -> AsyncIterator[str]:
+            yield container
+
+    def emit(event: Any) -> None:
+        shown.append((event.service, event.line))
+
+    async with anyio.create_task_group() as group:
+        for service in (APP, SIDE):
+            feed = sharing.feed(service, FakeFeed(state))
+            group.start_soon(follow_logs, service.name, [feed], cast("Any", Cluster()), emit)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert sorted(shown) == [("app", "app"), ("app", "third"), ("side", "side"), ("side", "third")]

@@ -317,6 +317,23 @@ async def test_s19_a_rollout_that_failed_with_another_content_never_turns_live()
     assert "sha256:other" in found.message
 
 
+async def test_status_gives_a_command_line_for_the_cluster_that_it_speaks_of() -> None:
+    """Without --context it went to whichever cluster kubectl has as its current one."""
+    fake = FakeWorld("v1")
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Live"])
+    fake.feed_.show(paused=True, updated=0, pods=())
+
+    async def no_release(_: object) -> str:
+        return ""
+
+    found = (await standings([SERVICE], fake.world(), no_release))["backend"]
+    assert found.state == "stuck"
+    assert str(found.hint).startswith("kubectl rollout resume ")
+    assert str(found.hint).endswith(f" --context {fake.world().cluster.context}")
+
+
 async def test_s8_a_tree_that_keeps_moving_is_looked_at_whole_with_a_pause_and_a_save_tries_at_once() -> None:
     fake = FakeWorld("v1")
     fake.builds.script = [TreeMovedError(f"file {n} moved") for n in range(5)]

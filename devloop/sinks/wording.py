@@ -54,7 +54,8 @@ def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
         case WatchOverflow():
             return (Line("", f"file events were lost: {event.reason}; looking at everything", "warn"),)
         case ConfigReloaded():
-            touched = ", ".join((*event.services, *event.gone)) or "no service changed"
+            gone = (f"{name} is gone" for name in event.gone)
+            touched = ", ".join((*event.services, *gone)) or "no service changed"
             return (Line("", f"config.yaml taken: {touched}"),)
         case Applied() | Checked():
             return _written(event) if isinstance(event, Applied) else tuple(_checked(event))
@@ -111,6 +112,8 @@ def headline(outcome: Outcome) -> str:
     match outcome:
         case Live():
             url = f"  {outcome.url}" if outcome.url else ""
+            if not (outcome.rollout.revisions or outcome.rollout.pods):  # it has no deploy: (S17)
+                return f"built and loaded in {trip}  {outcome.image.ref}  ({stages(outcome.timing)})"
             pods = "" if outcome.rollout.pods else "; replicas 0, so no pod runs"
             return f"live in {trip}{pods}  {outcome.image.ref}  ({stages(outcome.timing)}){url}"
         case Unchanged():
