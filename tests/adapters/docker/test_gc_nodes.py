@@ -55,7 +55,7 @@ async def route(container: Node, bench: Bench) -> AsyncIterator[ContainerdRoute]
 
 async def built(bench: Bench, tiny: str) -> Image:
     service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
-    return await bench.builder().build(service, fingerprint(), None)
+    return await bench.builder().build(service, fingerprint())
 
 
 def refs_on(container: Node) -> set[str]:
@@ -240,7 +240,7 @@ async def test_s25_an_image_that_a_trip_found_does_not_vanish_before_it_is_loade
     """An old image is reused: it was live long ago, and no Deployment names it yet."""
     made = bench.service(f"FROM {tiny}\nCOPY file /file\n")
     service = Service(made.name, made.image, BuildSpec(made.build.context, made.build.dockerfile), ())
-    image = await bench.builder().build(service, fingerprint(), None)
+    image = await bench.builder().build(service, fingerprint())
     shared, claims = SharedRoute(bench.engine, (EngineStore("node", bench.engine, bench.digests),)), Claims()
 
     async def nodes() -> tuple[NodeFacts, ...]:
