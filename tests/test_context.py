@@ -110,7 +110,7 @@ async def test_no_room_for_a_copy_is_an_error_of_the_build(
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     service = Service("app", "app", BuildSpec(tree, tree / "Dockerfile"), ())
     fingerprint = Fingerprint("0" * 64, inputs(tree))
-    with pytest.raises(BuildError, match="the copy of the context of app: .*directory") as caught:
+    with pytest.raises(BuildError, match=r"the copy of the context of app: .*directory") as caught:
         async with FingerprintedTree(cast(TreeFingerprinter, None)).copy(service, fingerprint):
             pass
     assert caught.value.reason == "DiskFailed"
