@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from devloop import __version__
 from devloop.errors import ConfigError, DevloopError
@@ -38,8 +39,12 @@ class Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         return _sandbox()
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with last_net():  # --help, --version and usage errors print before any command is invoked
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        with last_net():
+        with last_net():  # inside of click, which would end by an "Aborted!" of its own
             return super().invoke(ctx)
 
 
@@ -117,7 +122,9 @@ def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Override
     from devloop.secret_values import Sources
     from devloop.secrets import Secrets
 
-    chosen = {key: value if value is not None else ctx.obj.get(key) for key, value in given.items()}
+    # The options of `devloop` itself have read the environment too: what was typed comes before that.
+    typed = {key for key in given if ctx.get_parameter_source(key) is ParameterSource.COMMANDLINE}
+    chosen = {key: value if key in typed else ctx.obj.get(key) for key, value in given.items()}
     path = chosen["config_path"] or configs.find(Path.cwd())
 
     def override(config: Config) -> Config:

@@ -56,7 +56,7 @@ def read_ignore_file(spec: BuildSpec, inputs: Inputs) -> bytes | None:
     text, path = None, files[0]
     for path in files:
         try:
-            text = path.read_bytes()
+            text = read_bytes(path)
             break
         except (FileNotFoundError, NotADirectoryError):
             continue

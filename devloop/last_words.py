@@ -56,7 +56,7 @@ def _leave(code: int | str | None) -> NoReturn:
         try:
             stream.flush()
         except (OSError, ValueError) as error:
-            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            if stream is sys.stdout and code != OUTPUT_LOST and not isinstance(error, BrokenPipeError):
                 _say(f"devloop: standard output: {getattr(error, 'strerror', None) or error}")
                 code = code or OUTPUT_LOST
             _to_nowhere(stream.fileno() if not stream.closed else -1)

@@ -196,7 +196,13 @@ async def _tidy_up(session: Session) -> None:
         except DevloopError:
             continue  # the engine or the API server is away: after the next trip, then
         if removed:
-            session.fan(Notice("", "info", f"removed {len(removed)} old images: {', '.join(removed)}"))
+            session.fan(
+                Notice(
+                    "",
+                    "info",
+                    f"removed {len(removed)} old image{'s' * (len(removed) > 1)}: {', '.join(removed)}",
+                )
+            )
 
 
 async def _pod_logs(session: Session, worker: Worker) -> None:

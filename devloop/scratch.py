@@ -46,7 +46,11 @@ class _Own:
             os.close(self.handle)
             self.handle = -1
         made, self.pid = Path(tempfile.mkdtemp(prefix=PREFIX)), os.getpid()
-        self.handle = os.open(made / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.handle = os.open(made / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            made.rmdir()  # without a lock no later devloop would know it for a leftover
+            raise
         with suppress(OSError):  # a file system without locks
             fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return made
@@ -65,6 +69,11 @@ def folder() -> Iterator[Path]:
     """A new folder for this user alone, removed in the end. Raises OSError."""
     with tempfile.TemporaryDirectory(dir=_own.path(), ignore_cleanup_errors=True) as made:
         yield Path(made)
+
+
+def new_folder() -> Path:
+    """As `folder`, for whoever removes it himself; what is left goes with the process. Raises OSError."""
+    return Path(tempfile.mkdtemp(dir=_own.path()))
 
 
 def remove_leftovers(now: float | None = None) -> int:

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from devloop import scratch
+from devloop.adapters.source import FingerprintedTree
 from devloop.context import copy_context, read_dockerfile, read_ignore_file
-from devloop.errors import TreeMovedError
-from devloop.model import BuildSpec, FileEntry, Inputs
+from devloop.errors import BuildError, TreeMovedError
+from devloop.fingerprint import TreeFingerprinter
+from devloop.model import BuildSpec, FileEntry, Fingerprint, Inputs, Service
 
 
 def entry(root: Path, path: str) -> FileEntry:
@@ -90,3 +95,38 @@ def test_s8_an_ignore_file_that_moved_is_not_read(tree: Path, name: str) -> None
     (tree / name).unlink()
     with pytest.raises(TreeMovedError):
         read_ignore_file(spec, taken)
+
+
+@pytest.mark.parametrize("made", [False, True])
+async def test_no_room_for_a_copy_is_an_error_of_the_build(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: bool
+) -> None:
+    """TMPDIR cannot be written to: before devloop has its folder there, and after."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(scratch, "_own", own := scratch._Own())
+    if made:
+        monkeypatch.setattr(own, "path", lambda: tmp_path / "file")
+    else:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    service = Service("app", "app", BuildSpec(tree, tree / "Dockerfile"), ())
+    fingerprint = Fingerprint("0" * 64, inputs(tree))
+    with pytest.raises(BuildError, match=r"the copy of the context of app: .*directory") as caught:
+        async with FingerprintedTree(cast(TreeFingerprinter, None)).copy(service, fingerprint):
+            pass
+    assert caught.value.reason == "DiskFailed"
+
+
+async def test_a_full_disk_of_who_uses_a_copy_is_not_called_the_copys(tree: Path) -> None:
+    service = Service("app", "app", BuildSpec(tree, tree / "Dockerfile"), ())
+    fingerprint = Fingerprint("0" * 64, inputs(tree))
+    with pytest.raises(OSError, match="theirs"):
+        async with FingerprintedTree(cast(TreeFingerprinter, None)).copy(service, fingerprint):
+            raise OSError("theirs")
+
+
+def test_a_fifo_in_the_place_of_an_ignore_file_is_a_tree_that_moved(tree: Path) -> None:
+    """It may come between the look at the tree and the build; nobody writes to it."""
+    taken = inputs(tree)
+    os.mkfifo(tree / ".dockerignore")
+    with pytest.raises(TreeMovedError):
+        read_ignore_file(BuildSpec(tree, tree / "Dockerfile"), taken)

@@ -10,6 +10,7 @@ import anyio
 from devloop.activity import Activity, bounded
 from devloop.adapters.deltas import DeltaBuilder
 from devloop.adapters.engine import EngineRefusal
+from devloop.borders import disk
 from devloop.errors import LoadError, PlatformError, StageError
 from devloop.model import Fingerprint, Image, LoadedImage, Service
 from devloop.ports import Loader
@@ -52,6 +53,9 @@ class DeltaLoader:
         while True:
             image = await self._builder.to_learn()
             try:
-                await bounded(partial(self._builder.learn, image, self._inner.load), LONGEST_SILENCE, _silent)
+                with disk(f"learning the layers of {image.ref}", LoadError):
+                    await bounded(
+                        partial(self._builder.learn, image, self._inner.load), LONGEST_SILENCE, _silent
+                    )
             except (PlatformError, StageError, EngineRefusal):
                 continue  # without a parent the next build is a full one, and asks again

@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import os
 import secrets
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from devloop import scratch
 from devloop.errors import BuildError
 from devloop.ignore import candidates
 from devloop.model import BuildSpec, Inputs
@@ -117,7 +117,7 @@ class SentContexts:
 
 def _link_for_once(name: str, context: Path) -> Path:
     try:
-        link = Path(tempfile.mkdtemp(prefix="devloop-")) / name
+        link = scratch.new_folder() / name
         link.symlink_to(context)
     except OSError as problem:
         raise BuildError(

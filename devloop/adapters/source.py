@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,9 +49,9 @@ class FingerprintedTree:
         """The build again, from a copy of the inputs that is removed afterwards. Raises TreeMovedError."""
         spec, inputs = service.build, fingerprint.inputs
         what = f"the copy of the context of {service.name}"
-        with disk(what):
-            made = scratch.folder()
-        with made as folder:
+        with ExitStack() as stack:
+            with disk(what):
+                folder = stack.enter_context(scratch.folder())
             # buildx knows a context by this part of its path alone: it must be nobody else's
             context, dockerfile = Path(folder, secrets.token_hex(8)), Path(folder, "Dockerfile")
 

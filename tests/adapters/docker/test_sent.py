@@ -18,6 +18,7 @@ import anyio
 import docker
 import pytest
 
+from devloop import scratch
 from devloop.adapters import sent
 from devloop.adapters.sent import Name, SentContexts
 from devloop.errors import BuildError, TreeMovedError
@@ -391,11 +392,20 @@ def test_without_a_state_directory_every_build_has_a_name_of_its_own(tmp_path: P
     assert not any(name.link.parent.exists() for name in names)
 
 
+def test_s27_a_name_for_one_build_lies_where_the_next_start_removes_it(
+    tmp_path: Path, spec: BuildSpec
+) -> None:
+    (tmp_path / "file").write_text("")
+    name = SentContexts(tmp_path / "file" / "sent").take("app", spec, inputs(a="1"))
+    assert (name.link.parent.parent / scratch.LOCK).exists()
+
+
 def test_without_any_room_the_build_says_so(
     tmp_path: Path, spec: BuildSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "tmp"))
+    monkeypatch.setattr(scratch, "_own", scratch._Own())
     with pytest.raises(BuildError, match="cannot make a link"):
         SentContexts(tmp_path / "file" / "sent").take("app", spec, inputs(a="1"))
 

@@ -1,0 +1,65 @@
+"""Options of the command line: which of two values counts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFIG = """
+version: 1
+cluster: {context: written}
+services:
+  app: {image: app, build: {context: app}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "expected"),
+    [
+        (["--context", "typed", "status"], {"DEVLOOP_CONTEXT": "exported"}, "typed"),
+        (["status", "--context", "typed"], {"DEVLOOP_CONTEXT": "exported"}, "typed"),
+        (["--context", "first", "status", "--context", "typed"], {}, "typed"),
+        (["status"], {"DEVLOOP_CONTEXT": "exported"}, "exported"),
+        (["status"], {}, "written"),
+    ],
+)
+def test_an_option_that_was_typed_counts_more_than_the_environment(
+    tmp_path: Path, words: list[str], environment: dict[str, str], expected: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "Dockerfile").write_text("FROM scratch\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "devloop.cli", *words, "--kubeconfig", str(tmp_path / "none")],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert f"context '{expected}'" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["once", "--help"], ["--version"], ["schema"], ["nothing"], []]
+)
+@pytest.mark.parametrize("streams", [">/dev/full 2>&1", ">/dev/full", ">&- 2>&-", "2>/dev/full", "| true"])
+def test_no_state_of_the_output_shows_a_traceback(tmp_path: Path, words: list[str], streams: str) -> None:
+    command = f"{sys.executable} -m devloop.cli {' '.join(words)} {streams}"
+    ended = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert "Exception ignored" not in ended.stderr + ended.stdout
+    assert "internal error" not in ended.stderr + ended.stdout
+    if streams == ">/dev/full" and words not in (["nothing"], []):
+        assert ended.stderr == "devloop: standard output: No space left on device\n"
+        assert ended.returncode == 74
