@@ -19,11 +19,11 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     name = os.fspath(path)
     if "\0" in name:
         raise OSError(errno.EINVAL, "a name with a NUL byte", name.replace("\0", "\\0"))
-    if _is_nothing(os.stat(name)):  # noqa: PTH116 - opening a device may do something already
+    if _is_nothing(os.stat(name), name):  # noqa: PTH116 - opening a device may do something already
         return b""
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     with os.fdopen(descriptor, "rb") as file:
-        _is_nothing(os.fstat(descriptor))  # it may have been replaced meanwhile
+        _is_nothing(os.fstat(descriptor), name)  # it may have been replaced meanwhile
         if most is not None:
             return file.read(most)
         content = file.read(LARGEST + 1)
@@ -42,14 +42,14 @@ def read_text(path: Path, encoding: str = "utf-8-sig", errors: str = "strict") -
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _is_nothing(status: os.stat_result) -> bool:
+def _is_nothing(status: os.stat_result, name: str) -> bool:
     """Whether this is /dev/null. Raises OSError for anything else that is no regular file."""
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev:  # noqa: PTH116
         return True
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, "a folder, and no file")
+        raise IsADirectoryError(errno.EISDIR, "a folder, and no file", name)
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, f"{_kind(status.st_mode)}, and no file")
+        raise OSError(errno.EINVAL, f"{_kind(status.st_mode)}, and no file", name)
     return False
 
 
