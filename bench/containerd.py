@@ -38,12 +38,12 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from devloop.adapters import oci
-from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
-from devloop.adapters.digest import Digests
-from devloop.adapters.endpoint import current
-from devloop.adapters.engine import Engine
-from devloop.adapters.nodeshell import ContainerShell
+from devloop.adapters.archive import oci_layout as oci
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.endpoint import current
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
+from devloop.adapters.nodes.shell import ContainerShell
 from devloop.model import Archive, LoadedImage
 from tests.adapters.docker.conftest import Bench
 from tests.adapters.docker.corridor import Corridor

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import anyio
 
-from devloop.fingerprint import TreeFingerprinter
+from devloop.inputs.fingerprinter import TreeFingerprinter
+from devloop.inputs.stat_cache import StatCache
 from devloop.model import Base, BuildSpec, Change, Service
-from devloop.statcache import StatCache
 
 EVERYTHING = Change(frozenset(), 0, 0)
 IGNORE = "*\n!src/**\n**/*.pyc\n!src/keep/*.pyc\n**/node_modules\n"

@@ -37,12 +37,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.chart import Line, Panel, draw
 from bench.parts import ThinLoad
-from devloop.adapters import deltas
-from devloop.adapters.digest import Digests
-from devloop.adapters.endpoint import current
-from devloop.adapters.engine import Engine
-from devloop.adapters.routes import SharedRoute
-from devloop.adapters.stores import EngineStore
+from devloop.adapters.delta import builder as deltas
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.endpoint import current
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.nodes.routes import SharedRoute
+from devloop.adapters.nodes.stores import EngineStore
 from tests.adapters.docker.conftest import Bench
 from tests.adapters.docker.corridor import Corridor
 

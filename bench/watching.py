@@ -16,7 +16,7 @@ import anyio
 from devloop.clock import Clock
 from devloop.events import Event
 from devloop.model import Change
-from devloop.watching import Interest, Watcher
+from devloop.watch.watcher import Interest, Watcher
 
 IGNORED_FILES, IGNORED_FOLDERS = 100_000, 2_000
 SAVES, IDLE = 60, 10.0

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from devloop import activity
+from devloop.trip import activity
 
 Result = TypeVar("Result")
 Check = Callable[[], None]  # raises where the work is no longer wanted

@@ -16,12 +16,12 @@ import click
 from click.core import ParameterSource
 
 from devloop import __version__
+from devloop.commands.exit import last_net
 from devloop.errors import ConfigError, DevloopError
-from devloop.last_words import last_net
 from devloop.safety_net import FOLDER, Reports, guard_screen
 
 if TYPE_CHECKING:
-    from devloop.config import Config
+    from devloop.config.load import Config
 
 _SANDBOX_EXTRA = ("cryptography", "dns")  # what only the sandbox needs
 Command = Callable[..., Any]
@@ -118,7 +118,7 @@ def main(ctx: click.Context, /, **given: Any) -> None:
 
 def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Override, Path | None]:
     """The config with the overrides in place, how to put them into another, and the kubeconfig option."""
-    from devloop import config as configs
+    from devloop.config import load as configs
     from devloop.secret_values import Sources
     from devloop.secrets import Secrets
 
@@ -142,7 +142,7 @@ def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Override
 
 def _service_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Completion of SERVICE; silent where there is no valid config."""
-    from devloop import config as configs
+    from devloop.config import load as configs
 
     try:
         config = configs.load(ctx.params.get("config_path") or configs.find(Path.cwd()))
@@ -176,7 +176,7 @@ def watch(
 
     Metrics are served at metrics.listen of config.yaml [default: 127.0.0.1:9100].
     """
-    from devloop import run
+    from devloop.commands import run
 
     config, override, kubeconfig = _loaded(ctx, given)
     sys.exit(run.watch(config, override, kubeconfig, services, logs=not no_logs, log_format=log_format))
@@ -203,7 +203,7 @@ def once(
     Exit code: 0 all live or unchanged, 1 a stage failed, 2 config or usage, 3 platform not reachable or
     held by another devloop, 130 interrupted.
     """
-    from devloop import run
+    from devloop.commands import run
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(run.once(config, kubeconfig, services, as_json=as_json, rebuild=rebuild, log_format=log_format))
@@ -219,7 +219,7 @@ def status(ctx: click.Context, /, services: tuple[str, ...], as_json: bool, **gi
 
     Exit code: 0 every service is live, 1 one is not, 2 config or usage, 3 platform not reachable.
     """
-    from devloop import look
+    from devloop.commands import look
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(look.status(config, kubeconfig, services, as_json=as_json))
@@ -234,7 +234,7 @@ def doctor(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> No
 
     Exit code: 0 nothing is in the way, 2 config or usage, 3 something is.
     """
-    from devloop import look
+    from devloop.commands import look
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(look.doctor(config, kubeconfig, services))
@@ -250,7 +250,7 @@ def rollback(ctx: click.Context, /, service: str, **given: Any) -> None:
     Waits until it runs; exit code 1 if it does not, with what Kubernetes says of it.
     Another edit lifts the hold, and so does `devloop resume`.
     """
-    from devloop import holding
+    from devloop.commands import rollback as holding
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(holding.hold(config, kubeconfig, service))
@@ -262,7 +262,7 @@ def rollback(ctx: click.Context, /, service: str, **given: Any) -> None:
 @click.pass_context
 def resume(ctx: click.Context, /, service: str, **given: Any) -> None:
     """Lift the hold of `devloop rollback`."""
-    from devloop import holding
+    from devloop.commands import rollback as holding
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(holding.release(config, kubeconfig, service))
@@ -276,7 +276,7 @@ def diff(ctx: click.Context, /, **given: Any) -> None:
 
     With the images that are live now; values of Secrets are masked. Exit code: 0 nothing, 1 something.
     """
-    from devloop import look
+    from devloop.commands import look
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(look.diff(config, kubeconfig))
@@ -291,7 +291,7 @@ def down(ctx: click.Context, /, yes: bool, **given: Any) -> None:
 
     A namespace that was there before stays, and so do the images on the nodes.
     """
-    from devloop import run
+    from devloop.commands import run
 
     def ask(lines: Sequence[str]) -> bool:
         click.echo("\n".join(("devloop down removes", *(f"  {line}" for line in lines))))
@@ -329,7 +329,7 @@ def check(ctx: click.Context, /, services: tuple[str, ...], output: str, offline
     Exit code: 0 no errors, 1 errors, 2 config or usage, 3 no errors, but platform not reachable: the rules
     that ask it did not run.
     """
-    from devloop import look
+    from devloop.commands import look
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(look.check(config, kubeconfig, services, offline=offline, output=output))
@@ -341,7 +341,7 @@ def check(ctx: click.Context, /, services: tuple[str, ...], output: str, offline
 @click.pass_context
 def explain(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> None:
     """Which files can go to the cluster as a delta, and the Dockerfile line that stops the others."""
-    from devloop import look
+    from devloop.commands import look
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(look.explain(config, kubeconfig, services))
@@ -356,7 +356,7 @@ def verify(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> No
 
     Exit code: 0 equal, 1 one differs or cannot be built, 2 config or usage, 3 platform not reachable.
     """
-    from devloop import look
+    from devloop.commands import look
 
     config, _, kubeconfig = _loaded(ctx, given)
     sys.exit(look.verify(config, kubeconfig, services))
@@ -367,7 +367,7 @@ def schema() -> None:
     """Print the JSON Schema of config.yaml, for editors."""
     import json
 
-    from devloop import config as configs
+    from devloop.config import load as configs
 
     click.echo(json.dumps(configs.schema(), indent=2))
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from devloop.clock import Clock
+from devloop.deploy.helm_values import Release, ReleaseView, Values
 from devloop.errors import DevloopError, InternalError, PrerequisiteError
 from devloop.events import Emit
+from devloop.image_refs import repository
 from devloop.model import (
     Base,
     Change,
@@ -22,9 +24,7 @@ from devloop.model import (
     Snapshot,
     Target,
 )
-from devloop.references import repository
-from devloop.release import Release, ReleaseView, Values
-from devloop.sharing import Sharing
+from devloop.trip.sharing import Sharing
 
 Report = Callable[[str, BaseException], DevloopError]
 

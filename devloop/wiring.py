@@ -18,52 +18,53 @@ from typing import Any
 
 import anyio.to_thread
 
-from devloop import config as configs
-from devloop import salts, scratch, state_file
-from devloop.adapters.bases import EngineBases
-from devloop.adapters.blobs import Blobs
-from devloop.adapters.builder import ImageBuilder
-from devloop.adapters.choice import RouteChoice
-from devloop.adapters.claims import Claims
-from devloop.adapters.deltaloader import DeltaLoader
-from devloop.adapters.deltas import DeltaBuilder
-from devloop.adapters.digest import Digests
-from devloop.adapters.endpoint import Endpoint
-from devloop.adapters.endpoint import current as current_engine
-from devloop.adapters.engine import Engine
-from devloop.adapters.gc import Collector, FirstSeen, Keep
+from devloop import scratch, state_file
+from devloop.adapters.build.builder import ImageBuilder
+from devloop.adapters.build.context import FingerprintedTree
+from devloop.adapters.build.sent_contexts import SentContexts
+from devloop.adapters.delta.builder import DeltaBuilder
+from devloop.adapters.delta.loader import DeltaLoader
+from devloop.adapters.delta.parents import ParentStore
+from devloop.adapters.docker.bases import EngineBases
+from devloop.adapters.docker.blob_index import Blobs
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.endpoint import Endpoint
+from devloop.adapters.docker.endpoint import current as current_engine
+from devloop.adapters.docker.engine import Engine
 from devloop.adapters.helm.needs import HELM, objects_of, owned
 from devloop.adapters.helm.releaser import HelmReleaser
 from devloop.adapters.helm.runner import Place, choose
+from devloop.adapters.kubernetes.api.kubeconfig import find_files
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
-from devloop.adapters.kubernetes.kubeconfig import find_files
 from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, put_refs
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.removal import Removal
-from devloop.adapters.loader import ClusterLoader
 from devloop.adapters.lock import Owner, TargetLocks
-from devloop.adapters.nodes import platform_of
-from devloop.adapters.parents import ParentStore
+from devloop.adapters.nodes.claims import Claims
+from devloop.adapters.nodes.facts import platform_of
+from devloop.adapters.nodes.gc import Collector, FirstSeen, Keep
+from devloop.adapters.nodes.loader import ClusterLoader
+from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.adapters.private_folder import private_folder
-from devloop.adapters.sent import SentContexts
-from devloop.adapters.source import FingerprintedTree
 from devloop.clock import Clock
-from devloop.config import Config, CurrentConfig
-from devloop.diffing import Preview
+from devloop.config import load as configs
+from devloop.config.load import Config, CurrentConfig
+from devloop.deploy.diff import Preview
+from devloop.deploy.helm_values import Release
+from devloop.deploy.installer import Installation, Manifests
+from devloop.deploy.releases import Releases
 from devloop.errors import InternalError
 from devloop.events import ConfigReloaded, Emit, Event
-from devloop.fingerprint import TreeFingerprinter
-from devloop.history import MOST_IMAGES, History
-from devloop.install import Installation, Manifests
+from devloop.image_refs import repository
+from devloop.inputs import rebuild_salt as salts
+from devloop.inputs.fingerprinter import TreeFingerprinter
+from devloop.inputs.stat_cache import StatCache
 from devloop.model import Service, Target
 from devloop.ports import Report, World
-from devloop.references import repository
-from devloop.release import Release
-from devloop.releases import Releases
+from devloop.rollout.state_monitor import Statuses
 from devloop.secrets import Secrets
-from devloop.sharing import Sharing
-from devloop.statcache import StatCache
-from devloop.statewatch import Statuses
+from devloop.sinks.live_images import MOST_IMAGES, History
+from devloop.trip.sharing import Sharing
 
 
 class Fan:

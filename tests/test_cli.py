@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from devloop import cli, run
+from devloop import cli
+from devloop.commands import run
 
 CONFIG = """\
 version: 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devloop import config as configs
+from devloop.config import load as configs
 from devloop.errors import ConfigError
 from devloop.model import BuildSpec, Secret, Service, Target
 

@@ -10,10 +10,10 @@ from typing import cast
 import pytest
 
 from devloop import scratch
-from devloop.adapters.source import FingerprintedTree
-from devloop.context import copy_context, read_dockerfile, read_ignore_file
+from devloop.adapters.build.context import FingerprintedTree
 from devloop.errors import BuildError, TreeMovedError
-from devloop.fingerprint import TreeFingerprinter
+from devloop.inputs.archive import copy_context, read_dockerfile, read_ignore_file
+from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.model import BuildSpec, FileEntry, Fingerprint, Inputs, Service
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.crew import Crew
 from devloop.errors import HeldError, PlatformError
 from devloop.events import LiveChanged, Notice, TripEnded, TripStarted
 from devloop.model import Change, Service, Target
 from devloop.safety_net import Reports, SafetyNet
+from devloop.trip.worker_pool import Crew
 from tests.fakes import SERVICE, FakeWorld
 
 pytestmark = pytest.mark.anyio
@@ -132,7 +132,7 @@ async def test_s28_a_renamed_service_waits_for_the_patch_of_its_old_name() -> No
 async def test_s28_a_workload_that_another_devloop_has_is_taken_when_it_is_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("devloop.crew.AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr("devloop.trip.worker_pool.AGAIN_SECONDS", 0.001)
     world, locks = FakeWorld(), Locks()
     locks.stranger.add("theirs")
     async with working(world, locks, SERVICE) as crew:
@@ -161,7 +161,7 @@ async def test_s28_a_cluster_that_refuses_a_new_service_ends_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A namespace that may not be looked at, for one."""
-    monkeypatch.setattr("devloop.crew.AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr("devloop.trip.worker_pool.AGAIN_SECONDS", 0.001)
     world, locks = FakeWorld(), Locks()
     refusing = True
     real = world.feed

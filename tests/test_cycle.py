@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import anyio
 
-from devloop.cycle import trip
 from devloop.errors import BuildError
 from devloop.events import ImageBuilt, ImageLoaded, StageEnded
 from devloop.model import Change, Failed, Held, Live, Outcome, Unchanged
 from devloop.stopwatch import Stopwatch
+from devloop.trip.trip import trip
 from tests.fakes import SERVICE, FakeWorld, fingerprint
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from devloop.buildplan import Copy, Run, Workdir
-from devloop.dockerfile import Dockerfile, DockerfileError
-from devloop.expansion import ExpansionError, UnresolvableError, expand
+from devloop.dockerfile.parser import Dockerfile, DockerfileError
+from devloop.dockerfile.plan import Copy, Run, Workdir
+from devloop.dockerfile.planner import plan
+from devloop.dockerfile.shell import ExpansionError, UnresolvableError, expand
 from devloop.model import Base
-from devloop.planning import plan
 
 
 def parse(text: str) -> Dockerfile:

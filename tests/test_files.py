@@ -13,21 +13,21 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop import config as configs
-from devloop.adapters.endpoint import current
-from devloop.adapters.kubernetes.kubeconfig import read_context
+from devloop.adapters.docker.endpoint import current
+from devloop.adapters.kubernetes.api.kubeconfig import read_context
 from devloop.adapters.kubernetes.manifests import read_manifests
-from devloop.context import copy_context, read_dockerfile, tar_context
-from devloop.delta import stamp
+from devloop.config import load as configs
+from devloop.delta.delta import stamp
+from devloop.deploy.helm_values import Release, ValuesFile, base_values
+from devloop.deploy.kustomization import sources
+from devloop.dockerfile.dockerignore import NO_RULES
 from devloop.errors import ConfigError, DevloopError, FingerprintError, TreeMovedError
 from devloop.files import read_bytes, read_text
-from devloop.fingerprint import TreeFingerprinter
-from devloop.ignore import NO_RULES
-from devloop.kustomization import sources
+from devloop.inputs.archive import copy_context, read_dockerfile, tar_context
+from devloop.inputs.fingerprinter import TreeFingerprinter
+from devloop.inputs.stat_cache import StatCache, identity
 from devloop.model import BuildSpec, Change, Inputs, Secret, Service
-from devloop.release import Release, ValuesFile, base_values
 from devloop.secret_values import Sources
-from devloop.statcache import StatCache, identity
 from tests.test_unseen import EVERYTHING, NoBases, amd64, service_of
 from tests.test_watching import interest, watching
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.context import dockerfile_entry, tar_context
+from devloop.dockerfile.dockerignore import NO_RULES
 from devloop.errors import FingerprintError, TreeMovedError
-from devloop.fingerprint import TreeFingerprinter
-from devloop.ignore import NO_RULES
+from devloop.inputs.archive import dockerfile_entry, tar_context
+from devloop.inputs.fingerprinter import TreeFingerprinter
+from devloop.inputs.stat_cache import StatCache
 from devloop.model import Base, BuildSpec, Change, Fingerprint, Secret, Service
-from devloop.statcache import StatCache
 from tests.buildkit import build
 from tests.test_inputs import plant
 from tests.test_statcache import settle

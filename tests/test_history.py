@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from devloop.events import LiveChanged, TripEnded
-from devloop.history import History
 from devloop.model import Timing, Unchanged
+from devloop.sinks.live_images import History
 from tests.fakes import fingerprint
 
 

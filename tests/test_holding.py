@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from devloop.holding import Earlier, earlier_images
+from devloop.commands.rollback import Earlier, earlier_images
 
 NOW, TREE = "a:dl-5555555555555555", "a:dl-9999999999999999"
 V1, V2, V3, V4 = (f"a:dl-{str(n) * 16}" for n in (1, 2, 3, 4))

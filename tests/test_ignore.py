@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devloop import ignore
+from devloop.dockerfile import dockerignore as ignore
+from devloop.dockerfile.dockerignore import NO_RULES, IgnoreRules, candidates, is_editor_temporary
+from devloop.dockerfile.go_regexp import BadPatternError, UnsureError, compile_go
 from devloop.errors import FingerprintError
-from devloop.go_regexp import BadPatternError, UnsureError, compile_go
-from devloop.ignore import NO_RULES, IgnoreRules, candidates, is_editor_temporary
 from tests.buildkit import RefusedError, build, docker_cli
 
 # The fifteen cases in which docker-py was compared with BuildKit; it gets those marked * wrong.

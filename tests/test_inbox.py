@@ -4,8 +4,8 @@ from pathlib import Path
 
 import anyio
 
-from devloop.inbox import Inbox
 from devloop.model import Change
+from devloop.trip.inbox import Inbox
 
 
 def saved(*names: str, at: float, why: str = "saved") -> Change:

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from devloop import tree
-from devloop.dockerfile import Dockerfile
+from devloop.dockerfile.dockerignore import IgnoreRules
+from devloop.dockerfile.parser import Dockerfile
+from devloop.dockerfile.planner import plan
 from devloop.errors import FingerprintError
-from devloop.ignore import IgnoreRules
-from devloop.inputs import Selection
-from devloop.planning import plan
-from devloop.statcache import StatCache
+from devloop.inputs import snapshot as tree
+from devloop.inputs.stat_cache import StatCache
+from devloop.inputs.walk import Selection
 from tests.buildkit import RefusedError, build
 
 

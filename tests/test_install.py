@@ -9,13 +9,13 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from devloop import config as configs
+from devloop.config import load as configs
+from devloop.deploy.installer import Installation, Manifests
+from devloop.deploy.releases import Releases
 from devloop.errors import PatchError, PlatformError, PrerequisiteError, ReleaseError
 from devloop.events import Event, Notice
-from devloop.install import Installation, Manifests
 from devloop.ports import Application, Cluster, Trouble
-from devloop.releases import Releases
-from devloop.reload import ProjectFiles
+from devloop.watch.project_files import ProjectFiles
 
 pytestmark = pytest.mark.anyio
 LACKING = PrerequisiteError("manifests: not in the cluster: Secret s", hint="kubectl create secret")
@@ -73,7 +73,7 @@ def cluster() -> FakeCluster:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("devloop.install.POLL_SECONDS", 0.001)
+    monkeypatch.setattr("devloop.deploy.installer.POLL_SECONDS", 0.001)
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from devloop import config as configs
-from devloop.interests import config_interest, manifest_interest, service_interest
+from devloop.config import load as configs
 from devloop.model import BuildSpec, Service
+from devloop.watch.interests import config_interest, manifest_interest, service_interest
 
 
 def service(context: Path) -> Service:

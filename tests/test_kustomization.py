@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from devloop import config as configs
+from devloop.config import load as configs
+from devloop.deploy.installer import _digest
+from devloop.deploy.kustomization import is_kustomization, sources
 from devloop.errors import ConfigError
-from devloop.install import _digest
-from devloop.interests import manifest_interest
-from devloop.kustomization import is_kustomization, sources
+from devloop.watch.interests import manifest_interest
 
 
 @pytest.fixture

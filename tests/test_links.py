@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from devloop import watching as watching_module
-from devloop.adapters.links import Places, places_of
-from devloop.config import Config
-from devloop.config import load as load_config
-from devloop.interests import config_interest, manifest_interest, release_interest, service_interest
+from devloop.adapters.watch.links import Places, places_of
+from devloop.config.load import Config
+from devloop.config.load import load as load_config
 from devloop.model import BuildSpec, Service
+from devloop.watch import watcher as watching_module
+from devloop.watch.interests import config_interest, manifest_interest, release_interest, service_interest
 from tests.test_watching import Ears, everything, interest, watching
 
 

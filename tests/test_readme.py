@@ -16,8 +16,8 @@ import click
 import pytest
 import yaml
 
-from devloop import config as configs
 from devloop.cli import main
+from devloop.config import load as configs
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]

@@ -30,7 +30,7 @@ from devloop.model import (
     Timing,
     Unchanged,
 )
-from devloop.reconciler import (
+from devloop.trip.reconciler import (
     AGAIN,
     ServiceState,
     begun,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from devloop.references import digest, repository, same, same_repository, split
+from devloop.image_refs import digest, repository, same, same_repository, split
 
 
 @pytest.mark.parametrize(

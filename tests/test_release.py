@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from devloop.deploy.helm_values import Release, ValuesFile, base_values, digest, merged, nested, with_images
 from devloop.errors import ConfigError
-from devloop.release import Release, ValuesFile, base_values, digest, merged, nested, with_images
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from pathlib import Path
 import anyio
 import pytest
 
+from devloop.deploy.helm_values import Release, ReleaseView, Values
+from devloop.deploy.releases import Releases
 from devloop.errors import BuildError, PrerequisiteError, ReleaseError, ReleaseWaitsError
 from devloop.events import Event, TripEnded
 from devloop.model import BuildSpec, Failed, Service, Target, Timing
 from devloop.ports import LiveImage
-from devloop.release import Release, ReleaseView, Values
-from devloop.releases import Releases
 
 pytestmark = pytest.mark.anyio
 NO_TIME = Timing(0.0, 0.0, ())
@@ -219,7 +219,7 @@ async def test_s23_a_killed_uninstall_is_ended_first(releases: Releases, helm: F
 async def test_what_was_missing_unblocks_when_it_is_there(
     releases: Releases, helm: FakeHelm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("devloop.releases.POLL_SECONDS", 0.001)
+    monkeypatch.setattr("devloop.deploy.releases.POLL_SECONDS", 0.001)
     helm.view = ReleaseView(1, "deployed", "by hand")
     helm.missing = [PrerequisiteError("still no Secret"), PrerequisiteError("no Secret")]
     with pytest.raises(PrerequisiteError):

@@ -9,12 +9,12 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from devloop import config as configs
-from devloop.config import CurrentConfig
+from devloop.config import load as configs
+from devloop.config.load import CurrentConfig
+from devloop.deploy.installer import Installation
 from devloop.events import ConfigReloaded, Event, Notice
-from devloop.install import Installation
-from devloop.reload import Following, ProjectFiles
-from devloop.watching import Interest, Watcher
+from devloop.watch.project_files import Following, ProjectFiles
+from devloop.watch.watcher import Interest, Watcher
 
 pytestmark = pytest.mark.anyio
 
@@ -156,7 +156,7 @@ async def test_s28_what_was_refused_is_taken_when_its_files_are_there(
 ) -> None:
     """A new service is written down, then its folder made: nobody saved config.yaml again, and it was
     never taken."""
-    monkeypatch.setattr("devloop.reload.AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr("devloop.watch.project_files.AGAIN_SECONDS", 0.001)
     settled: list[bool] = []
 
     class Idle:

@@ -18,7 +18,7 @@ from devloop.model import (
     Stuck,
     Target,
 )
-from devloop.rollout import (
+from devloop.rollout.judge import (
     MISSING,
     REPLACED,
     START_OVER,
@@ -31,7 +31,7 @@ from devloop.rollout import (
     lost_image,
     own_pods,
 )
-from devloop.symptoms import FATAL, GRACE, read_log
+from devloop.rollout.symptoms import FATAL, GRACE, read_log
 
 IMAGE = "todo"
 REF = "todo:dl-00000000000000aa"

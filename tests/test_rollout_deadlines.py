@@ -10,8 +10,8 @@ import pytest
 
 from devloop.adapters.kubernetes.views import workload_fields
 from devloop.model import EventView, PodView, Progressing, Ready, Snapshot, Stuck, Target
-from devloop.rollout import Expectation, judge
-from devloop.symptoms import GRACE
+from devloop.rollout.judge import Expectation, judge
+from devloop.rollout.symptoms import GRACE
 from tests.test_rollout import (
     EXPECTED,
     IMAGE,

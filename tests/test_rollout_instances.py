@@ -10,7 +10,7 @@ import pytest
 from devloop.adapters.kubernetes.stamps import PodStamps
 from devloop.adapters.kubernetes.views import pod_view
 from devloop.model import PodView, Progressing, Ready, Snapshot, Stuck
-from devloop.rollout import Expectation, failed_containers, judge, restarts_of
+from devloop.rollout.judge import Expectation, failed_containers, judge, restarts_of
 from tests.test_rollout import EXPECTED, ID, IMAGE, OLD_REF, PATCHED, REF, STATEFUL, complete, container, pod
 
 HASH = "pod-template-hash"

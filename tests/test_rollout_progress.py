@@ -10,7 +10,6 @@ import pytest
 
 from devloop.errors import DevloopError
 from devloop.events import Event, Notice, RolloutPhase, StageEnded, TripEnded
-from devloop.follow import follow
 from devloop.model import (
     Change,
     Image,
@@ -24,9 +23,10 @@ from devloop.model import (
     Timing,
     Unchanged,
 )
-from devloop.rollout_progress import Progress, Waits, phases, waits_for, why_long
+from devloop.rollout.follow import follow
+from devloop.rollout.progress import Progress, Waits, phases, waits_for, why_long
 from devloop.stopwatch import Stopwatch
-from devloop.worker import Worker
+from devloop.trip.worker import Worker
 from tests.fakes import SERVICE, FakeFeed, FakeWorld, fingerprint
 from tests.test_rollout import (
     EXPECTED,
@@ -303,7 +303,7 @@ async def test_s18_a_rollout_that_stands_still_ends_at_the_services_rollout_time
 
 
 async def test_a_long_rollout_says_what_it_waits_for_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("devloop.follow.TELL_AFTER", 0.01)
+    monkeypatch.setattr("devloop.rollout.follow.TELL_AFTER", 0.01)
     service = replace(SERVICE, rollout_timeout=0.2)
     stage = Stage(service, shown(service.targets[0], service.ref(fingerprint("v1")), ready=False))
     await stage.run()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from devloop.model import EventView, PodView, Progressing, Ready, Snapshot, Stuck
-from devloop.rollout import failed_containers, judge, lost_image, restarts_of, serves
+from devloop.rollout.judge import failed_containers, judge, lost_image, restarts_of, serves
 from tests.test_rollout import (
     EXPECTED,
     ID,

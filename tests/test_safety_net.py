@@ -15,15 +15,15 @@ import anyio
 import pytest
 
 from devloop import safety_net
-from devloop.crew import Crew
 from devloop.errors import InternalError, PlatformError, RolloutError
 from devloop.events import Event, LiveChanged, Notice, TripEnded
 from devloop.model import Change, Failed, Live
-from devloop.reconciler import next_step
 from devloop.safety_net import KEPT_REPORTS, Reports, SafetyNet
 from devloop.signals import END_SECONDS
+from devloop.trip.reconciler import next_step
+from devloop.trip.worker import Worker
+from devloop.trip.worker_pool import Crew
 from devloop.wiring import Fan
-from devloop.worker import Worker
 from tests.fakes import SERVICE, FakeWorld, fingerprint
 
 
@@ -227,7 +227,7 @@ async def test_a_worker_that_falls_is_shown_failed_and_goes_on(
         return next_step(*known)  # type: ignore[arg-type]
 
     reviews: list[int] = []
-    monkeypatch.setattr("devloop.reconciler.next_step", review)
+    monkeypatch.setattr("devloop.trip.reconciler.next_step", review)
     async with crew_of(fake, net, falls) as crew:
         await until(lambda: states()[-3:] == ["failed", "working", "live"] and len(fell) >= 2)
         fake.tree = "v2"
@@ -242,14 +242,15 @@ async def test_a_worker_that_falls_is_shown_failed_and_goes_on(
 
 FAULTY = """
 import sys, threading, time
-import devloop.look, devloop.run
-from devloop import cli, engine
+import devloop.commands.look, devloop.commands.run
+from devloop import cli
+from devloop.trip import once as engine
 import anyio
 
 def fault(*_, **__):
     {fault}
 
-devloop.look.status = devloop.run.watch = fault
+devloop.commands.look.status = devloop.commands.run.watch = fault
 sys.argv[0] = "devloop"
 cli.main()
 """

@@ -19,7 +19,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from devloop import config
+from devloop.config import load as config
 from tests.buildkit import docker_cli
 from tests.topologies.deployments import UMBRELLA
 

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from devloop.clock import Clock
+from devloop.deploy.helm_values import Release, ValuesFile
 from devloop.errors import BuildError, DevloopError
 from devloop.events import (
     Applied,
@@ -33,7 +34,6 @@ from devloop.events import (
     TripStarted,
 )
 from devloop.model import BuildSpec, Change, Failed, Secret, Service, Target, Timing
-from devloop.release import Release, ValuesFile
 from devloop.secret_values import SECRET_PATH, Sources, names_a_secret, secret_arguments
 from devloop.secrets import Secrets
 from devloop.sinks import summary

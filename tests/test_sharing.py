@@ -22,9 +22,9 @@ from devloop.model import (
     Target,
     Timing,
 )
-from devloop.podlogs import follow_logs
-from devloop.rollout import Expectation, judge, lost_image
-from devloop.sharing import Sharing
+from devloop.rollout.judge import Expectation, judge, lost_image
+from devloop.rollout.pod_logs import follow_logs
+from devloop.trip.sharing import Sharing
 from tests.fakes import SERVICE, FakeFeed, fingerprint
 
 pytestmark = pytest.mark.anyio

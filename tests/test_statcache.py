@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from devloop import statcache
-from devloop.statcache import StatCache, identity, is_settled
+from devloop.inputs import stat_cache as statcache
+from devloop.inputs.stat_cache import StatCache, identity, is_settled
 
 
 def no_check() -> None:

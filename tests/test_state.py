@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from devloop.model import ContainerView, PodView, Snapshot, Target
-from devloop.state import (
+from devloop.rollout.states import (
     DEPLOYMENT_TRANSITIONS,
     POD_TRANSITIONS,
     DeploymentState,

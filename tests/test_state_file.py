@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from devloop import salts, state_file
-from devloop.adapters.blobs import Blobs
-from devloop.adapters.parentfiles import ParentFiles
+from devloop import state_file
+from devloop.adapters.delta.parent_files import ParentFiles
+from devloop.adapters.docker.blob_index import Blobs
 from devloop.clock import Clock
-from devloop.delta import Parent
+from devloop.delta.delta import Parent
+from devloop.delta.layer_index import Layer, Layers
 from devloop.events import Notice, TripEnded
-from devloop.history import History
-from devloop.layers import Layer, Layers
+from devloop.inputs import rebuild_salt as salts
+from devloop.inputs.stat_cache import StatCache
 from devloop.model import Timing, Unchanged
 from devloop.sinks.journal import Journal
-from devloop.statcache import StatCache
+from devloop.sinks.live_images import History
 from tests.sinks.trips import FINGERPRINT
 
 

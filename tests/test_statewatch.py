@@ -11,8 +11,8 @@ import pytest
 from devloop.events import Event, StateChanged
 from devloop.model import Snapshot
 from devloop.ports import Cluster
-from devloop.state import DeploymentState as D
-from devloop.statewatch import Statuses, follow_states
+from devloop.rollout.state_monitor import Statuses, follow_states
+from devloop.rollout.states import DeploymentState as D
 from tests.fakes import FakeFeed
 from tests.test_state import (
     BUSY,

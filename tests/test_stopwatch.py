@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 import devloop
-from devloop.burst import git_is_busy
 from devloop.clock import Clock
 from devloop.events import Event, StageEnded
 from devloop.model import Change
-from devloop.phase import Pace
 from devloop.stopwatch import Stopwatch
+from devloop.trip.pace import Pace
+from devloop.watch.debounce import git_is_busy
 from tests.test_watching import interest, watching
 
 NIGHT = 8 * 3600.0
@@ -133,4 +133,4 @@ def test_nobody_else_asks_the_system_for_the_time() -> None:
         for path in home.rglob("*.py")
         if "sandbox" not in path.parts and asking.search(path.read_text())
     }
-    assert found == {"clock.py", "statcache.py"}
+    assert found == {"clock.py", "inputs/stat_cache.py"}

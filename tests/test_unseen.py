@@ -12,15 +12,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.adapters.mounts import MountAlarm, silent_below
+from devloop.adapters.watch.mounts import MountAlarm, silent_below
 from devloop.clock import Clock
 from devloop.events import TripEnded, TripStarted
-from devloop.fingerprint import TreeFingerprinter
+from devloop.inputs.fingerprinter import TreeFingerprinter
+from devloop.inputs.stat_cache import StatCache
 from devloop.model import Base, BuildSpec, Change, Service, Superseded, Timing, Unchanged
-from devloop.reconciler import ServiceState
-from devloop.rescan import Rescan
-from devloop.statcache import StatCache
-from devloop.worker import Worker
+from devloop.trip.reconciler import ServiceState
+from devloop.trip.worker import Worker
+from devloop.watch.rescan import Rescan
 from tests.fakes import FakeWorld, fingerprint
 from tests.test_watching import interest, watching
 

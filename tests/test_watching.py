@@ -15,16 +15,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop import burst
-from devloop.adapters.filesource import Batch, Limit, Roots
-from devloop.adapters.fsevents import Watchfiles
-from devloop.adapters.inotify import Inotify
-from devloop.adapters.polling import Polling
-from devloop.burst import git_folder, saved_at
+from devloop.adapters.watch.inotify import Inotify
+from devloop.adapters.watch.polling import Polling
+from devloop.adapters.watch.source import Batch, Limit, Roots
+from devloop.adapters.watch.watchfiles import Watchfiles
 from devloop.clock import Clock
 from devloop.events import Event, Notice, WatchBatch, WatchOverflow
 from devloop.model import Change
-from devloop.watching import Interest, Watcher
+from devloop.watch import debounce as burst
+from devloop.watch.debounce import git_folder, saved_at
+from devloop.watch.watcher import Interest, Watcher
 
 QUIET = 0.4  # longer than the watcher waits after any burst of these tests
 INOTIFY = Path("/proc/sys/fs/inotify")
@@ -694,7 +694,7 @@ async def test_at_the_instance_limit_the_remedy_is_told_and_the_tree_is_polled(
     def refuse(kernel: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr("devloop.adapters.inotify.Kernel.init", refuse)
+    monkeypatch.setattr("devloop.adapters.watch.inotify.Kernel.init", refuse)
     async with watching(interest(root)) as ears:
         assert any("max_user_instances" in (e.hint or "") for e in ears.events if isinstance(e, Notice))
         (root / "main.py").write_text("two")
@@ -720,7 +720,7 @@ async def test_polling_sees_two_saves_of_the_same_size_within_a_second(root: Pat
 
 
 async def test_a_tree_on_a_silent_file_system_is_polled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("devloop.watching.silent_type", lambda path: "9p")
+    monkeypatch.setattr("devloop.watch.watcher.silent_type", lambda path: "9p")
     async with watching(interest(root)) as ears:
         assert any("9p" in event.message for event in ears.events if isinstance(event, Notice))
         (root / "main.py").write_text("two")
@@ -767,7 +767,7 @@ async def test_roots_within_roots_keep_what_only_one_of_them_enters(tmp_path: Pa
 
 @pytest.fixture
 def as_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("devloop.watching._native", Watchfiles)
+    monkeypatch.setattr("devloop.watch.watcher._native", Watchfiles)
 
 
 @pytest.mark.usefixtures("as_on_macos")

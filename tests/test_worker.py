@@ -8,13 +8,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop import phase, reconciler
-from devloop.cycle import trip
 from devloop.errors import BuildError, FingerprintError, PlatformError, TargetMissingError, TreeMovedError
 from devloop.events import LiveChanged, Notice, StageEnded, TripEnded, TripStarted
 from devloop.model import Change, Failed, Live, Superseded
-from devloop.status import standings
-from devloop.worker import Worker
+from devloop.rollout.service_status import standings
+from devloop.trip import pace as phase
+from devloop.trip import reconciler
+from devloop.trip.trip import trip
+from devloop.trip.worker import Worker
 from tests.fakes import SERVICE, FakeWorld, fingerprint
 
 
@@ -448,7 +449,7 @@ async def test_a_worker_that_died_of_a_bug_loses_no_change_when_it_is_started_ag
             raise bugs.pop()
         return await trip(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("devloop.worker.trip", odd)
+    monkeypatch.setattr("devloop.trip.worker.trip", odd)
     bench = Bench(fake)
     bench.save("v1", "/src/one.py")
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):

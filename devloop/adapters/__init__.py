@@ -1,1 +1,3 @@
-"""See docs/architecture.md."""
+"""Every foreign or blocking call. Each package implements ports of `devloop.ports`; only `wiring` and
+commands import them.
+"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devloop.references import repository, split
+from devloop.image_refs import repository, split
 
 
 def registry_of(ref: str) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from devloop import state_file
-from devloop.adapters.engine import Engine
-from devloop.adapters.kubernetes.client import Client, Refused
-from devloop.adapters.layerfiles import suspicious_files
-from devloop.adapters.loader import ClusterLoader
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.docker.image_files import suspicious_files
+from devloop.adapters.kubernetes.api.client import Client, Refused
+from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.borders import LAYER
 from devloop.checks.facts import BuiltImage, LayerFile, NodeRoom
 from devloop.checks.quantity import number

@@ -1,1 +1,3 @@
-"""Rules over rendered manifests and built images: pure, each with an id and a severity (docs/checks.md)."""
+"""Rules over rendered manifests and built images: objects in, findings out; each rule has an id and a
+severity (docs/checks.md).
+"""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from devloop.checks.subject import Json, Place, Subject
+from devloop.deploy.helm_values import Release
 from devloop.errors import ConfigError
 from devloop.files import read_text
-from devloop.release import Release
 from devloop.yaml_document import documents
 
 SOURCE = re.compile(r"^# Source: (\S+)$", re.MULTILINE)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from devloop.checks.rule import Found, Rule, View
-from devloop.references import split
+from devloop.image_refs import split
 
 SEMVER = re.compile(
     r"^v?(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)(?:-[0-9A-Za-z.-]+)?(?:_[0-9A-Za-z.-]+)?$"

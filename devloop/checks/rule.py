@@ -8,7 +8,7 @@ from typing import Literal
 
 from devloop.checks.facts import Facts, Need
 from devloop.checks.subject import LONG_RUNNING, Container, Place, Subject
-from devloop.references import repository
+from devloop.image_refs import repository
 
 Severity = Literal["error", "warning"]
 

@@ -1,1 +1,3 @@
-"""See docs/architecture.md."""
+"""What reads events: console, plain lines, metrics, journal, /api/status. Nothing of devloop but `wiring` and
+commands imports them.
+"""

@@ -24,7 +24,7 @@ from devloop.events import (
     WatchOverflow,
 )
 from devloop.model import outcome_word
-from devloop.state import DeploymentState, PodState
+from devloop.rollout.states import DeploymentState, PodState
 
 # 5 ms to 10 min: a warm PATCH at one end, a cold build that pulls its base at the other.
 BUCKETS = (

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from devloop.status import Standing
+from devloop.rollout.service_status import Standing
 
 COLUMNS = ("SERVICE", "STATE", "DEPLOYMENT", "READY", "TREE", "CLUSTER", "WATCH", "URL")
 

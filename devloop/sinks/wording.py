@@ -22,7 +22,7 @@ from devloop.events import (
     WatchOverflow,
 )
 from devloop.model import STAGES, Failed, Held, Live, Outcome, Superseded, Timing, Unchanged
-from devloop.state import DeploymentState
+from devloop.rollout.states import DeploymentState
 
 Tone = Literal["plain", "quiet", "good", "bad", "warn", "log"]
 SHOWN_PATHS = 3

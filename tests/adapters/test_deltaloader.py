@@ -9,8 +9,8 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from devloop.adapters.deltaloader import DeltaLoader
-from devloop.adapters.deltas import DeltaBuilder
+from devloop.adapters.delta.builder import DeltaBuilder
+from devloop.adapters.delta.loader import DeltaLoader
 from devloop.errors import LoadError
 from devloop.model import Fingerprint, Image, Inputs
 from devloop.ports import Loader

@@ -9,7 +9,7 @@ import pytest
 
 from devloop.adapters import private_folder as private
 from devloop.adapters.lock import Owner, TargetLocks, file_name, take
-from devloop.adapters.minikube import Minikube
+from devloop.adapters.nodes.minikube import Minikube
 from devloop.adapters.private_folder import place, private_folder
 from devloop.errors import HeldError, PlatformError
 from devloop.model import Target
@@ -198,7 +198,7 @@ async def test_s26_sshs_socket_lies_there_too_where_its_path_is_short_enough(
 ) -> None:
     """An `ssh` and a `minikube` of the test's own say what they were called with."""
     monkeypatch.setattr(
-        "devloop.adapters.minikube.private_folder", lambda: Path(home) / ".local/state/devloop/run"
+        "devloop.adapters.nodes.minikube.private_folder", lambda: Path(home) / ".local/state/devloop/run"
     )
     for name, line in (("minikube", "echo 192.168.49.2"), ("ssh", 'echo "$*"')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")

@@ -6,9 +6,9 @@ import os
 import time
 from pathlib import Path
 
-from devloop.adapters.parentfiles import FORGOTTEN_SECONDS, KEEP, ParentFiles
-from devloop.delta import Parent
-from devloop.layers import Layer, Layers, Node
+from devloop.adapters.delta.parent_files import FORGOTTEN_SECONDS, KEEP, ParentFiles
+from devloop.delta.delta import Parent
+from devloop.delta.layer_index import Layer, Layers, Node
 
 
 def parent(number: int, base: str = "b" * 64) -> Parent:

@@ -11,8 +11,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop import config as configs
-from devloop.checkwatch import CheckWatch, by_process
+from devloop.checks.background import CheckWatch, by_process
+from devloop.config import load as configs
 from devloop.events import Checked, Event, Notice
 from devloop.sinks.wording import lines_of
 

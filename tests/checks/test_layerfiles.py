@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from devloop.adapters.layerfiles import files_of
+from devloop.adapters.docker.image_files import files_of
 from devloop.checks.facts import LayerFile
 
 KEY = b"-----BEGIN RSA PRIVATE KEY-----\n" + b"A" * 600

@@ -12,14 +12,14 @@ from typing import Any
 import docker
 import pytest
 
-from devloop import continuation as continuations
-from devloop import explain as explaining
-from devloop.buildplan import Plan
-from devloop.continuation import Continuation, continuation, goes_on, rest
-from devloop.delta import NotProven, Parent
-from devloop.dockerfile import Dockerfile
+from devloop.commands import explain as explaining
+from devloop.delta import from_run as continuations
+from devloop.delta.delta import NotProven, Parent
+from devloop.delta.from_run import Continuation, continuation, goes_on, rest
+from devloop.dockerfile.parser import Dockerfile
+from devloop.dockerfile.plan import Plan
+from devloop.dockerfile.planner import plan
 from devloop.model import BuildSpec, FileEntry, Inputs, Service
-from devloop.planning import plan
 from tests.delta.shapes import EDITS, TREE
 from tests.delta.workbench import BASE, Bench, differences, fix_times, make_base, plant
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from devloop import tree
-from devloop.buildplan import Plan
-from devloop.delta import Delta, NotProven, Parent, delta, obstacle, recipe
-from devloop.dockerfile import Dockerfile
+from devloop.delta.delta import Delta, NotProven, Parent, delta, obstacle, recipe
+from devloop.delta.layer_index import Layer, Layers, Node
+from devloop.dockerfile.dockerignore import IgnoreRules
+from devloop.dockerfile.parser import Dockerfile
+from devloop.dockerfile.plan import Plan
+from devloop.dockerfile.planner import plan
 from devloop.errors import TreeMovedError
-from devloop.ignore import IgnoreRules
-from devloop.inputs import Selection
-from devloop.layers import Layer, Layers, Node
+from devloop.inputs import snapshot as tree
+from devloop.inputs.stat_cache import StatCache
+from devloop.inputs.walk import Selection
 from devloop.model import BuildSpec, Inputs, Service
-from devloop.planning import plan
-from devloop.statcache import StatCache
 
 DIR, FILE = Node("dir", 0o755, 0, 0, 5), Node("file", 0o644, 0, 0, 5, 1)
 

@@ -11,10 +11,10 @@ from typing import Any
 import docker
 import pytest
 
-import devloop.first as firsts
-from devloop import settings
-from devloop.delta import Delta, NotProven, write_layer
-from devloop.first import first, stands_on
+import devloop.delta.from_base as firsts
+from devloop.delta import image_config as settings
+from devloop.delta.delta import Delta, NotProven, write_layer
+from devloop.delta.from_base import first, stands_on
 from tests.delta.shapes import TREE, Shape, refused, shape
 from tests.delta.test_matrix import check
 from tests.delta.workbench import BASE, LABEL, Bench, differences, fix_times, make_base, plant

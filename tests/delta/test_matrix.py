@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from devloop.delta import Delta, NotProven, obstacle
+from devloop.delta.delta import Delta, NotProven, obstacle
 from tests.delta.shapes import EDITS, SHAPES, TREE, Shape
 from tests.delta.workbench import Bench, differences, fix_times, make_base, plant
 

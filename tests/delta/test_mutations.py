@@ -11,10 +11,11 @@ from typing import Any
 import docker
 import pytest
 
-import devloop.delta as deltas
-from devloop import effects, landing
-from devloop.effects import Effects
-from devloop.layers import Layers, Node
+import devloop.delta.delta as deltas
+from devloop.delta import changes as effects
+from devloop.delta import placement as landing
+from devloop.delta.changes import Effects
+from devloop.delta.layer_index import Layers, Node
 from tests.buildkit import RefusedError
 from tests.delta.shapes import EDITS, SHAPES
 from tests.delta.test_matrix import Matrix

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devloop.delta import Delta
+from devloop.delta.delta import Delta
 from tests.delta.shapes import SHAPES
 from tests.delta.test_matrix import bench_for, check
 from tests.delta.workbench import fix_times, make_base

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from devloop.delta import Delta, NotProven
-from devloop.layers import Node
+from devloop.delta.delta import Delta, NotProven
+from devloop.delta.layer_index import Node
 from tests.delta.test_delta import DIR, FILE, Yard
 
 MADE = {"app": DIR, "app/d": DIR, "app/a": FILE, "app/b": FILE, "app/d/c": FILE}

@@ -17,17 +17,17 @@ from pathlib import Path
 
 import docker
 
-from devloop import tree
-from devloop.adapters.thin import delta as thin_archive
-from devloop.buildplan import Plan
-from devloop.delta import Delta, NotProven, Parent, delta, recipe
-from devloop.dockerfile import Dockerfile
-from devloop.ignore import IgnoreRules
-from devloop.inputs import Selection
-from devloop.layers import Layer, Layers
+from devloop.adapters.archive.docker_archive import delta as thin_archive
+from devloop.delta.delta import Delta, NotProven, Parent, delta, recipe
+from devloop.delta.layer_index import Layer, Layers
+from devloop.dockerfile.dockerignore import IgnoreRules
+from devloop.dockerfile.parser import Dockerfile
+from devloop.dockerfile.plan import Plan
+from devloop.dockerfile.planner import plan
+from devloop.inputs import snapshot as tree
+from devloop.inputs.stat_cache import StatCache
+from devloop.inputs.walk import Selection
 from devloop.model import Base, BuildSpec, Inputs, Service
-from devloop.planning import plan
-from devloop.statcache import StatCache
 from tests.buildkit import RefusedError, docker_cli
 
 BASE = "devloop-delta-base:1"

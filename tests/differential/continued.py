@@ -24,9 +24,9 @@ from tempfile import TemporaryDirectory
 import docker
 import pytest
 
-from devloop import continuation as continuations
-from devloop.continuation import Continuation, continuation, rest
-from devloop.delta import NotProven
+from devloop.delta import from_run as continuations
+from devloop.delta.delta import NotProven
+from devloop.delta.from_run import Continuation, continuation, rest
 from devloop.model import Inputs
 from tests.buildkit import RefusedError
 from tests.delta.workbench import BASE, Bench, make_base

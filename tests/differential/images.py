@@ -12,7 +12,7 @@ from typing import Any
 
 import docker
 
-from devloop.layers import OPAQUE, WHITEOUT, Layer
+from devloop.delta.layer_index import OPAQUE, WHITEOUT, Layer
 from tests.delta.workbench import _ENGINE_OWN, Item, _member
 
 _UNCOMPARED = ("Labels", "Image", "Hostname")

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-import devloop.delta as deltas
-from devloop import effects, landing, obstacle
-from devloop.buildplan import Copy
-from devloop.dockerfile import Instruction
-from devloop.effects import Effects
-from devloop.landing import octal
-from devloop.layers import Layers, Node
+import devloop.delta.delta as deltas
+from devloop.delta import changes as effects
+from devloop.delta import eligibility as obstacle
+from devloop.delta import placement as landing
+from devloop.delta.changes import Effects
+from devloop.delta.layer_index import Layers, Node
+from devloop.delta.placement import octal
+from devloop.dockerfile.parser import Instruction
+from devloop.dockerfile.plan import Copy
 from tests.differential.runner import Observation, by_delta, judge
 
 Patch = Callable[[pytest.MonkeyPatch], None]

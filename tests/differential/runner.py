@@ -17,18 +17,18 @@ from pathlib import Path
 
 import docker
 
-from devloop import tree
-from devloop.buildplan import Plan
-from devloop.delta import Delta, NotProven, Parent, delta, recipe
-from devloop.dockerfile import Dockerfile
+from devloop.delta.delta import Delta, NotProven, Parent, delta, recipe
+from devloop.delta.from_base import first, stands_on
+from devloop.delta.layer_index import Layers
+from devloop.dockerfile.parser import Dockerfile
+from devloop.dockerfile.plan import Plan
+from devloop.dockerfile.planner import plan
+from devloop.dockerfile.shell import UnresolvableError
 from devloop.errors import DevloopError
-from devloop.expansion import UnresolvableError
-from devloop.first import first, stands_on
-from devloop.inputs import Selection
-from devloop.layers import Layers
+from devloop.inputs import snapshot as tree
+from devloop.inputs.stat_cache import StatCache
+from devloop.inputs.walk import Selection
 from devloop.model import Inputs
-from devloop.planning import plan
-from devloop.statcache import StatCache
 from tests.buildkit import RefusedError, docker_cli
 from tests.delta.workbench import LABEL, Bench, Item, differences, fix_times, plant
 from tests.differential.case import SERVER, Case

@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from devloop.landing import roots
+from devloop.delta.placement import roots
 from devloop.model import FileEntry
 from tests.delta.workbench import BASE, make_base
 from tests.differential.case import SERVER, Case

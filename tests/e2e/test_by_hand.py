@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from devloop.config import project_id
+from devloop.config.load import project_id
 from tests.e2e.charted import Charted
 from tests.e2e.conftest import new_charted, new_project
 from tests.e2e.project import BASE, Project, Sandbox, Watch

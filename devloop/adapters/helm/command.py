@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from devloop.adapters.helm.errors import refusal
 from devloop.adapters.helm.runner import Place, run
-from devloop.adapters.helm.said import refusal
-from devloop.release import Release, Values
+from devloop.deploy.helm_values import Release, Values
 
 TIMEOUT = "300s"
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from devloop.deploy.helm_values import Release
+from devloop.deploy.kubernetes_object import is_list, what_is_wrong_below, wrong_below
 from devloop.errors import ReleaseError
-from devloop.kubernetes_object import is_list, what_is_wrong_below, wrong_below
-from devloop.release import Release
 from devloop.yaml_document import documents
 
 Json = dict[str, Any]

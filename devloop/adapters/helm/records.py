@@ -13,10 +13,10 @@ import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 
-from devloop.adapters.kubernetes.client import MERGE_PATCH, Client, Json, Refused
+from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client, Json, Refused
 from devloop.adapters.kubernetes.views import MADE_BY
+from devloop.deploy.helm_values import Release, ReleaseView
 from devloop.errors import ReleaseError
-from devloop.release import Release, ReleaseView
 
 SECRETS = "/api/v1/namespaces/{}/secrets"
 INTERRUPTED = "interrupted: its helm was killed"

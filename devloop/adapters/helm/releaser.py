@@ -14,16 +14,16 @@ import anyio
 from devloop.adapters.helm import records
 from devloop.adapters.helm.needs import Need, needs_of, objects_of
 from devloop.adapters.helm.runner import Runner
-from devloop.adapters.kubernetes.client import Client, Json, Refused
+from devloop.adapters.kubernetes.api.client import Client, Json, Refused
 from devloop.adapters.kubernetes.informer import Listener
 from devloop.adapters.kubernetes.patch import matching, read_workload
 from devloop.adapters.kubernetes.views import MADE_BY, image_writer
 from devloop.adapters.lock import take
 from devloop.borders import disk
+from devloop.deploy.helm_values import Release, ReleaseView, Values
 from devloop.errors import HeldError, PatchError, PlatformError, PrerequisiteError, TargetMissingError
 from devloop.model import Target
 from devloop.ports import LiveImage
-from devloop.release import Release, ReleaseView, Values
 
 Observe = Callable[[str, Listener], Coroutine[Any, Any, None]]
 Seen = Callable[[Release, str], None]

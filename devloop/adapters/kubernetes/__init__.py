@@ -1,1 +1,1 @@
-"""The Kubernetes API: a lean client, informers, and the cluster port on top of them."""
+"""Objects of the Kubernetes API: watched, patched, applied, removed, as devloop's own values."""

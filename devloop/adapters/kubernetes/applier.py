@@ -11,18 +11,18 @@ from pathlib import Path
 import anyio
 
 from devloop.adapters.helm.needs import Need
-from devloop.adapters.kubernetes.client import APPLY_PATCH, MERGE_PATCH, Client, Json, Refused
+from devloop.adapters.kubernetes.api.client import APPLY_PATCH, MERGE_PATCH, Client, Json, Refused
 from devloop.adapters.kubernetes.inventory import images_of
 from devloop.adapters.kubernetes.made import noted
 from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, put_refs
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.prerequisites import asked_by, missing_of, told, unmet
 from devloop.adapters.kubernetes.views import STATE
-from devloop.diffing import Preview, diff
+from devloop.concurrency import gather
+from devloop.deploy.diff import Preview, diff
 from devloop.errors import ConfigError, DevloopError, PatchError, PlatformError, PrerequisiteError
+from devloop.image_refs import repository
 from devloop.ports import Application, Trouble
-from devloop.references import repository
-from devloop.tasks import gather
 
 # Managers whose fields the user's own file may take back: the same file, applied by hand, and our PATCH.
 OURS = frozenset({MANAGER, "kubectl-client-side-apply", "kubectl", "before-first-apply"})

@@ -11,24 +11,24 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
-from devloop.adapters.kubernetes.access import Access, open_access
+from devloop.adapters.kubernetes.api.access import Access, open_access
+from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client, Refused
+from devloop.adapters.kubernetes.api.guard import Platform
 from devloop.adapters.kubernetes.applier import Applier
-from devloop.adapters.kubernetes.client import MERGE_PATCH, Client, Refused
 from devloop.adapters.kubernetes.evidence import follow_log, read_last_words
 from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
-from devloop.adapters.kubernetes.guard import Platform
 from devloop.adapters.kubernetes.informer import Health, Informer, Listener
 from devloop.adapters.kubernetes.inventory import find_url, images_of, read_images, read_nodes
 from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
 from devloop.adapters.kubernetes.views import REVISION, owned_by
 from devloop.adapters.lock import Owner
-from devloop.adapters.nodes import NodeFacts
+from devloop.adapters.nodes.facts import NodeFacts
 from devloop.clock import Clock
 from devloop.errors import PatchError, PrerequisiteError, TargetMissingError
 from devloop.events import Emit, Notice
+from devloop.image_refs import same_repository
 from devloop.model import LoadedImage, Revision, Service, Target
 from devloop.ports import Application, Feed, Trouble
-from devloop.references import same_repository
 
 
 class KubernetesCluster:

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from devloop.adapters.kubernetes.client import Client, Json
+from devloop.adapters.kubernetes.api.client import Client, Json
 from devloop.adapters.kubernetes.informer import NEWEST, Health, Informer
 from devloop.adapters.kubernetes.stamps import ConditionStamps, PodStamps
 from devloop.adapters.kubernetes.views import (

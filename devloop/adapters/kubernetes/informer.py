@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import anyio
 
-from devloop.adapters.kubernetes.access import Access
-from devloop.adapters.kubernetes.client import Client, Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.access import Access
+from devloop.adapters.kubernetes.api.client import Client, Json, Refused, Unreachable
 from devloop.clock import Clock
+from devloop.deploy.kubernetes_object import shape_of_answer
 from devloop.errors import ConfigError, DevloopError, PlatformError
 from devloop.events import Emit, Notice
-from devloop.kubernetes_object import shape_of_answer
 from devloop.safety_net import error_of
 
 WATCH_SECONDS = 55  # the server ends a watch after this; 10 s more without a byte, and it is half-open

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from devloop.adapters.kubernetes.client import Client, Json, Refused
-from devloop.adapters.kubernetes.guard import Platform
-from devloop.adapters.nodes import NodeFacts
+from devloop.adapters.kubernetes.api.client import Client, Json, Refused
+from devloop.adapters.kubernetes.api.guard import Platform
+from devloop.adapters.nodes.facts import NodeFacts
 from devloop.errors import PlatformError
 
 # Products that publish a NodePort on this machine's own loopback.

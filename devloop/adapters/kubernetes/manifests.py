@@ -9,13 +9,13 @@ from typing import Any
 
 import anyio
 
-from devloop.adapters.kubernetes.client import Json
+from devloop.adapters.kubernetes.api.client import Json
 from devloop.adapters.kubernetes.kustomize import render
+from devloop.deploy.kubernetes_object import is_list, what_is_wrong
+from devloop.deploy.kustomization import FILE_NAMES
 from devloop.errors import ConfigError
 from devloop.files import read_text
-from devloop.kubernetes_object import is_list, what_is_wrong
-from devloop.kustomization import FILE_NAMES
-from devloop.references import repository
+from devloop.image_refs import repository
 from devloop.yaml_document import documents
 
 # Helm's install order, as far as plain manifests go; a kind that is not here comes last.

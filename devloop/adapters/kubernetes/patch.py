@@ -9,12 +9,12 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from devloop.adapters.kubernetes.client import JSON_PATCH, Client, Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.client import JSON_PATCH, Client, Json, Refused, Unreachable
 from devloop.adapters.kubernetes.views import OWNER, is_helm_managed
 from devloop.clock import Clock
 from devloop.errors import PatchError, PlatformError, TargetMissingError
+from devloop.image_refs import repository, same, same_repository
 from devloop.model import Revision, Target
-from devloop.references import repository, same, same_repository
 
 PATHS = {
     "deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from devloop.adapters.helm.needs import Need, needs_of
-from devloop.adapters.kubernetes.client import Client, Json, Refused
+from devloop.adapters.kubernetes.api.client import Client, Json, Refused
 from devloop.errors import PrerequisiteError
 
 Key = tuple[str, str, str]  # kind, name, namespace

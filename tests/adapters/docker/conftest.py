@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from devloop.adapters.builder import ImageBuilder
-from devloop.adapters.digest import Digests
-from devloop.adapters.endpoint import current
-from devloop.adapters.engine import Engine
-from devloop.adapters.routes import SharedRoute
-from devloop.adapters.sent import SentContexts
-from devloop.adapters.stores import EngineStore
+from devloop.adapters.build.builder import ImageBuilder
+from devloop.adapters.build.sent_contexts import SentContexts
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.endpoint import current
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.nodes.routes import SharedRoute
+from devloop.adapters.nodes.stores import EngineStore
 from devloop.events import Event, Output
 from devloop.model import BuildSpec, Fingerprint, Inputs, Secret, Service
 from tests.adapters.docker.corridor import DOCKERFILE, Corridor

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from devloop.adapters.bases import EngineBases
-from devloop.adapters.builder import ImageBuilder
-from devloop.adapters.deltaloader import DeltaLoader
-from devloop.adapters.deltas import DeltaBuilder
-from devloop.adapters.loader import ClusterLoader
-from devloop.adapters.nodes import NodeFacts
-from devloop.adapters.parents import ParentStore
-from devloop.adapters.routes import Route
-from devloop.adapters.sent import SentContexts
-from devloop.adapters.source import FingerprintedTree
+from devloop.adapters.build.builder import ImageBuilder
+from devloop.adapters.build.context import FingerprintedTree
+from devloop.adapters.build.sent_contexts import SentContexts
+from devloop.adapters.delta.builder import DeltaBuilder
+from devloop.adapters.delta.loader import DeltaLoader
+from devloop.adapters.delta.parents import ParentStore
+from devloop.adapters.docker.bases import EngineBases
+from devloop.adapters.nodes.facts import NodeFacts
+from devloop.adapters.nodes.loader import ClusterLoader
+from devloop.adapters.nodes.routes import Route
 from devloop.events import DeltaFallback
-from devloop.fingerprint import TreeFingerprinter
+from devloop.inputs.fingerprinter import TreeFingerprinter
+from devloop.inputs.stat_cache import StatCache
 from devloop.model import Change, Fingerprint, Image, LoadedImage, Service
-from devloop.statcache import StatCache
 
 if TYPE_CHECKING:  # conftest makes one
     from tests.adapters.docker.conftest import Bench

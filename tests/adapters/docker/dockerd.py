@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from devloop.adapters.endpoint import Endpoint
+from devloop.adapters.docker.endpoint import Endpoint
 
 READY_SECONDS = 30
 

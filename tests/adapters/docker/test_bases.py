@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from devloop.adapters.bases import EngineBases
-from devloop.adapters.digest import Digests
-from devloop.adapters.engine import Engine
+from devloop.adapters.docker.bases import EngineBases
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.engine import Engine
 from devloop.errors import BuildError, PlatformError
 from devloop.events import Notice, Progress
 from tests.adapters.docker.conftest import Bench
@@ -107,7 +107,7 @@ async def test_s6_a_base_for_another_platform_is_refused(bench: Bench, registry:
 
 
 async def test_an_engine_that_is_gone_is_a_platform_error(bench: Bench, tmp_path: Path) -> None:
-    from devloop.adapters.endpoint import Endpoint
+    from devloop.adapters.docker.endpoint import Endpoint
 
     gone = Engine.at(Endpoint(f"unix://{tmp_path}/none.sock"), role="builder's engine")
     with pytest.raises(PlatformError) as caught:

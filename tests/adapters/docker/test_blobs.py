@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from devloop.adapters.blobs import LAYER, Blob, Blobs
+from devloop.adapters.docker.blob_index import LAYER, Blob, Blobs
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 

@@ -14,13 +14,13 @@ import anyio
 import psutil
 import pytest
 
-from devloop.activity import bounded
-from devloop.adapters.build_cli import CliBuild, DockerCommand, PlainReader, find_command
+from devloop.adapters.build.build_cli import CliBuild, DockerCommand, PlainReader, find_command
 from devloop.errors import BuildError, TreeMovedError
 from devloop.events import Notice, Output, Progress
 from devloop.model import Fingerprint, Secret, Service
 from devloop.secret_values import Sources
 from devloop.secrets import Secrets
+from devloop.trip.activity import bounded
 from tests.adapters.docker.conftest import Bench, fingerprint
 
 pytestmark = pytest.mark.engine
@@ -34,14 +34,14 @@ def way(request: pytest.FixtureRequest, bench: Bench, monkeypatch: pytest.Monkey
     if request.param != "cli":
         without_command(bench, monkeypatch)
     if request.param == "legacy":
-        monkeypatch.setattr("devloop.adapters.builder.ImageBuilder._has_buildkit", no_buildkit)
+        monkeypatch.setattr("devloop.adapters.build.builder.ImageBuilder._has_buildkit", no_buildkit)
     return str(request.param)
 
 
 def without_command(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that has no docker command at all."""
     bench.environment = {"PATH": "/nonexistent", "HOME": str(bench.folder)}
-    monkeypatch.setattr("devloop.adapters.build_cli._USUAL", ())
+    monkeypatch.setattr("devloop.adapters.build.build_cli._USUAL", ())
 
 
 async def no_buildkit(_: object) -> bool:
@@ -375,7 +375,7 @@ async def test_s9_the_legacy_builder_warns_once(
     bench: Bench, tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_command(bench, monkeypatch)
-    monkeypatch.setattr("devloop.adapters.builder.ImageBuilder._has_buildkit", no_buildkit)
+    monkeypatch.setattr("devloop.adapters.build.builder.ImageBuilder._has_buildkit", no_buildkit)
     builder = bench.builder()
     for _ in range(2):
         await builder.build(bench.service(f"FROM {tiny}\n"), fingerprint())

@@ -16,16 +16,18 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.adapters import containerd, nodeshell, oci
-from devloop.adapters.choice import RouteChoice
-from devloop.adapters.containerd import ContainerdRoute, ContainerdStore, _imported
-from devloop.adapters.engine import Engine
-from devloop.adapters.hostnode import HostShell
-from devloop.adapters.loader import ClusterLoader
+from devloop.adapters.archive import oci_layout as oci
+from devloop.adapters.archive.docker_archive import chain_ids
+from devloop.adapters.docker.engine import Engine
 from devloop.adapters.names import full
-from devloop.adapters.nodes import NodeFacts
-from devloop.adapters.nodeshell import Body, ContainerShell, NodeShell
-from devloop.adapters.thin import chain_ids
+from devloop.adapters.nodes import containerd
+from devloop.adapters.nodes import shell as nodeshell
+from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore, _imported
+from devloop.adapters.nodes.facts import NodeFacts
+from devloop.adapters.nodes.host import HostShell
+from devloop.adapters.nodes.loader import ClusterLoader
+from devloop.adapters.nodes.route_selection import RouteChoice
+from devloop.adapters.nodes.shell import Body, ContainerShell, NodeShell
 from devloop.errors import LoadError, PlatformError
 from devloop.model import Archive, Image
 from tests.adapters.docker.conftest import Bench, fingerprint

@@ -5,14 +5,15 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from devloop import continuation
-from devloop.adapters import deltas, parents
-from devloop.adapters.builder import ImageBuilder
-from devloop.adapters.deltas import BELOW
-from devloop.adapters.digest import Digests
-from devloop.adapters.engine import Engine, EngineRefusal
-from devloop.adapters.routes import EngineRoute
-from devloop.adapters.stores import EngineStore
+from devloop.adapters.build.builder import ImageBuilder
+from devloop.adapters.delta import builder as deltas
+from devloop.adapters.delta import parents
+from devloop.adapters.delta.builder import BELOW
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.engine import Engine, EngineRefusal
+from devloop.adapters.nodes.routes import EngineRoute
+from devloop.adapters.nodes.stores import EngineStore
+from devloop.delta import from_run as continuation
 from devloop.errors import BuildError, LoadError, PlatformError
 from devloop.events import DeltaFallback, Notice, Output
 from devloop.model import Image
@@ -145,7 +146,7 @@ async def test_a_full_build_whose_layers_are_gone_is_made_again(
         raise LoadError("load into the engine: no such layer")
 
     with monkeypatch.context() as patch:
-        patch.setattr("devloop.adapters.builder.send_delta", refused)
+        patch.setattr("devloop.adapters.build.builder.send_delta", refused)
         second = await corridor.trip("src/main.py")
     assert second.image.how == "cli"
     assert await shown(corridor.bench, second.image, "cat /made") == "two"
@@ -168,7 +169,7 @@ async def test_a_way_that_fails_is_followed_by_a_full_build(
     async def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("devloop.adapters.builder.send_delta", fails)
+    monkeypatch.setattr("devloop.adapters.build.builder.send_delta", fails)
     second = await corridor.trip("src/main.py")
     assert second.image.how == "cli"
     assert await shown(corridor.bench, second.image, "cat /made") == "two"

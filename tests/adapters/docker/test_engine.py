@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.adapters.endpoint import DEFAULT, Endpoint, at, current, from_variables
-from devloop.adapters.engine import Engine, EngineRefusal
+from devloop.adapters.docker.endpoint import DEFAULT, Endpoint, at, current, from_variables
+from devloop.adapters.docker.engine import Engine, EngineRefusal
 from devloop.errors import PlatformError
 from tests.adapters.docker.dockerd import Dockerd
 

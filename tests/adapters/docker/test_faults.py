@@ -16,14 +16,14 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from devloop.adapters import oci
-from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
-from devloop.adapters.digest import Digests
-from devloop.adapters.endpoint import Endpoint
-from devloop.adapters.engine import Engine
-from devloop.adapters.nodeshell import ContainerShell
-from devloop.adapters.routes import EngineRoute
-from devloop.adapters.stores import EngineStore
+from devloop.adapters.archive import oci_layout as oci
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.endpoint import Endpoint
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
+from devloop.adapters.nodes.routes import EngineRoute
+from devloop.adapters.nodes.shell import ContainerShell
+from devloop.adapters.nodes.stores import EngineStore
 from devloop.errors import LoadError, PlatformError
 from tests.adapters.docker.corridor import DOCKERFILE, Corridor, shown
 from tests.adapters.docker.dockerd import Dockerd

@@ -7,11 +7,11 @@ from contextlib import aclosing
 
 import pytest
 
-from devloop.adapters.digest import Digests
-from devloop.adapters.engine import Engine, EngineRefusal
-from devloop.adapters.gc import LEFTOVER_SECONDS, Collector, Keep
-from devloop.adapters.routes import EngineRoute, SharedRoute
-from devloop.adapters.stores import EngineStore
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.engine import Engine, EngineRefusal
+from devloop.adapters.nodes.gc import LEFTOVER_SECONDS, Collector, Keep
+from devloop.adapters.nodes.routes import EngineRoute, SharedRoute
+from devloop.adapters.nodes.stores import EngineStore
 from devloop.model import Image
 from tests.adapters.docker.conftest import Bench, fingerprint
 

@@ -11,20 +11,20 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.adapters.claims import Claims
-from devloop.adapters.containerd import ContainerdRoute, ContainerdStore
-from devloop.adapters.gc import LEFTOVER_SECONDS, Collector, FirstSeen, Keep
-from devloop.adapters.loader import ClusterLoader
-from devloop.adapters.node_images import is_tagged, project_in
-from devloop.adapters.nodes import NodeFacts
-from devloop.adapters.nodeshell import ContainerShell
-from devloop.adapters.registry import Registry as Client
-from devloop.adapters.registry import RegistryRoute, RegistryStore
-from devloop.adapters.routes import CommandRoute, Route, SharedRoute
-from devloop.adapters.stores import EngineStore, ShellStore
+from devloop.adapters.nodes.claims import Claims
+from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
+from devloop.adapters.nodes.facts import NodeFacts
+from devloop.adapters.nodes.gc import LEFTOVER_SECONDS, Collector, FirstSeen, Keep
+from devloop.adapters.nodes.images import is_tagged, project_in
+from devloop.adapters.nodes.loader import ClusterLoader
+from devloop.adapters.nodes.registry import Registry as Client
+from devloop.adapters.nodes.registry import RegistryRoute, RegistryStore
+from devloop.adapters.nodes.routes import CommandRoute, Route, SharedRoute
+from devloop.adapters.nodes.shell import ContainerShell
+from devloop.adapters.nodes.stores import EngineStore, ShellStore
 from devloop.events import TripEnded
-from devloop.history import History
 from devloop.model import BuildSpec, Image, Service, Timing, Unchanged
+from devloop.sinks.live_images import History
 from tests.adapters.docker.conftest import Bench, fingerprint
 from tests.adapters.docker.node import Node
 from tests.adapters.docker.registry import Registry

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devloop.adapters import hostnode
-from devloop.adapters.choice import RouteChoice
-from devloop.adapters.hostnode import HostShell, is_this_machine
-from devloop.adapters.loader import ClusterLoader
-from devloop.adapters.nodes import NodeFacts
+from devloop.adapters.nodes import host as hostnode
+from devloop.adapters.nodes.facts import NodeFacts
+from devloop.adapters.nodes.host import HostShell, is_this_machine
+from devloop.adapters.nodes.loader import ClusterLoader
+from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.errors import LoadError, PlatformError
 from tests.adapters.docker.conftest import Bench, fingerprint
 from tests.adapters.docker.dockerd import Dockerd

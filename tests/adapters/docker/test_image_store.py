@@ -21,18 +21,18 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from devloop.adapters import oci
-from devloop.adapters.blobs import LAYER, Blob, Blobs
-from devloop.adapters.digest import Digests
-from devloop.adapters.endpoint import Endpoint
-from devloop.adapters.engine import Engine, ImageFacts
-from devloop.adapters.parents import ParentStore
-from devloop.adapters.routes import EngineRoute, SharedRoute
-from devloop.adapters.stores import EngineStore
-from devloop.adapters.tarstream import END, member
-from devloop.adapters.thin import Tally, chain_ids
+from devloop.adapters.archive import oci_layout as oci
+from devloop.adapters.archive.docker_archive import Tally, chain_ids
+from devloop.adapters.archive.tar_stream import END, member
+from devloop.adapters.delta.parents import ParentStore
+from devloop.adapters.docker.blob_index import LAYER, Blob, Blobs
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.endpoint import Endpoint
+from devloop.adapters.docker.engine import Engine, ImageFacts
+from devloop.adapters.nodes.routes import EngineRoute, SharedRoute
+from devloop.adapters.nodes.stores import EngineStore
+from devloop.delta.layer_index import Node
 from devloop.errors import LoadError
-from devloop.layers import Node
 from devloop.model import Archive, Base, Image
 from tests.adapters.docker.conftest import fingerprint
 

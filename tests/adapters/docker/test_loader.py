@@ -14,12 +14,12 @@ from typing import Any
 import anyio
 import pytest
 
-from devloop.adapters.choice import RouteChoice
-from devloop.adapters.engine import Engine
-from devloop.adapters.loader import ClusterLoader
-from devloop.adapters.minikube import Minikube
-from devloop.adapters.nodes import NodeFacts, platform_of
-from devloop.adapters.routes import EngineRoute
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.nodes.facts import NodeFacts, platform_of
+from devloop.adapters.nodes.loader import ClusterLoader
+from devloop.adapters.nodes.minikube import Minikube
+from devloop.adapters.nodes.route_selection import RouteChoice
+from devloop.adapters.nodes.routes import EngineRoute
 from devloop.errors import FingerprintError, LoadError, PlatformError
 from devloop.events import Event, Progress
 from devloop.model import Image, Service

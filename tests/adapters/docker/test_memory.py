@@ -19,17 +19,17 @@ from pathlib import Path
 import anyio
 from aiohttp import web
 
-from devloop.adapters import oci, thin
-from devloop.adapters.endpoint import Endpoint
-from devloop.adapters.engine import Engine
-from devloop.adapters.proof import changed_file
-from devloop.adapters.routes import deliver
-from devloop.delta import NotProven, Parent, delta, recipe
-from devloop.dockerfile import Dockerfile
-from devloop.ignore import NO_RULES
-from devloop.layers import Layer, Layers, Node
+from devloop.adapters.archive import docker_archive as thin, oci_layout as oci
+from devloop.adapters.docker.endpoint import Endpoint
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.archive.load_proof import changed_file
+from devloop.adapters.nodes.routes import deliver
+from devloop.delta.delta import NotProven, Parent, delta, recipe
+from devloop.dockerfile.parser import Dockerfile
+from devloop.dockerfile.dockerignore import NO_RULES
+from devloop.delta.layer_index import Layer, Layers, Node
 from devloop.model import Base, BuildSpec, FileEntry, Inputs, Service
-from devloop.planning import plan
+from devloop.dockerfile.planner import plan
 
 home, socket = Path(sys.argv[1]), sys.argv[2]
 text = "FROM base\\nCOPY . /app/\\n"

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
-from devloop.adapters.choice import RouteChoice
-from devloop.adapters.loader import ClusterLoader
-from devloop.adapters.nodes import NodeFacts
-from devloop.adapters.registry import Registry as Client
-from devloop.adapters.registry import RegistryRoute, RegistryStore
+from devloop.adapters.nodes.facts import NodeFacts
+from devloop.adapters.nodes.loader import ClusterLoader
+from devloop.adapters.nodes.registry import Registry as Client
+from devloop.adapters.nodes.registry import RegistryRoute, RegistryStore
+from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.errors import LoadError, PlatformError
 from devloop.model import BuildSpec, Image, Service
 from tests.adapters.docker.conftest import Bench, fingerprint

@@ -19,8 +19,8 @@ import docker
 import pytest
 
 from devloop import scratch
-from devloop.adapters import sent
-from devloop.adapters.sent import Name, SentContexts
+from devloop.adapters.build import sent_contexts as sent
+from devloop.adapters.build.sent_contexts import Name, SentContexts
 from devloop.errors import BuildError, TreeMovedError
 from devloop.model import BuildSpec, FileEntry, Image, Inputs, Service
 from tests.adapters.docker.corridor import Corridor, shown
@@ -184,7 +184,7 @@ async def test_s8_other_content_by_the_api(
     without_command(corridor.bench, monkeypatch)
     corridor.start()
     if way == "legacy":
-        monkeypatch.setattr("devloop.adapters.builder.ImageBuilder._has_buildkit", no_buildkit)
+        monkeypatch.setattr("devloop.adapters.build.builder.ImageBuilder._has_buildkit", no_buildkit)
     for text, mode, told in (
         ("v1\n", 0o755, "drwxr-xr-x"),
         ("v2\n", 0o755, "drwxr-xr-x"),

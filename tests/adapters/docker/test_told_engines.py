@@ -9,9 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from devloop.adapters.choice import RouteChoice
-from devloop.adapters.endpoint import current
-from devloop.adapters.nodes import ENGINE_ANNOTATION, NodeFacts
+from devloop.adapters.docker.endpoint import current
+from devloop.adapters.nodes.facts import ENGINE_ANNOTATION, NodeFacts
+from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.errors import LoadError, PlatformError
 from tests.adapters.docker.conftest import Bench
 

@@ -9,17 +9,17 @@ from typing import Any
 import anyio
 import pytest
 
+from devloop.adapters.kubernetes.api.client import Json
 from devloop.adapters.kubernetes.applier import Applier
-from devloop.adapters.kubernetes.client import Json
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.manifests import read_manifests
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.removal import Removal
 from devloop.adapters.kubernetes.views import MADE_BY, STATE
-from devloop.diffing import diff
+from devloop.deploy.diff import diff
+from devloop.deploy.installer import Manifests
 from devloop.errors import PatchError, PrerequisiteError
 from devloop.events import Applied, Event, Notice
-from devloop.install import Manifests
 from devloop.model import BuildSpec, Service
 from tests.adapters.kubernetes.objects import DEPLOYMENTS, SERVICE, Api, applied, deployment, ref
 from tests.adapters.kubernetes.test_manifests import CONFIG_MAP, WEB, write
@@ -103,7 +103,7 @@ def manifests_of(
 async def test_one_services_missing_secret_holds_up_no_other(
     api: Api, cluster: KubernetesCluster, tmp_path: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("devloop.install.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("devloop.deploy.installer.POLL_SECONDS", 0.01)
     path = write(tmp_path / "a.yaml", CONFIG_MAP, asking(secretRef={"name": "by-hand"}))
     manifests, other = manifests_of(cluster, tmp_path, events, path)
     with pytest.raises(PrerequisiteError, match="Secret by-hand"):

@@ -6,8 +6,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.adapters.kubernetes.access import Access, open_access
-from devloop.adapters.kubernetes.client import Client, Refused, Unreachable
+from devloop.adapters.kubernetes.api.access import Access, open_access
+from devloop.adapters.kubernetes.api.client import Client, Refused, Unreachable
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.errors import PatchError, PlatformError
 from devloop.events import Event

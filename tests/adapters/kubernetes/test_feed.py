@@ -15,8 +15,8 @@ from devloop.errors import PlatformError
 from devloop.events import Event, Notice
 from devloop.model import Progressing, Ready, Snapshot, Target
 from devloop.ports import Feed
-from devloop.rollout import Expectation, judge
-from devloop.rollout_progress import phases
+from devloop.rollout.judge import Expectation, judge
+from devloop.rollout.progress import phases
 from tests.adapters.kubernetes.conftest import open_cluster, until
 from tests.adapters.kubernetes.objects import (
     DEPLOYMENTS,

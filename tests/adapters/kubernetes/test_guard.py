@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from yarl import URL
 
-from devloop.adapters.kubernetes.guard import admit, identify, is_near
-from devloop.adapters.kubernetes.kubeconfig import Context
+from devloop.adapters.kubernetes.api.guard import admit, identify, is_near
+from devloop.adapters.kubernetes.api.kubeconfig import Context
 from devloop.errors import ConfigError
 
 MINIKUBE = [{"name": "cluster_info", "extension": {"provider": "minikube.sigs.k8s.io", "version": "v1.39.0"}}]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from devloop.adapters.kubernetes.api.guard import Platform
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
-from devloop.adapters.kubernetes.guard import Platform
 from devloop.adapters.kubernetes.inventory import find_url
 from devloop.errors import PlatformError
 from tests.adapters.kubernetes.objects import (

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from devloop import scratch
-from devloop.adapters.kubernetes.access import open_access
-from devloop.adapters.kubernetes.kubeconfig import find_files, read_context
+from devloop.adapters.kubernetes.api.access import open_access
+from devloop.adapters.kubernetes.api.kubeconfig import find_files, read_context
 from devloop.errors import ConfigError, DevloopError, PlatformError
 from tests.faults import make_cert
 

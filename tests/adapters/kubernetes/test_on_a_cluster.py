@@ -16,6 +16,7 @@ import yaml
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner
 from devloop.clock import Clock
+from devloop.image_refs import split
 from devloop.model import (
     BuildSpec,
     Fingerprint,
@@ -31,9 +32,8 @@ from devloop.model import (
     Verdict,
 )
 from devloop.ports import Feed
-from devloop.references import split
-from devloop.rollout import Expectation, failed_containers, judge, lost_image
-from devloop.rollout_progress import phases
+from devloop.rollout.judge import Expectation, failed_containers, judge, lost_image
+from devloop.rollout.progress import phases
 from tests.contract.cluster import Room
 from tests.contract.conftest import cluster as contract_cluster
 from tests.contract.conftest import kubeconfig, room, rooms

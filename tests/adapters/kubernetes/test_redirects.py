@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from devloop.adapters.kubernetes.access import open_access
-from devloop.adapters.kubernetes.client import Client
+from devloop.adapters.kubernetes.api.access import open_access
+from devloop.adapters.kubernetes.api.client import Client
 from devloop.errors import PlatformError
 
 

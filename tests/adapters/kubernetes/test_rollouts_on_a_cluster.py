@@ -10,14 +10,14 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from devloop.adapters.kubernetes.client import MERGE_PATCH
+from devloop.adapters.kubernetes.api.client import MERGE_PATCH
 from devloop.errors import DevloopError
 from devloop.events import Event, RolloutPhase, StageEnded, StateChanged
-from devloop.follow import follow
 from devloop.model import Change, Image, LoadedImage, Revision
 from devloop.ports import Feed, World
-from devloop.state import DeploymentState
-from devloop.statewatch import Statuses, follow_states
+from devloop.rollout.follow import follow
+from devloop.rollout.state_monitor import Statuses, follow_states
+from devloop.rollout.states import DeploymentState
 from devloop.stopwatch import Stopwatch
 from tests.adapters.kubernetes.test_on_a_cluster import (
     IMAGE,

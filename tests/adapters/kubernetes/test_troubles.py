@@ -11,12 +11,12 @@ from typing import Any
 import anyio
 import pytest
 
-from devloop.adapters.kubernetes import client as clients
+from devloop.adapters.kubernetes.api import client as clients
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.removal import Removal
+from devloop.deploy.installer import Manifests
 from devloop.errors import ConfigError, PatchError, PlatformError, PrerequisiteError
 from devloop.events import Event, Notice
-from devloop.install import Manifests
 from devloop.model import BuildSpec, Service, Target
 from tests.adapters.kubernetes.objects import DEPLOYMENTS, STATEFULSETS, Api, deployment, statefulset
 from tests.adapters.kubernetes.test_manifests import CONFIG_MAP, write
@@ -202,7 +202,7 @@ async def test_a_kind_that_is_not_served_is_waited_for_and_holds_up_nobody(
 async def test_a_kind_whose_definition_came_later_is_found_without_a_restart(
     api: Api, proxy: Proxy, shaky: KubernetesCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("devloop.install.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("devloop.deploy.installer.POLL_SECONDS", 0.01)
     folder = tmp_path / "project"
     folder.mkdir()
     project = Project(shaky, folder, (API,))

@@ -1,0 +1,61 @@
+"""The loader of deltas: what it brought may carry the next one, what it cannot bring is built in full."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import anyio
+
+from devloop.adapters.delta.builder import DeltaBuilder
+from devloop.adapters.docker.engine import EngineRefusal
+from devloop.borders import disk
+from devloop.errors import LoadError, PlatformError, StageError
+from devloop.model import Fingerprint, Image, LoadedImage, Service
+from devloop.ports import Loader
+from devloop.trip.activity import Activity, bounded
+
+LONGEST_SILENCE = 600.0  # seconds without progress after which a parent is given up
+
+
+def _silent(activity: Activity) -> LoadError:
+    return LoadError(f"nothing moved for {activity.idle:.0f} s")
+
+
+class DeltaLoader:
+    """`ports.Loader`: what it verified may carry deltas; a delta that does not load is built in full."""
+
+    def __init__(self, inner: Loader, builder: DeltaBuilder) -> None:
+        self._inner = inner
+        self._builder = builder
+
+    async def find(self, service: Service, fingerprint: Fingerprint) -> Image | None:
+        self._builder.note(service)
+        return await self._inner.find(service, fingerprint)
+
+    async def load(self, image: Image) -> LoadedImage:
+        try:
+            loaded = await self._inner.load(image)
+        except LoadError as error:
+            if image.archive is None or error.reason == "DiskFull":
+                raise
+            loaded = await self._inner.load(await self._builder.build_full(image))
+        await self._builder.landed(loaded.image)
+        return replace(loaded, image=replace(loaded.image, archive=None))  # its bytes are not needed any more
+
+    async def run(self) -> None:
+        """Learns parents, folds chains and writes down what is known in the background, until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._builder.write)
+            await self._learn()
+
+    async def _learn(self) -> None:
+        while True:
+            image = await self._builder.to_learn()
+            try:
+                with disk(f"learning the layers of {image.ref}", LoadError):
+                    await bounded(
+                        partial(self._builder.learn, image, self._inner.load), LONGEST_SILENCE, _silent
+                    )
+            except (PlatformError, StageError, EngineRefusal):
+                continue  # without a parent the next build is a full one, and asks again

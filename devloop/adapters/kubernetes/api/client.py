@@ -1,0 +1,311 @@
+"""A lean JSON client for one API server: warm connections, time-outs, errors in devloop's own words.
+
+It knows paths and bodies, no kinds. docs/adr tells why it is not the generated client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import anyio
+from aiohttp.http_exceptions import HttpProcessingError
+
+from devloop import __version__
+from devloop.adapters.kubernetes.api.access import Access
+from devloop.adapters.kubernetes.api.sockets import open_socket
+from devloop.deploy.kubernetes_object import shape_of_answer
+from devloop.errors import PatchError, PlatformError
+
+Json = dict[str, Any]
+Params = Mapping[str, str]
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+NO_API = "is it a Kubernetes API server that answers there? kubectl version"
+CONNECT_SECONDS = 3.0
+REQUEST_SECONDS = 10.0
+
+
+class Refused(PatchError):
+    """The API server said no (4xx). `status` is the HTTP code, `details` those of the Status object."""
+
+    def __init__(
+        self, message: str, *, status: int, reason: str, details: Json, hint: str | None = None
+    ) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.status = status
+        self.details = details
+
+
+class Unreachable(PlatformError):
+    """No usable answer: not reached, cut off, timed out, or 5xx. `sent` False = it surely had no effect."""
+
+    def __init__(
+        self, message: str, *, sent: bool, reason: str = "Unreachable", hint: str | None = None
+    ) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.sent = sent
+
+
+class Client:
+    """Requests to the API server of one context; `renew` reads the kubeconfig anew (S13).
+
+    `async with Client(open)`: entering opens no connection, but raises what `open` raises.
+    """
+
+    def __init__(self, open_access: Callable[[Access | None], Awaitable[Access]]) -> None:
+        self._open = open_access
+        self._lock = anyio.Lock()
+        self.access: Access
+
+    async def __aenter__(self) -> Self:
+        self.access = await self._open(None)
+        self._session = aiohttp.ClientSession(
+            # kube-apiserver closes an idle connection after 90 s, the sandbox after 75: be the first to.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, socket_factory=open_socket),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={
+                "Accept": "application/json, */*",  # logs are text
+                "Accept-Encoding": "identity",
+                "User-Agent": f"devloop/{__version__}",
+            },
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def renew(self, stale: Access, *, log_in: bool = False) -> bool:
+        """Read the kubeconfig anew unless somebody did since `stale`; True if anything is different now.
+
+        `log_in` asks a credential plugin again even if its last answer should still be good.
+        Raises ConfigError (context gone, no longer local), PlatformError (plugin).
+        """
+        async with self._lock:
+            if self.access is stale:
+                self.access = await self._open(None if log_in else stale)
+            return self.access != stale
+
+    async def get(self, path: str, params: Params | None = None) -> Json:
+        return await self.request("GET", path, params=params)
+
+    async def find(self, path: str) -> Json | None:
+        """As `get`, None where there is no such object."""
+        try:
+            return await self.get(path)
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+        seconds: float = REQUEST_SECONDS,
+    ) -> Json:
+        """The JSON object that the server answers. Raises Refused (4xx), Unreachable (all else)."""
+        _, data = await self.exchange(
+            method, path, params=params, body=body, content_type=content_type, seconds=seconds
+        )
+        return data
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+        seconds: float = REQUEST_SECONDS,
+    ) -> tuple[int, Json]:
+        """As `request`, with the HTTP code before the object."""
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        headers = {"Content-Type": content_type} if data is not None else {}
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        async with self._respond(method, path, params, data, headers, timeout) as response:
+            with self._translate(method, path):
+                text = await response.read()
+        return response.status, _decode(text, method, path)
+
+    @asynccontextmanager
+    async def lines(
+        self, path: str, params: Params, *, silence: float | None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A streamed answer, line by line; `silence` seconds without a byte end it as Unreachable."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        async with self._respond("GET", path, params, None, {}, timeout) as response:
+            yield self._split(response, path)
+
+    # --- one exchange ---------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _respond(
+        self,
+        method: str,
+        path: str,
+        params: Params | None,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer below 300. Credentials that ran out, and a server that moved, are looked up once."""
+        if self.access.expired:
+            await self.renew(self.access)
+        access = self.access
+        try:
+            response = await self._send(access, method, path, params, data, headers, timeout)
+        except Unreachable as error:
+            if error.sent or not await self.renew(access):
+                raise
+            response = await self._send(self.access, method, path, params, data, headers, timeout)
+        if response.status == 401 and await self._relogin(access):
+            response.close()
+            response = await self._send(self.access, method, path, params, data, headers, timeout)
+        async with response:
+            if response.status >= 300:
+                with self._translate(method, path):
+                    text = await response.read()
+                raise self._problem(method, path, response.status, text)
+            yield response
+
+    async def _relogin(self, access: Access) -> bool:
+        """Whether another try may go better: other credentials in the kubeconfig, or a plugin's new ones."""
+        renewed = await self.renew(access, log_in=True)
+        return renewed or self.access.expires_at is not None
+
+    async def _send(
+        self,
+        access: Access,
+        method: str,
+        path: str,
+        params: Params | None,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        with self._translate(method, path):
+            return await self._session.request(
+                method,
+                access.server + path,
+                params=params,
+                data=data,
+                headers={**access.headers, **headers},
+                timeout=timeout,
+                ssl=access.tls if access.tls is not None else True,
+                server_hostname=access.server_name,
+                proxy=access.proxy,
+                allow_redirects=False,
+            )
+
+    async def _split(self, response: aiohttp.ClientResponse, path: str) -> AsyncIterator[bytes]:
+        """Lines of any length: an object of a watch may be larger than aiohttp's own line limit."""
+        rest = bytearray()
+        with self._translate("GET", path):
+            async for chunk in response.content.iter_any():
+                rest += chunk
+                if b"\n" not in chunk:
+                    continue
+                *whole, last = bytes(rest).split(b"\n")
+                rest = bytearray(last)
+                for line in whole:
+                    yield line
+        if rest:
+            yield bytes(rest)
+
+    def _translate(self, method: str, path: str) -> _Translate:
+        return _Translate(f"{method} {path} at {self.access.server} (context {self.access.context.name})")
+
+    def _problem(self, method: str, path: str, status: int, text: bytes) -> Refused | Unreachable:
+        """An answer of 300 and above as one of ours, with the server's own sentence."""
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError):
+            body = {}
+        if not isinstance(body, dict):
+            body = {}
+        said = str(body.get("message") or text.decode(errors="replace").strip()[:500] or f"HTTP {status}")
+        reason = str(body.get("reason") or f"Http{status}")
+        context = self.access.context.name
+        if status == 401:
+            return Unreachable(
+                f"{self.access.server} does not accept the credentials of context {context}: {said}",
+                sent=False,
+                reason="Unauthorized",
+                hint=f"kubectl --context {context} get nodes shows the same; make the kubeconfig anew",
+            )
+        if status < 400:
+            return Unreachable(
+                f"{method} {path} at {self.access.server}: {status}, which sends devloop elsewhere",
+                sent=True,
+                reason="Redirected",
+                hint=f"no redirect is followed (S29): is the server of context {context} a Kubernetes API?",
+            )
+        if status >= 500 or status == 429:
+            return Unreachable(
+                f"{method} {path} at {self.access.server}: {status} {said}", sent=status != 429, reason=reason
+            )
+        details = body.get("details")
+        return Refused(
+            said, status=status, reason=reason, details=details if isinstance(details, dict) else {}
+        )
+
+
+class _Translate:
+    """`with`: aiohttp's errors become Unreachable; a connection that was never made counts as not sent."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        hint = "is the cluster running? minikube status, devloop sandbox status"
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+            said = getattr(error, "os_error", None) or error
+            raise Unreachable(f"{self._what}: {said}", sent=False, hint=hint) from error
+        if isinstance(error, TimeoutError):
+            raise Unreachable(
+                f"{self._what}: no answer in time", sent=True, reason="Timeout", hint=hint
+            ) from error
+        if isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError | ValueError):
+            raise Unreachable(
+                f"{self._what}: {str(error) or type(error).__name__}", sent=True, hint=hint
+            ) from error
+
+
+def _decode(text: bytes, method: str, path: str) -> Json:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreachable(
+            f"{method} {path}: a broken answer: {error}", sent=True, reason="BrokenAnswer", hint=NO_API
+        ) from error
+    wrong = shape_of_answer(data)
+    if wrong:
+        raise Unreachable(f"{method} {path}: {wrong}", sent=True, reason="BrokenAnswer", hint=NO_API)
+    assert isinstance(data, dict)
+    return data

@@ -1,0 +1,3 @@
+"""Images onto nodes: which route leads there, what each node holds, loading, verifying, and removing old
+ones.
+"""

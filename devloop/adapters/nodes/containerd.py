@@ -1,0 +1,260 @@
+"""Images into a node's containerd: an OCI layout with only what the node lacks, straight into `ctr` (S2)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from devloop.adapters.archive import oci_layout as oci
+from devloop.adapters.archive.docker_archive import Tally
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.names import familiar, full
+from devloop.adapters.nodes.images import Held, is_tagged, projects_of
+from devloop.adapters.nodes.routes import Told, complete
+from devloop.adapters.nodes.shell import Body, NodeShell
+from devloop.adapters.nodes.stores import Store
+from devloop.borders import COMMAND_OUTPUT
+from devloop.concurrency import closed, gather
+from devloop.errors import LoadError, PlatformError
+from devloop.model import Image
+
+CTR = "ctr -n k8s.io"
+_SHA256 = "sha256:[0-9a-f]{64}"
+_CHAIN = re.compile(rf"^({_SHA256})\s", re.MULTILINE)
+_TABLE = re.compile(rf"REF\s.*\n\S+\s+\S+\s+({_SHA256})\s")  # of `ctr images ls`, with one image
+_ASKED = "devloop-asked"
+_CRICTL_THERE = "devloop-crictl"
+# An older ctr makes the image before it unpacks it. What a failed import left is taken away, by the
+# names that ctr told: kubelet would find a broken image.
+_IMPORT = (
+    f"command -v crictl >/dev/null && echo {_CRICTL_THERE}; "
+    f'said=$({CTR} images import - 2>&1); s=$?; echo "$said"; [ $s = 0 ] || '
+    r'for n in $(echo "$said" | sed -n "s/^unpacking \([^ ]*\) (sha256:.*/\1/p"); do '
+    f"{CTR} images rm $n >/dev/null 2>&1; done; (exit $s)"
+)
+
+
+class ContainerdStore:
+    """One node's containerd, asked by crictl where the node has it, else by ctr."""
+
+    def __init__(self, node: str, shell: NodeShell) -> None:
+        self.node = node
+        self.shell = shell
+        self._seen: set[str] | None = None  # full references that the node had, and those of imports
+        self._told: dict[str, str] = {}  # what the node said at the end of an import, once
+        self._manifests: dict[str, str] = {}  # manifest digest -> config digest of layouts that were sent
+        self._projects: dict[str, tuple[str, str]] = {}  # the same -> config digest and project, as read
+
+    async def digest(self, ref: str) -> str | None:
+        if ref in self._told:
+            return self._told.pop(ref)
+        code, said = await self.shell.run(_question(ref))
+        return self._answer(ref, code, said)
+
+    async def look(self, ref: str) -> str | None:
+        """As `digest`. What the node did not have when it was first looked at, and devloop did not bring,
+        counts as absent: nobody else writes devloop's tags, and at worst it is brought once more."""
+        if self._seen is None:
+            code, said = await self.shell.run(f"{CTR} images ls -q")
+            if code != 0:
+                return await self.digest(ref)
+            self._seen = set(said.split())
+        return await self.digest(ref) if full(ref) in self._seen else None
+
+    async def remove(self, ref: str) -> bool:
+        code, _ = await self.shell.run(f"({_removal(shlex.quote(full(ref)))}) 2>&1")
+        return code == 0
+
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+        rows = [line.split() for line in (await self._run(f"{CTR} images ls")).splitlines()[1:]]
+        digests = {row[0]: row[2] for row in rows if len(row) > 2 and is_tagged(row[0])}
+        for gone in self._projects.keys() - set(digests.values()):
+            del self._projects[gone]
+        unknown = sorted(set(digests.values()) - self._projects.keys())
+        self._projects |= await projects_of(self._run, f"{CTR} content get", unknown)
+        known = {ref: self._projects[digest] for ref, digest in digests.items() if digest in self._projects}
+        return [Held(familiar(ref), config) for ref, (config, owner) in known.items() if owner == project]
+
+    async def _run(self, line: str) -> str:
+        code, said = await self.shell.run(line)
+        if code != 0:
+            raise PlatformError(
+                f"node {self.node}: listing images: exit code {code}: {_last(said)}", reason="NodeRefused"
+            )
+        return said
+
+    async def chains(self) -> frozenset[str]:
+        """The chain IDs of the layers that the node has unpacked."""
+        _, said = await self.shell.run(f"{CTR} snapshots ls")
+        return frozenset(_CHAIN.findall(said))
+
+    async def load(self, ref: str, body: Body, described: bytes = b"") -> None:
+        """Import an OCI layout and ask for the image at once. Raises LoadError, PlatformError.
+
+        `described`: the layout's manifest where it is known beforehand; the node then need not print it.
+        """
+        code, said = await self.shell.run(_IMPORT, body, ahead=True)
+        crictl, said = said.startswith(_CRICTL_THERE), said.removeprefix(f"{_CRICTL_THERE}\n")
+        if code != 0:
+            raise LoadError(
+                f"load of {ref} into {self.node}: ctr images import: {_last(said)}",
+                reason="DiskFull" if "no space left" in said else "ImportFailed",
+                evidence=tuple(said.splitlines()[-5:]),
+                hint="the node's disk is full: crictl rmi --prune frees space"
+                if "no space left" in said
+                else f"is containerd well? {CTR} version on the node",
+            )
+        if self._seen is not None:
+            self._seen.add(full(ref))
+        if described:
+            self._manifests[oci.sha256(described)] = str(json.loads(described)["config"]["digest"])
+            if not crictl and oci.sha256(described) in _imported(said, full(ref)):
+                self._told[ref] = self._manifests[oci.sha256(described)]
+                return
+        code, said = await self.shell.run(_question_after(ref) if described else _question(ref))
+        found = self._answer(ref, code, said)
+        if found is not None:
+            self._told[ref] = found
+
+    def _answer(self, ref: str, code: int, said: str) -> str | None:
+        """The config digest in the answer to a question."""
+        _, asked, answer = said.partition(_ASKED)
+        if code == 0 and (table := _TABLE.match(answer.strip())):
+            return self._manifests.get(table[1])
+        if code != 0 or not asked:
+            raise PlatformError(
+                f"node {self.node}: asking for {ref}: exit code {code}: {_last(said)}",
+                reason="NodeRefused",
+                hint="does containerd run on the node?",
+            )
+        try:
+            told = json.loads(answer) if answer.strip() else {}
+        except (ValueError, RecursionError):
+            return None  # crictl's words for "no such image"
+        with COMMAND_OUTPUT(f"node {self.node}: asking for {ref}"):
+            status = told.get("status") or {}
+            found = str(status.get("id") or (told.get("config") or {}).get("digest") or "")
+        return f"sha256:{found.removeprefix('sha256:')}" if found else None
+
+
+def _imported(said: str, name: str) -> list[str]:
+    """The manifest digests of an image that `ctr images import` told as brought and unpacked: it reads them
+    from containerd's record. Empty from ctr 2 on, which shortens names."""
+    return re.findall(rf"^unpacking {re.escape(name)} \(({_SHA256})\)\.\.\.done$", said, re.MULTILINE)
+
+
+def _question(ref: str) -> str:
+    """A line that prints JSON with the config digest, crictl's or the image's manifest; or nothing."""
+    name = shlex.quote(full(ref))
+    record = f"$({CTR} images ls name=={name} | tail -n +2 | while read -r n t d rest; do echo $d; done)"
+    return (
+        f'echo {_ASKED}; d={record}; if [ -n "$d" ]; then {_by_crictl_or(f"{CTR} content get $d", name)}; fi'
+    )
+
+
+def _question_after(ref: str) -> str:
+    """The same after an import whose manifest is known: the image is there, and ctr's table is enough."""
+    name = shlex.quote(full(ref))
+    return f"echo {_ASKED}; {_by_crictl_or(f'{CTR} images ls name=={name}', name)}"
+
+
+def _removal(name: str) -> str:
+    """A line that takes an image away. CRI calls it by its id too: without crictl that name has to go as well
+    once it is the last, or everything stays."""
+    of_name = f"$({CTR} images ls name=={name} | tail -n +2 | while read -r n t d rest; do echo $d; done)"
+    others = f'$({CTR} images ls | while read -r n t g rest; do [ "$g" = "$d" ] && echo $n; done; true)'
+    by_ctr = (
+        f'd={of_name}; [ -n "$d" ] || exit 1; {CTR} images rm --sync {name} || exit 1; set -- {others}; '
+        f'for n; do case $n in sha256:*) ;; *) exit 0;; esac; done; [ $# = 0 ] || {CTR} images rm --sync "$@"'
+    )
+    return f"command -v crictl >/dev/null && crictl rmi {name} || {{ {by_ctr}; }}"
+
+
+def _by_crictl_or(by_ctr: str, name: str) -> str:
+    """crictl's word where it speaks to a CRI, which hears of an import a moment later; else ctr's."""
+    mute = f"test $i = 2 && ! crictl version >/dev/null 2>&1 && {by_ctr} && break"
+    return (
+        f"if command -v crictl >/dev/null; then i=0; until crictl inspecti -o json {name} 2>/dev/null; "
+        f"do i=$((i+1)); {mute}; test $i -lt 30 || break; sleep 0.03; done; else {by_ctr}; fi"
+    )
+
+
+class ContainerdRoute:
+    """Every node's containerd gets the builder's image, all at once, thinned for each."""
+
+    how = "containerd"
+
+    def __init__(self, builder: Engine, digests: Digests, stores: Sequence[ContainerdStore]) -> None:
+        self._builder = builder
+        self._digests = digests
+        self.stores = stores
+
+    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+        total = Tally()
+
+        async def one(store: ContainerdStore) -> None:
+            await self._to(store, image, total, lambda: told(total.sent + total.skipped))
+
+        await gather(one, [store for store in stores if isinstance(store, ContainerdStore)])
+        return total
+
+    async def _to(self, store: ContainerdStore, image: Image, total: Tally, told: Callable[[], None]) -> None:
+        if image.archive is not None:
+            layout = oci.delta(image.archive, image.ref)
+            try:
+                await store.load(image.ref, layout, oci.described(image.archive))
+            except LoadError as error:
+                if error.reason == "DiskFull":
+                    raise
+                # A layer below is gone from the node: all of it, then.
+                await complete(self._builder, self._digests, image)
+            else:
+                total.sent += len(layout)
+                total.skipped += max(0, image.size - image.archive.size)
+                return
+        known = await store.chains()
+        try:
+            await store.load(image.ref, await self._stream(image, known, total, told))
+        except LoadError as error:
+            if not known or error.reason == "DiskFull":
+                raise
+            await store.load(image.ref, await self._stream(image, frozenset(), total, told))
+
+    async def _stream(
+        self, image: Image, known: frozenset[str], total: Tally, told: Callable[[], None]
+    ) -> AsyncIterator[bytes]:
+        """The image as an OCI layout; as `docker save` writes it where its layers cannot be told."""
+        facts = await self._builder.inspect(image.ref)
+        if facts is None:
+            raise LoadError(
+                f"load of {image.ref}: the builder's engine does not have it any more",
+                reason="ImageMissing",
+                hint="was it pruned? devloop once --rebuild builds it again",
+            )
+        blobs = await self._digests.layers(image.ref, facts)
+        as_it_is = (await self._builder.info()).containerd_store and blobs.keys() < {*facts.diff_ids}
+        repacked = oci.Repacked(image.ref, image.id, facts.diff_ids, known, total, blobs)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            async with self._builder.save(image.ref) as archive:
+                source = archive if as_it_is else repacked.filter(archive)
+                try:
+                    async for piece in source:
+                        if as_it_is:
+                            total.sent += len(piece)
+                        told()
+                        yield piece
+                except ValueError as error:
+                    raise LoadError(str(error), reason="BrokenArchive") from error
+                finally:
+                    await closed(source)
+
+        return pieces()
+
+
+def _last(said: str) -> str:
+    lines = [line for line in said.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no output"

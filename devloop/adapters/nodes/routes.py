@@ -1,0 +1,227 @@
+"""The ways by which images reach nodes: nothing to do, engine to engine, or a product's own command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from devloop.adapters.archive import oci_layout as oci
+from devloop.adapters.archive.docker_archive import Tally, ThinSave, chain_ids, delta
+from devloop.adapters.archive.load_proof import prove
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.engine import Body, Engine, EngineRefusal
+from devloop.adapters.nodes.stores import EngineStore, Store
+from devloop.adapters.process import Finished
+from devloop.concurrency import gather
+from devloop.errors import LoadError
+from devloop.model import Image
+
+Told = Callable[[int], None]  # bytes read so far, of one node
+
+
+class Route(Protocol):
+    """One way to all nodes of a cluster."""
+
+    @property
+    def how(self) -> str: ...
+
+    @property
+    def stores(self) -> Sequence[Store]: ...
+
+    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+        """Bring the image to these nodes; the caller verifies. Raises LoadError, PlatformError."""
+        ...
+
+
+class SharedRoute:
+    """The nodes run on the builder's own engine: what was built is there. Only a delta has to be sent."""
+
+    how = "shared"
+
+    def __init__(self, builder: Engine, stores: Sequence[EngineStore]) -> None:
+        self._builder = builder
+        self.stores = stores
+
+    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+        tally = Tally()
+        if image.archive is None:
+            raise LoadError(
+                f"load of {image.ref}: the engine that the nodes share does not have it",
+                reason="ImageMissing",
+                hint="was it pruned? devloop once --rebuild builds it again",
+            )
+        await send_delta(self._builder, image, tally, self.stores[0].digests)
+        told(tally.sent)
+        return tally
+
+
+class EngineRoute:
+    """Each node has a Docker engine of its own: the builder's `docker save` streams into it, thinned."""
+
+    def __init__(self, how: str, builder: Engine, digests: Digests, stores: Sequence[EngineStore]) -> None:
+        """`digests` of the builder."""
+        self.how = how
+        self._builder = builder
+        self._digests = digests
+        self.stores = stores
+        self._layers: dict[str, dict[str, frozenset[str]]] = {store.node: {} for store in stores}
+
+    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+        total = Tally()
+
+        async def one(store: EngineStore) -> None:
+            await self._to(store, image, total, lambda: told(total.sent + total.skipped))
+
+        await gather(one, [store for store in stores if isinstance(store, EngineStore)])
+        return total
+
+    async def _to(self, store: EngineStore, image: Image, total: Tally, told: Callable[[], None]) -> None:
+        if image.archive is not None:
+            try:
+                await send_delta(store.engine, image, total, store.digests)
+            except LoadError as error:
+                if error.reason == "DiskFull":
+                    raise
+                # A layer below is gone from the node: all of it, then.
+                await complete(self._builder, self._digests, image)
+            else:
+                return
+        known = await self._chains(store)
+        try:
+            await self._stream(store, image, known, total, told)
+        except LoadError as error:
+            if not known or error.reason == "DiskFull":
+                raise
+            self._layers[store.node].clear()  # a layer vanished behind our back: all of it, then
+            await self._stream(store, image, frozenset(), total, told)
+
+    async def _stream(
+        self, store: EngineStore, image: Image, known: frozenset[str], total: Tally, told: Callable[[], None]
+    ) -> None:
+        facts = await self._builder.inspect(image.ref)
+        if facts is None:
+            raise LoadError(
+                f"load of {image.ref} into {store.node}: the builder's engine does not have it any more",
+                reason="ImageMissing",
+                hint="was it pruned? devloop once --rebuild builds it again",
+            )
+        blobs = await self._digests.layers(image.ref, facts)
+        thin = ThinSave(facts.diff_ids, known, total, blobs)
+
+        async def body() -> AsyncIterator[bytes]:
+            try:
+                async with aclosing(thin.filter(archive)) as pieces:
+                    async for piece in pieces:
+                        told()
+                        yield piece
+            except ValueError as error:
+                raise LoadError(f"docker save {image.ref}: {error}", reason="BrokenArchive") from error
+
+        try:
+            async with self._builder.save(image.ref) as archive:
+                await deliver(store.engine, body())
+        except EngineRefusal as refusal:
+            raise _refused(image, store.node, refusal) from refusal
+
+    async def _chains(self, store: EngineStore) -> frozenset[str]:
+        """The chain IDs of all layers on a node, by the images there: each is inspected once."""
+        if (await store.engine.info()).containerd_store:
+            return frozenset()  # it takes no Docker archive with a layer missing
+        known = self._layers[store.node]
+        present = {image.id for image in await store.engine.images()}
+        for gone in known.keys() - present:
+            del known[gone]
+
+        async def look(image_id: str) -> None:
+            facts = await store.engine.inspect(image_id)
+            if facts is not None:
+                known[image_id] = frozenset(chain_ids(facts.diff_ids))
+
+        await gather(look, present - known.keys())
+        return frozenset[str]().union(*known.values())
+
+
+class CommandRoute:
+    """A product's own command copies the image from the builder's engine to all nodes. It may exit 0 when it
+    failed: verify. A delta is made whole on that engine first, where the command looks for it."""
+
+    def __init__(
+        self,
+        how: str,
+        builder: Engine,
+        digests: Digests,
+        stores: Sequence[Store],
+        command: Callable[[Image], Awaitable[Finished]],
+        hint: str,
+    ) -> None:
+        """`digests` of the builder."""
+        self.how = how
+        self._builder = builder
+        self._digests = digests
+        self.stores = stores
+        self._command = command
+        self._hint = hint
+
+    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+        if image.archive is not None:
+            await complete(self._builder, self._digests, image)
+        finished = await self._command(image)
+        if finished.code != 0:
+            why = " ".join(finished.tail(1)) or "no output"
+            raise LoadError(
+                f"load of {image.ref} ({self.how}): exit code {finished.code}: {why}",
+                reason="LoadCommandFailed",
+                evidence=finished.tail(),
+                hint=self._hint,
+            )
+        told(image.size)
+        return Tally(sent=image.size * len(stores))
+
+
+async def send_delta(engine: Engine, image: Image, tally: Tally, digests: Digests) -> None:
+    """Send a delta image, thin: LoadError if a layer below it is not there. `digests` of that engine."""
+    assert image.archive is not None
+    # The containerd image store knows a missing layer in an OCI layout only, graph drivers in their own.
+    as_oci = (await engine.info()).containerd_store
+    blobs = digests.blobs.of(image.archive.below)
+    archive = oci.delta(image.archive, image.ref, blobs) if as_oci else delta(image.archive, image.ref)
+    try:
+        await deliver(engine, archive)
+    except EngineRefusal as refusal:
+        raise _refused(image, "the engine", refusal) from refusal
+    if as_oci:
+        await prove(engine, image, oci.described(image.archive, blobs), digests)
+    tally.sent += len(archive)
+    tally.skipped += max(0, image.size - image.archive.size)
+
+
+async def complete(builder: Engine, digests: Digests, image: Image) -> None:
+    """Make a delta whole on the builder's engine, which has the layers below it. Raises LoadError."""
+    try:
+        await send_delta(builder, image, Tally(), digests)
+    except LoadError as error:
+        raise LoadError(
+            f"load of {image.ref}: neither the node nor the builder's engine has the layers below the delta: "
+            f"{error.message}",
+            reason="ParentMissing",
+            hint="the next build is a full one",
+        ) from error
+
+
+async def deliver(engine: Engine, archive: Body) -> None:
+    """Load an archive, to the end of the engine's answer. Raises EngineRefusal, PlatformError."""
+    async with aclosing(engine.load(archive)) as answers:
+        async for _ in answers:
+            pass
+
+
+def _refused(image: Image, node: str, refusal: EngineRefusal) -> LoadError:
+    full = "no space left" in refusal.message
+    return LoadError(
+        f"load of {image.ref} into {node}: {refusal.message}",
+        reason="DiskFull" if full else "LoadRefused",
+        hint="the node's disk is full: minikube ssh -- docker system df; docker system prune frees space"
+        if full
+        else "the next change sends the whole image again",
+    )

@@ -1,0 +1,178 @@
+"""The places where an image must arrive: one store per node, asked on its own (S2)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.names import familiar, full
+from devloop.adapters.nodes.images import PROJECT, Held, ask_each, is_tagged, project_in
+from devloop.errors import PlatformError
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_ABSENT = "devloop-absent"
+
+
+class Store(Protocol):
+    """One node's images."""
+
+    @property
+    def node(self) -> str: ...
+
+    async def digest(self, ref: str) -> str | None:
+        """The config digest under a reference, None if the node has none. Raises PlatformError."""
+        ...
+
+    async def look(self, ref: str) -> str | None:
+        """As `digest`, before anything was sent: that a reference is absent may be known from before."""
+        ...
+
+    async def remove(self, ref: str) -> bool:
+        """Take a reference away; False if it is gone already or in use. Raises PlatformError."""
+        ...
+
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+        """The project's images, by the label in their config (S25). A store that cannot list what it has
+        looks at these repositories. Raises PlatformError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStore:
+    """A node whose Docker engine can be asked over its API."""
+
+    node: str
+    engine: Engine
+    digests: Digests
+
+    async def digest(self, ref: str) -> str | None:
+        facts = await self.engine.inspect(ref)
+        return None if facts is None else await self.digests.of(ref, facts)
+
+    look = digest
+
+    async def remove(self, ref: str) -> bool:
+        return await self.engine.remove(ref)
+
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+        listed = await self.engine.images(f"{PROJECT}={project}")
+        return [Held(ref, image.id) for image in listed for ref in image.refs]
+
+
+Shell = Callable[[str], Awaitable[tuple[int, str]]]  # a command line -> exit code and output
+
+
+@dataclass(frozen=True, slots=True)
+class ShellStore:
+    """A node that is asked by a command line on it: docker's own, or crictl for containerd and CRI-O."""
+
+    node: str
+    shell: Shell
+    docker: bool
+    projects: dict[str, str] = field(default_factory=dict)  # of the images that were looked at, by id
+
+    async def digest(self, ref: str) -> str | None:
+        quoted = shlex.quote(ref)
+        if self.docker:
+            asked = f"docker image inspect --format '{{{{.Id}}}}' {quoted}"
+        else:
+            asked = f"{_CRICTL} inspecti -o json {quoted}"
+        # minikube ssh exits 1 for whatever went wrong: the answer has to be in the output.
+        code, said = await self.shell(f"{asked} 2>&1 || echo {_ABSENT}")
+        if code != 0:
+            raise PlatformError(
+                f"node {self.node}: asking for {ref}: exit code {code}: {_last(said)}",
+                reason="NodeGone",
+                hint="is the node running? for Minikube: minikube status",
+            )
+        if _ABSENT in said:
+            if _missing(said):
+                return None
+            raise PlatformError(f"node {self.node}: asking for {ref}: {_last(said)}", reason="NodeRefused")
+        return _digest(said, self.docker)
+
+    look = digest
+
+    async def remove(self, ref: str) -> bool:
+        quoted = shlex.quote(ref if self.docker else full(ref))
+        asked = f"docker image rm {quoted}" if self.docker else f"{_CRICTL} rmi {quoted}"
+        code, said = await self.shell(f"{asked} 2>&1 || echo {_ABSENT}")
+        return code == 0 and _ABSENT not in said
+
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+        if self.docker:
+            wanted = f"--filter label={PROJECT}={shlex.quote(project)} --no-trunc"
+            said = await self._run(
+                f"docker images {wanted} --format '{{{{.Repository}}}}:{{{{.Tag}}}} {{{{.ID}}}}'"
+            )
+            rows = [line.split() for line in said.splitlines()]
+            return [Held(row[0], row[1]) for row in rows if len(row) == 2 and is_tagged(row[0])]
+        listed = _json(await self._run(f"{_CRICTL} images -o json"))
+        refs: dict[str, list[str]] = {}
+        for image in listed.get("images") or ():
+            for ref in filter(is_tagged, image.get("repoTags") or ()):
+                refs.setdefault(str(image["id"]), []).append(ref)
+        ours = refs.keys()
+        for gone in self.projects.keys() - ours:
+            del self.projects[gone]
+        told = await ask_each(self._run, f"{_CRICTL} inspecti -o json", ours - self.projects.keys())
+        self.projects.update({image: project_in(one) for image, one in told.items()})
+        return [
+            Held(familiar(ref), image)
+            for image in ours
+            if self.projects.get(image) == project
+            for ref in refs[image]
+        ]
+
+    async def _run(self, line: str) -> str:
+        code, said = await self.shell(line)
+        if code != 0:
+            raise PlatformError(f"node {self.node}: listing images: {_last(said)}", reason="NodeRefused")
+        return said
+
+
+_CRICTL = "$(id -u | grep -qx 0 || echo sudo) crictl"  # Minikube's user is none; kind's and k3d's is root
+
+
+def _missing(said: str) -> bool:
+    lowered = said.lower()
+    return any(words in lowered for words in ("no such image", "not found", "does not exist", "not present"))
+
+
+def _digest(said: str, docker: bool) -> str | None:
+    """The config digest in what a node printed: docker's own words, or crictl's JSON."""
+    if not docker:
+        start = said.find("{")
+        try:
+            said = str(json.JSONDecoder().raw_decode(said[max(start, 0) :])[0]["status"]["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlatformError(
+                f"crictl printed what is no image: {_last(said)}", reason="NodeRefused"
+            ) from error
+        said = said if said.startswith("sha256:") else f"sha256:{said}"
+    found = _DIGEST.search(said)
+    return found[0] if found else None
+
+
+def _json(said: str) -> dict[str, Any]:
+    """The first JSON object in an output, {} if there is none."""
+    try:
+        found = json.JSONDecoder().raw_decode(said[max(said.find("{"), 0) :])[0]
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _last(said: str) -> str:
+    lines = [line for line in said.replace(_ABSENT, "").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no output"
+
+
+def names(stores: Sequence[Store]) -> tuple[str, ...]:
+    return tuple(store.node for store in stores)

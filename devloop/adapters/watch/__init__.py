@@ -1,0 +1,1 @@
+"""Sources of file events: inotify, watchfiles, polling; mounts and links that decide which one is needed."""

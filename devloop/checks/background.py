@@ -1,0 +1,97 @@
+"""The rules under `watch`: judged anew when a chart, a manifest or config.yaml changed; what is new is told.
+
+In a process of its own, for rendering and schemas are large and the daemon stays small.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import anyio
+
+from devloop.config.load import Config
+from devloop.errors import DevloopError
+from devloop.events import Checked, Emit, Event, Notice, TripEnded
+
+Json = dict[str, Any]
+COMMAND = (sys.executable, "-m", "devloop.cli", "check", "--offline", "--format", "json")
+Look = Callable[[Config], Awaitable[Json]]
+
+
+class CheckFailedError(DevloopError):
+    """The rules could not be judged: what the process said."""
+
+
+def by_process(names: Sequence[str]) -> Look:
+    """Judges the files with `devloop check` as another process would; its JSON. Raises CheckFailedError."""
+
+    async def look(config: Config) -> Json:
+        where = ("-c", str(config.path), "-n", config.cluster.namespace)
+        there = [name for name in names if name in config.by_name]
+        done: CompletedProcess[bytes] = await anyio.run_process(
+            [*COMMAND, *where, *there], check=False, start_new_session=True
+        )
+        if done.returncode not in (0, 1) or not done.stdout:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise CheckFailedError("\n".join(said[-3:]) or f"devloop check ended with {done.returncode}")
+        found: Json = json.loads(done.stdout)
+        return found
+
+    return look
+
+
+class CheckWatch:
+    """`note` is a sink: the first judgement is made when the first trip is over, to be no burden on it."""
+
+    def __init__(self, config: Callable[[], Config], look: Look, emit: Emit) -> None:
+        self._config, self._look, self._emit = config, look, emit
+        self._woken = anyio.Event()
+        self._known: set[tuple[str, ...]] | None = None
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, TripEnded) and self._known is None:
+            self.wake()
+
+    def wake(self) -> None:
+        """Something changed that rules judge."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Until cancelled; changes during a judgement are one more judgement."""
+        while True:
+            await self._woken.wait()
+            self._woken = anyio.Event()
+            config = self._config()
+            if not config.manifests and not config.releases_by_name:
+                continue
+            try:
+                report = await self._look(config)
+            except (CheckFailedError, OSError, ValueError) as error:
+                self._emit(Notice("", "warning", f"check: {error}"))
+                continue
+            self._tell(report)
+
+    def _tell(self, report: Json) -> None:
+        findings = {_identity(one): one for one in report["findings"]}
+        first, known = self._known is None, self._known or set()
+        new = [] if first else [one for key, one in findings.items() if key not in known]
+        gone = len(known - findings.keys())
+        self._known = set(findings)
+        if new or gone or (first and findings):
+            lines = tuple((one["severity"], _line(one)) for one in new)
+            self._emit(Checked(lines, gone, report["errors"], report["warnings"]))
+
+
+def _identity(finding: Json) -> tuple[str, ...]:
+    """A finding that only moved to another line is the same."""
+    return finding["rule"], finding["about"], finding["file"], finding["text"]
+
+
+def _line(finding: Json) -> str:
+    place = f"{Path(finding['file'])}:{finding['line']}: " if finding["line"] else ""
+    return f"{place}{finding['about']}: {finding['text']} [{finding['rule']}]"

@@ -1,0 +1,147 @@
+"""`devloop doctor`: what devloop needs, looked at one by one, each with what was found and what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from devloop.adapters.build.build_cli import find_command
+from devloop.adapters.docker.engine import EngineRefusal
+from devloop.adapters.kubernetes.kustomize import require
+from devloop.deploy.kustomization import is_kustomization
+from devloop.errors import DevloopError
+from devloop.wiring import Session
+
+NOTES_ANNOTATION = "dev.devloop/notes"  # what a cluster wants its users to know, on its Nodes
+FEW_WATCHES = 8192
+LIMITS = Path("/proc/sys/fs/inotify")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`grade`: good, note (works, but know this) or bad (devloop will fail)."""
+
+    grade: Literal["good", "note", "bad"]
+    what: str
+    found: str
+    hint: str | None = None
+
+
+async def examine(session: Session) -> list[Finding]:
+    """Every finding, in the order of a trip. Raises nothing that a finding can say."""
+    findings = [
+        Finding("good", "config", f"{session.config.path}: {', '.join(s.name for s in session.services)}"),
+        await _looked("build engine", lambda: _engine(session)),
+        await _looked("docker command", _command),
+        await _looked("cluster", lambda: _cluster(session)),
+        await _looked("images", lambda: _route(session)),
+    ]
+    if session.config.releases_by_name:
+        findings.append(await _looked("helm", lambda: _helm(session)))
+    if folders := [str(path) for path in session.config.manifest_files() if is_kustomization(path)]:
+        findings.append(await _looked("kubectl", lambda: _kubectl(folders)))
+    if findings[3].grade != "bad":
+        findings += [
+            await _looked(f"target of {s.name}", _targets_of(session, s.name)) for s in session.services
+        ]
+        findings += await _notes(session)
+    return [*findings, *_watch_limits()]
+
+
+async def _looked(what: str, look: Callable[[], Awaitable[Finding]]) -> Finding:
+    try:
+        return await look()
+    except (DevloopError, EngineRefusal) as error:
+        return Finding("bad", what, error.message, error.hint)
+
+
+async def _engine(session: Session) -> Finding:
+    info = await session.docker.info()
+    store = "containerd image store" if info.containerd_store else "graph driver"
+    return Finding("good", "build engine", f"{info.name}, Docker {info.version}, {info.platform}, {store}")
+
+
+async def _command() -> Finding:
+    command = await find_command(dict(os.environ))
+    if command is None:
+        return Finding(
+            "note",
+            "docker command",
+            "none with BuildKit: the engine's own API builds, without build secrets",
+            "install docker-buildx (apt install docker-buildx-plugin)",
+        )
+    way = "with buildx" if command.buildx else "with BuildKit built in"
+    return Finding("good", "docker command", f"{command.path}, {way}")
+
+
+async def _cluster(session: Session) -> Finding:
+    platform = session.cluster.platform
+    nodes = await session.cluster.nodes()
+    listed = ", ".join(f"{node.name} ({node.os}/{node.architecture}, {node.runtime})" for node in nodes)
+    return Finding("good", "cluster", f"context {platform.context} ({platform.product}): {listed}")
+
+
+async def _route(session: Session) -> Finding:
+    route = await session.loader.route()
+    return Finding(
+        "good", "images", f"reach {', '.join(store.node for store in route.stores)} by {route.how}"
+    )
+
+
+async def _helm(session: Session) -> Finding:
+    return Finding("good", "helm", session.releaser.require())
+
+
+async def _kubectl(folders: Sequence[str]) -> Finding:
+    await require(Path(folders[0]), os.environ)
+    return Finding("good", "kubectl", f"new enough for the kustomizations {', '.join(folders)}")
+
+
+def _targets_of(session: Session, name: str) -> Callable[[], Awaitable[Finding]]:
+    service = next(one for one in session.services if one.name == name)
+
+    async def look() -> Finding:
+        what = f"target of {name}"
+        missing = []
+        for target in service.targets:
+            async with session.cluster.feed(target) as feed:
+                if not feed.latest.exists:
+                    missing.append(f"{target} in namespace {target.namespace}")
+        if missing:
+            own = session.config.manifests or session.config.releases_by_name
+            hint = "devloop once brings manifests and releases" if own else "kubectl apply -f FILE"
+            return Finding("note", what, f"not there yet: {', '.join(missing)}", hint)
+        named = ", ".join(f"{target} in {target.namespace}" for target in service.targets)
+        return Finding("good", what, named or "none: it is built and loaded only")
+
+    return look
+
+
+async def _notes(session: Session) -> list[Finding]:
+    """What the nodes say of themselves."""
+    nodes = await session.cluster.nodes()
+    return [
+        Finding("note", f"node {node.name}", node.annotations[NOTES_ANNOTATION])
+        for node in nodes
+        if NOTES_ANNOTATION in node.annotations
+    ]
+
+
+def _watch_limits() -> list[Finding]:
+    try:
+        watches = int((LIMITS / "max_user_watches").read_text())
+    except (OSError, ValueError):
+        return []  # not Linux
+    if watches >= FEW_WATCHES:
+        return [Finding("good", "file watching", f"up to {watches} folders")]
+    return [
+        Finding(
+            "note",
+            "file watching",
+            f"only {watches} folders can be watched; beyond that the tree is polled",
+            "sudo sysctl fs.inotify.max_user_watches=524288",
+        )
+    ]

@@ -1,0 +1,64 @@
+"""`devloop explain`: which files of a build can go as a delta, and the line that stops the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from devloop.delta.delta import NotProven, obstacle
+from devloop.delta.from_run import RUN_AFTER, goes_on
+from devloop.dockerfile.plan import Plan
+from devloop.model import FileEntry, Service
+
+LISTED = 5  # paths per group that are named; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Paths of the context that share a fate. `obstacle` None: an edit of them is a delta."""
+
+    paths: tuple[str, ...]
+    obstacle: NotProven | None
+    goes_on: bool = False  # a build goes on from the RUN that the obstacle names
+
+
+def explain(plan: Plan, files: Mapping[str, FileEntry]) -> tuple[Group, ...]:
+    """The inputs by what stops them, delta-able ones first, then the largest group first."""
+    groups: dict[tuple[str, int, str], list[str]] = {}
+    reasons: dict[tuple[str, int, str], NotProven | None] = {}
+    for path, entry in sorted(files.items()):
+        if entry.kind == "dir":
+            continue
+        found = obstacle(plan, path)
+        key = (found.reason, found.line, found.message) if found else ("", 0, "")
+        groups.setdefault(key, []).append(path)
+        reasons[key] = found
+    order = sorted(groups, key=lambda key: (bool(key[0]), -len(groups[key])))
+    return tuple(
+        Group(tuple(groups[key]), reasons[key], key[0] == RUN_AFTER and goes_on(plan, key[1]))
+        for key in order
+    )
+
+
+def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
+    """The answer for people; the Dockerfile as seen from the working folder."""
+    dockerfile = os.path.relpath(service.build.dockerfile)
+    total = sum(len(group.paths) for group in groups)
+    able = sum(len(group.paths) for group in groups if group.obstacle is None)
+    runs = sum(len(group.paths) for group in groups if group.goes_on)
+    told = [f"{service.name}: an edit of {able} of {total} files is a delta"]
+    told[0] += f", of {runs} a build of the RUNs alone" if runs else ""
+    told[0] += ", of the others a full build" if able + runs < total else ""
+    for group in groups:
+        named = ", ".join(group.paths[:LISTED])
+        more = f" and {len(group.paths) - LISTED} more" if len(group.paths) > LISTED else ""
+        if group.obstacle is None:
+            told.append(f"  delta       {named}{more}")
+            continue
+        where = f"{dockerfile}:{group.obstacle.line}: " if group.obstacle.line else ""
+        told.append(f"  {'RUNs alone' if group.goes_on else 'full build'}  {named}{more}")
+        told.append(f"              {where}{group.obstacle.message} ({group.obstacle.reason})")
+        if group.obstacle.advice:
+            told.append(f"              -> {group.obstacle.advice}")
+    return told

@@ -1,0 +1,69 @@
+"""What people see of a command: the sink for this kind of output, and what none may show (S30)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
+from typing import Any, TextIO, cast
+
+from devloop.clock import Clock
+from devloop.config.load import Config, together
+from devloop.secret_values import Sources
+from devloop.secrets import Secrets
+from devloop.wiring import Fan
+
+TEXTS_LOST = "... {} lines were not shown: nobody read them\n"
+Companion = Callable[[], Coroutine[Any, Any, None]]
+
+
+def names_of(config: Config, names: Sequence[str]) -> tuple[str, ...]:
+    """Of the services that the command line chose and those that come with them."""
+    return tuple(service.name for service in together(config, names))
+
+
+def secrets_of(config: Config, names: Sequence[str]) -> Secrets:
+    """What hides the values of secrets, whoever tells them (S30)."""
+    return Secrets(sources_of(config, names))
+
+
+def sources_of(config: Config, names: Sequence[str]) -> Sources:
+    """Where the secrets of the services that run and of all releases come from."""
+    services, listed = together(config, names), frozenset(config.secrets)
+    return Sources(services, config.releases(), dict(os.environ), listed, config.root)
+
+
+def show(
+    stack: ExitStack,
+    fan: Fan,
+    config: Config,
+    names: Sequence[str],
+    clock: Clock,
+    *,
+    log_format: str,
+    machine: bool,
+    logs: bool,
+) -> list[Companion]:
+    """The sink that people read: living lines on a terminal, else plain or JSON lines."""
+    from devloop.sinks.line_writer import LineWriter
+
+    lost = '{{"event": "lines_dropped", "count": {}}}\n' if log_format == "json" else TEXTS_LOST
+    stream = cast("TextIO", writer := LineWriter(sys.stderr if machine else sys.stdout, lost))
+    stack.callback(writer.drain)
+    if log_format == "json":
+        from devloop.sinks.plain import JsonLines
+
+        fan.sinks.append(JsonLines(stream, clock, logs=logs))
+        return []
+    if stream.isatty():
+        from devloop.sinks.console import Terminal
+
+        terminal = Terminal(names_of(config, names), config.root, clock, logs=logs, stream=stream)
+        stack.enter_context(terminal)
+        fan.sinks.append(terminal)
+        return [terminal.run]
+    from devloop.sinks.plain import Plain
+
+    fan.sinks.append(Plain(stream, config.root, logs=logs))
+    return []

@@ -1,0 +1,342 @@
+"""`watch`, `once` and `down` as the command line calls them: sinks chosen, session opened, exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskStatus
+
+from devloop import __version__
+from devloop.checks.background import CheckWatch, by_process
+from devloop.clock import Clock
+from devloop.commands import beside
+from devloop.commands.output import names_of, secrets_of, show, sources_of
+from devloop.config import load as configs
+from devloop.config.load import Config, together
+from devloop.deploy import teardown
+from devloop.errors import DevloopError, InternalError, PlatformError
+from devloop.events import Event, Notice, TripEnded
+from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
+from devloop.rollout.pod_logs import follow_logs
+from devloop.rollout.state_monitor import follow_states
+from devloop.safety_net import FOLDER, Reports, SafetyNet
+from devloop.secrets import Secrets
+from devloop.trip import once as engine
+from devloop.trip.worker import Worker
+from devloop.trip.worker_pool import Companion, Crew
+from devloop.watch.interests import CONFIG, MANIFESTS, RELEASES, service_interest
+from devloop.watch.project_files import Following, Override, ProjectFiles
+from devloop.watch.rescan import Rescan
+from devloop.watch.watcher import Interest, Watcher
+from devloop.wiring import Fan, Session, opened
+
+INTERRUPTED = 130
+TIDY_AFTER = 5.0  # seconds of rest after a trip before old images are removed
+
+
+def once(
+    config: Config,
+    kubeconfig: Path | None,
+    names: Sequence[str],
+    *,
+    as_json: bool,
+    rebuild: bool,
+    log_format: str,
+) -> int:
+    """Bring the cluster to the tree; the exit code."""
+    from devloop.sinks import summary
+
+    clock, secrets = Clock(), secrets_of(config, names)
+    fan = Fan(secrets)
+    outcomes: dict[str, Outcome] = {}
+    told: dict[str, dict[str, Any]] = {}  # by a running watch of the same config
+
+    report = Reports(configs.state_dir(config.path) / FOLDER, secrets).error
+
+    async def work() -> None:
+        salt = str(clock.now()) if rebuild else ""
+        async with anyio.create_task_group() as group:
+            for companion in redraw:
+                group.start_soon(companion)
+            async with opened(
+                config, kubeconfig, names, fan, clock, salt=salt, report=report, whole=True
+            ) as session:
+                session.require_tools()
+                if session.held_by_own_watch():
+                    fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
+                    told.update(await beside.reported(config, session.services, session.world))
+                else:
+                    outcomes.update(await _settled(session, clock))
+            group.cancel_scope.cancel()
+
+    with ExitStack() as stack:
+        redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
+        try:
+            interrupted = anyio.run(engine.until_interrupted, work)
+        except DevloopError as error:
+            error.conceal(secrets)
+            if as_json:
+                print(summary.error_as_json(error, dict.fromkeys(names_of(config, names))))
+            raise
+    if interrupted:
+        return INTERRUPTED
+    if told:
+        print(summary.told_as_json(told) if as_json else summary.told_as_lines(told))
+        return 0 if all(trip["outcome"] in ("live", "unchanged", "held") for trip in told.values()) else 1
+    shown = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
+    print(summary.as_json(shown) if as_json else summary.as_table(shown))
+    return exit_code(outcomes.values())
+
+
+async def _settled(session: Session, clock: Clock) -> Mapping[str, Outcome]:
+    """Every service's trip to its outcome, then the manifests that changed, then the garbage."""
+    with session.held():
+        session.world.sharing.employ(session.services)
+        workers = [Worker(service, session.world) for service in session.services]
+        outcomes = await engine.once(workers, clock)
+        failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
+        with suppress(DevloopError) if failed else nullcontext():  # a trip has told why already
+            await session.installation.settle()
+    with suppress(DevloopError):  # what was rolled out is what counts
+        await session.collect_garbage(clock.now())
+    return outcomes
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """0 all live or unchanged, 70 for a fault of devloop itself, 3 where only platforms were in the way,
+    else 1."""
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed | Superseded | Held)]
+    errors = [outcome.error for outcome in failed if isinstance(outcome, Failed)]
+    if not failed or all(isinstance(outcome, Held) for outcome in failed):
+        return 0
+    if any(isinstance(error, InternalError) for error in errors):
+        return InternalError.exit_code
+    return 3 if errors and all(isinstance(error, PlatformError) for error in errors) else 1
+
+
+def watch(
+    config: Config,
+    override: Override,
+    kubeconfig: Path | None,
+    names: Sequence[str],
+    *,
+    logs: bool,
+    log_format: str,
+) -> int:
+    """Until a signal ends it; the exit code. `override` is applied again to a config.yaml that changed."""
+    from devloop.sinks.journal import Journal
+    from devloop.sinks.metrics import Metrics
+    from devloop.sinks.status import StatusBoard
+    from devloop.sinks.web import Web, open_listener
+
+    clock, secrets = Clock(), secrets_of(config, names)
+    fan = Fan(secrets)
+    host, port = config.metrics.address
+    with ExitStack() as stack:
+        listener = open_listener(host, port)
+        stack.callback(listener.close)
+        served = names_of(config, names)
+        metrics = Metrics(__version__, served)
+        board = StatusBoard(__version__, config.path, configs.project_id(config.path), served, clock.now())
+        journal = stack.enter_context(Journal(configs.state_dir(config.path), clock))
+        net = SafetyNet(Reports(configs.state_dir(config.path) / FOLDER, secrets), fan)
+        fan.fell = net.sink_fell
+        fan.sinks += [metrics, board, journal]
+        web = Web(listener, host, metrics.render, board.answer)
+        redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=False, logs=logs)
+
+        async def work() -> None:
+            async with opened(
+                config, kubeconfig, names, fan, clock, patient=True, report=net.error, whole=True
+            ) as session:
+                session.require_tools()
+                fan(Notice("", "info", f"metrics on {web.url}/metrics"))
+                rescan = Rescan(session.fingerprinter, clock)
+                fan.sinks.append(rescan.note)
+                companions: list[Companion] = [partial(_states, session), rescan.follow]
+                companions += [partial(_pod_logs, session)] if logs else []
+                crew = Crew(session.world, session.hold, net, companions)
+                async with anyio.create_task_group() as group:
+                    keep = net.keeper(group)
+                    keep("the web server", web.run)
+                    for companion in redraw:
+                        keep("the screen", companion)
+                    for companion in session.companions:
+                        keep("what makes the next trip shorter", companion)
+                    keep("the removal of old images", _tidy_up, session)
+                    await group.start(_watch_files, session, crew, override, secrets, net)
+                    await crew.run(session.services)
+
+        try:
+            anyio.run(engine.until_interrupted, work)
+        except DevloopError as error:
+            error.conceal(secrets)  # it knows those of a config.yaml that was changed since
+            raise
+    return INTERRUPTED
+
+
+async def _tidy_up(session: Session) -> None:
+    """Garbage of this project away, some seconds after each trip that ended well (S25)."""
+    ended = anyio.Event()
+
+    def note(event: Event) -> None:
+        if isinstance(event, TripEnded) and isinstance(event.outcome, Live):
+            ended.set()
+
+    session.fan.sinks.append(note)
+    while True:
+        await ended.wait()
+        ended = anyio.Event()
+        await anyio.sleep(TIDY_AFTER)
+        try:
+            removed = await session.collect_garbage(session.world.clock.now())
+        except DevloopError:
+            continue  # the engine or the API server is away: after the next trip, then
+        if removed:
+            session.fan(
+                Notice(
+                    "",
+                    "info",
+                    f"removed {len(removed)} old image{'s' * (len(removed) > 1)}: {', '.join(removed)}",
+                )
+            )
+
+
+async def _pod_logs(session: Session, worker: Worker) -> None:
+    await follow_logs(worker.service.name, await worker.feeds(), session.cluster, session.world.emit)
+
+
+async def _states(session: Session, worker: Worker) -> None:
+    feeds = await worker.feeds()
+    await follow_states(worker.service.name, feeds, session.cluster, session.world.emit, session.statuses)
+
+
+def _catch_up(fallen: list[bool], crew: Crew, deliver: Callable[[str, Change], None], clock: Clock) -> None:
+    """After the watcher fell: everything is looked at."""
+    for name in (*crew.names, CONFIG, MANIFESTS) if fallen else ():
+        deliver(name, engine.start_of(clock))
+
+
+async def _watch_files(
+    session: Session,
+    crew: Crew,
+    override: Override,
+    secrets: Secrets,
+    net: SafetyNet,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """File events to the inboxes of the services they concern; config.yaml and manifests to their own.
+
+    Started once every change from now on will be seen.
+    """
+    world, trees, current = session.world, session.fingerprinter, session.current
+    fallen: list[bool] = []
+
+    def taken(touched: Sequence[str]) -> None:
+        secrets.learn(sources_of(current.config, current.names))
+        crew.employ(current.services)
+        following.renew(touched)
+
+    async def look_whom_to_follow() -> None:
+        """A kustomization may name other files now."""
+        if await anyio.to_thread.run_sync(files.moved):
+            following.renew()
+
+    def interests() -> list[Interest]:
+        config = current.config
+        wanted = [
+            service_interest(service, partial(trees.concerns, service), partial(trees.counts, service))
+            for service in together(config, current.names)
+        ]
+        return [*wanted, *files.interests(config)]
+
+    def deliver(name: str, change: Change) -> None:
+        if name in (CONFIG, MANIFESTS, RELEASES):
+            files.deliver(name, change)
+            rules.wake()
+            keep("the files of kustomizations", look_whom_to_follow)
+        else:
+            crew.deliver(name, change)
+
+    def look_at(names: Sequence[str]) -> None:
+        """What was saved before it was watched."""
+        for name in (*names, MANIFESTS):
+            deliver(name, engine.start_of(world.clock))
+
+    async def watch_files(*, task_status: TaskStatus[None]) -> None:
+        """A watcher that fell begins anew, and everything is looked at: no save in between is lost."""
+        async with anyio.create_task_group() as watching:
+            await watching.start(watcher.run, deliver)
+            task_status.started()
+            _catch_up(fallen, crew, deliver, world.clock)
+
+    async with anyio.create_task_group() as group:
+        keep = net.keeper(group)
+        files = ProjectFiles(current, override, session.installation, taken, world.emit)
+        rules = CheckWatch(lambda: current.config, by_process(current.names), world.emit)
+        session.fan.sinks.append(rules.note)
+        keep("the rules", rules.run)
+        watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit)
+        following = Following(watcher, interests, look_at)
+        await group.start(
+            partial(net.keep, "the watcher of files", watch_files, fell=lambda: fallen.append(True))
+        )
+        files.reload()  # what was saved since it was read, before anybody works by it
+        keep("what is watched", following.run)
+        keep("the files of kustomizations", look_whom_to_follow)
+        keep("the watch of releases", _observe_releases, session, files)
+        task_status.started()
+        await net.keep("config.yaml and manifests", files.run)
+
+
+async def _observe_releases(session: Session, files: ProjectFiles) -> None:
+    """What others do to the releases; begun anew when config.yaml names other namespaces."""
+
+    def namespaces() -> set[str]:
+        return {release.namespace for release in session.config.releases()}
+
+    while True:
+        followed = namespaces()
+        async with anyio.create_task_group() as group:
+            group.start_soon(
+                session.releaser.watch,
+                session.cluster.observe,
+                lambda: session.config.releases(),
+                session.statuses.put,
+                lambda: files.deliver(RELEASES, engine.start_of(session.world.clock)),
+            )
+            while namespaces() == followed:
+                await session.current.taken()
+            group.cancel_scope.cancel()
+
+
+def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]], bool]) -> int:
+    """Remove what devloop brought into the cluster, if `ask` says so; 1 if it does not."""
+    asked = True
+
+    async def work() -> None:
+        nonlocal asked
+        async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
+            with session.held():
+                removal = session.removal()
+                left = await session.left_releases()
+                found = await teardown.plan(config.releases(), left, session.releaser, removal)
+                if found.empty:
+                    print("nothing of this project is in the cluster")
+                    return
+                asked = await anyio.to_thread.run_sync(ask, found.lines())
+                if asked:
+                    session.installation.manifests.forget()  # first: a down that is killed is no reason to
+                    await teardown.tear_down(found, session.releaser, removal)  # leave out what it deleted
+                    print(f"removed: {', '.join(found.lines())}")
+
+    if anyio.run(engine.until_interrupted, work):
+        return INTERRUPTED
+    return 0 if asked else 1

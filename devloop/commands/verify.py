@@ -1,0 +1,54 @@
+"""`devloop verify`: the live image against a full build of the same tree, file by file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from devloop.adapters.build.builder import ImageBuilder
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.docker.exported_files import differences, files_of
+from devloop.adapters.nodes.stores import EngineStore
+from devloop.errors import LoadError
+from devloop.model import Service
+from devloop.trip.once import start_of
+from devloop.wiring import Session
+
+SUFFIX = "-verify"  # of the full build's tag; it is removed again
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """`different`: one line per path that is not the same; `files`: how many paths were compared."""
+
+    ref: str
+    files: int
+    different: tuple[str, ...]
+
+
+async def verify(session: Session, service: Service, full: ImageBuilder) -> Verified:
+    """Build the tree in full beside the image that the node has, and compare their file systems.
+
+    Raises LoadError (the image is not on a node that can be read), BuildError, PlatformError.
+    """
+    fingerprint = await session.fingerprinter.take(service, start_of(session.world.clock))
+    ref = service.ref(fingerprint)
+    node = await _holder(session, ref)
+    live = await files_of(node, ref)
+    built = await full.build(service, fingerprint, suffix=SUFFIX)
+    try:
+        whole = await files_of(session.docker, built.ref)
+    finally:
+        await session.docker.remove(built.ref)
+    return Verified(ref, len(live.keys() | whole.keys()), tuple(differences(live, whole)))
+
+
+async def _holder(session: Session, ref: str) -> Engine:
+    route = await session.loader.route()
+    for store in route.stores:
+        if isinstance(store, EngineStore) and await store.engine.inspect(ref) is not None:
+            return store.engine
+    raise LoadError(
+        f"{ref} is on no node whose Docker engine can be asked",
+        reason="NotLoaded",
+        hint="devloop once brings it there; images inside containerd nodes cannot be read by verify",
+    )

@@ -1,0 +1,212 @@
+"""What is wrong with a config.yaml, said with its place and what to write: config.py's errors."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from pydantic_core import ErrorDetails
+
+from devloop.config import document as yamlfile
+from devloop.config.document import Document, Location, Problem
+from devloop.config.paths import absolute
+from devloop.config.schema import (
+    LABEL,
+    OBJECT,
+    BuildConfig,
+    ClusterConfig,
+    Config,
+    DeployConfig,
+    GcConfig,
+    MetricsConfig,
+    SecretConfig,
+    ServiceConfig,
+)
+from devloop.config.schema_checks import ChecksConfig
+from devloop.config.schema_releases import NamespaceConfig, ReleaseConfig, ValuesConfig
+from devloop.config.section import Section
+from devloop.deploy.helm_values import Release
+from devloop.deploy.kustomization import is_kustomization
+from devloop.errors import ConfigError
+from devloop.files import is_file, is_folder
+from devloop.image_refs import same_repository
+from devloop.model import Service, Target
+
+SECTIONS: dict[Location, type[Section]] = {
+    (): Config,
+    ("cluster",): ClusterConfig,
+    ("services", "*"): ServiceConfig,
+    ("services", "*", "build"): BuildConfig,
+    ("services", "*", "build", "secrets", "*"): SecretConfig,
+    ("services", "*", "deploy"): DeployConfig,
+    ("services", "*", "deploy", "*"): DeployConfig,
+    ("releases", "*"): ReleaseConfig,
+    ("releases", "*", "create_namespace"): NamespaceConfig,
+    ("releases", "*", "values", "*"): ValuesConfig,
+    ("metrics",): MetricsConfig,
+    ("gc",): GcConfig,
+    ("checks",): ChecksConfig,
+}
+_EXAMPLES = {"version": "version: 1", "context": "context: backend", "image": "image: todo-backend"}
+
+
+def known_keys() -> dict[str, type[Section]]:
+    """Every key as a dotted path with * for names, "services.*.build.context", and its section."""
+    found: dict[str, type[Section]] = {}
+    for location, section in SECTIONS.items():
+        for key in _keys(section):
+            found[yamlfile.dotted((*location, key))] = section
+    return found
+
+
+def _keys(section: type[Section]) -> list[str]:
+    return [info.alias or name for name, info in section.model_fields.items()]
+
+
+def error_of(path: Path, problems: list[Problem]) -> ConfigError:
+    lines = []
+    for problem in sorted(problems, key=lambda problem: problem.position):
+        line, column = problem.position
+        lines.append(f"{path}:{line}:{column}: {problem.path}{': ' if problem.path else ''}{problem.text}")
+    return ConfigError(
+        "\n".join(lines), hint="docs/config.md has every key; `devloop schema` prints a JSON Schema"
+    )
+
+
+def problem_of(document: Document, details: ErrorDetails) -> Problem:
+    location = _in_file(document, details["loc"])
+    return Problem(document.position(location), yamlfile.dotted(location), _text(location, details))
+
+
+def _in_file(document: Document, location: Location) -> Location:
+    """pydantic's location without the index of a `deploy` that is written as one mapping."""
+    if len(location) > 3 and location[2] == "deploy" and location[:4] not in document.positions:
+        return (*location[:3], *location[4:])
+    return tuple(part for part in location if part != "[key]")
+
+
+def _text(location: Location, details: ErrorDetails) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(location)
+    if kind == "missing":
+        key = str(location[-1])
+        return f"missing; write {_EXAMPLES.get(key, key + ':')}"
+    if kind == "literal_error" and location == ("version",):
+        return f"this devloop reads version 1, not {details['input']!r}; write version: 1"
+    if kind == "value_error":
+        return str(context["error"])
+    private = {"args", "secrets", "set", "set_env"}
+    shown = "" if private.intersection(location) else f", not {_short(details['input'])}"
+    wanted = {
+        "literal_error": f"one of {str(context.get('expected', '')).replace(chr(39), '')}",
+        "string_type": "text; write it in quotes",
+        "string_pattern_mismatch": _pattern_text(str(context.get("pattern", ""))),
+        "string_too_short": "a non-empty text",
+        "bool_type": "true or false",
+        "int_type": "a whole number",
+        "greater_than_equal": f"at least {context.get('ge')}",
+        "list_type": "a list, [a, b]",
+        "dict_type": "a mapping, key: value",
+        "model_type": "a mapping, key: value",
+        "too_short": "at least one entry",
+    }.get(kind)
+    return f"must be {wanted}{shown}" if wanted else details["msg"]
+
+
+def _short(value: object) -> str:
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _pattern_text(pattern: str) -> str:
+    if pattern == LABEL:
+        return 'a name of a-z, 0-9 and "-", at most 63'
+    if pattern == OBJECT:
+        return 'a name of a-z, 0-9, "-" and "."'
+    return "os/arch, for example linux/amd64"
+
+
+def _unknown_key(location: Location) -> str:
+    *parent, key = location
+    place = tuple(
+        "*" if isinstance(part, int) or (number == 1 and parent[0] in ("services", "releases")) else part
+        for number, part in enumerate(parent)
+    )
+    here = _keys(SECTIONS[place]) if place in SECTIONS else []
+    if near := difflib.get_close_matches(str(key), here, n=1, cutoff=0.6):
+        return f"unknown key; did you mean {near[0]}?"
+    if str(key) == "tag":
+        return "unknown key; devloop makes the tag from the content"
+    for other, section in SECTIONS.items():
+        if key in _keys(section) and other != place:
+            owner = yamlfile.dotted(other).replace(".*", ".NAME") or "the top level"
+            return f"unknown key here; it belongs under {owner}"
+    return f"unknown key; known here: {', '.join(here)}"
+
+
+def tree_problems(document: Document, config: Config) -> list[Problem]:
+    """What the file says about the tree that is not so."""
+    found: list[tuple[Location, str]] = []
+    claimed: list[tuple[Service, Target]] = []
+    for service in config.services():
+        found.extend(_build_problems(config, service))
+        for target in service.targets:
+            at: Location = ("services", service.name, "deploy")
+            problems = (_rivalry(service, target, other, its) for other, its in claimed)
+            found.extend((at, problem) for problem in problems if problem)
+        claimed += [(service, target) for target in service.targets]
+    for number, pattern in enumerate(config.manifests):
+        path = absolute(config.root, pattern)
+        if re.search(r"[*?\[]", pattern) or is_file(path) or is_kustomization(path):
+            continue
+        text = f"{path} has no kustomization.yaml; for plain files write {pattern.rstrip('/')}/*.yaml"
+        found.append((("manifests", number), text if is_folder(path) else f"{path} is no file"))
+    for release in config.releases():
+        found.extend(_release_problems(config, release))
+    return [Problem(document.position(at), yamlfile.dotted(at), text) for at, text in found]
+
+
+def _rivalry(service: Service, target: Target, other: Service, its: Target) -> str:
+    """What is wrong where two services set one container of a workload, "" where each has its own."""
+    if target.workload != its.workload:
+        return ""
+    named = {target.container, its.container}
+    if None not in named:
+        same = f"{other.name} sets container {target.container} of {target} already"
+        return same if len(named) == 1 else ""
+    if not same_repository(service.image, other.image):
+        return ""
+    return f"{other.name} sets the same image on {target} already; name a container: in both"
+
+
+def _release_problems(config: Config, release: Release) -> list[tuple[Location, str]]:
+    at: Location = ("releases", release.name)
+    found: list[tuple[Location, str]] = []
+    if not is_file(release.chart / "Chart.yaml"):
+        text = f"{release.chart} is no chart: it has no Chart.yaml; write a folder relative to {config.root}"
+        found.append(((*at, "chart"), text))
+    for number, file in enumerate(release.values):
+        if not file.optional and not is_file(file.path):
+            text = f"{file.path} is no file; write {{file: PATH, optional: true}} for one that may be absent"
+            found.append(((*at, "values", number), text))
+    for service in release.images:
+        if service not in config.by_name:
+            text = f"no service {service}; there are: {', '.join(config.by_name)}"
+            found.append(((*at, "images", service), text))
+    return found
+
+
+def _build_problems(config: Config, service: Service) -> list[tuple[Location, str]]:
+    build, at = service.build, ("services", service.name, "build")
+    found: list[tuple[Location, str]] = []
+    if not is_folder(build.context):
+        found.append(((*at, "context"), f"{build.context} is no folder; write one relative to {config.root}"))
+    elif not is_file(build.dockerfile):
+        found.append(((*at, "dockerfile"), f"{build.dockerfile} is no file; a bare name lies in the context"))
+    for number, secret in enumerate(build.secrets):
+        if secret.file is not None and not is_file(secret.file):
+            text = f"{secret.file} is no file; it should hold the secret's value"
+            found.append(((*at, "secrets", number), text))
+    return found

@@ -1,0 +1,297 @@
+"""A delta: the previous image and one layer with what changed, where that provably is what a full build
+gives (issue D). Doubt of any kind is `NotProven`, and a full build follows.
+
+Three things make the proof. The Dockerfile model says that nothing after the COPY can depend on the
+changed files. The layers of the full build say what lies beneath, so that a deletion uncovers nothing and
+directories stay as they were. And before anything is built, the model's idea of how the files that change
+lie in the parent is compared with how they do lie there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from devloop.delta.changes import Effects, Parent
+from devloop.delta.eligibility import check_path, check_plan
+from devloop.delta.layer_index import WHITEOUT, Layer, Layers, Node
+from devloop.delta.placement import NotProvenError
+from devloop.dockerfile.dockerignore import IgnoreRules
+from devloop.dockerfile.plan import Plan
+from devloop.inputs.archive import read_file, read_link
+from devloop.model import Archive, BuildSpec, FileEntry, Inputs, Service
+
+__all__ = [
+    "LARGEST_LAYER",
+    "Delta",
+    "NotProven",
+    "Parent",
+    "delta",
+    "obstacle",
+    "recipe",
+    "stamp",
+    "write_layer",
+]
+
+LARGEST_LAYER = 32 << 20  # bytes of a new layer, which is held in memory
+EARLIEST, LATEST = -62_135_596_800, 253_402_300_799  # seconds: the years 1 to 9999
+_UNPROVEN_XATTRS = ("security.selinux",)  # set by the system, not by the user
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A new image on its parent. `changed`, `deleted`: paths in the image; `parent`: for the next one."""
+
+    archive: Archive
+    changed: tuple[str, ...]
+    deleted: tuple[str, ...]
+    parent: Parent
+
+    @property
+    def id(self) -> str:
+        return f"sha256:{hashlib.sha256(self.archive.config).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class NotProven:
+    """Why a full build has to be made. `reason` is one CamelCase word, `line` 0 = none in particular."""
+
+    reason: str
+    message: str
+    line: int = 0
+    advice: str = ""
+
+    @classmethod
+    def of(cls, doubt: NotProvenError) -> NotProven:
+        """The doubt as an answer."""
+        return cls(doubt.reason, doubt.message, doubt.line, doubt.advice)
+
+
+def recipe(spec: BuildSpec, inputs: Inputs, salt: str = "") -> str:
+    """All that makes an image beside the files of its context: an image is a parent for deltas only while
+    this stays the same. `salt`: of a forced rebuild (S3)."""
+    everything = [
+        inputs.dockerfile_digest,
+        inputs.ignore_digest,
+        inputs.platform,
+        [[base.ref, base.id] for base in inputs.bases],
+        spec.target,
+        sorted(spec.args.items()),
+        sorted(secret.id for secret in spec.secrets),
+        salt,
+    ]
+    return hashlib.sha256(json.dumps(everything).encode()).hexdigest()
+
+
+def delta(
+    service: Service,
+    parent: Parent,
+    before: Inputs,
+    after: Inputs,
+    plan: Plan,
+    rules: IgnoreRules,
+    labels: Mapping[str, str],
+    *,
+    salt: str = "",
+    check: Callable[[], None] = lambda: None,
+) -> Delta | NotProven:
+    """The image of `after`, given the parent that was built from `before`. Reads only changed files, in the
+    calling thread. `labels` are set in its config.
+
+    Raises TreeMovedError if a file is not what `after` says, and whatever `check` raises.
+    """
+    try:
+        if not parent.recipe == recipe(service.build, before, salt) == recipe(service.build, after, salt):
+            raise NotProvenError("RecipeChanged", "more changed than files of the context")
+        effects = Effects(parent, before, after, plan, rules)
+        nodes, deleted = effects.all()
+        return _make(service.build.context, parent, after, effects, nodes, deleted, labels, check)
+    except NotProvenError as doubt:
+        return NotProven.of(doubt)
+
+
+def obstacle(plan: Plan, path: str) -> NotProven | None:
+    """What in the Dockerfile keeps an edit of this context path from being a delta; None if nothing does
+    as far as the Dockerfile alone can tell. For `devloop explain`."""
+    try:
+        check_plan(plan)
+        check_path(plan, path)
+    except NotProvenError as doubt:
+        return NotProven.of(doubt)
+    return None
+
+
+# --- the image -----------------------------------------------------------------------------------
+
+
+def _make(
+    context: Path,
+    parent: Parent,
+    after: Inputs,
+    effects: Effects,
+    nodes: dict[str, tuple[Node, FileEntry]],
+    deleted: set[str],
+    labels: Mapping[str, str],
+    check: Callable[[], None],
+) -> Delta:
+    gone = {
+        path
+        for path in deleted
+        if not any(
+            above in deleted or (above in nodes and nodes[above][0].kind != "dir") for above in _above(path)
+        )
+    }
+    written: dict[str, Node] = {}
+    for path in sorted(nodes.keys() | gone):
+        for above in reversed(list(_above(path))):
+            if above not in nodes and above not in written:
+                written[above] = _directory(above, effects, parent.layers)
+    _check_size(nodes)
+    out = io.BytesIO()
+    whiteouts = {_whiteout(path) for path in gone}
+    for path in sorted(nodes.keys() | written.keys() | whiteouts, key=lambda p: p.split("/")):
+        check()
+        if path in nodes:
+            node, entry = nodes[path]
+            written[path] = _write(out, path, node, entry, context / entry.path)
+        elif path in written:
+            out.write(_header(path, written[path]))
+        else:
+            out.write(_header(path, Node("file", 0, 0, 0)))
+    out.write(bytes(2 * tarfile.BLOCKSIZE))
+    layer = out.getvalue()
+    diff_ids = (*parent.diff_ids, f"sha256:{hashlib.sha256(layer).hexdigest()}")
+    newest = max((after.files[path].mtime_ns for path in effects.changed if path in after.files), default=0)
+    config = _config(parent.config, diff_ids, labels, newest, len(nodes), len(gone))
+    index = Layer(written, frozenset(gone))
+    stack = Layers((*parent.layers.stack, index))
+    return Delta(
+        Archive(config, layer, diff_ids),
+        tuple(sorted(nodes)),
+        tuple(sorted(gone)),
+        replace(parent, config=config, diff_ids=diff_ids, layers=stack),
+    )
+
+
+def _check_size(nodes: Mapping[str, tuple[Node, FileEntry | None]]) -> None:
+    """A layer is held in memory: a large one is the builder's. Told before a byte of it is read."""
+    if (size := sum(map(_tar_size, nodes.values()))) > LARGEST_LAYER:
+        raise NotProvenError("TooLarge", f"{size >> 20} MB changed; deltas carry {LARGEST_LAYER >> 20} MB")
+
+
+def _tar_size(one: tuple[Node, FileEntry | None]) -> int:
+    size = one[1].size if one[1] is not None and one[1].kind == "file" else 0
+    return tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE
+
+
+def _above(path: str) -> Iterator[str]:
+    """The directories above, the nearest first."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _directory(path: str, effects: Effects, layers: Layers) -> Node:
+    """A directory that is there already, exactly as it is; one that was copied has its source's time."""
+    node = layers.find(path)
+    if node is None or node.kind != "dir":
+        raise NotProvenError("NoDirectory", f"/{path} is no directory in the image")
+    source = effects.writer(effects.after, path)
+    return node if source is None else replace(node, mtime=source.entry.mtime_ns // 1_000_000_000)
+
+
+def _write(out: io.BytesIO, path: str, node: Node, entry: FileEntry, source: Path) -> Node:
+    """One changed file into the layer; its node as the index keeps it."""
+    if entry.kind == "file":
+        if not entry.digest:
+            raise NotProvenError("Special", f"{entry.path} is no regular file")
+        _check_plain(source)
+        out.write(_header(path, node))
+        for chunk in read_file(source, entry):
+            out.write(chunk)
+        out.write(bytes(-entry.size % tarfile.BLOCKSIZE))
+    elif entry.kind == "link":
+        node = replace(node, link=read_link(source, entry))
+        out.write(_header(path, node))
+    else:
+        _check_plain(source)
+        out.write(_header(path, node))
+    return node
+
+
+def _check_plain(source: Path) -> None:
+    try:
+        names = set(os.listxattr(source, follow_symlinks=False)) if hasattr(os, "listxattr") else set()
+        hard = source.lstat()
+    except OSError:
+        return  # it moved: reading it says so
+    if names - set(_UNPROVEN_XATTRS):
+        raise NotProvenError("Xattr", f"{source.name} has extended attributes: {', '.join(sorted(names))}")
+    if hard.st_nlink > 1 and not source.is_dir():
+        raise NotProvenError("HardLink", f"{source.name} has other names (hard links)")
+
+
+def write_layer(
+    nodes: Mapping[str, tuple[Node, FileEntry | None]], context: Path, check: Callable[[], None]
+) -> tuple[bytes, Layer]:
+    """A layer that only adds: its tar and its index. An entry None = a directory without a source.
+
+    Raises TreeMovedError, NotProvenError.
+    """
+    _check_size(nodes)
+    out, written = io.BytesIO(), dict[str, Node]()
+    for path in sorted(nodes, key=lambda p: p.split("/")):
+        check()
+        node, entry = nodes[path]
+        if entry is None:
+            out.write(_header(path, node))
+        else:
+            node = _write(out, path, node, entry, context / entry.path)
+        written[path] = node
+    out.write(bytes(2 * tarfile.BLOCKSIZE))
+    return out.getvalue(), Layer(written)
+
+
+def _whiteout(path: str) -> str:
+    above, _, name = path.rpartition("/")
+    return f"{above}/{WHITEOUT}{name}".lstrip("/")
+
+
+_TYPES = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
+
+
+def _header(path: str, node: Node) -> bytes:
+    member = tarfile.TarInfo(path + "/" if node.kind == "dir" else path)
+    member.type, member.mode, member.mtime = _TYPES[node.kind], node.mode, node.mtime
+    member.uid, member.gid, member.size, member.linkname = node.uid, node.gid, node.size, node.link
+    return member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+def _config(
+    config: bytes, diff_ids: tuple[str, ...], labels: Mapping[str, str], newest: int, files: int, gone: int
+) -> bytes:
+    """The parent's config with one layer more. A function of the files and the parent: no clock in it."""
+    made: dict[str, Any] = json.loads(config)
+    created = stamp(newest)
+    made["created"] = max(str(made.get("created") or ""), created)
+    made["rootfs"] = {"type": "layers", "diff_ids": list(diff_ids)}
+    entry = {"created": made["created"], "created_by": f"devloop delta: {files} written, {gone} deleted"}
+    made["history"] = [*(made.get("history") or []), entry]
+    settings = dict(made.get("config") or {})
+    settings["Labels"] = {**(settings.get("Labels") or {}), **labels}
+    made["config"] = settings
+    return json.dumps(made, separators=(",", ":")).encode()
+
+
+def stamp(nanoseconds: int) -> str:
+    """A file's time as configs write it; from beyond the years 1 to 9999, the nearest second in them."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=min(max(seconds, EARLIEST), LATEST))
+    return f"{moment.replace(tzinfo=None).isoformat()}.{rest:09d}Z"

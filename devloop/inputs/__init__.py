@@ -1,0 +1,1 @@
+"""What a build reads: a service in, its fingerprint and the archive of its context out."""

@@ -1,0 +1,306 @@
+"""Which files of a context a build reads (S5): the walk, and keeping its result current by single paths.
+
+COPY's own rules: a wildcard stops at a slash, a directory brings all below it, a symlink that a source
+names or passes through brings its target; links inside a copied directory stay links.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from devloop.abandon import Check
+from devloop.dockerfile.dockerignore import BadPatternError, IgnoreRules, check_glob
+from devloop.dockerfile.plan import Read, has_wildcard
+from devloop.errors import FingerprintError
+
+# A part of a pattern: a name as it is, or an expression for it.
+Part = str | re.Pattern[str]
+_MAX_HOPS = 40  # as Linux: what needs more is a loop
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file of the context. `kind` "other" = fifo, socket or device. `stat` is the link's own."""
+
+    path: str
+    kind: Literal["file", "dir", "link", "other"]
+    stat: os.stat_result
+    target: str = ""  # of a link
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One source of a COPY, part by part; no parts = the whole context."""
+
+    parts: tuple[Part, ...]
+    parents: bool = False
+    hops: int = field(default=0, compare=False)  # links it took to come here
+
+    def follows(self, depth: int) -> bool:
+        literal = all(isinstance(part, str) for part in self.parts[:depth])
+        return depth == len(self.parts) or (depth < len(self.parts) and literal)
+
+    def fits(self, parts: tuple[str, ...]) -> bool:
+        """Do the path and the pattern agree as far as the shorter one goes?"""
+        for wanted, part in zip(self.parts, parts, strict=False):
+            if wanted != part if isinstance(wanted, str) else not wanted.fullmatch(part):
+                return False
+        return True
+
+
+class Selection:
+    """What the stages read, and what the ignore file leaves of it. Paths are context-relative."""
+
+    def __init__(self, patterns: Iterable[Pattern], rules: IgnoreRules) -> None:
+        unique = tuple(dict.fromkeys(patterns))
+        whole = [p for p in unique if not p.parts]
+        self.patterns = tuple(whole[:1]) if whole else unique
+        self.rules = rules
+
+    @classmethod
+    def of(cls, reads: Iterable[Read], rules: IgnoreRules) -> Selection:
+        return cls((_pattern(read) for read in reads), rules)
+
+    def takes(self, path: str) -> bool:
+        """Would a COPY take a file of this path?"""
+        return self._selects(_split(path)) and not self.rules.leaves_out(path)
+
+    def concerns(self, path: str) -> bool:
+        """Can a change of this path change what is read? Directories on the way to a source count."""
+        parts = _split(path)
+        if not any(p.fits(parts) for p in self.patterns):
+            return False
+        return not self.rules.leaves_out(path) or self.rules.may_descend(path)
+
+    def _selects(self, parts: tuple[str, ...]) -> bool:
+        return any(
+            p.fits(parts) and (len(parts) >= len(p.parts) or p.parents) and bool(parts) for p in self.patterns
+        )
+
+    def leads_to(self, parts: tuple[str, ...]) -> list[Pattern]:
+        """The patterns that the path is a source of, or lies on the way to: there a link is followed,
+        but none below a wildcard, unless it is the source itself."""
+        return [p for p in self.patterns if p.fits(parts) and p.follows(len(parts))]
+
+
+class Walk:
+    """One look at a context on disk. `links` and `patterns` are complete when it ended."""
+
+    def __init__(self, context: Path, selection: Selection, check: Check) -> None:
+        self._root = os.fspath(context)
+        self._rules, self._check = selection.rules, check
+        self._selection = selection
+        self.patterns = list(selection.patterns)
+        self.links: set[str] = set()
+        self.listed: dict[str, os.stat_result] = {}  # directories whose names were read, as they were before
+
+    def everything(self) -> Iterator[Found]:
+        """All that the build reads. A path may come twice. Raises FingerprintError."""
+        if not os.path.isdir(self._root):  # noqa: PTH112 - hot module, strings throughout
+            raise FingerprintError(
+                f"build context {self._root} is no directory",
+                reason="ContextMissing",
+                hint="set build.context in config.yaml, relative to that file",
+            )
+        done = 0
+        while done < len(self.patterns):
+            batch = Selection(self.patterns[done:], self._rules)
+            done = len(self.patterns)
+            yield from self._directory("", batch, _is_whole(batch), [])
+
+    def below(self, path: str) -> Iterator[Found]:
+        """What the build reads of one path and below it, with the directories above that come along
+        because of it. The directories above must be real ones, not links."""
+        parts = _split(path)
+        ahead: list[Found] = []
+        for depth in range(1, len(parts)):
+            directory = "/".join(parts[:depth])
+            if self._prunes(directory):
+                return
+            if self._selection._selects(parts[:depth]) and self._rules.leaves_out(directory):
+                found = self._look(directory)
+                if found:
+                    ahead.append(found)
+        if not parts:
+            yield from self.everything()
+            return
+        found = self._look(path)
+        if found:
+            yield from self._entry(found, parts, self._selection, ahead)
+
+    # --- steps
+
+    def _directory(
+        self, path: str, selection: Selection, inside: bool, ahead: list[Found]
+    ) -> Iterator[Found]:
+        """The entries of one directory. `inside` = all of it is read. `ahead`: directories that are left
+        out themselves and come along with the first file below them."""
+        self._check()
+        full = os.path.join(self._root, path)  # noqa: PTH118
+        try:
+            self.listed[path] = os.stat(full)  # noqa: PTH116
+            names = os.listdir(full)  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as problem:
+            raise _unreadable(path, problem) from problem
+        for name in names:
+            child = f"{path}/{name}" if path else name
+            if inside:
+                yield from self._child(child, selection, ahead)
+            else:
+                parts = _split(child)
+                if any(p.fits(parts) for p in selection.patterns):
+                    found = self._look(child)
+                    if found:
+                        yield from self._entry(found, parts, selection, ahead)
+
+    def _child(self, path: str, selection: Selection, ahead: list[Found]) -> Iterator[Found]:
+        """An entry of a directory that is read as a whole."""
+        out = self._rules.leaves_out(path)
+        if out and not self._rules.may_descend(path):
+            return
+        found = self._look(path)
+        if found:
+            yield from self._taken(found, out, selection, ahead)
+
+    def _taken(self, found: Found, out: bool, selection: Selection, ahead: list[Found]) -> Iterator[Found]:
+        if not out:
+            yield from ahead
+            ahead.clear()
+            yield found
+        if found.kind == "dir" and not (out and not self._rules.may_descend(found.path)):
+            below = [*ahead, found] if out else []
+            for inner in self._directory(found.path, selection, True, below):
+                ahead.clear()
+                yield inner
+
+    def _entry(
+        self, found: Found, parts: tuple[str, ...], selection: Selection, ahead: list[Found]
+    ) -> Iterator[Found]:
+        """An entry that a pattern fits, as far as it goes."""
+        out = self._rules.leaves_out(found.path)
+        selected = selection._selects(parts)
+        complete = any(len(parts) >= len(p.parts) and p.fits(parts) for p in selection.patterns)
+        on_the_way = selection.leads_to(parts)
+        if found.kind == "link" and on_the_way:
+            if not out:
+                self._follow(found, parts, on_the_way)
+                yield found
+        elif complete:
+            yield from self._taken(found, out, selection, ahead)
+        elif found.kind == "dir" and not (out and not self._rules.may_descend(found.path)):
+            if selected and not out:
+                yield found
+            yield from self._directory(found.path, selection, False, ahead)
+
+    def _follow(self, link: Found, parts: tuple[str, ...], patterns: list[Pattern]) -> None:
+        """The target of a source that is a link is read too, inside the context at any rate."""
+        self.links.add(link.path)
+        # RootPath of containerd/continuity: an absolute target begins at the context.
+        target = posixpath.normpath(posixpath.join("/", *parts[:-1], link.target)).lstrip("/")
+        for pattern in patterns:
+            further = Pattern(
+                (*_split(target), *pattern.parts[len(parts) :]), pattern.parents, pattern.hops + 1
+            )
+            if further not in self.patterns and further.hops <= _MAX_HOPS:
+                self.patterns.append(further)
+
+    def _prunes(self, directory: str) -> bool:
+        return self._rules.leaves_out(directory) and not self._rules.may_descend(directory)
+
+    def _look(self, path: str) -> Found | None:
+        return look(self._root, path)
+
+
+def look(root: str, path: str) -> Found | None:
+    """One file as it is now, None if it is gone. Raises FingerprintError."""
+    full = os.path.join(root, path)  # noqa: PTH118
+    try:
+        status = os.lstat(full)
+        mode = status.st_mode
+        if stat.S_ISREG(mode):
+            return Found(path, "file", status)
+        if stat.S_ISDIR(mode):
+            return Found(path, "dir", status)
+        if stat.S_ISLNK(mode):
+            return Found(path, "link", status, os.readlink(full))  # noqa: PTH115
+        return Found(path, "other", status)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as problem:
+        if problem.errno == errno.ELOOP:  # links in a circle above it: nothing is there
+            return None
+        raise _unreadable(path, problem) from problem
+
+
+def _unreadable(path: str, problem: OSError) -> FingerprintError:
+    return FingerprintError(
+        f"cannot read {path or 'the build context'}: {problem.strerror}",
+        reason="Unreadable",
+        hint="docker build reads it too: make it readable, or name it in .dockerignore",
+    )
+
+
+def _is_whole(selection: Selection) -> bool:
+    return any(not p.parts for p in selection.patterns)
+
+
+def _split(path: str) -> tuple[str, ...]:
+    return tuple(path.split("/")) if path and path != "." else ()
+
+
+def _pattern(read: Read) -> Pattern:
+    return pattern_of(read.pattern, parents=read.parents)
+
+
+def pattern_of(text: str, *, parents: bool = False) -> Pattern:
+    """A source as BuildKit reads it: cleaned, context-relative, wildcards and all."""
+    parts: list[Part] = []
+    for part in _split(text):
+        if not has_wildcard(part):
+            parts.append(re.sub(r"\\(.)", r"\1", part))
+            continue
+        expression = _glob(part)
+        if expression is None:
+            break  # what cannot be told part by part counts from here on as a whole
+        parts.append(expression)
+    return Pattern(tuple(parts), parents)
+
+
+def _glob(part: str) -> re.Pattern[str] | None:
+    """One part of a filepath.Match pattern as an expression; None for a class that may match a slash."""
+    try:
+        check_glob(part)
+    except BadPatternError:
+        return None
+    out: list[str] = []
+    at = 0
+    while at < len(part):
+        char = part[at]
+        at += 1
+        if char == "*":
+            out.append(".*")
+        elif char == "?":
+            out.append(".")
+        elif char == "[":
+            found = re.compile(r"((?:\\.|[^\\\]])+)\]", re.DOTALL).match(part, at)
+            if part[at] == "^" or not found:
+                return None
+            inside = re.sub(r"\\?([^-\\])", lambda m: re.escape(m[1]), found[1])
+            out.append(f"[{inside}]")
+            at = found.end()
+        elif char == "\\":
+            out.append(re.escape(part[at : at + 1]))
+            at += 1
+        else:
+            out.append(re.escape(char))
+    return re.compile("".join(out), re.DOTALL)

@@ -1,0 +1,244 @@
+"""The rollout stage: watch the targets until every one is ready, or one is stuck.
+
+Judging is rollout.py's; this module waits, tells what it sees on the way (phases, first exits), and
+brings back an image that a node lost (S13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import anyio
+
+from devloop.errors import LoadError, OvertakenError, RolloutError, StageError, TargetMissingError
+from devloop.events import Notice, PodExited, RolloutPhase
+from devloop.model import (
+    Image,
+    LoadedImage,
+    Phase,
+    PodView,
+    Progressing,
+    Ready,
+    Revision,
+    Service,
+    Snapshot,
+    Stuck,
+    Verdict,
+)
+from devloop.ports import Feed, World
+from devloop.rollout.judge import (
+    MISSING,
+    REPLACED,
+    TEMPLATE_CHANGED,
+    Expectation,
+    failed_containers,
+    judge,
+    lost_image,
+    restarts_of,
+)
+from devloop.rollout.progress import Progress, Waits, first_patch, phases
+from devloop.rollout.symptoms import read_log
+from devloop.stopwatch import Stopwatch
+from devloop.trip.activity import Activity, bounded
+
+RELOADS = 3  # times an image is brought back to a node within one rollout
+TELL_AFTER = 10.0  # seconds from which a rollout says what it waits for
+RELOAD_PAUSE = 15.0  # seconds between two of them: the kubelet looks again only after 10 to 15 s
+
+
+async def follow(
+    service: Service,
+    feeds: Sequence[Feed],
+    revisions: Sequence[Revision],
+    loaded: LoadedImage,
+    world: World,
+    watch: Stopwatch,
+) -> tuple[PodView, ...]:
+    """The pods that run the image once every target is ready.
+
+    Raises RolloutError with Kubernetes' own reason when a target is stuck (S19).
+    """
+    following = _Following(service, feeds, revisions, loaded, world, watch)
+    try:
+        while True:
+            following.look()
+            following.tell_phases()
+            await following.tell_exits()
+            await following.bring_back_lost_image()
+            verdicts = await following.judged()
+            waiting = [verdict for verdict in verdicts if isinstance(verdict, Progressing)]
+            if not waiting:
+                following.complete()
+                return tuple(
+                    pod for verdict in verdicts if isinstance(verdict, Ready) for pod in verdict.pods
+                )
+            await any_newer(feeds, following.seen, following.tell_wait(waiting))
+            following.account()
+    except anyio.get_cancelled_exc_class():
+        following.account()
+        raise
+
+
+class _Following:
+    """What `follow` keeps from one look at its targets to the next."""
+
+    def __init__(
+        self,
+        service: Service,
+        feeds: Sequence[Feed],
+        revisions: Sequence[Revision],
+        loaded: LoadedImage,
+        world: World,
+        watch: Stopwatch,
+    ) -> None:
+        self._service, self._feeds, self._revisions = service, feeds, revisions
+        self._loaded, self._world, self._watch = loaded, world, watch
+        self._begun = self._now = world.clock.now()
+        self.seen: list[Snapshot] = [feed.latest for feed in feeds]
+        self._expected = [
+            replace(
+                Expectation.of(service.image, revision, loaded.image.id, world.cluster.context),
+                restarts=restarts_of(snapshot),
+                since=revision.patched_at if revision.changed else self._begun,
+                timeout=service.rollout_timeout,
+            )
+            for revision, snapshot in zip(revisions, self.seen, strict=True)
+        ]
+        self._progress = [Progress(expected.since) for expected in self._expected]
+        self._waits = Waits()
+        self._unready: list[int] = []  # targets, by their place, that were not ready at the last look
+        self._exits: set[tuple[str, str, int]] = set()
+        self._notes: set[str] = set()
+        self._reloads: list[float] = []
+
+    def look(self) -> None:
+        """Take what the feeds show now."""
+        self._now = self._world.clock.now()
+        self.seen = [feed.latest for feed in self._feeds]
+        self._progress = [
+            progress.seen(snapshot, expected, self._now)
+            for progress, snapshot, expected in zip(self._progress, self.seen, self._expected, strict=True)
+        ]
+        self._expected = [
+            replace(expected, since=progress.at)
+            for expected, progress in zip(self._expected, self._progress, strict=True)
+        ]
+
+    async def judged(self) -> list[Verdict]:
+        """Where each target stands. Raises what a stuck one asks for."""
+        now = self._world.clock.now()
+        verdicts = [judge(s, e, now) for s, e in zip(self.seen, self._expected, strict=True)]
+        self._unready = [place for place, v in enumerate(verdicts) if not isinstance(v, Ready)]
+        for snapshot, verdict in zip(self.seen, verdicts, strict=True):
+            if isinstance(verdict, Stuck):
+                raise await _stuck(snapshot, verdict, self._world)
+        return verdicts
+
+    def account(self) -> None:
+        """Note what the time since the last look was spent on."""
+        now = self._world.clock.now()
+        for place in self._unready:
+            self._waits = self._waits.spent(self.seen[place], self._expected[place], self._now, now)
+        self._watch.reason = self._waits.reason(now - self._begun)
+
+    def complete(self) -> None:
+        """All targets are ready: the phase and the stage end with the same moment."""
+        first = first_patch(self._revisions)
+        if first is not None:
+            self._tell_phase("complete", self._world.clock.now() - first, coarse=False)
+
+    def tell_phases(self) -> None:
+        targets = list(zip(self.seen, self._revisions, strict=True))
+        for phase, seconds, coarse in phases(self._service.image, targets):
+            self._tell_phase(phase, seconds, coarse=coarse)
+
+    def _tell_phase(self, phase: Phase, seconds: float, *, coarse: bool) -> None:
+        if self._watch.phase(phase, seconds, coarse=coarse):
+            self._world.emit(RolloutPhase(self._service.name, phase, *self._watch.noted(phase)))
+
+    def tell_wait(self, waiting: Sequence[Progressing]) -> float | None:
+        """Say what a long rollout waits for, each thing once; how long to wait at most for something new."""
+        now = self._world.clock.now()
+        ends = [verdict.deadline - now for verdict in waiting if verdict.deadline is not None]
+        patience = self._begun + TELL_AFTER - now
+        if patience > 0:
+            return min([*ends, patience])
+        for verdict in waiting:
+            key = "".join(char for char in verdict.note if not char.isdigit())
+            if key not in self._notes:
+                self._notes.add(key)
+                self._world.emit(Notice(self._service.name, "info", f"still rolling out: {verdict.note}"))
+        return min(ends) if ends else None
+
+    async def tell_exits(self) -> None:
+        """Show a first non-zero exit at once with its log, though it is no outcome yet (S19)."""
+        for snapshot, expectation in zip(self.seen, self._expected, strict=True):
+            for pod, container in failed_containers(snapshot, expectation):
+                key = (pod.uid, container.name, container.restarts)
+                if key in self._exits or container.exit_code is None:
+                    continue
+                self._exits.add(key)
+                log = await self._world.cluster.last_words(snapshot.target, pod.name, container.name)
+                code, reason = container.exit_code, container.exit_reason
+                self._world.emit(PodExited(self._service.name, pod.name, container.name, code, reason, log))
+
+    async def bring_back_lost_image(self) -> None:
+        """Load the image again where a node lost it, which gives its pods new time (S13)."""
+        if not any(lost_image(s, e) for s, e in zip(self.seen, self._expected, strict=True)):
+            return
+        now = self._world.clock.now()
+        recent = self._reloads and now - self._reloads[-1] <= RELOAD_PAUSE
+        if recent or len(self._reloads) >= RELOADS:
+            return
+        text = f"{self._loaded.image.ref} is gone from a node; loading it again"
+        self._world.emit(Notice(self._service.name, "warning", text))
+        load = partial(self._world.loader.load, self._loaded.image)
+        idle = self._service.build.idle_timeout
+        await bounded(load, idle, partial(load_idle, self._loaded.image))
+        now = self._world.clock.now()
+        self._reloads.append(now)
+        self._expected = [replace(expected, loaded_at=now) for expected in self._expected]
+
+
+def load_idle(image: Image, activity: Activity) -> LoadError:
+    return LoadError(
+        f"load of {image.ref}: ended, for nothing moved for {activity.idle:.0f} s",
+        reason="LoadIdle",
+        evidence=activity.lines,
+        hint="does the node's engine answer, and has it room on its disk (df -h)? devloop doctor looks at it;"
+        f" services.{image.service}.build.idle_timeout is how long it may take",
+    )
+
+
+async def any_newer(feeds: Sequence[Feed], seen: Sequence[Snapshot], seconds: float | None = None) -> None:
+    """Wait until one feed shows something newer than `seen`, or `seconds` have passed."""
+
+    async def wait(feed: Feed, snapshot: Snapshot) -> None:
+        await feed.next(snapshot)
+        group.cancel_scope.cancel()
+
+    with anyio.move_on_after(None if seconds is None else max(0.0, seconds)):
+        async with anyio.create_task_group() as group:
+            for feed, snapshot in zip(feeds, seen, strict=True):
+                group.start_soon(wait, feed, snapshot)
+
+
+async def _stuck(snapshot: Snapshot, verdict: Stuck, world: World) -> StageError:
+    """The verdict as an error, with the log of the container that died and the events that matter."""
+    log: tuple[str, ...] = ()
+    if verdict.pod and verdict.container:
+        log = await world.cluster.last_words(snapshot.target, verdict.pod, verdict.container)
+        verdict = read_log(verdict, log)
+    kinds: dict[str, type[StageError]] = {
+        REPLACED: OvertakenError,
+        TEMPLATE_CHANGED: OvertakenError,
+        MISSING: TargetMissingError,
+    }
+    return kinds.get(verdict.reason, RolloutError)(
+        verdict.message,
+        reason=verdict.reason,
+        evidence=verdict.evidence,
+        hint=verdict.hint,
+    )

@@ -1,0 +1,116 @@
+"""Does the cluster run the tree? From tree and cluster alone; a running daemon adds its stage (S27)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+
+from devloop.concurrency import gather
+from devloop.errors import PlatformError, StageError
+from devloop.image_refs import same_repository
+from devloop.model import Fingerprint, Progressing, Ready, Service, Snapshot, Stuck
+from devloop.ports import World
+from devloop.rollout.judge import Expectation, carries, judge
+from devloop.rollout.state_monitor import worst
+from devloop.rollout.states import deployment_state, pod_state
+from devloop.trip.once import start_of
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one service stands.
+
+    `state`: live, rolling, stuck, stale (the cluster runs another content), held, missing (no target),
+    built-only (no targets), or unknown (the tree has no fingerprint; `message` says why).
+    """
+
+    state: str
+    deployment: str = ""  # state.py's word, of the worst target
+    pods: Mapping[str, int] = field(default_factory=dict)  # state.py's word -> how many
+    fingerprint: str = ""
+    image: str = ""  # what the tree asks for
+    running: tuple[str, ...] = ()  # what the templates say
+    ready: int = 0
+    replicas: int = 0
+    url: str | None = None
+    message: str = ""
+    hint: str | None = None
+
+    @property
+    def well(self) -> bool:
+        return self.state in ("live", "held", "built-only")
+
+
+async def standings(
+    services: Sequence[Service], world: World, release: Callable[[Service], Awaitable[str]]
+) -> Mapping[str, Standing]:
+    """Every service's standing, side by side; `release` gives its Helm release's status, "" without one.
+
+    Raises PlatformError.
+    """
+
+    async def stand(service: Service) -> tuple[str, Standing]:
+        return service.name, await _stand(service, world, await release(service))
+
+    return dict(await gather(stand, services))
+
+
+async def _stand(service: Service, world: World, release: str) -> Standing:
+    async with AsyncExitStack() as stack:
+        feeds = [await stack.enter_async_context(world.cluster.feed(target)) for target in service.targets]
+        snapshots = [feed.latest for feed in feeds]
+    running = tuple(
+        text for s in snapshots for text in s.images.values() if same_repository(text, service.image)
+    )
+    ready = sum(pod.ready and not pod.terminating for s in snapshots for pod in s.pods)
+    replicas = sum(s.replicas for s in snapshots)
+    try:
+        fingerprint = await world.fingerprinter.take(service, start_of(world.clock))
+    except StageError as error:
+        found = Standing("unknown", message=error.message, hint=error.hint)
+        return replace(found, running=running, ready=ready, replicas=replicas)
+    ref = service.ref(fingerprint)
+    image_id = await _image_id(service, fingerprint, world)
+    expected = Expectation(service.image, ref, image_id, context=world.cluster.context)
+    state, message, hint = _judged(expected, fingerprint.digest, snapshots, world.clock.now())
+    url = await world.cluster.url(service.targets[0]) if service.targets and running else None
+    pods = Counter(str(pod_state(pod)) for snapshot in snapshots for pod in snapshot.pods)
+    word = str(worst([deployment_state(one, release) for one in snapshots])) if snapshots else ""
+    return Standing(
+        state, word, dict(pods), fingerprint.digest, ref, running, ready, replicas, url, message, hint
+    )
+
+
+async def _image_id(service: Service, fingerprint: Fingerprint, world: World) -> str:
+    """The id of the tree's image as nodes or engine hold it (S1), "" where neither does or can be asked."""
+    try:
+        found = await world.loader.find(service, fingerprint)
+    except (StageError, PlatformError):
+        return ""
+    return found.id if found is not None else ""
+
+
+def _judged(
+    expected: Expectation, digest: str, snapshots: Sequence[Snapshot], now: float
+) -> tuple[str, str, str | None]:
+    """(state, message, hint), the worst of all targets."""
+    if not snapshots:
+        return "built-only", "it has no deploy: in config.yaml", None
+    for snapshot in snapshots:
+        if not snapshot.exists:
+            target = snapshot.target
+            return "missing", f"{target} is not in namespace {target.namespace}", "devloop once"
+    if any(snapshot.hold == digest for snapshot in snapshots):
+        return "held", "held at another image by devloop rollback", "devloop resume"
+    if not all(carries(snapshot, expected.image, expected.ref) for snapshot in snapshots):
+        return "stale", "the cluster runs another content than the tree has", "devloop once"
+    for snapshot in snapshots:
+        verdict = judge(snapshot, expected, now)
+        if isinstance(verdict, Stuck):
+            return "stuck", f"{verdict.reason}: {verdict.message}", verdict.hint
+        if isinstance(verdict, Progressing):
+            return "rolling", verdict.note, None
+        assert isinstance(verdict, Ready)
+    return "live", "", None

@@ -1,0 +1,119 @@
+"""Tells the states of a service's workload and pods as they change: a companion of each worker in `watch`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from devloop.deploy.helm_values import Release
+from devloop.errors import DevloopError
+from devloop.events import Emit, PodsCounted, StateChanged
+from devloop.model import PodView, Snapshot
+from devloop.ports import Cluster, Feed
+from devloop.rollout.follow import any_newer
+from devloop.rollout.states import DeploymentState, continued, deployment_state, deployment_way, pod_state
+
+
+class Statuses:
+    """The status labels of Helm's releases as `watch` sees them. `moved` is set and replaced at each."""
+
+    def __init__(self, releases: Callable[[], Sequence[Release]]) -> None:
+        self.moved = anyio.Event()
+        self._releases = releases
+        self._seen: dict[tuple[str, str], str] = {}  # (namespace, release)
+
+    def put(self, release: Release, status: str) -> None:
+        """`status` "" = it is gone."""
+        self._seen[release.namespace, release.name] = status
+        self.moved.set()
+        self.moved = anyio.Event()
+
+    def of(self, service: str) -> str:
+        """Of the release that holds the service, "" without one."""
+        names = ((one.namespace, one.name) for one in self._releases() if service in one.images)
+        return next((self._seen[name] for name in names if name in self._seen), "")
+
+
+LINES = 10  # of a crashed container
+_WORST = (
+    DeploymentState.DEGRADED,
+    DeploymentState.UNINSTALLING,
+    DeploymentState.NOT_DEPLOYED,
+    DeploymentState.INSTALLING,
+    DeploymentState.UPGRADING,
+    DeploymentState.DEPLOYED,
+    DeploymentState.RUNNING,
+)
+
+
+async def follow_states(
+    service: str, feeds: Sequence[Feed], cluster: Cluster, emit: Emit, statuses: Statuses
+) -> None:
+    """Emit every change of state, Degraded with the last lines of what crashed; ends when cancelled."""
+    state = DeploymentState.NOT_DEPLOYED
+    counted: Counter[str] = Counter()
+    before: Sequence[Snapshot] = ()
+    while feeds:
+        seen, release = [feed.latest for feed in feeds], statuses.of(service)
+        pods = Counter(str(pod_state(pod)) for snapshot in seen for pod in snapshot.pods)
+        if pods != counted:
+            counted = pods
+            emit(PodsCounted(service, dict(pods)))
+        now = worst([deployment_state(snapshot, release) for snapshot in seen])
+        if [s.uid for s in before] == [s.uid for s in seen]:
+            now = continued(state, now, [s.revision for s in before] == [s.revision for s in seen])
+        before = seen
+        for after in deployment_way(state, now) if now is not state else ():
+            log = await _last_words(seen, cluster) if after is now is DeploymentState.DEGRADED else ()
+            emit(StateChanged(service, str(state), str(after), log))
+            state = after
+        await _any_change(feeds, seen, service, release, statuses)
+
+
+async def _any_change(
+    feeds: Sequence[Feed], seen: Sequence[Snapshot], service: str, release: str, statuses: Statuses
+) -> None:
+    """Until a feed shows something newer, or the release says something else."""
+    async with anyio.create_task_group() as group:
+
+        async def other_status() -> None:
+            while statuses.of(service) == release:
+                await statuses.moved.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(other_status)
+        await any_newer(feeds, list(seen))
+        group.cancel_scope.cancel()
+
+
+def worst(states: Sequence[DeploymentState]) -> DeploymentState:
+    """One word for a service of several targets."""
+    return min(states, key=_WORST.index)
+
+
+async def _last_words(snapshots: Sequence[Snapshot], cluster: Cluster) -> tuple[str, ...]:
+    """Which container ended and how, then its last lines; empty where none did."""
+    for snapshot in snapshots:
+        for pod in snapshot.pods:
+            name = _crashed(pod)
+            if name is None:
+                continue
+            container, told = name
+            try:
+                lines = await cluster.last_words(snapshot.target, pod.name, container, LINES)
+            except DevloopError:
+                lines = ()
+            return (f"{pod.name}, container {container}: {told}", *lines)
+    return ()
+
+
+def _crashed(pod: PodView) -> tuple[str, str] | None:
+    """(container, how it ended) of the first that is not running after a failure."""
+    for container in pod.containers:
+        if not pod.ready and container.exit_code not in (None, 0):
+            reason = container.exit_reason
+            told = f"exit code {container.exit_code}"
+            return container.name, f"{told} ({reason})" if reason not in ("", "Error") else told
+    return None

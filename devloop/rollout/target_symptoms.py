@@ -1,0 +1,102 @@
+"""What is wrong with a workload as a whole, rather than with one of its pods. Pure; rollout.py asks.
+
+Findings are those of symptoms.py: `(deadline, Stuck)`, None = it will not mend by itself.
+"""
+
+from __future__ import annotations
+
+from devloop.image_refs import same
+from devloop.model import PodView, Snapshot, Stuck
+from devloop.rollout.expectation import Expectation, our_containers, own_pods
+from devloop.rollout.symptoms import GRACE, LAST_EXIT, Finding, find_symptom
+
+
+def rewritten(snapshot: Snapshot, expected: Expectation) -> Finding | None:
+    """A pod of this very template that asks for another image than the template does (S1)."""
+    for pod in snapshot.pods:
+        if pod.terminating or pod.over or not snapshot.revision or pod.revision != snapshot.revision:
+            continue
+        for container in our_containers(snapshot, pod, expected.image):
+            if not same(container.image, expected.ref):
+                return None, Stuck(
+                    "ImageRewritten",
+                    f"{pod.name}/{container.name} asks for {container.image}, the template of"
+                    f" {snapshot.target} for {expected.ref}: a mutating admission webhook, or somebody,"
+                    " changed the pod",
+                    hint="kubectl get mutatingwebhookconfigurations lists them: leave the namespace"
+                    f" {pod.namespace}, or images with a dl- tag, out of the one that rewrites images",
+                    pod=pod.name,
+                )
+    return None
+
+
+def turned_away(snapshot: Snapshot, expected: Expectation) -> Finding | None:
+    """One new pod after the other is evicted, or refused by its node: the controller goes on for ever."""
+    before = expected.restarts
+    if before is None:
+        return None
+    gone = [
+        pod
+        for pod in pods_that_are_over(snapshot)
+        if not any((pod.uid, c.name) in before for c in pod.containers)
+    ]
+    if len(gone) < LAST_EXIT:
+        return None
+    last = gone[-1]
+    return None, Stuck(
+        last.reason or "Failed",
+        f"{len(gone)} new pods ended for good, the last one {fate(last)}",
+        hint=f"kubectl describe node {last.node}; free some of its disk and memory, or lower"
+        " resources.requests",
+        pod=last.name,
+    )
+
+
+def blocking_pod(snapshot: Snapshot, expected: Expectation) -> Finding | None:
+    """A StatefulSet waits for a broken pod of the old template before it makes a new one."""
+    if snapshot.target.kind != "statefulset" or own_pods(snapshot, expected.image, expected.ref):
+        return None
+    for pod in snapshot.pods:
+        if pod.terminating or pod.ready or pod.revision == snapshot.revision:
+            continue
+        symptom = find_symptom(snapshot, pod)
+        if symptom:
+            since = pod.since if pod.since is not None else snapshot.at
+            return max(since, expected.patched_at) + GRACE, Stuck(
+                "BrokenPodBlocks",
+                f"{pod.name} of the old template is broken ({symptom[1].reason}), and a StatefulSet"
+                " replaces no pod before that one is ready",
+                hint=f"kubectl delete pod {pod.name} -n {pod.namespace}",
+                pod=pod.name,
+                container=symptom[1].container,
+            )
+    return None
+
+
+def on_delete(snapshot: Snapshot, expected: Expectation) -> Finding | None:
+    if snapshot.strategy != "OnDelete":
+        return None
+    old = [p.name for p in snapshot.pods if not p.terminating and p.revision != snapshot.revision]
+    if not old:
+        return None
+    return None, Stuck(
+        "OnDelete",
+        f"{snapshot.target} has updateStrategy OnDelete: its pods keep the old image until deleted",
+        hint=f"kubectl delete pod {' '.join(old)} -n {snapshot.target.namespace}",
+    )
+
+
+def blocking_end(snapshot: Snapshot) -> PodView | None:
+    """The pod whose end the controller awaits before it makes the next one."""
+    if snapshot.target.kind != "statefulset" and snapshot.strategy != "Recreate":
+        return None
+    return next((pod for pod in snapshot.pods if pod.terminating), None)
+
+
+def pods_that_are_over(snapshot: Snapshot) -> list[PodView]:
+    """The pods of the template's revision that ended for good."""
+    return [pod for pod in snapshot.pods if pod.over and pod.revision == snapshot.revision]
+
+
+def fate(pod: PodView) -> str:
+    return f"{pod.name}: {pod.reason or pod.phase}{f': {pod.message}' if pod.message else ''}"

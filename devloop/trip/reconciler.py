@@ -1,0 +1,298 @@
+"""What a service's last trip, and the cluster since, ask for next. Pure: a state in, the next one out.
+
+What the cluster is expected to show belongs to the outcome of the last trip: it is read from that outcome
+alone (`expectation_of`), so it begins and ends with it. A trip that failed before it knew what to expect
+expects nothing, and nothing that the cluster shows can make it live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from devloop.errors import (
+    DevloopError,
+    InternalError,
+    OvertakenError,
+    PlatformError,
+    PrerequisiteError,
+    TargetMissingError,
+    TreeMovedError,
+)
+from devloop.events import Notice
+from devloop.model import (
+    Change,
+    Failed,
+    Held,
+    Live,
+    Outcome,
+    Ready,
+    Service,
+    Snapshot,
+    Stuck,
+    Superseded,
+    Unchanged,
+    outcome_word,
+)
+from devloop.rollout.judge import Expectation, carries, judge, lost_image, own_images, serves
+from devloop.rollout.states import DeploymentState, deployment_state
+from devloop.rollout.symptoms import MISSING_IMAGE
+from devloop.safety_net import PAUSES as INTERNAL_PAUSES
+from devloop.trip.pace import Reversals
+
+AGAIN = "trying again"  # why a trip starts that nobody asked for: what it repeats is not said twice
+PLATFORM_PAUSES = (0.5, 1.0, 2.0, 4.0, 5.0)  # seconds, while an engine or API server is gone
+OUTSIDE_PAUSES = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)  # while a registry, an engine or the cluster says no
+MOVED_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # while the tree changes as it is read
+
+Wait = Literal["target", "prerequisite", "platform", "outside", "moved", "internal"]
+_PAUSES: dict[Wait, tuple[float, ...]] = {
+    "platform": PLATFORM_PAUSES,
+    "outside": OUTSIDE_PAUSES,
+    "moved": MOVED_PAUSES,
+    "internal": INTERNAL_PAUSES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """All that a worker knows of its service between two trips, and what it tells of it.
+
+    `settled`: what the cluster showed when the last trip ended. `undone`: the change of a trip that has to
+    start over. `tries`: trips in a row that ended in waiting for the same. `said`: the error that was shown.
+    """
+
+    outcome: Outcome | None = None  # of the last trip; None before the first, and while one runs
+    settled: tuple[Snapshot, ...] = ()
+    undone: Change | None = None
+    waits_for: Wait | None = None
+    tries: int = 0
+    reversals: Reversals = field(default_factory=Reversals)
+    contested: bool = False
+    said: tuple[str, ...] = ()
+    word: str = "starting"
+    live: bool = False
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds until another look though nothing happens; None: no look of its own accord."""
+        pauses = _PAUSES.get(self.waits_for) if self.waits_for is not None else None
+        return None if pauses is None else pauses[min(self.tries, len(pauses)) - 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do now: start a trip for the reason `trip`, and tell people."""
+
+    trip: str = ""
+    notice: Notice | None = None
+
+
+NOTHING = Step()
+Next = tuple[ServiceState, Step]
+
+
+def begun(state: ServiceState, change: Change) -> ServiceState:
+    """A trip starts: what was expected is over. A repeated look changes nothing of what is told."""
+    known = replace(state, outcome=None, undone=None, contested=False, live=False)
+    return known if change.why == AGAIN and not state.live else replace(known, word="working")
+
+
+def ended(
+    service: Service,
+    state: ServiceState,
+    change: Change,
+    outcome: Outcome,
+    snapshots: Sequence[Snapshot],
+    now: float,
+) -> Next:
+    """A trip is over: what it leaves undone, and what it waits for."""
+    waits_for = _waits_for(outcome)
+    word, live = _told(outcome)
+    known = replace(
+        state,
+        outcome=outcome,
+        settled=tuple(snapshots),
+        undone=replace(change, paths=frozenset(), why=AGAIN) if waits_for == "moved" else None,
+        waits_for=waits_for,
+        tries=state.tries + 1 if waits_for == state.waits_for else 1,
+        said=_key(outcome),
+        word=word,
+        live=live,
+    )
+    if isinstance(outcome, Failed) and isinstance(outcome.error, OvertakenError):
+        return _reversed(service, known, snapshots, now)
+    return known, NOTHING
+
+
+def fell(state: ServiceState) -> ServiceState:
+    """The worker itself ended by an error that nobody expected: what was known is known no more."""
+    return replace(state, outcome=None, waits_for=None, word="failed", live=False)
+
+
+def repeats(state: ServiceState, change: Change, outcome: Outcome) -> bool:
+    """Whether the outcome is an error that was shown already, found by a look that nobody asked for."""
+    again = change.why == AGAIN or _waits_for(outcome) == "moved"
+    return again and isinstance(outcome, Failed) and _key(outcome) == state.said
+
+
+def next_step(service: Service, state: ServiceState, snapshots: Sequence[Snapshot], now: float) -> Next:
+    """What the cluster shows now, judged by what the last trip expects of it (S20)."""
+    outcome = state.outcome
+    if outcome is None or state.contested or not snapshots:
+        return state, NOTHING
+    if isinstance(outcome, Failed) and isinstance(outcome.error, TargetMissingError):
+        there = all(snapshot.exists for snapshot in snapshots)
+        return state, Step("the target is there now") if there else NOTHING
+    if isinstance(outcome, Held):
+        held = any(snapshot.hold == outcome.fingerprint.digest for snapshot in snapshots)
+        return state, NOTHING if held else Step("the hold was lifted")
+    expected = expectation_of(service, outcome)
+    if expected is None:
+        return state, NOTHING
+    if all(carries(snapshot, service.image, expected.ref) for snapshot in snapshots):
+        return _review_pods(service, state, expected, snapshots, now)
+    if _rewritten(service, state.settled, snapshots, expected.ref):
+        return _reversed(service, state, snapshots, now)
+    return state, NOTHING
+
+
+def expectation_of(service: Service, outcome: Outcome | None) -> Expectation | None:
+    """What the cluster is to show after this outcome; None where it says nothing of it."""
+    match outcome:
+        case Live(rollout=rollout):
+            return Expectation(service.image, rollout.loaded.image.ref, rollout.loaded.image.id)
+        case Unchanged(ref=ref, image_id=image_id):
+            return Expectation(service.image, ref, image_id)
+        case Failed(fingerprint=fingerprint, loaded=loaded) if fingerprint is not None:
+            return Expectation(service.image, service.ref(fingerprint), loaded.image.id if loaded else "")
+        case _:
+            return None
+
+
+def recovered(
+    service: Service, state: ServiceState, snapshots: Sequence[Snapshot], now: float
+) -> Unchanged | None:
+    """The outcome of a failed rollout that became ready after all (S19), None for whatever else."""
+    outcome, expected = state.outcome, expectation_of(service, state.outcome)
+    if expected is None or not expected.image_id or not snapshots:
+        return None
+    if not isinstance(outcome, Failed) or outcome.stage != "rollout" or outcome.fingerprint is None:
+        return None
+    if not all(isinstance(judge(snapshot, expected, now), Ready) for snapshot in snapshots):
+        return None
+    return Unchanged(outcome.fingerprint, expected.ref, outcome.timing, image_id=expected.image_id)
+
+
+# --- steps --------------------------------------------------------------------------------------
+
+
+def _review_pods(
+    service: Service, state: ServiceState, expected: Expectation, snapshots: Sequence[Snapshot], now: float
+) -> Next:
+    """The template is the tree's: are its pods still ready, or again?"""
+    lost = any(lost_image(snapshot, expected) for snapshot in snapshots)
+    if isinstance(state.outcome, Failed):
+        return _review_failure(service, state, expected, snapshots, now)
+    if lost:
+        return state, Step("a node lost the image")
+    verdicts = [judge(snapshot, expected, now) for snapshot in snapshots]
+    if all(isinstance(verdict, Ready) for verdict in verdicts):
+        return replace(state, word="live", live=True), NOTHING
+    degraded = any(deployment_state(snapshot) is DeploymentState.DEGRADED for snapshot in snapshots)
+    serving = all(serves(snapshot, expected) for snapshot in snapshots)
+    if degraded or not serving or any(isinstance(verdict, Stuck) for verdict in verdicts):
+        return replace(state, word="degraded", live=False), NOTHING
+    return state, NOTHING
+
+
+def _review_failure(
+    service: Service, state: ServiceState, expected: Expectation, snapshots: Sequence[Snapshot], now: float
+) -> Next:
+    """A rollout that failed may still become ready (S19); any other stage has to be gone through again."""
+    unchanged = recovered(service, state, snapshots, now)
+    if unchanged is not None:
+        said = Notice(service.name, "info", "the failed rollout became ready after all: live")
+        return replace(state, outcome=unchanged, waits_for=None, said=(), word="live", live=True), Step(
+            notice=said
+        )
+    assert isinstance(state.outcome, Failed)
+    before = all(carries(snapshot, service.image, expected.ref) for snapshot in state.settled)
+    if state.outcome.stage != "rollout" and not before:
+        return replace(state, settled=tuple(snapshots)), Step("the cluster names the tree's image now")
+    return state, NOTHING
+
+
+def _reversed(service: Service, state: ServiceState, snapshots: Sequence[Snapshot], now: float) -> Next:
+    """Somebody else wrote another image: mend it, unless it is held (S24), or a tug-of-war (S20)."""
+    if any(snapshot.hold and snapshot.hold == _digest(state.outcome) for snapshot in snapshots):
+        return replace(state, settled=tuple(snapshots)), Step("it is held at another image")
+    known = replace(state, settled=tuple(snapshots), reversals=state.reversals.noted(now))
+    writer = next((s.writer for s in snapshots if s.writer), "") or "somebody"
+    if not known.reversals.contested:
+        gone = next((f"{snapshot.target} was deleted" for snapshot in snapshots if not snapshot.exists), "")
+        return known, Step(gone or f"{writer} changed the template")
+    contested = Notice(
+        service.name,
+        "error",
+        f"contested: {writer} keeps writing another image; devloop stops until the next save",
+        f"stop that writer, or take {service.name} out of config.yaml",
+    )
+    given_up = replace(
+        known, reversals=Reversals(), contested=True, waits_for=None, word="contested", live=False
+    )
+    return given_up, Step(notice=contested)
+
+
+def _rewritten(
+    service: Service, settled: Sequence[Snapshot], snapshots: Sequence[Snapshot], ref: str
+) -> bool:
+    """Whether a target names another image than when the last trip ended, and it is not the tree's."""
+    return any(
+        (now.uid != old.uid or own_images(now, service.image) != own_images(old, service.image))
+        and not carries(now, service.image, ref)
+        for now, old in zip(snapshots, settled, strict=True)
+    )
+
+
+# --- reading an outcome -------------------------------------------------------------------------
+
+
+def _waits_for(outcome: Outcome) -> Wait | None:
+    """What has to happen, beside a save, before another trip may end otherwise."""
+    if not isinstance(outcome, Failed):
+        return None
+    error: DevloopError = outcome.error
+    kinds: tuple[tuple[type[DevloopError], Wait], ...] = (
+        (TreeMovedError, "moved"),
+        (PlatformError, "platform"),
+        (PrerequisiteError, "prerequisite"),
+        (TargetMissingError, "target"),
+        (InternalError, "internal"),
+    )
+    for kind, wait in kinds:
+        if isinstance(error, kind):
+            return wait
+    return "outside" if error.outside_tree or error.reason in MISSING_IMAGE else None
+
+
+def _told(outcome: Outcome) -> tuple[str, bool]:
+    """(state, live) as people and metrics are told."""
+    if isinstance(outcome, Live | Unchanged):
+        return "live", True
+    waiting = _waits_for(outcome) in ("platform", "prerequisite", "target")
+    return "waiting" if waiting else outcome_word(outcome), False
+
+
+def _key(outcome: Outcome) -> tuple[str, ...]:
+    """What makes an error the same one; a tree that moves is one, whichever file it is."""
+    if not isinstance(outcome, Failed):
+        return ()
+    moved = isinstance(outcome.error, TreeMovedError)
+    return (outcome.stage, outcome.error.reason, "" if moved else outcome.error.message)
+
+
+def _digest(outcome: Outcome | None) -> str:
+    fingerprint = None if outcome is None or isinstance(outcome, Superseded) else outcome.fingerprint
+    return fingerprint.digest if fingerprint is not None else ""

@@ -1,0 +1,179 @@
+"""One trip down the corridor: Change -> Fingerprint -> Image -> LoadedImage -> Rollout -> outcome.
+
+`once` and `watch` run this same coroutine. It never looks for newer changes: whoever runs it cancels it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import anyio
+
+from devloop.concurrency import gather
+from devloop.errors import BuildError, DevloopError, PlatformError, StageError
+from devloop.events import ImageBuilt, ImageLoaded
+from devloop.image_refs import same
+from devloop.model import (
+    Change,
+    Failed,
+    Fingerprint,
+    Held,
+    Image,
+    Live,
+    LoadedImage,
+    Outcome,
+    Ready,
+    Revision,
+    Rollout,
+    Service,
+    Snapshot,
+    Unchanged,
+)
+from devloop.ports import Feed, World
+from devloop.rollout.follow import follow, load_idle
+from devloop.rollout.judge import Expectation, carries, judge
+from devloop.stopwatch import Stopwatch
+from devloop.trip.activity import Activity, bounded
+
+
+async def trip(
+    service: Service,
+    change: Change,
+    feeds: Sequence[Feed],
+    world: World,
+    watch: Stopwatch,
+    patched: anyio.Event | None = None,
+) -> Outcome:
+    """One trip, to its outcome; expected errors become `Failed`, cancellation passes through.
+
+    `patched` is set when nothing is left to do but watching the rollout.
+    """
+    fingerprint: Fingerprint | None = None
+    loaded: LoadedImage | None = None
+    limit = service.build.idle_timeout
+    try:
+        with watch.time("fingerprint"):
+            late = partial(_stands_still, service)
+            longest = max(limit, service.build.pull_idle_timeout)  # a pull ends with an error of its own
+            fingerprint = await bounded(partial(world.fingerprinter.take, service, change), longest, late)
+            found = await bounded(partial(world.loader.find, service, fingerprint), limit, late)
+        ref = service.ref(fingerprint)
+        if _held(feeds, fingerprint):
+            return Held(fingerprint, watch.timing())
+        carried = bool(feeds) and all(carries(feed.latest, service.image, ref) for feed in feeds)
+        touched = carried and await world.installer.install(service, ref)
+        running = running_id(service, ref, found, [feed.latest for feed in feeds], world.clock.now())
+        if carried and not touched and running is not None:
+            return Unchanged(fingerprint, ref, watch.timing(), await _url(feeds, world), running)
+
+        image = found or await _build(service, fingerprint, world, watch)
+        with watch.time("load"):
+            loaded = await bounded(lambda: world.loader.load(image), limit, partial(load_idle, image))
+        world.emit(ImageLoaded(service.name, ref, loaded.how, loaded.sent, loaded.skipped))
+        if _held(feeds, fingerprint):  # it may have been rolled back while it was built
+            return Held(fingerprint, watch.timing())
+        if carried and not touched:
+            revisions = tuple(_standing(feed, ref) for feed in feeds)
+        else:
+            with watch.time("patch"):
+                revisions = await _patch(service, loaded, feeds, world, installed=touched)
+        if patched is not None:
+            patched.set()
+        if not feeds:
+            return Live(Rollout(loaded, (), ()), watch.timing())
+        with watch.time("rollout"):
+            pods = await follow(service, feeds, revisions, loaded, world, watch)
+        url = await _url(feeds, world)
+        if carried and found is not None:
+            return Unchanged(fingerprint, ref, watch.timing(), url, loaded.image.id)
+        return Live(Rollout(loaded, revisions, pods), watch.timing(), url)
+    except DevloopError as error:
+        stage = error.stage if isinstance(error, StageError) else watch.stage
+        return Failed(stage, error, watch.timing(), fingerprint, change.paths, loaded)
+    except Exception as error:  # noqa: BLE001 - the last net: whatever happens, a trip has an outcome
+        found_out = world.report(f"the trip of {service.name}", error)
+        return Failed(watch.stage, found_out, watch.timing(), fingerprint, change.paths, loaded)
+
+
+def _held(feeds: Sequence[Feed], fingerprint: Fingerprint) -> bool:
+    """A target is held at another image for as long as the tree is this (S24)."""
+    return any(feed.latest.hold == fingerprint.digest for feed in feeds)
+
+
+def running_id(
+    service: Service, ref: str, found: Image | None, snapshots: Sequence[Snapshot], now: float
+) -> str | None:
+    """The image id that every target runs under the reference already (S1), "" where no pod tells one.
+
+    None: not every target is ready, or two contents run under one reference. An image that neither nodes
+    nor engine hold (any more) is known by its pods alone.
+    """
+    verdicts = [judge(s, Expectation(service.image, ref, found.id if found else ""), now) for s in snapshots]
+    pods = [verdict.pods for verdict in verdicts if isinstance(verdict, Ready)]
+    if len(pods) < len(verdicts):
+        return None
+    if found is not None:
+        return found.id
+    containers = (container for several in pods for pod in several for container in pod.containers)
+    # A repository's digest, as a node reports it after a pull, tells of no content that could be compared.
+    ids = {c.image_id for c in containers if same(c.image, ref) and c.image_id and "@" not in c.image_id}
+    return None if len(ids) > 1 else "".join(ids)
+
+
+async def _build(service: Service, fingerprint: Fingerprint, world: World, watch: Stopwatch) -> Image:
+    with watch.time("build"):
+        image = await bounded(
+            partial(world.builder.build, service, fingerprint),
+            service.build.idle_timeout,
+            partial(_build_idle, service),
+        )
+        world.emit(ImageBuilt(service.name, image.ref, image.how, image.size))
+    return image
+
+
+def _stands_still(service: Service, activity: Activity) -> PlatformError:
+    return PlatformError(
+        f"looking at the tree and the images of {service.name}: no answer for {activity.idle:.0f} s",
+        reason="NoAnswer",
+        evidence=activity.lines,
+        hint="do the build engine and the nodes answer? devloop doctor looks at each",
+    )
+
+
+def _build_idle(service: Service, activity: Activity) -> BuildError:
+    return BuildError(
+        f"build of {service.name}: ended, for it printed nothing for {activity.idle:.0f} s",
+        reason="BuildIdle",
+        evidence=activity.lines,
+        hint="does a RUN wait for the network, a lock or an input? if it may be silent for longer, set"
+        f" services.{service.name}.build.idle_timeout",
+    )
+
+
+def _standing(feed: Feed, ref: str) -> Revision:
+    """The revision that stands, where the template carries the reference already (S4)."""
+    now = feed.latest
+    return Revision(now.target, now.uid, now.generation, ref, now.at, changed=False)
+
+
+async def _patch(
+    service: Service, loaded: LoadedImage, feeds: Sequence[Feed], world: World, *, installed: bool
+) -> tuple[Revision, ...]:
+    """Install what is missing, then PATCH every target (S17).
+
+    The adapter shields each PATCH, and reads back what got no answer (S16).
+    """
+    if not installed:
+        missing = any(not feed.latest.exists for feed in feeds)
+        await world.installer.install(service, loaded.image.ref, missing=missing)
+
+    async def patch(feed: Feed) -> Revision:
+        return await world.cluster.patch(feed.latest.target, service, loaded)
+
+    async with world.installer.writing(service):
+        return await gather(patch, feeds)
+
+
+async def _url(feeds: Sequence[Feed], world: World) -> str | None:
+    return await world.cluster.url(feeds[0].latest.target) if feeds else None

@@ -1,0 +1,278 @@
+"""One service's worker: its mailbox, one trip at a time, and what follows from a trip's outcome.
+
+A newer change cancels the running trip in every stage but the PATCH, within the pace of S21. Between
+trips the worker minds its targets: whatever the cluster shows is judged again (S20). What it decides is
+reconciler.py's; this module waits, runs and tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+
+from devloop.errors import TreeMovedError
+from devloop.events import LiveChanged, TripEnded, TripStarted
+from devloop.model import (
+    Change,
+    Failed,
+    Live,
+    Outcome,
+    Service,
+    Snapshot,
+    Superseded,
+    Unchanged,
+)
+from devloop.ports import Feed, World
+from devloop.rollout.follow import any_newer
+from devloop.rollout.progress import why_long
+from devloop.stopwatch import Stopwatch
+from devloop.trip import pace as phase
+from devloop.trip import reconciler
+from devloop.trip.activity import Activity, recorded
+from devloop.trip.inbox import Inbox, taken_up
+from devloop.trip.pace import Pace
+from devloop.trip.reconciler import AGAIN, MOVED_PAUSES, ServiceState, Step
+from devloop.trip.trip import trip
+
+
+class Worker:
+    """Runs the trips of one service. `run` for `watch`, `settle` alone for `once`.
+
+    `run` may be called again after an error that nobody expected: no change is lost then.
+    """
+
+    def __init__(self, service: Service, world: World) -> None:
+        self.service = service
+        self.inbox = Inbox()
+        self._world = world
+        self._feeds: Sequence[Feed] = ()
+        self._connected = anyio.Event()
+        self._state = ServiceState()
+        self._pace = Pace()
+        self._trips = 0
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Of the last trip; None before the first, and while one runs."""
+        return self._state.outcome
+
+    @property
+    def began(self) -> bool:
+        """Whether there has been a trip."""
+        return self._trips > 0
+
+    def fell(self) -> None:
+        """An error that nobody expected ended `run`: nothing is live until a trip, the next one, says so."""
+        self._become(reconciler.fell(self._state))
+        self._again_because("start")
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Watch the targets for as long as the block runs. Raises PlatformError."""
+        async with AsyncExitStack() as stack:
+            self._feeds = [
+                self._world.sharing.feed(
+                    self.service, await stack.enter_async_context(self._world.cluster.feed(target))
+                )
+                for target in self.service.targets
+            ]
+            self._connected.set()
+            try:
+                yield
+            finally:
+                self._feeds, self._connected = (), anyio.Event()
+
+    async def feeds(self) -> Sequence[Feed]:
+        """What shows the targets, as soon as the worker is connected."""
+        await self._connected.wait()
+        return self._feeds
+
+    async def run(self) -> None:
+        """Trips for ever, from the inbox. Raises PlatformError if the cluster says no at first."""
+        async with self.connected():
+            while True:
+                change = await self._next_change()
+                try:
+                    outcome, step = await self._settle(change)
+                except Exception:
+                    self._become(reconciler.fell(self._state))
+                    self.inbox.put_back(change)  # for whoever starts this worker again
+                    raise
+                if isinstance(outcome, Superseded):
+                    self.inbox.put_back(change)
+                self._do(step)
+
+    async def settle(self, change: Change) -> Outcome:
+        """One trip to its outcome; a newer change in the inbox supersedes it."""
+        outcome, _ = await self._settle(change)
+        return outcome
+
+    async def _settle(self, change: Change) -> tuple[Outcome, Step]:
+        emit, clock = self._world.emit, self._world.clock
+        before = self._state
+        self._trips += 1
+        quiet = change.why == AGAIN or before.waits_for == "moved"
+        emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet))
+        self._world.sharing.begun(self.service)
+        self._become(reconciler.begun(before, change))
+        if change.why != AGAIN or before.waits_for == "moved":  # else no content waits for its PATCH
+            self._pace = self._pace.begun(clock.ticks())
+        watch = Stopwatch(self.service.name, change, clock, emit)
+        outcome = await self._travel(change, watch)
+        self._world.sharing.ended(self.service, outcome)
+        now, snapshots = clock.now(), self._snapshots()
+        emit(
+            TripEnded(
+                self.service.name,
+                self._trips,
+                now,
+                outcome,
+                self._why_long(outcome),
+                repeated=reconciler.repeats(before, change, outcome),
+            )
+        )
+        state, step = reconciler.ended(self.service, self._state, change, outcome, snapshots, now)
+        self._become(state)
+        return outcome, step
+
+    def reconsider(self) -> Outcome | None:
+        """The last outcome as the cluster shows it now: a failed rollout may have become ready (S19)."""
+        now = self._world.clock.now()
+        unchanged = reconciler.recovered(self.service, self._state, self._snapshots(), now)
+        return unchanged or self._state.outcome
+
+    def rest(self) -> None:
+        """No further trip is to come: those that share a workload need not wait for one."""
+        self._world.sharing.gives_up(self.service)
+
+    # --- a trip, and what supersedes it ---------------------------------------------------------
+
+    async def _travel(self, change: Change, watch: Stopwatch) -> Outcome:
+        """The trip's outcome, Superseded where a newer change ended it."""
+        outcome: Outcome | None = None
+        patched = anyio.Event()
+        stalled = False
+
+        async def supersede() -> None:
+            nonlocal stalled
+            await self.inbox.filled()
+            stalled = await self._passed(activity, patched, watch)
+            group.cancel_scope.cancel()
+
+        with recorded() as activity:
+            async with anyio.create_task_group() as group:
+                group.start_soon(supersede)
+                group.start_soon(self._note_cluster, activity, watch)
+                outcome = await trip(self.service, change, self._feeds, self._world, watch, patched)
+                group.cancel_scope.cancel()
+        if outcome is None:
+            outcome = Superseded(watch.stage, watch.timing())
+        self._keep_pace(outcome, patched=patched.is_set(), stalled=stalled)
+        return outcome
+
+    async def _passed(self, activity: Activity, patched: anyio.Event, watch: Stopwatch) -> bool:
+        """Return when the running trip may be superseded; True if it is because nothing moves in it (S21)."""
+        now = self._world.clock.ticks()
+        if not self._pace.must_pass(watch.stage_since if patched.is_set() else now):
+            return False
+        stalled = False
+
+        async def give_up() -> None:
+            nonlocal stalled
+            await activity.stalled(self._pace.patience(self.service.build.idle_timeout))
+            stalled = True
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(give_up)
+            await patched.wait()
+            group.cancel_scope.cancel()
+        if not stalled:  # the rollout has its own measure: so long after the PATCH
+            await anyio.sleep(max(0.0, watch.stage_since + phase.LONGEST_WAIT - self._world.clock.ticks()))
+        return stalled
+
+    async def _note_cluster(self, activity: Activity, watch: Stopwatch) -> None:
+        """What the targets show is progress of a trip that works on them, not of a build that hangs."""
+        while self._feeds:
+            await any_newer(self._feeds, self._snapshots())
+            if watch.stage in ("patch", "rollout"):
+                activity.note()
+
+    def _keep_pace(self, outcome: Outcome, *, patched: bool, stalled: bool) -> None:
+        if isinstance(outcome, Superseded):
+            self._pace = self._pace.cancelled(stalled=stalled)
+            if patched:
+                self._pace = Pace(self._pace.superseded)
+        elif not (isinstance(outcome, Failed) and isinstance(outcome.error, TreeMovedError)):
+            self._pace = Pace()  # a tree that moved leaves the next trip the same right to pass
+
+    # --- between trips --------------------------------------------------------------------------
+
+    async def _next_change(self) -> Change:
+        """The next change from the inbox, minding the targets while there is none."""
+        change: Change | None = None
+        undone = self._state.undone
+        if undone is not None:  # however fast somebody writes, a tree that moves is not read in a busy loop
+            await anyio.sleep(MOVED_PAUSES[0])
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._mind)
+                group.start_soon(self._look_again)
+                change = await self.inbox.take()
+                group.cancel_scope.cancel()
+        except Exception:
+            if change is not None:
+                self.inbox.put_back(change)
+            raise
+        assert change is not None
+        return change if undone is None else taken_up(undone, change)
+
+    async def _mind(self) -> None:
+        """Level-triggered: judge every snapshot of the targets until a change arrives (S20)."""
+        while self._feeds:
+            seen, now = self._snapshots(), self._world.clock.now()
+            state, step = reconciler.next_step(self.service, self._state, seen, now)
+            self._become(state)
+            self._do(step)
+            await any_newer(self._feeds, seen)
+
+    async def _look_again(self) -> None:
+        """Another trip without a save, where what has to change makes no file event."""
+        if self._state.waits_for == "prerequisite":
+            await self._world.installer.unblocked()
+            self._again_because("what was missing is there now")
+        elif (pause := self._state.pause) is not None:
+            await anyio.sleep(pause)
+            if self._state.undone is not None:
+                self.inbox.put(self._state.undone)
+            else:
+                self._again_because(AGAIN)
+
+    def _again_because(self, why: str) -> None:
+        now = self._world.clock.now()
+        self.inbox.put(Change(frozenset(), now, now, why))
+
+    # --- the one state, and what is told of it --------------------------------------------------
+
+    def _do(self, step: Step) -> None:
+        if step.notice is not None:
+            self._world.emit(step.notice)
+        if step.trip:
+            self._again_because(step.trip)
+
+    def _become(self, state: ServiceState) -> None:
+        before, self._state = self._state, state
+        if (before.word, before.live) != (state.word, state.live):
+            expected = reconciler.expectation_of(self.service, state.outcome)
+            ref = expected.ref if expected else ""
+            self._world.emit(LiveChanged(self.service.name, state.live, ref, state.word))
+
+    def _snapshots(self) -> tuple[Snapshot, ...]:
+        return tuple(feed.latest for feed in self._feeds)
+
+    def _why_long(self, outcome: Outcome) -> str:
+        if not isinstance(outcome, Live | Unchanged | Failed):
+            return ""
+        return why_long(outcome.timing)

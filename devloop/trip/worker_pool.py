@@ -1,0 +1,172 @@
+"""The workers of `watch`, one per service, and their replacement when config.yaml changes (S28)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from devloop.errors import DevloopError, PlatformError
+from devloop.events import LiveChanged, Notice
+from devloop.model import Change, Service, Target
+from devloop.ports import World
+from devloop.safety_net import SafetyNet
+from devloop.trip.once import start_of
+from devloop.trip.worker import Worker
+
+Companion = Callable[[Worker], Coroutine[Any, Any, None]]
+Hold = Callable[[Target], AbstractContextManager[None]]
+AGAIN_SECONDS = 1.0  # between two tries to get a workload that another devloop holds, or a cluster's answer
+
+
+@dataclass(eq=False, slots=True)
+class _Post:
+    """One service's worker and what it holds. `ended` is set when nothing of it runs any more."""
+
+    worker: Worker
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    held: ExitStack = field(default_factory=ExitStack)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def service(self) -> Service:
+        return self.worker.service
+
+    def precedes(self, other: Service) -> bool:
+        """Whether the other's worker is to begin only when this one has ended."""
+        workloads = {target.workload for target in self.service.targets}
+        return self.service.name == other.name or any(t.workload in workloads for t in other.targets)
+
+
+class Crew:
+    """`run` works for `services` until cancelled; `employ` changes whom it works for, at any time.
+
+    `hold` keeps every other devloop away from a target (S26); `companions` run beside each worker. A service
+    that changed is handed over: its targets stay held, what is saved meanwhile waits in the new worker's
+    inbox, and the new one begins when the old one's PATCH, if it was in the middle of it, is decided.
+    """
+
+    def __init__(
+        self, world: World, hold: Hold, net: SafetyNet, companions: Sequence[Companion] = ()
+    ) -> None:
+        self._world, self._hold, self._net, self._companions = world, hold, net, companions
+        self._employed: dict[str, _Post] = {}
+        self._leaving: set[_Post] = set()
+        self._group: TaskGroup | None = None
+
+    async def run(self, services: Sequence[Service]) -> None:
+        """Raises HeldError, PlatformError at the start only."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            self._employ(services, first=True)
+            await anyio.sleep_forever()
+
+    def employ(self, services: Sequence[Service]) -> None:
+        """Work for exactly these from now on; before `run` it is `run` that says for whom."""
+        if self._group is not None:
+            self._employ(services, first=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the services that it works for."""
+        return tuple(self._employed)
+
+    def deliver(self, name: str, change: Change) -> None:
+        """Put a change into the inbox of the service, if it is still one of ours."""
+        if name in self._employed:
+            self._employed[name].worker.inbox.put(change)
+
+    def _employ(self, services: Sequence[Service], *, first: bool) -> None:
+        assert self._group is not None
+        wanted = {service.name: service for service in services}
+        self._world.sharing.employ(services)
+        leaving = [post for name, post in self._employed.items() if wanted.get(name) != post.service]
+        for post in leaving:
+            del self._employed[post.service.name]
+            self._leaving.add(post)
+        for name, service in wanted.items():
+            if name not in self._employed:
+                post = self._employed[name] = _Post(Worker(service, self._world))
+                post.worker.inbox.put(start_of(self._world.clock))
+                error = self._take_targets(post)  # before they are let go of: nobody else gets in between
+                if error is not None and first:
+                    raise error
+                self._group.start_soon(self._work, post, error, first)
+        for post in leaving:
+            post.scope.cancel()
+
+    async def _work(self, post: _Post, error: PlatformError | None, first: bool) -> None:
+        name = post.service.name
+        try:
+            with post.scope:
+                while before := [old for old in self._leaving if old.precedes(post.service)]:
+                    await before[0].ended.wait()
+                await self._until_held(post, error)
+                await self._net.keep(
+                    f"service {name}",
+                    self._serve,
+                    post,
+                    first,
+                    service=name,
+                    fell=post.worker.fell,
+                    lets_through=lambda cause: first and _is_first(post, cause),
+                )
+        finally:
+            post.held.close()
+            self._leaving.discard(post)
+            post.ended.set()
+
+    async def _serve(self, post: _Post, first: bool) -> None:
+        """One service until cancelled; after an error that nobody expected, to be called again."""
+        name = post.service.name
+        while True:
+            try:
+                async with anyio.create_task_group() as group:
+                    for companion in self._companions:
+                        group.start_soon(self._net.keep, f"{name}, beside its trips", companion, post.worker)
+                    await post.worker.run()
+            except* PlatformError as errors:
+                if first and _is_first(post, errors):  # the command line tells of a start that is refused
+                    raise
+                self._complain(post.service, errors.exceptions[0])
+            await anyio.sleep(AGAIN_SECONDS)
+
+    # --- targets --------------------------------------------------------------------------------
+
+    def _take_targets(self, post: _Post) -> PlatformError | None:
+        """Hold all of them, or none and say why."""
+        with ExitStack() as stack:
+            try:
+                for target in post.service.targets:
+                    stack.enter_context(self._hold(target))
+            except PlatformError as error:
+                return error
+            post.held = stack.pop_all()
+        return None
+
+    async def _until_held(self, post: _Post, error: PlatformError | None) -> None:
+        """Wait as long as another devloop has a target: told once, and taken as soon as it is free."""
+        if error is not None:
+            self._complain(post.service, error)
+            self._world.emit(LiveChanged(post.service.name, False, "", "waiting"))
+        while error is not None:
+            await anyio.sleep(AGAIN_SECONDS)
+            error = self._take_targets(post)
+
+    def _complain(self, service: Service, error: BaseException) -> None:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        assert isinstance(error, PlatformError)
+        self._world.sharing.rests(service, "waits for another devloop or the cluster")
+        self._world.emit(Notice(service.name, "error", error.message, error.hint))
+
+
+def _is_first(post: _Post, cause: BaseException) -> bool:
+    """Whether this is an expected error before the service's first trip."""
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return not post.worker.began and isinstance(cause, DevloopError)

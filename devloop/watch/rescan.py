@@ -1,0 +1,60 @@
+"""Services at rest, looked at slowly: what changed without a file event is found here (S8, S39).
+
+A write through another hard link, through mmap, or by another machine makes no event. A look costs a stat
+of each input; the pause between two is so long that it costs a thousandth of a core at most.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import anyio
+
+from devloop.clock import Clock
+from devloop.events import Event, TripEnded, TripStarted
+from devloop.model import Change, Service
+from devloop.trip.worker import Worker
+
+SHORTEST = 30.0  # seconds between two looks
+REST = 1000  # a look may take 1/1000 of the time
+
+
+class Inputs(Protocol):
+    """The fingerprinter, as far as it is asked here."""
+
+    async def looks_the_same(self, service: Service) -> bool: ...
+
+
+class Rescan:
+    """`follow` runs beside each worker, `note` is a sink: nobody looks while a trip does."""
+
+    def __init__(self, inputs: Inputs, clock: Clock, *, shortest: float = SHORTEST) -> None:
+        self._inputs, self._clock, self._shortest = inputs, clock, shortest
+        self._trips: set[str] = set()
+        self.looks = 0
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, TripStarted):
+            self._trips.add(event.service)
+        elif isinstance(event, TripEnded):
+            self._trips.discard(event.service)
+
+    async def follow(self, worker: Worker) -> None:
+        """Put a change into the worker's inbox when its inputs do not look as they did; until cancelled."""
+        pause = self._shortest
+        while True:
+            await anyio.sleep(pause)
+            if not self._at_rest(worker):
+                continue
+            begun = self._clock.ticks()
+            same = await self._inputs.looks_the_same(worker.service)
+            self.looks += 1
+            pause = max(self._shortest, REST * (self._clock.ticks() - begun))
+            if not same and self._at_rest(worker):
+                now = self._clock.now()
+                worker.inbox.put(Change(frozenset(), now, now, "a change without a file event"))
+
+    def _at_rest(self, worker: Worker) -> bool:
+        """A trip that failed before it had read the inputs has nothing to compare with."""
+        read = worker.outcome is not None and getattr(worker.outcome, "fingerprint", None) is not None
+        return read and worker.service.name not in self._trips
