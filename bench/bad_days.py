@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench.days import DAYS, SETTLE, Day, World  # noqa: E402
-from tests.e2e.project import Project, Sandbox, free_port  # noqa: E402
+from tests.support.sample_project import Project, Sandbox, free_port  # noqa: E402
 
 
 def resources(pid: int, world: World) -> dict[str, int]:

@@ -45,10 +45,10 @@ from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.nodes.shell import ContainerShell
 from devloop.model import Archive, LoadedImage
-from tests.adapters.docker.conftest import Bench
-from tests.adapters.docker.corridor import Corridor
-from tests.adapters.docker.node import CTR, Node
-from tests.e2e.project import BASE
+from tests.adapters.conftest import Bench
+from tests.support.file_to_node import Corridor
+from tests.support.node_container import CTR, Node
+from tests.support.sample_project import BASE
 
 DOCKERFILE = 'FROM {base}\nWORKDIR /app\nCOPY src src\nCMD ["sh"]\n'
 READY = "/var/lib/containerd/ready.tar"

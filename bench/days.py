@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.e2e.project import DEVLOOP, Sandbox, Watch, until
+from tests.support.sample_project import DEVLOOP, Sandbox, Watch, until
 
 SERVICES = ("a", "b", "side")
 DOCKERFILE = """\

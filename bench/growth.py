@@ -43,8 +43,8 @@ from devloop.adapters.docker.endpoint import current
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.routes import SharedRoute
 from devloop.adapters.nodes.stores import EngineStore
-from tests.adapters.docker.conftest import Bench
-from tests.adapters.docker.corridor import Corridor
+from tests.adapters.conftest import Bench
+from tests.support.file_to_node import Corridor
 
 KB, MB, GB = 1_000, 1_000_000, 1_000_000_000
 AXES = {

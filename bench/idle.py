@@ -24,7 +24,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.e2e.conftest import new_project
-from tests.e2e.project import Project, Sandbox, Watch
+from tests.support.sample_project import Project, Sandbox, Watch
 
 STORM = 20  # edits
 

@@ -48,7 +48,7 @@ from bench.parts import (
     edit,
     write_context,
 )
-from tests.e2e.project import DEVLOOP, Watch, free_port
+from tests.support.sample_project import DEVLOOP, Watch, free_port
 
 # Seconds before each measurement: the old pod of the one before ends, and the engine is busy with that.
 REST = 4.0

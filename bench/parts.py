@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.e2e.project import BASE, Sandbox
+from tests.support.sample_project import BASE, Sandbox
 
 SERVER = """
 import socket, sys

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.e2e.project import Sandbox, Watch
+from tests.support.sample_project import Sandbox, Watch
 from tests.topologies.deployments import ALL, Topology
 from tests.topologies.test_rolling import EDITS, SECONDS, Rolling
 

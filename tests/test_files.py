@@ -28,8 +28,8 @@ from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.stat_cache import StatCache, identity
 from devloop.model import BuildSpec, Change, Inputs, Secret, Service
 from devloop.secret_values import Sources
-from tests.test_unseen import EVERYTHING, NoBases, amd64, service_of
-from tests.test_watching import interest, watching
+from tests.watch.test_rescan import EVERYTHING, NoBases, amd64, service_of
+from tests.watch.test_watcher import interest, watching
 
 ODD_NAMES = [
     "new\nline",

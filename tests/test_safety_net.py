@@ -24,7 +24,7 @@ from devloop.trip.reconciler import next_step
 from devloop.trip.worker import Worker
 from devloop.trip.worker_pool import Crew
 from devloop.wiring import Fan
-from tests.fakes import SERVICE, FakeWorld, fingerprint
+from tests.support.fakes import SERVICE, FakeWorld, fingerprint
 
 
 @pytest.fixture(autouse=True)

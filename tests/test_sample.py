@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from devloop.config import load as config
-from tests.buildkit import docker_cli
+from tests.support.buildkit import docker_cli
 from tests.topologies.deployments import UMBRELLA
 
 ROOT = Path(__file__).parents[1]

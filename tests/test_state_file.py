@@ -22,7 +22,7 @@ from devloop.inputs.stat_cache import StatCache
 from devloop.model import Timing, Unchanged
 from devloop.sinks.journal import Journal
 from devloop.sinks.live_images import History
-from tests.sinks.trips import FINGERPRINT
+from tests.support.trips import FINGERPRINT
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from devloop.model import Change
 from devloop.stopwatch import Stopwatch
 from devloop.trip.pace import Pace
 from devloop.watch.debounce import git_is_busy
-from tests.test_watching import interest, watching
+from tests.watch.test_watcher import interest, watching
 
 NIGHT = 8 * 3600.0
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from devloop.errors import ConfigError, DevloopError
 from devloop.yaml_document import DEEPEST, document, documents
-from tests.kubectl_yaml import HEAD, sent, values
+from tests.support.kubectl_yaml import HEAD, sent, values
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is the judge")
 

@@ -9,7 +9,7 @@ import pytest
 
 from devloop.checks.rule import judge
 from devloop.checks.rules import NAMES, RULES
-from tests.checks.soil import CASES, view
+from tests.support.manifest_views import CASES, view
 
 IDS = [f"{number}-{case['rule']}" for number, case in enumerate(CASES, 1)]
 

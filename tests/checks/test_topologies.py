@@ -15,7 +15,7 @@ from devloop.checks.rules import RULES
 from devloop.checks.subject import Subject
 from devloop.deploy.helm_values import Release
 from devloop.image_refs import repository
-from tests.checks.soil import schema
+from tests.support.manifest_views import schema
 from tests.topologies import helm
 from tests.topologies.deployments import ALL, BY_NAME, ROOT, Topology
 

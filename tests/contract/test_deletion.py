@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.cluster import (
-    Object,
-    Room,
-    name_of,
-    owners,
-    refused,
-    uid,
-    version_of,
-)
+from tests.contract.cluster import Object, Room, name_of, owners, refused, uid, version_of
 from tests.contract.objects import config_map, deployment
 
 HOLD = "contract.example/hold"

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.contract.cluster import (
-    Object,
-    Room,
-    condition,
-    is_true,
-    name_of,
-    owners,
-    uid,
-    version_of,
-)
+from tests.contract.cluster import Object, Room, condition, is_true, name_of, owners, uid, version_of
 from tests.contract.objects import IMAGE, SLEEP, container, deployment
 
 REVISION = "deployment.kubernetes.io/revision"

@@ -7,14 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.contract.cluster import (
-    Object,
-    Room,
-    container_status,
-    terminated,
-    uid,
-    waiting_reason,
-)
+from tests.contract.cluster import Object, Room, container_status, terminated, uid, waiting_reason
 from tests.contract.objects import config_map, container, job, pod, secret, service
 
 PRINT_ENV = ["python3", "-c", "import json,os;print(json.dumps(dict(os.environ)))"]

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract.cluster import (
-    Room,
-    after_restarts,
-    container_status,
-    is_true,
-    terminated,
-    waiting_reason,
-)
+from tests.contract.cluster import Room, after_restarts, container_status, is_true, terminated, waiting_reason
 from tests.contract.objects import container, pod
 
 UNREACHABLE = "127.0.0.1:1/contract/none:1"

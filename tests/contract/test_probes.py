@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.contract.cluster import (
-    Object,
-    Room,
-    after_restarts,
-    condition,
-    container_status,
-    is_true,
-)
+from tests.contract.cluster import Object, Room, after_restarts, condition, container_status, is_true
 from tests.contract.objects import container, http_server, pod
 
 HAS_FILE = {"exec": {"command": ["test", "-e", "/tmp/good"]}, "periodSeconds": 1, "timeoutSeconds": 20}

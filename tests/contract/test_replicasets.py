@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract.cluster import (
-    Object,
-    Room,
-    condition,
-    is_true,
-    name_of,
-    owners,
-    refused,
-    uid,
-)
+from tests.contract.cluster import Object, Room, condition, is_true, name_of, owners, refused, uid
 from tests.contract.objects import deployment, pod, replica_set
 
 

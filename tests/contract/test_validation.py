@@ -7,15 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contract.cluster import Object, Room, refused
-from tests.contract.objects import (
-    config_map,
-    container,
-    deployment,
-    pod,
-    secret,
-    service,
-    stateful_set,
-)
+from tests.contract.objects import config_map, container, deployment, pod, secret, service, stateful_set
 
 INVALID, REQUIRED, DUPLICATE = "FieldValueInvalid", "FieldValueRequired", "FieldValueDuplicate"
 UNSUPPORTED, FORBIDDEN = "FieldValueNotSupported", "FieldValueForbidden"

@@ -10,8 +10,8 @@ import docker
 import pytest
 
 from devloop.delta.delta import Delta, NotProven, obstacle
-from tests.delta.shapes import EDITS, SHAPES, TREE, Shape
-from tests.delta.workbench import Bench, differences, fix_times, make_base, plant
+from tests.support.delta_bench import Bench, differences, fix_times, make_base, plant
+from tests.support.delta_shapes import EDITS, SHAPES, TREE, Shape
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 

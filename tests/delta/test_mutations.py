@@ -16,10 +16,10 @@ from devloop.delta import changes as effects
 from devloop.delta import placement as landing
 from devloop.delta.changes import Effects
 from devloop.delta.layer_index import Layers, Node
-from tests.buildkit import RefusedError
-from tests.delta.shapes import EDITS, SHAPES
 from tests.delta.test_matrix import Matrix
-from tests.delta.workbench import make_base
+from tests.support.buildkit import RefusedError
+from tests.support.delta_bench import make_base
+from tests.support.delta_shapes import EDITS, SHAPES
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devloop.delta.delta import Delta
-from tests.delta.shapes import SHAPES
 from tests.delta.test_matrix import bench_for, check
-from tests.delta.workbench import fix_times, make_base
-from tests.test_inputs import _edit
+from tests.inputs.test_walk import _edit
+from tests.support.delta_bench import fix_times, make_base
+from tests.support.delta_shapes import SHAPES
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 

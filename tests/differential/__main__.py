@@ -22,7 +22,6 @@ from tempfile import TemporaryDirectory
 
 import docker
 
-from tests.delta.workbench import BASE, make_base
 from tests.differential.case import Case, make
 from tests.differential.planted import BUGS, FLAG_BUGS, Hunt
 from tests.differential.runner import (
@@ -37,6 +36,7 @@ from tests.differential.runner import (
 )
 from tests.differential.server import serving
 from tests.differential.shrink import shrink
+from tests.support.delta_bench import BASE, make_base
 
 FEATURES = ("heredoc", "link", "parents", "exclude")
 _LOAD_EVERY = 20  # so many cases are judged without the engine for one whose deltas are loaded into it

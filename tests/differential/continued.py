@@ -28,8 +28,6 @@ from devloop.delta import from_run as continuations
 from devloop.delta.delta import NotProven
 from devloop.delta.from_run import Continuation, continuation, rest
 from devloop.model import Inputs
-from tests.buildkit import RefusedError
-from tests.delta.workbench import BASE, Bench, make_base
 from tests.differential import case as cases
 from tests.differential.case import Case
 from tests.differential.edits import Edit, edits
@@ -47,6 +45,8 @@ from tests.differential.runner import (
     plan_of,
 )
 from tests.differential.server import serving
+from tests.support.buildkit import RefusedError
+from tests.support.delta_bench import BASE, Bench, make_base
 
 _BEFORE = (
     "ARG V=1", "ARG V", "ARG W=w", "ARG NODE_ENV=production", "ARG OUTER", "ARG TARGETPLATFORM BUILDARCH",

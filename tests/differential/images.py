@@ -13,7 +13,7 @@ from typing import Any
 import docker
 
 from devloop.delta.layer_index import OPAQUE, WHITEOUT, Layer
-from tests.delta.workbench import _ENGINE_OWN, Item, _member
+from tests.support.delta_bench import _ENGINE_OWN, Item, _member
 
 _UNCOMPARED = ("Labels", "Image", "Hostname")
 _KNOWN: dict[str, bytes] = {}  # layers by diff_id: most images share theirs

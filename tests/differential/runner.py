@@ -29,10 +29,10 @@ from devloop.inputs import snapshot as tree
 from devloop.inputs.stat_cache import StatCache
 from devloop.inputs.walk import Selection
 from devloop.model import Inputs
-from tests.buildkit import RefusedError, docker_cli
-from tests.delta.workbench import LABEL, Bench, Item, differences, fix_times, plant
 from tests.differential.case import SERVER, Case
 from tests.differential.images import Image, Saved, flatten, save, settings
+from tests.support.buildkit import RefusedError, docker_cli
+from tests.support.delta_bench import LABEL, Bench, Item, differences, fix_times, plant
 
 
 @dataclass(frozen=True)

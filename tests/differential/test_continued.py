@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from tests.delta.workbench import BASE, make_base
 from tests.differential.case import Case
 from tests.differential.continued import BUGS, run
 from tests.differential.edits import Edit
 from tests.differential.server import serving
+from tests.support.delta_bench import BASE, make_base
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(300)]
 

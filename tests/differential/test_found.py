@@ -10,11 +10,11 @@ import pytest
 
 from devloop.delta.placement import roots
 from devloop.model import FileEntry
-from tests.delta.workbench import BASE, make_base
 from tests.differential.case import SERVER, Case
 from tests.differential.edits import Edit
 from tests.differential.runner import by_delta, judge, observe
 from tests.differential.server import serving
+from tests.support.delta_bench import BASE, make_base
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.delta.workbench import make_base
 from tests.differential.planted import BUGS, shows
 from tests.differential.runner import by_delta, judge, observe
 from tests.differential.server import serving
 from tests.differential.test_found import FOUND
+from tests.support.delta_bench import make_base
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from tests.delta.workbench import BASE, make_base
 from tests.differential.__main__ import features_of, run
 from tests.differential.case import make
 from tests.differential.runner import by_delta, by_loaded_delta
 from tests.differential.server import serving
+from tests.support.delta_bench import BASE, make_base
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 

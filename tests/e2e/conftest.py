@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.charted import Charted
-from tests.e2e.project import Project, Sandbox, free_port
+from tests.support.charted_project import Charted
+from tests.support.sample_project import Project, Sandbox, free_port
 
 _numbers = itertools.count(1)
 

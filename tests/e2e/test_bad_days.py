@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.project import BASE, DEVLOOP, ROOT, Project
+from tests.support.sample_project import BASE, DEVLOOP, ROOT, Project
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(300)]
 

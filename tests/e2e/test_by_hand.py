@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from devloop.config.load import project_id
-from tests.e2e.charted import Charted
 from tests.e2e.conftest import new_charted, new_project
-from tests.e2e.project import BASE, Project, Sandbox, Watch
+from tests.support.charted_project import Charted
+from tests.support.sample_project import BASE, Project, Sandbox, Watch
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.engine, pytest.mark.timeout(400)]
 HELLO = "Hello from the todo backend"

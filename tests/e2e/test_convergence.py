@@ -21,10 +21,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.docker.dockerd import Dockerd
 from tests.e2e.conftest import new_project
-from tests.e2e.edits import Developer, differences
-from tests.e2e.project import BASE, Project, Sandbox, Watch, until
+from tests.support.dockerd import Dockerd
+from tests.support.random_edits import Developer, differences
+from tests.support.sample_project import BASE, Project, Sandbox, Watch, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(420)]
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.e2e.project import Project, Watch
+from tests.support.sample_project import Project, Watch
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(300)]
 

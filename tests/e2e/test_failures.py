@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import new_project
-from tests.e2e.project import BASE, Project, Sandbox, Watch
 from tests.e2e.test_by_hand import config_of
+from tests.support.sample_project import BASE, Project, Sandbox, Watch
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.engine, pytest.mark.timeout(400)]
 LIVE = 'devloop_live{service="backend"}'

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.charted import Charted
 from tests.e2e.conftest import new_charted
-from tests.e2e.project import Project, Sandbox, Watch
+from tests.support.charted_project import Charted
+from tests.support.sample_project import Project, Sandbox, Watch
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(600)]
 

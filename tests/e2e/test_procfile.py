@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.e2e.project import ROOT, Project, free_port, until
+from tests.support.sample_project import ROOT, Project, free_port, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.slow]
 

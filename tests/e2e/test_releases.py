@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.charted import Charted, helm_pids
 from tests.e2e.conftest import new_charted
-from tests.e2e.project import BASE, Sandbox
+from tests.support.charted_project import Charted, helm_pids
+from tests.support.sample_project import BASE, Sandbox
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.engine, pytest.mark.timeout(400)]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import new_namespace
-from tests.e2e.project import Sandbox, Watch, until
-from tests.e2e.small import Small
+from tests.support.sample_project import Sandbox, Watch, until
+from tests.support.small_project import Small
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(180)]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import new_namespace
-from tests.e2e.project import Sandbox
-from tests.e2e.small import DOCKERFILE, Small
+from tests.support.sample_project import Sandbox
+from tests.support.small_project import DOCKERFILE, Small
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(240)]
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.project import Project, until
-from tests.faults import Proxy, make_cert, open_proxy, through, upstream_of
+from tests.support.faulty_proxy import Proxy, make_cert, open_proxy, through, upstream_of
+from tests.support.sample_project import Project, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(300)]
 
@@ -92,7 +92,7 @@ def test_hazard_b_an_edit_and_its_revert_during_the_rollout_end_with_the_first_c
 
 
 class Faults:
-    """The proxy of tests/faults.py on a thread of its own, in front of the sandbox's API server."""
+    """tests/support/faulty_proxy.py on a thread of its own, in front of the sandbox's API server."""
 
     def __init__(self, kubeconfig: Path, folder: Path) -> None:
         self._upstream, self._folder = kubeconfig, folder

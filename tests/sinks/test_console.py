@@ -25,7 +25,7 @@ from devloop.events import (
 )
 from devloop.model import Change
 from devloop.sinks.console import Terminal
-from tests.sinks.trips import REF, ROOT, URL, failed_trip, live_trip
+from tests.support.trips import REF, ROOT, URL, failed_trip, live_trip
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

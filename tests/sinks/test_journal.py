@@ -13,7 +13,7 @@ from devloop.clock import Clock
 from devloop.errors import BuildError
 from devloop.events import Notice, Output, PodExited, PodLog
 from devloop.sinks.journal import FILE_NAME, Journal
-from tests.sinks.trips import failed_trip, live_trip
+from tests.support.trips import failed_trip, live_trip
 
 
 def lines(folder: Path) -> list[dict[str, object]]:

@@ -13,7 +13,7 @@ from devloop.clock import Clock
 from devloop.events import WatchBatch, WatchOverflow
 from devloop.sinks.metrics import BUCKETS, Metrics
 from devloop.sinks.status import StatusBoard
-from tests.sinks.trips import failed_trip, live_trip, of
+from tests.support.trips import failed_trip, live_trip, of
 
 NAMES = {
     "devloop_deployment_state": {"service", "state"},

@@ -30,7 +30,7 @@ from devloop.events import (
 from devloop.model import Change, Failed, Held, Live, Superseded, Timing, Unchanged
 from devloop.sinks import wording
 from devloop.sinks.plain import JsonLines, Plain
-from tests.sinks.trips import FINGERPRINT, REF, ROOT, URL, failed_trip, live_trip
+from tests.support.trips import FINGERPRINT, REF, ROOT, URL, failed_trip, live_trip
 
 NOTHING = Timing(0.0, 0.25, ())
 

@@ -9,7 +9,7 @@ from devloop.events import ConfigReloaded, LiveChanged, PodsCounted, StageEnded,
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.status import StatusBoard
 from devloop.wiring import Fan
-from tests.sinks.trips import live_trip
+from tests.support.trips import live_trip
 
 
 def sinks() -> tuple[Fan, Metrics, StatusBoard]:

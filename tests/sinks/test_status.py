@@ -10,7 +10,7 @@ from devloop.clock import Clock
 from devloop.events import LiveChanged, StageStarted
 from devloop.sinks.outcomes import describe
 from devloop.sinks.status import StatusBoard
-from tests.sinks.trips import REF, ROOT, URL, failed_trip, live_trip
+from tests.support.trips import REF, ROOT, URL, failed_trip, live_trip
 
 
 def board() -> StatusBoard:

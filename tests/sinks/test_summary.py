@@ -9,7 +9,7 @@ from devloop.errors import ConfigError, PlatformError
 from devloop.events import Event
 from devloop.model import Held, Superseded, Timing, Unchanged
 from devloop.sinks import summary
-from tests.sinks.trips import FINGERPRINT, REF, URL, failed_trip, live_trip
+from tests.support.trips import FINGERPRINT, REF, URL, failed_trip, live_trip
 
 KEYS = ["outcome", "fingerprint", "image", "built", "loaded", "seconds", "url", "error"]
 SECONDS = ["detect", "fingerprint", "build", "load", "patch", "rollout", "trip"]

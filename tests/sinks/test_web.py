@@ -21,7 +21,7 @@ from devloop.events import Event
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.status import StatusBoard
 from devloop.sinks.web import Web, open_listener
-from tests.sinks.trips import live_trip
+from tests.support.trips import live_trip
 
 
 class Served:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.buildkit import docker_cli
+from tests.support.buildkit import docker_cli
 from tests.topologies import helm
 
 ROOT = Path(__file__).parents[2]

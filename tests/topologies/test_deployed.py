@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.project import Sandbox
+from tests.support.sample_project import Sandbox
 from tests.topologies import helm
 from tests.topologies.deployments import ALL, UMBRELLA, Topology
 from tests.topologies.http_checks import CHECKS, reached, wait_for_backend_data

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.project import Project, Sandbox, Watch
+from tests.support.sample_project import Project, Sandbox, Watch
 from tests.topologies.deployments import ALL, UMBRELLA, Topology, base
 from tests.topologies.http_checks import CHECKS, Check, reached, wait_for_backend_data
 from tests.topologies.test_deployed import free_node_port, sandbox

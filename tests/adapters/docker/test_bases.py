@@ -17,9 +17,9 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
 from devloop.errors import BuildError, PlatformError
 from devloop.events import Notice, Progress
-from tests.adapters.docker.conftest import Bench
-from tests.adapters.docker.registry import PASSWORD, USER, Registry
-from tests.fakes import SERVICE
+from tests.adapters.conftest import Bench
+from tests.support.fakes import SERVICE
+from tests.support.registry import PASSWORD, USER, Registry
 
 pytestmark = pytest.mark.engine
 

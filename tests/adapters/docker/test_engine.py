@@ -12,7 +12,7 @@ import pytest
 from devloop.adapters.docker.endpoint import DEFAULT, Endpoint, at, current, from_variables
 from devloop.adapters.docker.engine import Engine, EngineRefusal
 from devloop.errors import PlatformError
-from tests.adapters.docker.dockerd import Dockerd
+from tests.support.dockerd import Dockerd
 
 engine = pytest.mark.engine
 

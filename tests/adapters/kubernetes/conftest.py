@@ -15,8 +15,8 @@ from devloop.clock import Clock
 from devloop.events import Event
 from devloop_sandbox.options import Options
 from devloop_sandbox.server import api_server
-from tests.adapters.kubernetes.objects import Api
-from tests.faults import Proxy, make_cert, open_proxy, through, upstream_of
+from tests.support.faulty_proxy import Proxy, make_cert, open_proxy, through, upstream_of
+from tests.support.kubernetes_objects import Api
 
 CONTEXT = "devloop-sandbox-adapters"
 

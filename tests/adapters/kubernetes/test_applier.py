@@ -21,8 +21,8 @@ from devloop.deploy.installer import Manifests
 from devloop.errors import PatchError, PrerequisiteError
 from devloop.events import Applied, Event, Notice
 from devloop.model import BuildSpec, Service
-from tests.adapters.kubernetes.objects import DEPLOYMENTS, SERVICE, Api, applied, deployment, ref
 from tests.adapters.kubernetes.test_manifests import CONFIG_MAP, WEB, write
+from tests.support.kubernetes_objects import DEPLOYMENTS, SERVICE, Api, applied, deployment, ref
 
 SETTINGS = "/api/v1/namespaces/default/configmaps/settings"
 SECRETS = "/api/v1/namespaces/default/secrets"

@@ -18,7 +18,8 @@ from devloop.ports import Feed
 from devloop.rollout.judge import Expectation, judge
 from devloop.rollout.progress import phases
 from tests.adapters.kubernetes.conftest import open_cluster, until
-from tests.adapters.kubernetes.objects import (
+from tests.support.faulty_proxy import Answer, Lose, Proxy, through
+from tests.support.kubernetes_objects import (
     DEPLOYMENTS,
     EVENTS,
     PODS,
@@ -35,7 +36,6 @@ from tests.adapters.kubernetes.objects import (
     replicaset,
     statefulset,
 )
-from tests.faults import Answer, Lose, Proxy, through
 
 WEB = f"{DEPLOYMENTS}/web"
 DIGEST = "sha256:" + "a" * 64

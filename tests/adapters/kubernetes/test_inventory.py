@@ -8,7 +8,8 @@ from devloop.adapters.kubernetes.api.guard import Platform
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.inventory import find_url
 from devloop.errors import PlatformError
-from tests.adapters.kubernetes.objects import (
+from tests.support.faulty_proxy import Answer, Proxy
+from tests.support.kubernetes_objects import (
     DEPLOYMENTS,
     PODS,
     REPLICASETS,
@@ -20,7 +21,6 @@ from tests.adapters.kubernetes.objects import (
     replicaset,
     statefulset,
 )
-from tests.faults import Answer, Proxy
 
 NODES = "/api/v1/nodes"
 SERVICES = "/api/v1/namespaces/default/services"

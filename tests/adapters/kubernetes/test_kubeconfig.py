@@ -10,7 +10,7 @@ from devloop import scratch
 from devloop.adapters.kubernetes.api.access import open_access
 from devloop.adapters.kubernetes.api.kubeconfig import find_files, read_context
 from devloop.errors import ConfigError, DevloopError, PlatformError
-from tests.faults import make_cert
+from tests.support.faulty_proxy import make_cert
 
 
 def config(

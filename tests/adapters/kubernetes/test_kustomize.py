@@ -14,7 +14,7 @@ from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.kustomize import plain, render, version_of
 from devloop.adapters.kubernetes.manifests import read_manifests
 from devloop.errors import ConfigError
-from tests.adapters.kubernetes.objects import DEPLOYMENTS, Api, applied, ref
+from tests.support.kubernetes_objects import DEPLOYMENTS, Api, applied, ref
 
 BASE = """\
 apiVersion: apps/v1

@@ -9,7 +9,7 @@ import yaml
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.manifests import put_refs, read_manifests
 from devloop.errors import ConfigError, PatchError
-from tests.adapters.kubernetes.objects import (
+from tests.support.kubernetes_objects import (
     DEPLOYMENTS,
     SERVICE,
     TARGET,

@@ -37,7 +37,7 @@ from devloop.rollout.progress import phases
 from tests.contract.cluster import Room
 from tests.contract.conftest import cluster as contract_cluster
 from tests.contract.conftest import kubeconfig, room, rooms
-from tests.faults import make_cert, open_proxy, through, upstream_of
+from tests.support.faulty_proxy import make_cert, open_proxy, through, upstream_of
 
 __all__ = ["contract_cluster", "kubeconfig", "room", "rooms"]
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]

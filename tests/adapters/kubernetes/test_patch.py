@@ -14,7 +14,8 @@ from devloop.adapters.lock import Owner
 from devloop.errors import PatchError, PlatformError, TargetMissingError
 from devloop.events import Event, Notice
 from devloop.model import Target
-from tests.adapters.kubernetes.objects import (
+from tests.support.faulty_proxy import Answer, Delay, Lose, Proxy, Swallow
+from tests.support.kubernetes_objects import (
     DEPLOYMENTS,
     SERVICE,
     STATEFULSETS,
@@ -25,7 +26,6 @@ from tests.adapters.kubernetes.objects import (
     ref,
     statefulset,
 )
-from tests.faults import Answer, Delay, Lose, Proxy, Swallow
 
 WEB = f"{DEPLOYMENTS}/web"
 HELM = {

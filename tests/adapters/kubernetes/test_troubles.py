@@ -18,9 +18,9 @@ from devloop.deploy.installer import Manifests
 from devloop.errors import ConfigError, PatchError, PlatformError, PrerequisiteError
 from devloop.events import Event, Notice
 from devloop.model import BuildSpec, Service, Target
-from tests.adapters.kubernetes.objects import DEPLOYMENTS, STATEFULSETS, Api, deployment, statefulset
 from tests.adapters.kubernetes.test_manifests import CONFIG_MAP, write
-from tests.faults import Answer, Proxy, Swallow
+from tests.support.faulty_proxy import Answer, Proxy, Swallow
+from tests.support.kubernetes_objects import DEPLOYMENTS, STATEFULSETS, Api, deployment, statefulset
 
 API = Service(
     "api", "api", BuildSpec(Path("/a"), Path("/a/Dockerfile")), (Target("deployment", "api", "default"),)

@@ -1,0 +1,83 @@
+"""What a service's states are told as, one look after the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import anyio
+import pytest
+
+from devloop.events import Event, StateChanged
+from devloop.model import Snapshot
+from devloop.ports import Cluster
+from devloop.rollout.state_monitor import Statuses, follow_states
+from devloop.rollout.states import DeploymentState as D
+from tests.rollout.test_states import (
+    BUSY,
+    DEGRADED,
+    ENDING,
+    MISSING,
+    POD,
+    ROLLING,
+    RUNNING,
+    SET_DEGRADED,
+    STARTING,
+    WAS_READY,
+)
+from tests.support.fakes import FakeFeed
+
+SET_RUNNING = replace(SET_DEGRADED, available=2)
+
+
+class Silent:
+    async def last_words(self, *_: object) -> tuple[str, ...]:
+        return ()
+
+
+async def told(*shown: tuple[Snapshot, ...]) -> list[str]:
+    """Every state that is told while the feeds show these, one after the other."""
+    feeds = [FakeFeed(snapshot) for snapshot in shown[0]]
+    events: list[Event] = []
+    async with anyio.create_task_group() as group:
+        cluster, statuses = cast("Cluster", Silent()), Statuses(lambda: ())
+        group.start_soon(follow_states, "s", feeds, cluster, events.append, statuses)
+        for snapshots in shown:
+            for feed, snapshot in zip(feeds, snapshots, strict=True):
+                feed.latest = snapshot
+                feed.show()
+            await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    return [event.after for event in events if isinstance(event, StateChanged)]
+
+
+async def test_a_service_of_two_targets_is_not_degraded_by_its_own_rollout() -> None:
+    """A Deployment and a StatefulSet: the pod of the set ends, for 30 s if it is deaf to SIGTERM."""
+    ends = replace(SET_RUNNING, available=1, later=True, pods=(WAS_READY, ENDING))
+    starts = replace(ends, pods=(WAS_READY, replace(POD, name="db-1")))
+    states = await told((RUNNING, SET_RUNNING), (ROLLING, ends), (RUNNING, starts), (RUNNING, SET_RUNNING))
+    assert D.DEGRADED not in states
+    assert states[-2:] == [D.UPGRADING, D.RUNNING]
+
+
+async def test_recreate_is_no_new_installation() -> None:
+    gone = replace(RUNNING, generation=2, observed_generation=2, current=0, updated=0, available=0)
+    ends = replace(gone, revision="", pods=(ENDING,))
+    none = replace(ends, pods=(), conditions=BUSY)  # the count of templates moves with the new ReplicaSet
+    made = replace(none, later=True, revision="newer", current=2, updated=2, pods=(POD,))
+    over = replace(RUNNING, later=True, revision="newer")
+    for steps in ((ends, none, made), (none, made), (ends, none), (none,), (made,)):
+        states = await told((RUNNING,), *((step,) for step in steps), (over,))
+        assert states[states.index(D.RUNNING) :] == [D.RUNNING, D.UPGRADING, D.RUNNING]
+
+
+@pytest.mark.parametrize("lacking", [DEGRADED, replace(SET_DEGRADED, pods=(WAS_READY, POD))])
+async def test_a_pod_that_is_made_again_without_a_rollout_is_degraded(lacking: Snapshot) -> None:
+    whole = replace(lacking, available=2)
+    assert (await told((whole,), (lacking,), (whole,)))[-2:] == [D.DEGRADED, D.RUNNING]
+
+
+async def test_an_object_that_was_made_anew_begins_anew() -> None:
+    anew = replace(STARTING, uid="another")
+    assert (await told((RUNNING,), (MISSING,), (anew,)))[-2:] == [D.INSTALLING, D.DEPLOYED]
+    assert (await told((RUNNING,), (anew,)))[-1] == D.DEPLOYED

@@ -1,0 +1,77 @@
+"""sound.yaml with changes on it, as a view that rules judge."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from devloop.checks.facts import BuiltImage, Facts, LayerFile, NodeRoom
+from devloop.checks.rule import View
+from devloop.checks.schema import kubernetes_schema
+from devloop.checks.subject import Subject
+
+HERE = Path(__file__).parents[1] / "checks"
+SOUND = yaml.safe_load((HERE / "sound.yaml").read_text())
+CASES: list[dict[str, Any]] = yaml.safe_load((HERE / "mistakes.yaml").read_text())
+schema = functools.cache(lambda: kubernetes_schema("1.36"))
+
+
+def view(changes: Mapping[str, Any] | None = None, **more: Any) -> View:
+    """The sound deployment with the changes made; `more` are fields of Facts."""
+    soil = deepcopy(SOUND)
+    for where, value in (changes or {}).items():
+        what, place = where.split(" ", 1)
+        change(soil["facts"] if what == "facts" else find(soil, what), place, value)
+    subjects = tuple(Subject(item, item["metadata"].get("namespace", "")) for item in soil["objects"])
+    return View(subjects, facts(soil["facts"], **more))
+
+
+def find(soil: dict[str, Any], what: str) -> dict[str, Any]:
+    kind, name = what.split("/")
+    original = next(
+        index
+        for index, item in enumerate(SOUND["objects"])
+        if item["kind"] == kind and item["metadata"]["name"] == name
+    )
+    found: dict[str, Any] = soil["objects"][original]
+    return found
+
+
+def change(thing: Any, place: str, value: Any) -> None:
+    *parts, last = place.split("/")
+    for part in parts:
+        thing = thing[int(part)] if isinstance(thing, list) else thing.setdefault(part, {})
+    if isinstance(thing, list):
+        thing.append(value) if last == "+" else thing.__setitem__(int(last), value)
+    elif value is None:
+        del thing[last]
+    else:
+        thing[last] = value
+
+
+def facts(given: Mapping[str, Any], **more: Any) -> Facts:
+    built = {
+        name: BuiltImage(
+            **{
+                **one,
+                "ports": frozenset(one["ports"]),
+                "files": tuple(LayerFile(**file) for file in one.get("files", ())),
+            }
+        )
+        for name, one in given["built"].items()
+    }
+    fields = {
+        **given,
+        "built": built,
+        "nodes": tuple(NodeRoom(**one) for one in given["nodes"]),
+        "others": frozenset(tuple(one) for one in given["others"]),
+        "secret_keys": {name: tuple(keys) for name, keys in given["secret_keys"].items()},
+        "broken": tuple(tuple(one) for one in given.get("broken", ())),
+        "schema": schema(),
+    }
+    return Facts(**{**fields, **more})

@@ -1,0 +1,189 @@
+"""The workers of `watch` handed over when config.yaml changes (S28), over orders that are forced."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from devloop.errors import HeldError, PlatformError
+from devloop.events import LiveChanged, Notice, TripEnded, TripStarted
+from devloop.model import Change, Service, Target
+from devloop.safety_net import Reports, SafetyNet
+from devloop.trip.worker_pool import Crew
+from tests.support.fakes import SERVICE, FakeWorld
+
+pytestmark = pytest.mark.anyio
+
+CHANGED = replace(SERVICE, build=replace(SERVICE.build, args={"A": "1"}))
+AGAIN = replace(SERVICE, build=replace(SERVICE.build, args={"A": "2"}))
+
+
+class Locks:
+    """Locks that a process shares, as adapters.lock's; `stranger`: names another devloop has."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, int] = {}
+        self.freed: list[str] = []
+        self.stranger: set[str] = set()
+
+    @contextmanager
+    def hold(self, target: Target) -> Iterator[None]:
+        if target.name in self.stranger:
+            raise HeldError(f"{target} is held by another devloop: pid 4711")
+        self.held[target.name] = self.held.get(target.name, 0) + 1
+        try:
+            yield
+        finally:
+            self.held[target.name] -= 1
+            if not self.held[target.name]:
+                self.freed.append(target.name)
+
+
+def net_of(world: FakeWorld) -> SafetyNet:
+    return SafetyNet(Reports(Path("/dev/null/none"), str), world.events.append)
+
+
+@asynccontextmanager
+async def working(world: FakeWorld, locks: Locks, *services: Service) -> AsyncIterator[Crew]:
+    crew = Crew(world.world(), locks.hold, net_of(world))
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(crew.run, services)
+            await until(lambda: any(isinstance(event, TripStarted) for event in world.events))
+            yield crew
+            group.cancel_scope.cancel()
+
+
+async def until(look: Callable[[], object]) -> None:
+    while not look():
+        await anyio.sleep(0.001)
+
+
+def live(world: FakeWorld, name: str = "backend") -> bool:
+    told = [event for event in world.events if isinstance(event, LiveChanged) and event.service == name]
+    return bool(told) and told[-1].live
+
+
+def save(world: FakeWorld, crew: Crew, text: str, name: str = "backend") -> None:
+    world.tree = text
+    now = world.clock.now()
+    crew.deliver(name, Change(frozenset(), now, now))
+
+
+async def test_s28_the_new_worker_begins_when_the_old_ones_patch_is_decided() -> None:
+    world, locks = FakeWorld(), Locks()
+    stays = anyio.Event()
+    world.patches.script.append(stays)
+    async with working(world, locks, SERVICE) as crew:
+        await until(lambda: world.patches.calls == 1)
+        crew.employ([CHANGED])
+        save(world, crew, "v2")
+        for _ in range(20):
+            await anyio.sleep(0.001)
+        assert world.fingerprints.calls == 1, "two workers of one service would PATCH in any order"
+        assert locks.freed == [], "nor may another devloop get in between"
+        stays.set()
+        await until(lambda: live(world))
+        assert world.patched[-1].endswith(world_ref("v2"))
+        assert locks.freed == []
+    assert locks.freed == ["todo-backend"]
+
+
+async def test_s28_edits_of_config_yaml_faster_than_workers_end_lose_nothing() -> None:
+    """The second one comes while the first new worker still waits for the old one's PATCH."""
+    world, locks = FakeWorld(), Locks()
+    stays = anyio.Event()
+    world.patches.script.append(stays)
+    async with working(world, locks, SERVICE) as crew:
+        await until(lambda: world.patches.calls == 1)
+        for service in (CHANGED, AGAIN, SERVICE, CHANGED):
+            crew.employ([service])
+            await anyio.sleep(0.002)
+        save(world, crew, "v3")
+        assert world.fingerprints.calls == 1
+        stays.set()
+        await until(
+            lambda: world.patched[-1:] and world.patched[-1].endswith(world_ref("v3")) and live(world)
+        )
+        assert locks.held == {"todo-backend": 1}
+
+
+async def test_s28_a_renamed_service_waits_for_the_patch_of_its_old_name() -> None:
+    world, locks = FakeWorld(), Locks()
+    stays = anyio.Event()
+    world.patches.script.append(stays)
+    async with working(world, locks, SERVICE) as crew:
+        await until(lambda: world.patches.calls == 1)
+        crew.employ([replace(SERVICE, name="front")])
+        save(world, crew, "v2", "front")
+        for _ in range(20):
+            await anyio.sleep(0.001)
+        assert world.fingerprints.calls == 1
+        stays.set()
+        await until(lambda: live(world, "front"))
+        assert world.patched[-1].endswith(world_ref("v2"))
+
+
+async def test_s28_a_workload_that_another_devloop_has_is_taken_when_it_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("devloop.trip.worker_pool.AGAIN_SECONDS", 0.001)
+    world, locks = FakeWorld(), Locks()
+    locks.stranger.add("theirs")
+    async with working(world, locks, SERVICE) as crew:
+        await until(lambda: live(world))
+        crew.employ([replace(SERVICE, targets=(replace(SERVICE.targets[0], name="theirs"),))])
+        await until(lambda: any(isinstance(event, Notice) for event in world.events))
+        assert not live(world)
+        for _ in range(20):
+            await anyio.sleep(0.001)
+        assert len([event for event in world.events if isinstance(event, Notice)]) == 1, "told once"
+        save(world, crew, "v2")
+        locks.stranger.clear()
+        await until(lambda: live(world))
+        assert world.patched[-1].endswith(world_ref("v2"))
+
+
+async def test_s26_at_the_start_it_is_an_error() -> None:
+    world, locks = FakeWorld(), Locks()
+    locks.stranger.add("todo-backend")
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await Crew(world.world(), locks.hold, net_of(world)).run([SERVICE])
+    assert caught.group_contains(HeldError)
+
+
+async def test_s28_a_cluster_that_refuses_a_new_service_ends_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A namespace that may not be looked at, for one."""
+    monkeypatch.setattr("devloop.trip.worker_pool.AGAIN_SECONDS", 0.001)
+    world, locks = FakeWorld(), Locks()
+    refusing = True
+    real = world.feed
+
+    @asynccontextmanager
+    async def feed(target: Target) -> AsyncIterator[object]:
+        if refusing and target.name == "new":
+            raise PlatformError("pods is forbidden")
+        async with real(target) as found:
+            yield found
+
+    world.feed = feed  # type: ignore[method-assign, assignment]
+    new = replace(SERVICE, name="new", targets=(replace(SERVICE.targets[0], name="new"),))
+    async with working(world, locks, SERVICE) as crew:
+        await until(lambda: live(world))
+        crew.employ([SERVICE, new])
+        await until(lambda: any(isinstance(event, Notice) for event in world.events))
+        save(world, crew, "v2")
+        await until(lambda: world.patched[-1].endswith(world_ref("v2")))
+        refusing = False
+        await until(lambda: any(isinstance(e, TripEnded) and e.service == "new" for e in world.events))
+
+
+def world_ref(text: str) -> str:
+    return f":dl-{text.encode().hex().ljust(16, '0')[:16]}"
