@@ -46,7 +46,7 @@ from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.nodes.shell import ContainerShell
 from devloop.model import Archive, LoadedImage
 from tests.adapters.conftest import Bench
-from tests.support.file_to_node import Corridor
+from tests.support.file_to_node import Pipeline
 from tests.support.node_container import CTR, Node
 from tests.support.sample_project import BASE
 
@@ -90,10 +90,10 @@ def empty(node: Node) -> None:
         time.sleep(0.05)  # containerd collects behind the answer
 
 
-async def corridor(bench: Bench, route: ContainerdRoute, base: str, name: str) -> Corridor:
+async def pipeline(bench: Bench, route: ContainerdRoute, base: str, name: str) -> Pipeline:
     """A service of 20 files on the base, and everything from its tree to the node."""
     service = bench.service(DOCKERFILE.format(base=base))
-    made = Corridor(bench, service, bench.folder / f"state-{name}", route)
+    made = Pipeline(bench, service, bench.folder / f"state-{name}", route)
     made.state.mkdir()
     for number in range(20):
         made.write(f"src/m{number}.py", f"print({name!r}, {number}, {time.time()})\n")
@@ -105,7 +105,7 @@ async def full(bench: Bench, node: Node, route: ContainerdRoute, base: str, roun
     """What whole images cost, and the size of the image in bytes."""
     seen = Seen()
     ctr = f"docker exec -i {node.name} {' '.join(CTR)}"
-    first = await corridor(bench, route, base, "first")
+    first = await pipeline(bench, route, base, "first")
     taken = await first.fingerprint()
     image = await first.builder._full.build(first.service, taken)
     shell(f"docker save {image.ref} | docker exec -i {node.name} sh -c 'cat >{READY}'")
@@ -119,7 +119,7 @@ async def full(bench: Bench, node: Node, route: ContainerdRoute, base: str, roun
         begun = time.perf_counter()
         await first.loader._inner.load(image)
         seen.add("devloop", time.perf_counter() - begun)
-        other = await corridor(bench, route, base, f"second-{number}")
+        other = await pipeline(bench, route, base, f"second-{number}")
         taken = await other.fingerprint()
         second = await other.builder._full.build(other.service, taken)
         begun = time.perf_counter()
@@ -149,7 +149,7 @@ def by_hand(seen: Seen, node: Node, delta: Archive) -> None:
 async def deltas(bench: Bench, node: Node, route: ContainerdRoute, base: str, edits: int) -> Seen:
     """What an edit costs, with everything warm as under `devloop watch`."""
     seen = Seen()
-    made = await corridor(bench, route, base, "delta")
+    made = await pipeline(bench, route, base, "delta")
     await made.trip()
     os.sync()  # the disk still writes what the whole images left
     for number in range(edits):

@@ -44,7 +44,7 @@ from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.routes import SharedRoute
 from devloop.adapters.nodes.stores import EngineStore
 from tests.adapters.conftest import Bench
-from tests.support.file_to_node import Corridor
+from tests.support.file_to_node import Pipeline
 
 KB, MB, GB = 1_000, 1_000_000, 1_000_000_000
 AXES = {
@@ -88,11 +88,11 @@ def base_of(size: int) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def corridor(bench: Bench, base: str, files: int) -> AsyncIterator[Corridor]:
+async def pipeline(bench: Bench, base: str, files: int) -> AsyncIterator[Pipeline]:
     """A service of that many files on the base, built in full once."""
     service = bench.service(f'FROM {base}\nWORKDIR /app\nCOPY src src\nCMD ["sh"]\n')
     route = SharedRoute(bench.engine, (EngineStore("node", bench.engine, bench.digests),))
-    made = Corridor(bench, service, bench.folder / f"state-{service.name}", route)
+    made = Pipeline(bench, service, bench.folder / f"state-{service.name}", route)
     made.state.mkdir()
     for number in range(files):
         made.write(f"src/{number // 500:03}/{number:05}.py", f"{number:<999}\n")
@@ -103,7 +103,7 @@ async def corridor(bench: Bench, base: str, files: int) -> AsyncIterator[Corrido
     await made.fingerprinter.close()
 
 
-async def edit(made: Corridor, size: int) -> dict[str, float]:
+async def edit(made: Pipeline, size: int) -> dict[str, float]:
     """Milliseconds by step of one edit whose file has `size` bytes."""
     text = os.urandom(size // 2).hex()
     made.write("src/main.py", text)
@@ -125,7 +125,7 @@ async def edit(made: Corridor, size: int) -> dict[str, float]:
     return {name: seconds * 1000 for name, seconds in steps.items()}
 
 
-async def measure(made: Corridor, base: str, size: int, edits: int) -> dict[str, float]:
+async def measure(made: Pipeline, base: str, size: int, edits: int) -> dict[str, float]:
     thin = ThinLoad(base)
     rows = []
     for number in range(edits):
@@ -138,7 +138,7 @@ async def along(axis: str, bench: Bench, edits: int) -> AsyncIterator[Point]:
     """Every point of the axis."""
     if axis == "chain":
         with base_of(AXES["image"][0]) as base:
-            async with corridor(bench, base, AXES["context"][0]) as made:
+            async with pipeline(bench, base, AXES["context"][0]) as made:
                 length = 0
                 for wanted in AXES[axis]:
                     while length < wanted - edits:
@@ -155,7 +155,7 @@ async def along(axis: str, bench: Bench, edits: int) -> AsyncIterator[Point]:
             axis: at,
         }
         with base_of(rest["image"]) as base:
-            async with corridor(bench, base, rest["context"]) as made:
+            async with pipeline(bench, base, rest["context"]) as made:
                 yield Point(axis, at, await measure(made, base, rest["change"], edits))
 
 

@@ -22,7 +22,7 @@ from devloop.safety_net import KEPT_REPORTS, Reports, SafetyNet
 from devloop.signals import END_SECONDS
 from devloop.trip.reconciler import next_step
 from devloop.trip.worker import Worker
-from devloop.trip.worker_pool import Crew
+from devloop.trip.worker_pool import WorkerPool
 from devloop.wiring import Fan
 from tests.support.fakes import SERVICE, FakeWorld, fingerprint
 
@@ -193,12 +193,12 @@ async def test_an_internal_error_in_a_trip_is_a_failed_trip_that_is_tried_again(
 
 
 @asynccontextmanager
-async def crew_of(fake: FakeWorld, net: SafetyNet, *companions: object) -> AsyncIterator[Crew]:
-    crew = Crew(fake.world(), lambda _: nullcontext(), net, companions)  # type: ignore[arg-type]
+async def pool_of(fake: FakeWorld, net: SafetyNet, *companions: object) -> AsyncIterator[WorkerPool]:
+    pool = WorkerPool(fake.world(), lambda _: nullcontext(), net, companions)  # type: ignore[arg-type]
     async with anyio.create_task_group() as group:
-        group.start_soon(crew.run, [SERVICE])
-        await until(lambda: crew.names)
-        yield crew
+        group.start_soon(pool.run, [SERVICE])
+        await until(lambda: pool.names)
+        yield pool
         group.cancel_scope.cancel()
 
 
@@ -228,11 +228,11 @@ async def test_a_worker_that_falls_is_shown_failed_and_goes_on(
 
     reviews: list[int] = []
     monkeypatch.setattr("devloop.trip.reconciler.next_step", review)
-    async with crew_of(fake, net, falls) as crew:
+    async with pool_of(fake, net, falls) as pool:
         await until(lambda: states()[-3:] == ["failed", "working", "live"] and len(fell) >= 2)
         fake.tree = "v2"
         now = fake.clock.now()
-        crew.deliver(SERVICE.name, Change(frozenset({Path("/src/a.py")}), now, now))
+        pool.deliver(SERVICE.name, Change(frozenset({Path("/src/a.py")}), now, now))
         await until(lambda: fake.patched[-1:] == [SERVICE.ref(fingerprint("v2"))])  # saves reach it
     messages = [event.message for event in fake.events if isinstance(event, Notice)]
     assert any("internal error in service backend: KeyError: 'review'" in one for one in messages), messages

@@ -15,7 +15,7 @@ from devloop.adapters.docker.image_files import suspicious_files
 from devloop.adapters.kubernetes.api.client import Client, Refused
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.borders import LAYER
-from devloop.checks.facts import BuiltImage, LayerFile, NodeRoom
+from devloop.checks.facts import BuiltImage, LayerFile, NodeCapacity
 from devloop.checks.quantity import number
 from devloop.errors import PlatformError
 
@@ -28,7 +28,7 @@ class Surroundings:
     """The cluster around what is deployed; fields as in `Facts`."""
 
     version: str  # "1.36"
-    nodes: tuple[NodeRoom, ...]
+    nodes: tuple[NodeCapacity, ...]
     taken_ports: Mapping[int, str]
     others: frozenset[tuple[str, str]]
 
@@ -53,7 +53,7 @@ async def look_around(client: Client, own: Iterable[tuple[str, str]]) -> Surroun
     found = f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}"
     return Surroundings(
         found,
-        tuple(_room(one) for one in nodes.get("items") or ()),
+        tuple(_capacity(one) for one in nodes.get("items") or ()),
         {
             port["nodePort"]: f"{one['metadata']['namespace']}/{one['metadata']['name']}"
             for one in foreign
@@ -116,10 +116,10 @@ async def built_image(engine: Engine, scans: Scans, ref: str, max_size: int | No
     return BuiltImage(ref, facts.size, facts.user, ports, files, max_size)
 
 
-def _room(node: Mapping[str, Any]) -> NodeRoom:
+def _capacity(node: Mapping[str, Any]) -> NodeCapacity:
     status = node.get("status") or {}
     room = status.get("allocatable") or status.get("capacity") or {}
-    return NodeRoom(
+    return NodeCapacity(
         node["metadata"]["name"], number(room.get("cpu")) or 0.0, number(room.get("memory")) or 0.0
     )
 

@@ -31,7 +31,7 @@ class BuiltImage:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeRoom:
+class NodeCapacity:
     """What a node has for pods: cores and bytes."""
 
     name: str
@@ -52,7 +52,7 @@ class Facts:
     images: Mapping[str, str] = field(default_factory=dict)
     built: Mapping[str, BuiltImage] = field(default_factory=dict)
     unbuilt: Mapping[str, str] = field(default_factory=dict)
-    nodes: tuple[NodeRoom, ...] = ()
+    nodes: tuple[NodeCapacity, ...] = ()
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     taken_ports: Mapping[int, str] = field(default_factory=dict)
     others: frozenset[tuple[str, str]] = frozenset()

@@ -29,7 +29,7 @@ from devloop.safety_net import FOLDER, Reports, SafetyNet
 from devloop.secrets import Secrets
 from devloop.trip import once as engine
 from devloop.trip.worker import Worker
-from devloop.trip.worker_pool import Companion, Crew
+from devloop.trip.worker_pool import Companion, WorkerPool
 from devloop.watch.interests import CONFIG, MANIFESTS, RELEASES, service_interest
 from devloop.watch.project_files import Following, Override, ProjectFiles
 from devloop.watch.rescan import Rescan
@@ -161,7 +161,7 @@ def watch(
                 fan.sinks.append(rescan.note)
                 companions: list[Companion] = [partial(_states, session), rescan.follow]
                 companions += [partial(_pod_logs, session)] if logs else []
-                crew = Crew(session.world, session.hold, net, companions)
+                pool = WorkerPool(session.world, session.hold, net, companions)
                 async with anyio.create_task_group() as group:
                     keep = net.keeper(group)
                     keep("the web server", web.run)
@@ -170,8 +170,8 @@ def watch(
                     for companion in session.companions:
                         keep("what makes the next trip shorter", companion)
                     keep("the removal of old images", _tidy_up, session)
-                    await group.start(_watch_files, session, crew, override, secrets, net)
-                    await crew.run(session.services)
+                    await group.start(_watch_files, session, pool, override, secrets, net)
+                    await pool.run(session.services)
 
         try:
             anyio.run(engine.until_interrupted, work)
@@ -217,15 +217,17 @@ async def _states(session: Session, worker: Worker) -> None:
     await follow_states(worker.service.name, feeds, session.cluster, session.world.emit, session.statuses)
 
 
-def _catch_up(fallen: list[bool], crew: Crew, deliver: Callable[[str, Change], None], clock: Clock) -> None:
+def _catch_up(
+    fallen: list[bool], pool: WorkerPool, deliver: Callable[[str, Change], None], clock: Clock
+) -> None:
     """After the watcher fell: everything is looked at."""
-    for name in (*crew.names, CONFIG, MANIFESTS) if fallen else ():
+    for name in (*pool.names, CONFIG, MANIFESTS) if fallen else ():
         deliver(name, engine.start_of(clock))
 
 
 async def _watch_files(
     session: Session,
-    crew: Crew,
+    pool: WorkerPool,
     override: Override,
     secrets: Secrets,
     net: SafetyNet,
@@ -241,7 +243,7 @@ async def _watch_files(
 
     def taken(touched: Sequence[str]) -> None:
         secrets.learn(sources_of(current.config, current.names))
-        crew.employ(current.services)
+        pool.employ(current.services)
         following.renew(touched)
 
     async def look_whom_to_follow() -> None:
@@ -263,7 +265,7 @@ async def _watch_files(
             rules.wake()
             keep("the files of kustomizations", look_whom_to_follow)
         else:
-            crew.deliver(name, change)
+            pool.deliver(name, change)
 
     def look_at(names: Sequence[str]) -> None:
         """What was saved before it was watched."""
@@ -275,7 +277,7 @@ async def _watch_files(
         async with anyio.create_task_group() as watching:
             await watching.start(watcher.run, deliver)
             task_status.started()
-            _catch_up(fallen, crew, deliver, world.clock)
+            _catch_up(fallen, pool, deliver, world.clock)
 
     async with anyio.create_task_group() as group:
         keep = net.keeper(group)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from devloop.delta.eligibility import check_path, check_plan, context_sources
 from devloop.delta.layer_index import WHITEOUT, Layers, Node
 from devloop.delta.placement import (
-    Landing,
     NotProvenError,
     Place,
+    Placement,
     forced_mode,
-    landings,
     owner_of,
+    placements,
     places,
     roots,
 )
@@ -47,7 +47,7 @@ class Parent:
 class Source:
     """Who writes a path of the image: the last COPY that has a file for it."""
 
-    landing: Landing
+    placed: Placement
     entry: FileEntry
 
 
@@ -71,7 +71,7 @@ class Effects:
         for files in (self.before, self.after):
             self._check_no_links(files)
         self._landed = {id(files): self._land(files) for files in (self.before, self.after)}
-        self._owners: dict[Landing, tuple[int, int]] = {}
+        self._owners: dict[Placement, tuple[int, int]] = {}
         # Image path -> the lowest layer in which it turns into something else.
         self._moved: dict[str, int] = {}
         self._touched: dict[str, int] = {}  # the same, where its content counts too
@@ -101,8 +101,8 @@ class Effects:
         self._check_users()
         return nodes, deleted
 
-    def _land(self, files: Mapping[str, FileEntry]) -> tuple[Landing, ...]:
-        return landings(self._places, files, self.layers)
+    def _land(self, files: Mapping[str, FileEntry]) -> tuple[Placement, ...]:
+        return placements(self._places, files, self.layers)
 
     def _targets(self, path: str) -> set[str]:
         """The image paths that hang on one changed path."""
@@ -114,31 +114,31 @@ class Effects:
             raise NotProvenError("WhiteoutName", f"{path} is called like a whiteout")
         check_path(self._plan, path)
         every = {*self._landed[id(self.before)], *self._landed[id(self.after)]}
-        covering = [landing for landing in every if path == landing.source or landing.lands(path) is not None]
+        covering = [placed for placed in every if path == placed.source or placed.lands(path) is not None]
         if not covering:
             raise NotProvenError("Unplaced", f"nothing shows where {path} lies in the image")
-        for landing in covering:
-            if landing.copy.add and not landing.is_dir:
+        for placed in covering:
+            if placed.copy.add and not placed.is_dir:
                 raise NotProvenError(
-                    "Add", "ADD may unpack the file", landing.copy.instruction.line, "use COPY instead"
+                    "Add", "ADD may unpack the file", placed.copy.instruction.line, "use COPY instead"
                 )
-            if landing.is_dir and path == landing.source and self._kinds(path) != ("dir", "dir"):
+            if placed.is_dir and path == placed.source and self._kinds(path) != ("dir", "dir"):
                 raise NotProvenError("SourceReplaced", f"{path} is the source of a COPY itself")
         self._remember(path, covering)
-        return {target for landing in covering if (target := landing.lands(path)) is not None}
+        return {target for placed in covering if (target := placed.lands(path)) is not None}
 
-    def _remember(self, path: str, covering: Iterable[Landing]) -> None:
+    def _remember(self, path: str, covering: Iterable[Placement]) -> None:
         """For what hangs on more than the file itself: see `_check_destinations`, `_check_users`."""
         kinds = self._kinds(path)
         if kinds == ("dir", "dir") and not self._setgid(self.before, path) ^ self._setgid(self.after, path):
             return
-        for landing in covering:
-            target = landing.lands(path)
+        for placed in covering:
+            target = placed.lands(path)
             if target is None:
                 continue
-            self._touched[target] = min(landing.layer, self._touched.get(target, landing.layer))
+            self._touched[target] = min(placed.layer, self._touched.get(target, placed.layer))
             if kinds != ("file", "file"):
-                self._moved[target] = min(landing.layer, self._moved.get(target, landing.layer))
+                self._moved[target] = min(placed.layer, self._moved.get(target, placed.layer))
 
     def _setgid(self, files: Mapping[str, FileEntry], path: str) -> int:
         """Of a directory: builders make new directories in it with its group."""
@@ -149,19 +149,19 @@ class Effects:
         return was.kind if was else "", now.kind if now else ""
 
     def writer(self, files: Mapping[str, FileEntry], target: str) -> Source | None:
-        for landing in reversed(self._landed[id(files)]):
-            source = landing.comes_from(target)
+        for placed in reversed(self._landed[id(files)]):
+            source = placed.comes_from(target)
             entry = files.get(source) if source else None
             if entry is not None:
-                return Source(landing, entry)
+                return Source(placed, entry)
         return None
 
     def _node(self, source: Source) -> Node:
-        entry, landing = source.entry, source.landing
-        if landing not in self._owners:
-            self._owners[landing] = owner_of(landing, self.before, self.layers)
-        uid, gid = self._owners[landing]
-        forced = forced_mode(landing.copy, entry)
+        entry, placed = source.entry, source.placed
+        if placed not in self._owners:
+            self._owners[placed] = owner_of(placed, self.before, self.layers)
+        uid, gid = self._owners[placed]
+        forced = forced_mode(placed.copy, entry)
         size = entry.size if entry.kind == "file" else 0
         mtime = entry.mtime_ns // 1_000_000_000
         return Node(entry.kind, entry.mode if forced is None else forced, uid, gid, mtime, size)
@@ -197,10 +197,10 @@ class Effects:
     def _other_layers(self, target: str) -> list[int]:
         """The layers of the full build that the context's COPYs to this path did not make."""
         mine = {
-            landing.layer
+            placed.layer
             for files in (self.before, self.after)
-            for landing in self._landed[id(files)]
-            if landing.comes_from(target) is not None
+            for placed in self._landed[id(files)]
+            if placed.comes_from(target) is not None
         }
         return [number for number in range(self._full) if number not in mine]
 
@@ -217,15 +217,15 @@ class Effects:
         turned = was is not None and (was.entry.kind == "dir") != (now.entry.kind == "dir")
         if turned and self.layers.holders(target, self._other_layers(target), below=True):
             raise NotProvenError("Collides", f"/{target} is in another layer too")
-        for landing in self._landed[id(self.after)]:
-            source = landing.comes_from(target)
+        for placed in self._landed[id(self.after)]:
+            source = placed.comes_from(target)
             entry = self.after.get(source) if source else None
             if entry is not None and (entry.kind == "dir") != (now.entry.kind == "dir"):
                 raise NotProvenError("Collides", f"two COPYs make something else of /{target}")
 
     def _check_written_again(self, was: Source | None, now: Source | None, target: str) -> None:
         """A later layer must not hold the path, but where a COPY of the context is known to bring it."""
-        writer = min(source.landing.layer for source in (was, now) if source is not None)
+        writer = min(source.placed.layer for source in (was, now) if source is not None)
         for place in self._places:
             if place.layer is None or place.layer <= writer:
                 continue
@@ -243,8 +243,8 @@ class Effects:
         if held.kind == "dir":
             return now is not None and now.entry.kind == "dir"
         return any(
-            landing.layer == place.layer and landing.comes_from(target) in self.before
-            for landing in self._landed[id(self.before)]
+            placed.layer == place.layer and placed.comes_from(target) in self.before
+            for placed in self._landed[id(self.before)]
         )
 
     def _check_destinations(self) -> None:

@@ -17,7 +17,7 @@ from devloop.delta.delta import LARGEST_LAYER, Delta, NotProven, Parent, recipe,
 from devloop.delta.eligibility import check_copy, check_plan
 from devloop.delta.image_config import Settings, is_plain
 from devloop.delta.layer_index import WHITEOUT, Layers, Node
-from devloop.delta.placement import Landing, NotProvenError, Place, forced_mode, landings, roots
+from devloop.delta.placement import NotProvenError, Place, Placement, forced_mode, placements, roots
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.plan import Copy, Plan, Setting, StagePlan, Workdir
 from devloop.model import Archive, FileEntry, Inputs, Service
@@ -178,16 +178,16 @@ class _First:
                 raise NotProvenError("SourceLink", f"{source} is, or lies behind, a link or nothing", line)
         place = Place(self._stage.stage.index, step, len(self._stack))
         self._check_no_link(step, layers)
-        for landing in landings((place,), files, layers):
-            into = landing.target if landing.is_dir else _above(landing.target)
+        for placed in placements((place,), files, layers):
+            into = placed.target if placed.is_dir else _above(placed.target)
             if step.mode and layers.find(into) is None:
                 raise NotProvenError(
                     "BuildersDiffer", f"builders differ on whether --chmod is for a new /{into} too", line
                 )
             self._make_directories(nodes, into, owner, layers, line)
-            for path in _covered(landing, files):
+            for path in _covered(placed, files):
                 self._check_path(path)
-                target = landing.lands(path)
+                target = placed.lands(path)
                 if target is not None:
                     self._land(nodes, target, files[path], step, owner, layers)
         self._add(nodes, f"COPY {' '.join(step.instruction.args)} # devloop")
@@ -297,13 +297,13 @@ def _owner(step: Copy) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _covered(landing: Landing, files: Mapping[str, FileEntry]) -> Iterator[str]:
-    """The inputs that a landing brings, each directory before what is in it."""
-    if not landing.is_dir:
-        yield landing.source
+def _covered(placed: Placement, files: Mapping[str, FileEntry]) -> Iterator[str]:
+    """The inputs that a placed brings, each directory before what is in it."""
+    if not placed.is_dir:
+        yield placed.source
         return
-    inside = f"{landing.source}/" if landing.source else ""
-    yield from sorted(path for path in files if path.startswith(inside) and path != landing.source)
+    inside = f"{placed.source}/" if placed.source else ""
+    yield from sorted(path for path in files if path.startswith(inside) and path != placed.source)
 
 
 def _attributes(node: Node) -> tuple[int, int, int]:

@@ -39,7 +39,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class Placement:
     """One source of one COPY: a file, or a directory with all below it, and where it lands."""
 
     copy: Copy
@@ -144,20 +144,24 @@ def _follow(path: str, files: Mapping[str, FileEntry], links: set[str]) -> str:
     return path
 
 
-def landings(steps: Iterable[Place], files: Mapping[str, FileEntry], layers: Layers) -> tuple[Landing, ...]:
+def placements(
+    steps: Iterable[Place], files: Mapping[str, FileEntry], layers: Layers
+) -> tuple[Placement, ...]:
     """Where the inputs land, step by step. Only the steps that copy from the context.
 
-    Raises NotProvenError for a COPY whose landing cannot be told.
+    Raises NotProvenError for a COPY whose placed cannot be told.
     """
-    found: list[Landing] = []
+    found: list[Placement] = []
     for place in steps:
         copy = place.step
         if isinstance(copy, Copy) and copy.source.is_context and place.layer is not None:
-            found += _landings_of(copy, place.layer, files, layers)
+            found += _placements_of(copy, place.layer, files, layers)
     return tuple(found)
 
 
-def _landings_of(copy: Copy, layer: int, files: Mapping[str, FileEntry], layers: Layers) -> Iterator[Landing]:
+def _placements_of(
+    copy: Copy, layer: int, files: Mapping[str, FileEntry], layers: Layers
+) -> Iterator[Placement]:
     line = copy.instruction.line
     if copy.sources is None or copy.destination is None:
         raise NotProvenError("Unresolvable", "a variable here is known only to the build", line)
@@ -182,7 +186,7 @@ def _landings_of(copy: Copy, layer: int, files: Mapping[str, FileEntry], layers:
                     f"end the destination with a slash: {copy.destination}/",
                 )
             target = resolved if is_dir or not into else posixpath.join(resolved, name)
-            yield Landing(copy, layer, real, target, is_dir)
+            yield Placement(copy, layer, real, target, is_dir)
 
 
 def octal(mode: str) -> int | None:
@@ -205,12 +209,12 @@ def forced_mode(copy: Copy, entry: FileEntry) -> int | None:
     return forced
 
 
-def owner_of(landing: Landing, files: Mapping[str, FileEntry], layers: Layers) -> tuple[int, int]:
+def owner_of(placed: Placement, files: Mapping[str, FileEntry], layers: Layers) -> tuple[int, int]:
     """uid and gid of what a COPY made: numbers from `--chown`, and names as its own layer shows them."""
-    given = landing.copy.owner
+    given = placed.copy.owner
     if given == "":
         return 0, 0
-    observed = next(_observed(landing, files, layers), None)
+    observed = next(_observed(placed, files, layers), None)
     if observed is not None:
         return observed.uid, observed.gid
     found = re.fullmatch(r"(\d+):(\d+)", given or "")
@@ -218,19 +222,19 @@ def owner_of(landing: Landing, files: Mapping[str, FileEntry], layers: Layers) -
         raise NotProvenError(
             "OwnerUnknown",
             f"nothing shows which numbers --chown={given} stands for",
-            landing.copy.instruction.line,
+            placed.copy.instruction.line,
             "write the numbers: --chown=1001:1001",
         )
     return int(found[1]), int(found[2])
 
 
-def _observed(landing: Landing, files: Mapping[str, FileEntry], layers: Layers) -> Iterator[Node]:
-    nodes = layers.stack[landing.layer].nodes
-    if not landing.is_dir:
-        if landing.target in nodes:
-            yield nodes[landing.target]
+def _observed(placed: Placement, files: Mapping[str, FileEntry], layers: Layers) -> Iterator[Node]:
+    nodes = layers.stack[placed.layer].nodes
+    if not placed.is_dir:
+        if placed.target in nodes:
+            yield nodes[placed.target]
         return
     for path, node in nodes.items():
-        source = landing.comes_from(path)
+        source = placed.comes_from(path)
         if source is not None and source in files:
             yield node

@@ -42,7 +42,7 @@ class _Post:
         return self.service.name == other.name or any(t.workload in workloads for t in other.targets)
 
 
-class Crew:
+class WorkerPool:
     """`run` works for `services` until cancelled; `employ` changes whom it works for, at any time.
 
     `hold` keeps every other devloop away from a target (S26); `companions` run beside each worker. A service

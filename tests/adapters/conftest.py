@@ -25,7 +25,7 @@ from devloop.adapters.nodes.stores import EngineStore
 from devloop.events import Event, Output
 from devloop.model import BuildSpec, Fingerprint, Inputs, Secret, Service
 from tests.support.dockerd import Dockerd
-from tests.support.file_to_node import DOCKERFILE, Corridor
+from tests.support.file_to_node import DOCKERFILE, Pipeline
 from tests.support.registry import Registry, registry_command
 
 TINY = f"devloop-dockertest-tiny:{os.getpid()}"  # each process removes its own
@@ -133,17 +133,17 @@ async def bench(tmp_path: Path, tiny: str) -> AsyncIterator[Bench]:
 
 
 @pytest.fixture
-async def corridor(bench: Bench, tiny: str, tmp_path: Path) -> AsyncIterator[Corridor]:
+async def pipeline(bench: Bench, tiny: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
     made = bench.service(DOCKERFILE.format(tiny=tiny))
     service = Service(made.name, made.image, BuildSpec(made.build.context, made.build.dockerfile), ())
     route = SharedRoute(bench.engine, (EngineStore("node", bench.engine, bench.digests),))
-    corridor = Corridor(bench, service, tmp_path / "state", route)
+    pipeline = Pipeline(bench, service, tmp_path / "state", route)
     (tmp_path / "state").mkdir()
-    corridor.write("src/main.py", "one")
-    corridor.write("src/other.py", "other")
-    corridor.start()
-    yield corridor
-    for fingerprinter in corridor.fingerprinters:
+    pipeline.write("src/main.py", "one")
+    pipeline.write("src/other.py", "other")
+    pipeline.start()
+    yield pipeline
+    for fingerprinter in pipeline.fingerprinters:
         await fingerprinter.close()
 
 

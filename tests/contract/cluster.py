@@ -219,7 +219,7 @@ class Cluster:
         )
 
 
-class Room:
+class Namespace:
     """A namespace of one's own, and the verbs in it."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:

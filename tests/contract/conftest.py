@@ -1,4 +1,4 @@
-"""The contract suite's fixtures: a cluster (given or a sandbox of our own) and rooms in it.
+"""The contract suite's fixtures: a cluster (given or a sandbox of our own) and namespaces in it.
 
 `DEVLOOP_TEST_KUBECONFIG` names a real cluster; else a sandbox is started for the run, as a process:
 nothing here imports devloop.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.cluster import Cluster, Object, Refused, Room, eventually
+from tests.contract.cluster import Cluster, Namespace, Object, Refused, eventually
 
 RUN_LABEL = "contract-run"
 REPOSITORY = Path(__file__).parents[2]
@@ -107,14 +107,14 @@ def cluster(kubeconfig: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def rooms(cluster: Cluster) -> Iterator[Callable[[], Room]]:
+def namespaces(cluster: Cluster) -> Iterator[Callable[[], Namespace]]:
     """Make a namespace; all of this session are gone when it ends."""
     run = uuid.uuid4().hex[:12]
     waits_for_account = any(
         r["name"] == "serviceaccounts" for r in cluster.call("GET", "/api/v1").json()["resources"]
     )
 
-    def make() -> Room:
+    def make() -> Namespace:
         made = cluster.create(
             {
                 "apiVersion": "v1",
@@ -122,21 +122,21 @@ def rooms(cluster: Cluster) -> Iterator[Callable[[], Room]]:
                 "metadata": {"generateName": "contract-", "labels": {RUN_LABEL: run}},
             }
         )
-        room = Room(cluster, made["metadata"]["name"])
+        ns = Namespace(cluster, made["metadata"]["name"])
         if waits_for_account:  # pods are refused until a controller has made it
-            path = f"/api/v1/namespaces/{room.name}/serviceaccounts"
+            path = f"/api/v1/namespaces/{ns.name}/serviceaccounts"
             eventually(
                 lambda: [
                     a for a in cluster.call("GET", path).json()["items"] if a["metadata"]["name"] == "default"
                 ],
-                f"no default service account in {room.name}",
+                f"no default service account in {ns.name}",
             )
-        return room
+        return ns
 
     yield make
     mine = {"labelSelector": f"{RUN_LABEL}={run}"}
     for left in cluster.call("GET", "/api/v1/namespaces", **mine).json()["items"]:
-        leave(Room(cluster, left["metadata"]["name"]))
+        leave(Namespace(cluster, left["metadata"]["name"]))
     eventually(
         lambda: not cluster.call("GET", "/api/v1/namespaces", **mine).json()["items"],
         "namespaces of this run are left",
@@ -144,30 +144,30 @@ def rooms(cluster: Cluster) -> Iterator[Callable[[], Room]]:
     )
 
 
-def leave(room: Room) -> None:
+def leave(ns: Namespace) -> None:
     """Delete the namespace and whatever a failed test holds in it by a finalizer."""
-    for left in room.items("ConfigMap"):
+    for left in ns.items("ConfigMap"):
         if left["metadata"].get("finalizers"):
             name = left["metadata"]["name"]
-            room.merge("ConfigMap", name, {"metadata": {"finalizers": None}})
+            ns.merge("ConfigMap", name, {"metadata": {"finalizers": None}})
     try:
-        room.cluster.call("DELETE", f"/api/v1/namespaces/{room.name}")
+        ns.cluster.call("DELETE", f"/api/v1/namespaces/{ns.name}")
     except Refused as error:
         if error.code not in (404, 409):  # gone, or on its way
             raise
 
 
 @pytest.fixture
-def room(rooms: Callable[[], Room]) -> Iterator[Room]:
+def ns(namespaces: Callable[[], Namespace]) -> Iterator[Namespace]:
     """A namespace for one test."""
-    made = rooms()
+    made = namespaces()
     yield made
     leave(made)
 
 
 @pytest.fixture(scope="module")
-def shared_room(rooms: Callable[[], Room]) -> Iterator[Room]:
+def shared_ns(namespaces: Callable[[], Namespace]) -> Iterator[Namespace]:
     """A namespace for the tests of one module, which must not step on each other's names."""
-    made = rooms()
+    made = namespaces()
     yield made
     leave(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.contract.cluster import Object, Room, condition, is_true, name_of, owners, uid, version_of
+from tests.contract.cluster import Namespace, Object, condition, is_true, name_of, owners, uid, version_of
 from tests.contract.objects import IMAGE, SLEEP, container, deployment
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -35,29 +35,29 @@ def is_complete(thing: Object) -> bool:
     )
 
 
-def complete(room: Room, name: str = "web") -> Object:
-    return room.wait("Deployment", name, is_complete, what="a complete rollout")
+def complete(ns: Namespace, name: str = "web") -> Object:
+    return ns.wait("Deployment", name, is_complete, what="a complete rollout")
 
 
-def observed(room: Room, name: str = "web") -> Object:
+def observed(ns: Namespace, name: str = "web") -> Object:
     """When the controller has seen the newest spec."""
-    return room.wait(
+    return ns.wait(
         "Deployment",
         name,
         lambda d: d["status"].get("observedGeneration", 0) >= d["metadata"]["generation"],
     )
 
 
-def revisions(room: Room) -> dict[int, Object]:
-    """Revision -> ReplicaSet, of the only Deployment in the room."""
-    sets = room.items("ReplicaSet")
+def revisions(ns: Namespace) -> dict[int, Object]:
+    """Revision -> ReplicaSet, of the only Deployment in the namespace."""
+    sets = ns.items("ReplicaSet")
     return {int(annotations(s)[REVISION]): s for s in sets if REVISION in annotations(s)}
 
 
-def wait_revision(room: Room, number: int) -> Object:
-    room.wait("Deployment", "web", lambda d: annotations(d).get(REVISION) == str(number))
-    room.wait_items("ReplicaSet", lambda _: number in revisions(room))
-    return revisions(room)[number]
+def wait_revision(ns: Namespace, number: int) -> Object:
+    ns.wait("Deployment", "web", lambda d: annotations(d).get(REVISION) == str(number))
+    ns.wait_items("ReplicaSet", lambda _: number in revisions(ns))
+    return revisions(ns)[number]
 
 
 def is_ready(pod: Object) -> bool:
@@ -67,35 +67,35 @@ def is_ready(pod: Object) -> bool:
 # -- what it makes -----------------------------------------------------------------------------
 
 
-def test_deployment_makes_a_replica_set_that_makes_pods(room: Room) -> None:
+def test_deployment_makes_a_replica_set_that_makes_pods(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#creating-a-deployment"""
-    made = room.create(deployment(replicas=2))
-    complete(room)
-    (herd,) = room.items("ReplicaSet")
+    made = ns.create(deployment(replicas=2))
+    complete(ns)
+    (herd,) = ns.items("ReplicaSet")
     assert name_of(herd).startswith("web-")
     assert owners(herd) == [uid(made)]
     assert herd["metadata"]["ownerReferences"][0]["controller"] is True
-    pods = room.items("Pod")
+    pods = ns.items("Pod")
     assert len(pods) == 2
     assert all(name_of(pod).startswith(f"{name_of(herd)}-") for pod in pods)
     assert all(owners(pod) == [uid(herd)] for pod in pods)
 
 
-def test_pod_template_hash_tells_replica_sets_apart(room: Room) -> None:
+def test_pod_template_hash_tells_replica_sets_apart(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#pod-template-hash-label"""
-    room.create(deployment(replicas=0))
-    herd = wait_revision(room, 1)
+    ns.create(deployment(replicas=0))
+    herd = wait_revision(ns, 1)
     mark = herd["metadata"]["labels"]["pod-template-hash"]
     assert name_of(herd) == f"web-{mark}"
     assert herd["spec"]["selector"]["matchLabels"] == {"app": "web", "pod-template-hash": mark}
     assert herd["spec"]["template"]["metadata"]["labels"]["pod-template-hash"] == mark
 
 
-def test_status_counts_and_conditions_of_a_complete_rollout(room: Room) -> None:
+def test_status_counts_and_conditions_of_a_complete_rollout(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#complete-deployment"""
-    room.create(deployment(replicas=1))
-    complete(room)
-    seen = room.wait(
+    ns.create(deployment(replicas=1))
+    complete(ns)
+    seen = ns.wait(
         "Deployment",
         "web",
         lambda d: condition(d, "Progressing").get("reason") == "NewReplicaSetAvailable",
@@ -108,10 +108,10 @@ def test_status_counts_and_conditions_of_a_complete_rollout(room: Room) -> None:
     assert condition(seen, "Available")["reason"] == "MinimumReplicasAvailable"
 
 
-def test_deployment_without_ready_pods_is_not_available(room: Room) -> None:
+def test_deployment_without_ready_pods_is_not_available(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#deployment-status"""
-    room.create(deployment(container(readinessProbe=NEVER_READY)))
-    seen = room.wait("Deployment", "web", lambda d: d["status"].get("unavailableReplicas") == 1)
+    ns.create(deployment(container(readinessProbe=NEVER_READY)))
+    seen = ns.wait("Deployment", "web", lambda d: d["status"].get("unavailableReplicas") == 1)
     assert condition(seen, "Available")["status"] == "False"
     assert condition(seen, "Available")["reason"] == "MinimumReplicasUnavailable"
 
@@ -119,42 +119,42 @@ def test_deployment_without_ready_pods_is_not_available(room: Room) -> None:
 # -- rolling ------------------------------------------------------------------------------------
 
 
-def test_new_template_is_rolled_out_as_a_new_revision(room: Room) -> None:
+def test_new_template_is_rolled_out_as_a_new_revision(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#updating-a-deployment"""
-    room.create(deployment())
-    complete(room)
-    before = {uid(pod) for pod in room.items("Pod")}
-    room.merge("Deployment", "web", change("2"))
-    after = complete(room)
+    ns.create(deployment())
+    complete(ns)
+    before = {uid(pod) for pod in ns.items("Pod")}
+    ns.merge("Deployment", "web", change("2"))
+    after = complete(ns)
     assert annotations(after)[REVISION] == "2"
-    assert {n: s["spec"]["replicas"] for n, s in revisions(room).items()} == {1: 0, 2: 1}
-    pods = room.wait_items("Pod", lambda pods: len(pods) == 1)
+    assert {n: s["spec"]["replicas"] for n, s in revisions(ns).items()} == {1: 0, 2: 1}
+    pods = ns.wait_items("Pod", lambda pods: len(pods) == 1)
     assert uid(pods[0]) not in before
-    assert owners(pods[0]) == [uid(revisions(room)[2])]
+    assert owners(pods[0]) == [uid(revisions(ns)[2])]
 
 
-def test_rolling_update_stays_within_surge_and_keeps_all_available(room: Room) -> None:
+def test_rolling_update_stays_within_surge_and_keeps_all_available(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#rolling-update-deployment"""
     bounds = {"rollingUpdate": {"maxSurge": "50%", "maxUnavailable": 0}}
     slow = container(readinessProbe=READY_AT_ONCE)
-    room.create(deployment(slow, replicas=2, strategy=bounds))
-    complete(room)
-    ready = {uid(p) for p in room.items("Pod") if is_ready(p)}
-    wanted = {uid(s): s["spec"]["replicas"] for s in room.items("ReplicaSet")}
+    ns.create(deployment(slow, replicas=2, strategy=bounds))
+    complete(ns)
+    ready = {uid(p) for p in ns.items("Pod") if is_ready(p)}
+    wanted = {uid(s): s["spec"]["replicas"] for s in ns.items("ReplicaSet")}
     old = set(ready)
-    pods_since = version_of(room.collection("Pod"))
-    sets_since = version_of(room.collection("ReplicaSet"))
-    room.merge("Deployment", "web", change("2"))
-    complete(room)
-    room.wait_items("Pod", lambda pods: not old & {uid(p) for p in pods})
+    pods_since = version_of(ns.collection("Pod"))
+    sets_since = version_of(ns.collection("ReplicaSet"))
+    ns.merge("Deployment", "web", change("2"))
+    complete(ns)
+    ns.wait_items("Pod", lambda pods: not old & {uid(p) for p in pods})
 
-    with room.watch("ReplicaSet", resourceVersion=sets_since) as watch:
+    with ns.watch("ReplicaSet", resourceVersion=sets_since) as watch:
         for _, herd in watch:
             wanted[uid(herd)] = herd["spec"]["replicas"]
             assert sum(wanted.values()) <= 3
             if len(wanted) == 2 and sorted(wanted.values()) == [0, 2]:
                 break
-    with room.watch("Pod", resourceVersion=pods_since) as watch:
+    with ns.watch("Pod", resourceVersion=pods_since) as watch:
         for kind, pod in watch:
             if kind != "DELETED" and is_ready(pod):
                 ready.add(uid(pod))
@@ -165,16 +165,16 @@ def test_rolling_update_stays_within_surge_and_keeps_all_available(room: Room) -
                 break
 
 
-def test_rolling_update_without_surge_never_wants_more(room: Room) -> None:
+def test_rolling_update_without_surge_never_wants_more(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#max-surge"""
     bounds = {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
-    room.create(deployment(replicas=2, strategy=bounds))
-    complete(room)
-    wanted = {uid(s): s["spec"]["replicas"] for s in room.items("ReplicaSet")}
-    since = version_of(room.collection("ReplicaSet"))
-    room.merge("Deployment", "web", change("2"))
-    complete(room)
-    with room.watch("ReplicaSet", resourceVersion=since) as watch:
+    ns.create(deployment(replicas=2, strategy=bounds))
+    complete(ns)
+    wanted = {uid(s): s["spec"]["replicas"] for s in ns.items("ReplicaSet")}
+    since = version_of(ns.collection("ReplicaSet"))
+    ns.merge("Deployment", "web", change("2"))
+    complete(ns)
+    with ns.watch("ReplicaSet", resourceVersion=since) as watch:
         for _, herd in watch:
             wanted[uid(herd)] = herd["spec"]["replicas"]
             assert 1 <= sum(wanted.values()) <= 2
@@ -182,32 +182,32 @@ def test_rolling_update_without_surge_never_wants_more(room: Room) -> None:
                 break
 
 
-def test_update_that_never_gets_ready_keeps_the_old_pods(room: Room) -> None:
+def test_update_that_never_gets_ready_keeps_the_old_pods(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#failed-deployment"""
     bounds = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
-    room.create(deployment(strategy=bounds))
-    complete(room)
-    (old,) = room.items("Pod")
+    ns.create(deployment(strategy=bounds))
+    complete(ns)
+    (old,) = ns.items("Pod")
     broken = container(readinessProbe=NEVER_READY)
-    room.strategic("Deployment", "web", {"spec": {"template": {"spec": {"containers": [broken]}}}})
-    room.wait_items(
+    ns.strategic("Deployment", "web", {"spec": {"template": {"spec": {"containers": [broken]}}}})
+    ns.wait_items(
         "Pod",
         lambda pods: any(p["status"]["phase"] == "Running" and uid(p) != uid(old) for p in pods),
     )
-    assert is_ready(room.read("Pod", name_of(old)))
-    assert room.read("Deployment", "web")["status"]["availableReplicas"] == 1
+    assert is_ready(ns.read("Pod", name_of(old)))
+    assert ns.read("Deployment", "web")["status"]["availableReplicas"] == 1
 
 
-def test_recreate_ends_the_old_before_it_makes_the_new(room: Room) -> None:
+def test_recreate_ends_the_old_before_it_makes_the_new(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#recreate-deployment"""
-    room.create(deployment(strategy={"type": "Recreate"}))
-    complete(room)
-    alive = {uid(p) for p in room.items("Pod")}
+    ns.create(deployment(strategy={"type": "Recreate"}))
+    complete(ns)
+    alive = {uid(p) for p in ns.items("Pod")}
     old = set(alive)
-    since = version_of(room.collection("Pod"))
-    room.merge("Deployment", "web", change("2"))
-    complete(room)
-    with room.watch("Pod", resourceVersion=since) as watch:
+    since = version_of(ns.collection("Pod"))
+    ns.merge("Deployment", "web", change("2"))
+    complete(ns)
+    with ns.watch("Pod", resourceVersion=since) as watch:
         for kind, pod in watch:
             if kind == "DELETED" or pod["status"]["phase"] in ("Succeeded", "Failed"):
                 alive.discard(uid(pod))
@@ -216,24 +216,24 @@ def test_recreate_ends_the_old_before_it_makes_the_new(room: Room) -> None:
                 break
 
 
-def test_new_template_in_mid_rollout_replaces_the_one_under_way(room: Room) -> None:
+def test_new_template_in_mid_rollout_replaces_the_one_under_way(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#rollover-aka-multiple-updates-in-flight"""
-    room.create(deployment())
-    complete(room)
+    ns.create(deployment())
+    complete(ns)
     broken = container(readinessProbe=NEVER_READY)
-    room.strategic("Deployment", "web", {"spec": {"template": {"spec": {"containers": [broken]}}}})
-    wait_revision(room, 2)
+    ns.strategic("Deployment", "web", {"spec": {"template": {"spec": {"containers": [broken]}}}})
+    wait_revision(ns, 2)
     good = container(readinessProbe=READY_AT_ONCE)
-    room.strategic("Deployment", "web", {"spec": {"template": {"spec": {"containers": [good]}}}})
-    complete(room)
-    assert {n: s["spec"]["replicas"] for n, s in revisions(room).items()} == {1: 0, 2: 0, 3: 1}
+    ns.strategic("Deployment", "web", {"spec": {"template": {"spec": {"containers": [good]}}}})
+    complete(ns)
+    assert {n: s["spec"]["replicas"] for n, s in revisions(ns).items()} == {1: 0, 2: 0, 3: 1}
 
 
-def test_ready_pod_is_available_only_after_min_ready_seconds(room: Room) -> None:
+def test_ready_pod_is_available_only_after_min_ready_seconds(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#min-ready-seconds"""
-    since = version_of(room.collection("Deployment"))
-    room.create(deployment(minReadySeconds=3))
-    with room.watch("Deployment", resourceVersion=since) as watch:
+    since = version_of(ns.collection("Deployment"))
+    ns.create(deployment(minReadySeconds=3))
+    with ns.watch("Deployment", resourceVersion=since) as watch:
         seen = watch.until(lambda _, d: d.get("status", {}).get("availableReplicas") == 1)
     waits = [
         d["status"].get("availableReplicas", 0)
@@ -243,123 +243,123 @@ def test_ready_pod_is_available_only_after_min_ready_seconds(room: Room) -> None
     assert 0 in waits
 
 
-def test_template_is_what_makes_a_revision(room: Room) -> None:
+def test_template_is_what_makes_a_revision(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#updating-a-deployment"""
-    room.create(deployment(replicas=0))
-    wait_revision(room, 1)
-    room.merge("Deployment", "web", {"spec": {"minReadySeconds": 1, "revisionHistoryLimit": 5}})
-    room.merge("Deployment", "web", {"metadata": {"labels": {"tier": "front"}}})
-    observed(room)
-    assert set(revisions(room)) == {1}
-    assert len(room.items("ReplicaSet")) == 1
+    ns.create(deployment(replicas=0))
+    wait_revision(ns, 1)
+    ns.merge("Deployment", "web", {"spec": {"minReadySeconds": 1, "revisionHistoryLimit": 5}})
+    ns.merge("Deployment", "web", {"metadata": {"labels": {"tier": "front"}}})
+    observed(ns)
+    assert set(revisions(ns)) == {1}
+    assert len(ns.items("ReplicaSet")) == 1
 
 
-def test_image_is_part_of_the_template(room: Room) -> None:
+def test_image_is_part_of_the_template(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#updating-a-deployment"""
-    room.create(deployment(replicas=0))
-    wait_revision(room, 1)
+    ns.create(deployment(replicas=0))
+    wait_revision(ns, 1)
     path = "/spec/template/spec/containers/0/image"
-    room.json_patch("Deployment", "web", [{"op": "replace", "path": path, "value": "other:2"}])
-    newest = wait_revision(room, 2)
+    ns.json_patch("Deployment", "web", [{"op": "replace", "path": path, "value": "other:2"}])
+    newest = wait_revision(ns, 2)
     assert newest["spec"]["template"]["spec"]["containers"][0]["image"] == "other:2"
 
 
 # -- scaling ------------------------------------------------------------------------------------
 
 
-def test_scaling_makes_and_ends_pods_but_no_revision(room: Room) -> None:
+def test_scaling_makes_and_ends_pods_but_no_revision(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#scaling-a-deployment"""
-    room.create(deployment(replicas=1))
-    complete(room)
-    room.merge("Deployment", "web", {"spec": {"replicas": 3}}, sub="scale")
-    complete(room)
-    room.merge("Deployment", "web", {"spec": {"replicas": 1}}, sub="scale")
-    complete(room)
-    room.wait_items("Pod", lambda pods: len(pods) == 1)
-    assert set(revisions(room)) == {1}
+    ns.create(deployment(replicas=1))
+    complete(ns)
+    ns.merge("Deployment", "web", {"spec": {"replicas": 3}}, sub="scale")
+    complete(ns)
+    ns.merge("Deployment", "web", {"spec": {"replicas": 1}}, sub="scale")
+    complete(ns)
+    ns.wait_items("Pod", lambda pods: len(pods) == 1)
+    assert set(revisions(ns)) == {1}
 
 
-def test_scaling_to_zero_is_complete_without_pods(room: Room) -> None:
+def test_scaling_to_zero_is_complete_without_pods(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#scaling-a-deployment"""
-    room.create(deployment(replicas=1))
-    complete(room)
-    room.merge("Deployment", "web", {"spec": {"replicas": 0}})
-    seen = complete(room)
+    ns.create(deployment(replicas=1))
+    complete(ns)
+    ns.merge("Deployment", "web", {"spec": {"replicas": 0}})
+    seen = complete(ns)
     assert seen["status"].get("availableReplicas", 0) == 0
-    room.wait_items("Pod", lambda pods: not pods)
+    ns.wait_items("Pod", lambda pods: not pods)
 
 
 # -- pause and rollback -------------------------------------------------------------------------
 
 
-def test_paused_deployment_does_not_roll_until_resumed(room: Room) -> None:
+def test_paused_deployment_does_not_roll_until_resumed(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#pausing-and-resuming-a-deployment"""
-    room.create(deployment(replicas=0))
-    wait_revision(room, 1)
-    room.merge("Deployment", "web", {"spec": {"paused": True}})
-    room.merge("Deployment", "web", change("2"))
-    paused = observed(room)
-    assert set(revisions(room)) == {1}
+    ns.create(deployment(replicas=0))
+    wait_revision(ns, 1)
+    ns.merge("Deployment", "web", {"spec": {"paused": True}})
+    ns.merge("Deployment", "web", change("2"))
+    paused = observed(ns)
+    assert set(revisions(ns)) == {1}
     assert annotations(paused)[REVISION] == "1"
-    room.wait(
+    ns.wait(
         "Deployment",
         "web",
         lambda d: condition(d, "Progressing").get("reason") == "DeploymentPaused",
     )
-    room.merge("Deployment", "web", {"spec": {"paused": False}})
-    wait_revision(room, 2)
+    ns.merge("Deployment", "web", {"spec": {"paused": False}})
+    wait_revision(ns, 2)
 
 
-def test_paused_deployment_still_scales(room: Room) -> None:
+def test_paused_deployment_still_scales(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#pausing-and-resuming-a-deployment"""
-    room.create(deployment(replicas=1))
-    complete(room)
-    room.merge("Deployment", "web", {"spec": {"paused": True, "replicas": 2}})
-    room.wait("Deployment", "web", lambda d: d["status"].get("availableReplicas") == 2)
+    ns.create(deployment(replicas=1))
+    complete(ns)
+    ns.merge("Deployment", "web", {"spec": {"paused": True, "replicas": 2}})
+    ns.wait("Deployment", "web", lambda d: d["status"].get("availableReplicas") == 2)
 
 
-def test_return_to_an_old_template_takes_its_replica_set_again(room: Room) -> None:
+def test_return_to_an_old_template_takes_its_replica_set_again(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#rolling-back-a-deployment"""
-    room.create(deployment(replicas=0))
-    first = wait_revision(room, 1)
-    room.merge("Deployment", "web", change("2"))
-    second = wait_revision(room, 2)
-    room.merge("Deployment", "web", {"spec": {"template": {"metadata": {"annotations": None}}}})
-    back = wait_revision(room, 3)
+    ns.create(deployment(replicas=0))
+    first = wait_revision(ns, 1)
+    ns.merge("Deployment", "web", change("2"))
+    second = wait_revision(ns, 2)
+    ns.merge("Deployment", "web", {"spec": {"template": {"metadata": {"annotations": None}}}})
+    back = wait_revision(ns, 3)
     assert uid(back) == uid(first)
-    assert {uid(s) for s in room.items("ReplicaSet")} == {uid(first), uid(second)}
-    assert set(revisions(room)) == {2, 3}
+    assert {uid(s) for s in ns.items("ReplicaSet")} == {uid(first), uid(second)}
+    assert set(revisions(ns)) == {2, 3}
 
 
-def test_history_is_limited(room: Room) -> None:
+def test_history_is_limited(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#clean-up-policy"""
-    room.create(deployment(replicas=0, revisionHistoryLimit=1))
+    ns.create(deployment(replicas=0, revisionHistoryLimit=1))
     for number in (1, 2, 3):
         if number > 1:
-            room.merge("Deployment", "web", change(str(number)))
-        wait_revision(room, number)
-        observed(room)
-    room.wait_items("ReplicaSet", lambda _: set(revisions(room)) == {2, 3})
+            ns.merge("Deployment", "web", change(str(number)))
+        wait_revision(ns, number)
+        observed(ns)
+    ns.wait_items("ReplicaSet", lambda _: set(revisions(ns)) == {2, 3})
 
 
-def test_history_of_none_keeps_only_the_newest(room: Room) -> None:
+def test_history_of_none_keeps_only_the_newest(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#revision-history-limit"""
-    room.create(deployment(replicas=0, revisionHistoryLimit=0))
-    wait_revision(room, 1)
-    room.merge("Deployment", "web", change("2"))
-    wait_revision(room, 2)
-    room.wait_items("ReplicaSet", lambda sets: len(sets) == 1)
-    assert set(revisions(room)) == {2}
+    ns.create(deployment(replicas=0, revisionHistoryLimit=0))
+    wait_revision(ns, 1)
+    ns.merge("Deployment", "web", change("2"))
+    wait_revision(ns, 2)
+    ns.wait_items("ReplicaSet", lambda sets: len(sets) == 1)
+    assert set(revisions(ns)) == {2}
 
 
 # -- failing ------------------------------------------------------------------------------------
 
 
-def test_rollout_without_progress_passes_its_deadline(room: Room) -> None:
+def test_rollout_without_progress_passes_its_deadline(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#failed-deployment"""
     missing = container(image="contract-none:1", imagePullPolicy="Never")
-    room.create(deployment(missing, progressDeadlineSeconds=2))
-    failed = room.wait(
+    ns.create(deployment(missing, progressDeadlineSeconds=2))
+    failed = ns.wait(
         "Deployment",
         "web",
         lambda d: condition(d, "Progressing").get("reason") == "ProgressDeadlineExceeded",
@@ -367,28 +367,28 @@ def test_rollout_without_progress_passes_its_deadline(room: Room) -> None:
     assert condition(failed, "Progressing")["status"] == "False"
 
 
-def test_failed_rollout_is_mended_by_a_good_template(room: Room) -> None:
+def test_failed_rollout_is_mended_by_a_good_template(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#failed-deployment"""
     missing = container(image="contract-none:1", imagePullPolicy="Never")
-    room.create(deployment(missing, progressDeadlineSeconds=2))
-    room.wait(
+    ns.create(deployment(missing, progressDeadlineSeconds=2))
+    ns.wait(
         "Deployment",
         "web",
         lambda d: condition(d, "Progressing").get("reason") == "ProgressDeadlineExceeded",
     )
     path = "/spec/template/spec/containers/0/image"
-    room.json_patch("Deployment", "web", [{"op": "replace", "path": path, "value": IMAGE}])
-    complete(room)
-    room.wait("Deployment", "web", lambda d: is_true(d, "Progressing"))
+    ns.json_patch("Deployment", "web", [{"op": "replace", "path": path, "value": IMAGE}])
+    complete(ns)
+    ns.wait("Deployment", "web", lambda d: is_true(d, "Progressing"))
 
 
-def test_two_deployments_do_not_touch_each_other(room: Room) -> None:
+def test_two_deployments_do_not_touch_each_other(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector"""
-    room.create(deployment(name="web"))
-    room.create(deployment(container(SLEEP), name="api"))
-    complete(room, "web")
-    complete(room, "api")
-    (web,) = room.items("Pod", labelSelector="app=web")
-    room.delete("Deployment", "api")
-    room.wait_items("Pod", lambda pods: len(pods) == 1)
-    assert uid(room.read("Pod", name_of(web))) == uid(web)
+    ns.create(deployment(name="web"))
+    ns.create(deployment(container(SLEEP), name="api"))
+    complete(ns, "web")
+    complete(ns, "api")
+    (web,) = ns.items("Pod", labelSelector="app=web")
+    ns.delete("Deployment", "api")
+    ns.wait_items("Pod", lambda pods: len(pods) == 1)
+    assert uid(ns.read("Pod", name_of(web))) == uid(web)

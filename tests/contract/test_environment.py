@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.contract.cluster import Object, Room, container_status, terminated, uid, waiting_reason
+from tests.contract.cluster import Namespace, Object, container_status, terminated, uid, waiting_reason
 from tests.contract.objects import config_map, container, job, pod, secret, service
 
 PRINT_ENV = ["python3", "-c", "import json,os;print(json.dumps(dict(os.environ)))"]
 
 
-def ended(room: Room, name: str = "one") -> Object:
-    return room.wait("Pod", name, lambda p: p["status"]["phase"] in ("Succeeded", "Failed"))
+def ended(ns: Namespace, name: str = "one") -> Object:
+    return ns.wait("Pod", name, lambda p: p["status"]["phase"] in ("Succeeded", "Failed"))
 
 
 def field(path: str) -> Object:
@@ -32,10 +32,10 @@ def from_secret(name: str, key: str, **more: object) -> Object:
 class Printed:
     """A pod that printed its environment, and the object it was."""
 
-    def __init__(self, room: Room) -> None:
-        room.create(config_map("settings", data={"colour": "red", "size": "9"}))
-        room.create(config_map("prefixed", data={"a": "1"}))
-        room.create(secret("keys", stringData={"word": "open"}))
+    def __init__(self, ns: Namespace) -> None:
+        ns.create(config_map("settings", data={"colour": "red", "size": "9"}))
+        ns.create(config_map("prefixed", data={"a": "1"}))
+        ns.create(secret("keys", stringData={"word": "open"}))
         resources = {
             "requests": {"cpu": "10m", "memory": "32Mi"},
             "limits": {"cpu": "500m", "memory": "128Mi"},
@@ -79,17 +79,17 @@ class Printed:
         thing = pod(main, restartPolicy="Never")
         thing["metadata"]["labels"] = {"tier": "front"}
         thing["metadata"]["annotations"] = {"contract.example/note": "noted"}
-        room.create(thing)
-        self.pod = ended(room)
-        self.room = room
-        self.env: dict[str, str] = json.loads(room.wait_log("one", "}"))
+        ns.create(thing)
+        self.pod = ended(ns)
+        self.ns = ns
+        self.env: dict[str, str] = json.loads(ns.wait_log("one", "}"))
 
 
 @pytest.fixture(scope="module")
-def printed(rooms: Callable[[], Room]) -> Iterator[Printed]:
-    room = rooms()
-    yield Printed(room)
-    room.cluster.call("DELETE", f"/api/v1/namespaces/{room.name}")
+def printed(namespaces: Callable[[], Namespace]) -> Iterator[Printed]:
+    ns = namespaces()
+    yield Printed(ns)
+    ns.cluster.call("DELETE", f"/api/v1/namespaces/{ns.name}")
 
 
 def test_plain_values(printed: Printed) -> None:
@@ -113,7 +113,7 @@ def test_fields_of_the_pod(printed: Printed) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/downward-api/#downwardapi-fieldRef"""
     env, seen = printed.env, printed.pod
     assert env["POD"] == "one"
-    assert env["NAMESPACE"] == printed.room.name
+    assert env["NAMESPACE"] == printed.ns.name
     assert env["UID"] == uid(seen)
     assert env["LABEL"] == "front"
     assert env["NOTE"] == "noted"
@@ -158,30 +158,30 @@ def test_api_server_is_told_to_every_container(printed: Printed) -> None:
     assert printed.env["KUBERNETES_SERVICE_PORT"].isdigit()
 
 
-def test_services_of_the_namespace_are_told(room: Room) -> None:
+def test_services_of_the_namespace_are_told(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
-    made = room.create(service("my-db", port=5432))
+    made = ns.create(service("my-db", port=5432))
     env: dict[str, str] = {}
     for name in ("one", "two", "three"):  # a node may learn of a pod before it learns of a service
-        room.create(pod(container(None, command=PRINT_ENV), name=name, restartPolicy="Never"))
-        ended(room, name)
-        env = json.loads(room.wait_log(name, "}"))
+        ns.create(pod(container(None, command=PRINT_ENV), name=name, restartPolicy="Never"))
+        ended(ns, name)
+        env = json.loads(ns.wait_log(name, "}"))
         if "MY_DB_SERVICE_HOST" in env:
             break
     assert env["MY_DB_SERVICE_HOST"] == made["spec"]["clusterIP"]
     assert env["MY_DB_SERVICE_PORT"] == "5432"
 
 
-def test_services_are_not_told_where_links_are_off(room: Room) -> None:
+def test_services_are_not_told_where_links_are_off(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tutorials/services/connect-applications-service/#accessing-the-service"""
-    room.create(service("my-db", port=5432))
+    ns.create(service("my-db", port=5432))
     main = container(None, command=PRINT_ENV)
-    room.create(pod(main, restartPolicy="Never", enableServiceLinks=False))
-    ended(room)
-    assert "MY_DB_SERVICE_HOST" not in json.loads(room.wait_log("one", "}"))
+    ns.create(pod(main, restartPolicy="Never", enableServiceLinks=False))
+    ended(ns)
+    assert "MY_DB_SERVICE_HOST" not in json.loads(ns.wait_log("one", "}"))
 
 
-def test_command_and_args_take_variables(room: Room) -> None:
+def test_command_and_args_take_variables(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/#use-environment-variables-to-define-arguments"""
     main = container(
         None,
@@ -189,51 +189,51 @@ def test_command_and_args_take_variables(room: Room) -> None:
         args=["$(WHO)", "$$(WHO)"],
         env=[{"name": "WHO", "value": "me"}],
     )
-    room.create(pod(main, restartPolicy="Never"))
-    ended(room)
-    assert room.wait_log("one", "me").strip() == "me/$(WHO)/me"
+    ns.create(pod(main, restartPolicy="Never"))
+    ended(ns)
+    assert ns.wait_log("one", "me").strip() == "me/$(WHO)/me"
 
 
-def test_working_directory(room: Room) -> None:
+def test_working_directory(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#entrypoint"""
-    room.create(pod(container("pwd", workingDir="/usr/lib"), restartPolicy="Never"))
-    ended(room)
-    assert room.wait_log("one", "/").strip() == "/usr/lib"
+    ns.create(pod(container("pwd", workingDir="/usr/lib"), restartPolicy="Never"))
+    ended(ns)
+    assert ns.wait_log("one", "/").strip() == "/usr/lib"
 
 
-def test_host_name_is_the_name_of_the_pod(room: Room) -> None:
+def test_host_name_is_the_name_of_the_pod(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-hostname-and-subdomain-fields"""
-    room.create(job("uname -n", name="my-pod"))
-    ended(room, "my-pod")
-    assert room.wait_log("my-pod", "my").strip() == "my-pod"
+    ns.create(job("uname -n", name="my-pod"))
+    ended(ns, "my-pod")
+    assert ns.wait_log("my-pod", "my").strip() == "my-pod"
 
 
 @pytest.mark.parametrize("sort", ["config map", "secret", "key"])
-def test_missing_source_holds_the_container_until_it_is_there(room: Room, sort: str) -> None:
+def test_missing_source_holds_the_container_until_it_is_there(ns: Namespace, sort: str) -> None:
     """https://kubernetes.io/docs/tasks/configure-pod-container/configure-pod-configmap/#restrictions"""
     needs = {
         "config map": from_config("late", "a"),
         "secret": from_secret("late", "a"),
         "key": from_config("early", "b"),
     }[sort]
-    room.create(config_map("early", data={"a": "1"}))
+    ns.create(config_map("early", data={"a": "1"}))
     env = [{"name": "A", **needs}]
-    room.create(pod(container("echo got $A", env=env), restartPolicy="Never"))
-    held = room.wait("Pod", "one", lambda p: waiting_reason(p) == "CreateContainerConfigError")
+    ns.create(pod(container("echo got $A", env=env), restartPolicy="Never"))
+    held = ns.wait("Pod", "one", lambda p: waiting_reason(p) == "CreateContainerConfigError")
     assert held["status"]["phase"] == "Pending"
     assert container_status(held)["restartCount"] == 0
     assert container_status(held)["state"]["waiting"]["message"]
     if sort == "config map":
-        room.create(config_map("late", data={"a": "1"}))
+        ns.create(config_map("late", data={"a": "1"}))
     elif sort == "secret":
-        room.create(secret("late", stringData={"a": "1"}))
+        ns.create(secret("late", stringData={"a": "1"}))
     else:
-        room.merge("ConfigMap", "early", {"data": {"b": "1"}})
-    room.wait("Pod", "one", lambda p: terminated(p).get("exitCode") == 0, seconds=120)
-    assert room.wait_log("one", "got").strip() == "got 1"
+        ns.merge("ConfigMap", "early", {"data": {"b": "1"}})
+    ns.wait("Pod", "one", lambda p: terminated(p).get("exitCode") == 0, seconds=120)
+    assert ns.wait_log("one", "got").strip() == "got 1"
 
 
-def test_missing_source_of_all_keys_holds_the_container(room: Room) -> None:
+def test_missing_source_of_all_keys_holds_the_container(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/configure-pod-container/configure-pod-configmap/#restrictions"""
-    room.create(pod(container("true", envFrom=[{"configMapRef": {"name": "none"}}])))
-    room.wait("Pod", "one", lambda p: waiting_reason(p) == "CreateContainerConfigError")
+    ns.create(pod(container("true", envFrom=[{"configMapRef": {"name": "none"}}])))
+    ns.wait("Pod", "one", lambda p: waiting_reason(p) == "CreateContainerConfigError")

@@ -2,75 +2,75 @@
 
 from __future__ import annotations
 
-from tests.contract.cluster import Room, condition, is_true, name_of, uid
+from tests.contract.cluster import Namespace, condition, is_true, name_of, uid
 from tests.contract.objects import container, deployment, pod, stateful_set
 
 
-def test_start_of_a_pod_is_told_step_by_step(room: Room) -> None:
+def test_start_of_a_pod_is_told_step_by_step(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/debug/debug-application/debug-running-pod/"""
-    made = room.create(pod())
-    room.wait("Pod", "one", lambda p: is_true(p, "Ready"))
+    made = ns.create(pod())
+    ns.wait("Pod", "one", lambda p: is_true(p, "Ready"))
     for reason in ("Scheduled", "Pulled", "Created", "Started"):
-        event = room.wait_event(reason, "Pod", "one")
+        event = ns.wait_event(reason, "Pod", "one")
         assert event["type"] == "Normal", reason
         assert event["involvedObject"]["uid"] == uid(made)
-        assert event["involvedObject"]["namespace"] == room.name
+        assert event["involvedObject"]["namespace"] == ns.name
         assert event["message"]
 
 
-def test_event_tells_its_source(room: Room) -> None:
+def test_event_tells_its_source(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/"""
-    room.create(pod())
-    started = room.wait_event("Started", "Pod", "one")
+    ns.create(pod())
+    started = ns.wait_event("Started", "Pod", "one")
     assert started["source"]["component"] == "kubelet"
     assert started["involvedObject"]["fieldPath"] == "spec.containers{main}"
     assert started["firstTimestamp"] <= started["lastTimestamp"]
     assert started["count"] == 1
 
 
-def test_events_are_selected_by_their_object(room: Room) -> None:
+def test_events_are_selected_by_their_object(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/debug/debug-application/debug-running-pod/"""
-    made = room.create(pod())
-    room.create(pod(name="two", nodeSelector={"contract.example/none": "yes"}))
-    room.wait_event("Started", "Pod", "one")
-    room.wait_event("FailedScheduling", "Pod", "two")
-    mine = room.items("Event", fieldSelector=f"involvedObject.uid={uid(made)}")
+    made = ns.create(pod())
+    ns.create(pod(name="two", nodeSelector={"contract.example/none": "yes"}))
+    ns.wait_event("Started", "Pod", "one")
+    ns.wait_event("FailedScheduling", "Pod", "two")
+    mine = ns.items("Event", fieldSelector=f"involvedObject.uid={uid(made)}")
     assert {e["involvedObject"]["name"] for e in mine} == {"one"}
-    warnings = room.items("Event", fieldSelector="type=Warning")
+    warnings = ns.items("Event", fieldSelector="type=Warning")
     assert {e["involvedObject"]["name"] for e in warnings} == {"two"}
 
 
-def test_controllers_tell_what_they_did(room: Room) -> None:
+def test_controllers_tell_what_they_did(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#updating-a-deployment"""
-    room.create(deployment(template={"nodeSelector": {"contract.example/none": "yes"}}))
-    scaled = room.wait_event("ScalingReplicaSet", "Deployment", "web")
+    ns.create(deployment(template={"nodeSelector": {"contract.example/none": "yes"}}))
+    scaled = ns.wait_event("ScalingReplicaSet", "Deployment", "web")
     assert scaled["type"] == "Normal"
-    (herd,) = room.wait_items("ReplicaSet", lambda sets: len(sets) == 1)
-    made = room.wait_event("SuccessfulCreate", "ReplicaSet", name_of(herd))
+    (herd,) = ns.wait_items("ReplicaSet", lambda sets: len(sets) == 1)
+    made = ns.wait_event("SuccessfulCreate", "ReplicaSet", name_of(herd))
     assert made["type"] == "Normal"
-    room.merge("Deployment", "web", {"spec": {"replicas": 0}})
-    room.wait_event("SuccessfulDelete", "ReplicaSet", name_of(herd))
+    ns.merge("Deployment", "web", {"spec": {"replicas": 0}})
+    ns.wait_event("SuccessfulDelete", "ReplicaSet", name_of(herd))
 
 
-def test_stateful_set_tells_its_pods(room: Room) -> None:
+def test_stateful_set_tells_its_pods(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/"""
-    room.create(stateful_set(template={"nodeSelector": {"contract.example/none": "yes"}}))
-    assert room.wait_event("SuccessfulCreate", "StatefulSet", "db")["type"] == "Normal"
+    ns.create(stateful_set(template={"nodeSelector": {"contract.example/none": "yes"}}))
+    assert ns.wait_event("SuccessfulCreate", "StatefulSet", "db")["type"] == "Normal"
 
 
-def test_end_of_a_pod_is_told(room: Room) -> None:
+def test_end_of_a_pod_is_told(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-flow"""
-    room.create(pod())
-    room.wait("Pod", "one", lambda p: is_true(p, "Ready"))
-    room.delete("Pod", "one")
-    assert room.wait_event("Killing", "Pod", "one")["type"] == "Normal"
+    ns.create(pod())
+    ns.wait("Pod", "one", lambda p: is_true(p, "Ready"))
+    ns.delete("Pod", "one")
+    assert ns.wait_event("Killing", "Pod", "one")["type"] == "Normal"
 
 
-def test_same_event_is_counted_not_repeated(room: Room) -> None:
+def test_same_event_is_counted_not_repeated(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/"""
     probe = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 100}
-    room.create(pod(container(readinessProbe=probe)))
-    seen = room.wait_items(
+    ns.create(pod(container(readinessProbe=probe)))
+    seen = ns.wait_items(
         "Event",
         lambda events: any(e.get("count", 0) >= 3 for e in events),
         fieldSelector="involvedObject.name=one,reason=Unhealthy",
@@ -79,24 +79,24 @@ def test_same_event_is_counted_not_repeated(room: Room) -> None:
     assert repeated["firstTimestamp"] < repeated["lastTimestamp"]
 
 
-def test_event_is_an_object_that_can_be_made(room: Room) -> None:
+def test_event_is_an_object_that_can_be_made(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/"""
     event = {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"generateName": "note-"},
-        "involvedObject": {"kind": "Pod", "name": "one", "namespace": room.name},
+        "involvedObject": {"kind": "Pod", "name": "one", "namespace": ns.name},
         "reason": "Noted",
         "type": "Normal",
         "message": "a note",
         "source": {"component": "contract"},
     }
-    room.create(event)
-    assert room.wait_event("Noted", "Pod", "one")["message"] == "a note"
+    ns.create(event)
+    assert ns.wait_event("Noted", "Pod", "one")["message"] == "a note"
 
 
-def test_condition_tells_when_it_changed(room: Room) -> None:
+def test_condition_tells_when_it_changed(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-conditions"""
-    room.create(pod())
-    seen = room.wait("Pod", "one", lambda p: is_true(p, "Ready"))
+    ns.create(pod())
+    seen = ns.wait("Pod", "one", lambda p: is_true(p, "Ready"))
     assert condition(seen, "Ready")["lastTransitionTime"].endswith("Z")

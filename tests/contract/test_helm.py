@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.contract.cluster import JSON_PATCH, Object, Room, name_of, uid
+from tests.contract.cluster import JSON_PATCH, Namespace, Object, name_of, uid
 from tests.contract.objects import deployment, service
 
 # One action per process: it loads tens of megabytes and threads of its own.
@@ -31,8 +31,8 @@ print(json.dumps(result))
 class Helm:
     """A chart of one Deployment, one Service and one ConfigMap, and what Helm does with it."""
 
-    def __init__(self, room: Room, folder: Path) -> None:
-        self.room = room
+    def __init__(self, ns: Namespace, folder: Path) -> None:
+        self.ns = ns
         self.chart = folder / "app"
         templates = self.chart / "templates"
         templates.mkdir(parents=True)
@@ -55,8 +55,8 @@ class Helm:
     def run(self, action: str, *args: Any, **options: Any) -> Any:
         """What the action gave, or {"error": text}."""
         asked = {
-            "kubeconfig": str(self.room.cluster.kubeconfig),
-            "namespace": self.room.name,
+            "kubeconfig": str(self.ns.cluster.kubeconfig),
+            "namespace": self.ns.name,
             "action": action,
             "args": [str(self.chart) if arg is Path else arg for arg in args],
             "options": options,
@@ -78,63 +78,63 @@ class Helm:
         return result
 
     def install(self, **values: Any) -> Any:
-        return self.ok("install", Path, "demo", values, namespace=self.room.name)
+        return self.ok("install", Path, "demo", values, namespace=self.ns.name)
 
     def upgrade(self, **values: Any) -> Any:
-        return self.ok("upgrade", Path, "demo", values, namespace=self.room.name)
+        return self.ok("upgrade", Path, "demo", values, namespace=self.ns.name)
 
 
 @pytest.fixture
-def helm(room: Room, tmp_path: Path) -> Helm:
-    return Helm(room, tmp_path)
+def helm(ns: Namespace, tmp_path: Path) -> Helm:
+    return Helm(ns, tmp_path)
 
 
-def image(room: Room) -> str:
-    web = room.read("Deployment", "web")
+def image(ns: Namespace) -> str:
+    web = ns.read("Deployment", "web")
     return str(web["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
-def releases(room: Room) -> dict[str, str]:
+def releases(ns: Namespace) -> dict[str, str]:
     """Name of each release Secret -> the status it tells."""
-    secrets: list[Object] = room.items("Secret", labelSelector="owner=helm,name=demo")
+    secrets: list[Object] = ns.items("Secret", labelSelector="owner=helm,name=demo")
     return {name_of(s): s["metadata"]["labels"]["status"] for s in secrets}
 
 
-def patch_image(room: Room, value: str, manager: str) -> None:
+def patch_image(ns: Namespace, value: str, manager: str) -> None:
     path = "/spec/template/spec/containers/0/image"
     operations = [{"op": "replace", "path": path, "value": value}]
-    room.patch(JSON_PATCH, "Deployment", "web", operations, fieldManager=manager)
+    ns.patch(JSON_PATCH, "Deployment", "web", operations, fieldManager=manager)
 
 
 def test_install_makes_the_objects_and_a_release(helm: Helm) -> None:
     """https://helm.sh/docs/intro/using_helm/#helm-install-installing-a-package"""
     helm.install()
-    room = helm.room
-    assert image(room) == "app:1"
-    assert room.exists("Service", "web")
-    assert room.read("ConfigMap", "demo-settings")["data"] == {"colour": "red"}
-    assert releases(room) == {"sh.helm.release.v1.demo.v1": "deployed"}
-    assert room.read("Secret", "sh.helm.release.v1.demo.v1")["type"] == "helm.sh/release.v1"
-    labels = room.read("Deployment", "web")["metadata"]["labels"]
+    ns = helm.ns
+    assert image(ns) == "app:1"
+    assert ns.exists("Service", "web")
+    assert ns.read("ConfigMap", "demo-settings")["data"] == {"colour": "red"}
+    assert releases(ns) == {"sh.helm.release.v1.demo.v1": "deployed"}
+    assert ns.read("Secret", "sh.helm.release.v1.demo.v1")["type"] == "helm.sh/release.v1"
+    labels = ns.read("Deployment", "web")["metadata"]["labels"]
     assert labels["app.kubernetes.io/managed-by"] == "Helm"
 
 
 def test_second_install_of_a_name_is_refused(helm: Helm) -> None:
     """https://helm.sh/docs/helm/helm_install/"""
     helm.install()
-    result = helm.run("install", Path, "demo", {}, namespace=helm.room.name)
+    result = helm.run("install", Path, "demo", {}, namespace=helm.ns.name)
     assert "cannot reuse a name that is still in use" in result["error"]
 
 
 def test_upgrade_changes_and_removes(helm: Helm) -> None:
     """https://helm.sh/docs/intro/using_helm/#helm-upgrade-and-helm-rollback-upgrading-a-release-and-recovering-on-failure"""
     helm.install()
-    before = uid(helm.room.read("Deployment", "web"))
+    before = uid(helm.ns.read("Deployment", "web"))
     helm.upgrade(image="app:2", extra=False)
-    assert image(helm.room) == "app:2"
-    assert uid(helm.room.read("Deployment", "web")) == before
-    assert not helm.room.exists("ConfigMap", "demo-settings")
-    assert releases(helm.room) == {
+    assert image(helm.ns) == "app:2"
+    assert uid(helm.ns.read("Deployment", "web")) == before
+    assert not helm.ns.exists("ConfigMap", "demo-settings")
+    assert releases(helm.ns) == {
         "sh.helm.release.v1.demo.v1": "superseded",
         "sh.helm.release.v1.demo.v2": "deployed",
     }
@@ -144,9 +144,9 @@ def test_upgrade_waits_for_the_pods(helm: Helm) -> None:
     """https://helm.sh/docs/helm/helm_upgrade/"""
     web = deployment()["spec"]["template"]["spec"]["containers"][0]["image"]
     helm.install(image=web)
-    options = {"wait": "watcher", "timeout": 90, "namespace": helm.room.name}
+    options = {"wait": "watcher", "timeout": 90, "namespace": helm.ns.name}
     helm.ok("upgrade", Path, "demo", {"image": web, "replicas": 1}, **options)
-    assert helm.room.read("Deployment", "web")["status"]["availableReplicas"] == 1
+    assert helm.ns.read("Deployment", "web")["status"]["availableReplicas"] == 1
 
 
 def test_rollback_brings_the_revision_back(helm: Helm) -> None:
@@ -154,9 +154,9 @@ def test_rollback_brings_the_revision_back(helm: Helm) -> None:
     helm.install()
     helm.upgrade(image="app:2", extra=False)
     helm.ok("rollback", "demo", version=1)
-    assert image(helm.room) == "app:1"
-    assert helm.room.exists("ConfigMap", "demo-settings")
-    assert releases(helm.room)["sh.helm.release.v1.demo.v3"] == "deployed"
+    assert image(helm.ns) == "app:1"
+    assert helm.ns.exists("ConfigMap", "demo-settings")
+    assert releases(helm.ns)["sh.helm.release.v1.demo.v3"] == "deployed"
     revisions = [
         entry["revision"] if "revision" in entry else entry["version"] for entry in helm.ok("history", "demo")
     ]
@@ -167,33 +167,33 @@ def test_uninstall_removes_all(helm: Helm) -> None:
     """https://helm.sh/docs/intro/using_helm/#helm-uninstall-uninstalling-a-release"""
     helm.install()
     helm.ok("uninstall", "demo")
-    helm.room.wait_gone("Deployment", "web")
-    helm.room.wait_gone("Service", "web")
-    helm.room.wait_gone("ConfigMap", "demo-settings")
-    assert releases(helm.room) == {}
+    helm.ns.wait_gone("Deployment", "web")
+    helm.ns.wait_gone("Service", "web")
+    helm.ns.wait_gone("ConfigMap", "demo-settings")
+    assert releases(helm.ns) == {}
 
 
 def test_upgrade_over_a_foreign_change_is_a_conflict(helm: Helm) -> None:
     """https://helm.sh/docs/overview/#server-side-apply"""
     helm.install()
-    patch_image(helm.room, "app:2", "somebody")
-    result = helm.run("upgrade", Path, "demo", {"image": "app:3"}, namespace=helm.room.name)
+    patch_image(helm.ns, "app:2", "somebody")
+    result = helm.run("upgrade", Path, "demo", {"image": "app:3"}, namespace=helm.ns.name)
     assert 'conflict with "somebody"' in result["error"]
-    assert image(helm.room) == "app:2"
+    assert image(helm.ns) == "app:2"
 
 
 def test_upgrade_to_the_value_of_a_foreign_change_passes(helm: Helm) -> None:
     """https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts"""
     helm.install()
-    patch_image(helm.room, "app:2", "somebody")
+    patch_image(helm.ns, "app:2", "somebody")
     helm.upgrade(image="app:2", colour="blue")
-    assert image(helm.room) == "app:2"
-    assert helm.room.read("ConfigMap", "demo-settings")["data"] == {"colour": "blue"}
+    assert image(helm.ns) == "app:2"
+    assert helm.ns.read("ConfigMap", "demo-settings")["data"] == {"colour": "blue"}
 
 
 def test_dry_run_on_the_server_makes_nothing(helm: Helm) -> None:
     """https://helm.sh/docs/helm/helm_install/"""
-    options = {"dry_run": "server", "namespace": helm.room.name}
+    options = {"dry_run": "server", "namespace": helm.ns.name}
     helm.ok("install", Path, "demo", {}, **options)
-    assert not helm.room.exists("Deployment", "web")
-    assert releases(helm.room) == {}
+    assert not helm.ns.exists("Deployment", "web")
+    assert releases(helm.ns) == {}

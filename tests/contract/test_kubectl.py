@@ -18,7 +18,7 @@ from typing import IO, Any
 import pytest
 import yaml
 
-from tests.contract.cluster import PATIENCE_S, Object, Room, eventually, is_true, name_of, owners, uid
+from tests.contract.cluster import PATIENCE_S, Namespace, Object, eventually, is_true, name_of, owners, uid
 from tests.contract.objects import config_map, container, deployment, http_server, job, pod, service
 
 
@@ -51,17 +51,17 @@ def old_kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Kubectl:
     """One kubectl, in one namespace."""
 
-    def __init__(self, program: str, room: Room, home: Path) -> None:
+    def __init__(self, program: str, ns: Namespace, home: Path) -> None:
         self.program = program
-        self.room = room
+        self.ns = ns
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
-            "KUBECONFIG": str(room.cluster.kubeconfig),
+            "KUBECONFIG": str(ns.cluster.kubeconfig),
         }
 
     def command(self, *arguments: str) -> list[str]:
-        return [self.program, "--namespace", self.room.name, *arguments]
+        return [self.program, "--namespace", self.ns.name, *arguments]
 
     def run(self, *arguments: str, stdin: object = None) -> subprocess.CompletedProcess[str]:
         text = stdin if isinstance(stdin, str | None) else yaml.safe_dump(stdin)
@@ -122,14 +122,14 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(params=binaries().items(), ids=lambda p: p[0])
-def kubectl(request: pytest.FixtureRequest, room: Room, homes: Callable[[str], Path]) -> Kubectl:
+def kubectl(request: pytest.FixtureRequest, ns: Namespace, homes: Callable[[str], Path]) -> Kubectl:
     which, program = request.param
     path = program or str(request.getfixturevalue("old_kubectl"))
-    return Kubectl(path, room, homes(which))
+    return Kubectl(path, ns, homes(which))
 
 
-def ready(room: Room, name: str = "one") -> Object:
-    return room.wait("Pod", name, lambda p: is_true(p, "Ready"))
+def ready(ns: Namespace, name: str = "one") -> Object:
+    return ns.wait("Pod", name, lambda p: is_true(p, "Ready"))
 
 
 def changed(thing: Object, **data: Any) -> Object:
@@ -160,7 +160,7 @@ def test_unknown_resource_type(kubectl: Kubectl) -> None:
 
 def test_get_as_a_table(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_get/"""
-    kubectl.room.create(deployment(replicas=0))
+    kubectl.ns.create(deployment(replicas=0))
     head, row = kubectl("get", "deploy").splitlines()
     assert head.split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
     assert row.split()[:4] == ["web", "0/0", "0", "0"]
@@ -170,8 +170,8 @@ def test_get_as_a_table(kubectl: Kubectl) -> None:
 
 def test_get_by_path_name_and_label(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/jsonpath/"""
-    kubectl.room.create(config_map("red", labels={"colour": "red"}))
-    kubectl.room.create(config_map("blue", labels={"colour": "blue"}))
+    kubectl.ns.create(config_map("red", labels={"colour": "red"}))
+    kubectl.ns.create(config_map("blue", labels={"colour": "blue"}))
     assert kubectl("get", "cm", "red", "-o", "jsonpath={.data.a}") == "1"
     assert kubectl("get", "cm", "-l", "colour=red", "-o", "name").split() == ["configmap/red"]
     seen = yaml.safe_load(kubectl("get", "cm", "blue", "-o", "yaml"))
@@ -180,9 +180,9 @@ def test_get_by_path_name_and_label(kubectl: Kubectl) -> None:
 
 def test_get_all(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_get/"""
-    kubectl.room.create(deployment(replicas=0))
-    kubectl.room.create(service())
-    kubectl.room.wait_items("ReplicaSet", lambda sets: len(sets) == 1)
+    kubectl.ns.create(deployment(replicas=0))
+    kubectl.ns.create(service())
+    kubectl.ns.wait_items("ReplicaSet", lambda sets: len(sets) == 1)
     names = kubectl("get", "all", "-o", "name").split()
     assert {"deployment.apps/web", "service/web"} <= set(names)
     assert any(name.startswith("replicaset.apps/web-") for name in names)
@@ -190,14 +190,14 @@ def test_get_all(kubectl: Kubectl) -> None:
 
 def test_get_watch(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_get/"""
-    kubectl.room.create(config_map(labels={"look": "here"}))
+    kubectl.ns.create(config_map(labels={"look": "here"}))
     # By label: the watch goes on from the list's version. By name, kubectl drops the first event.
     form = "jsonpath={.data.a}{'\\n'}"
     process = kubectl.start("get", "cm", "-l", "look=here", "-o", form, "--watch")
     lines = Lines(process.stdout)
     try:
         assert lines.next() == "1\n"
-        kubectl.room.merge("ConfigMap", "settings", {"data": {"a": "2"}})
+        kubectl.ns.merge("ConfigMap", "settings", {"data": {"a": "2"}})
         assert lines.next() == "2\n"
     finally:
         process.terminate()
@@ -206,9 +206,9 @@ def test_get_watch(kubectl: Kubectl) -> None:
 
 def test_describe(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_describe/"""
-    kubectl.room.create(pod(container(env=[{"name": "COLOUR", "value": "red"}])))
-    ready(kubectl.room)
-    kubectl.room.wait_event("Started", "Pod", "one")
+    kubectl.ns.create(pod(container(env=[{"name": "COLOUR", "value": "red"}])))
+    ready(kubectl.ns)
+    kubectl.ns.wait_event("Started", "Pod", "one")
     text = kubectl("describe", "pod", "one")
     assert re.search(r"^Name:\s+one$", text, re.M)
     assert re.search(r"COLOUR:\s+red", text)
@@ -217,8 +217,8 @@ def test_describe(kubectl: Kubectl) -> None:
 
 def test_describe_deployment(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#updating-a-deployment"""
-    kubectl.room.create(deployment(replicas=0))
-    kubectl.room.wait_items("ReplicaSet", lambda sets: len(sets) == 1)
+    kubectl.ns.create(deployment(replicas=0))
+    kubectl.ns.wait_items("ReplicaSet", lambda sets: len(sets) == 1)
     text = kubectl("describe", "deployment", "web")
     assert re.search(r"^StrategyType:\s+RollingUpdate$", text, re.M)
     assert re.search(r"^NewReplicaSet:\s+web-\w+ \(0/0 replicas created\)$", text, re.M)
@@ -234,16 +234,16 @@ def test_apply_creates_configures_and_leaves_unchanged(kubectl: Kubectl) -> None
     assert kubectl("apply", "-f", "-", stdin=wish) == "configmap/settings unchanged\n"
     less = changed(wish, a="9")
     assert kubectl("apply", "-f", "-", stdin=less) == "configmap/settings configured\n"
-    assert kubectl.room.read("ConfigMap", "settings")["data"] == {"a": "9"}
+    assert kubectl.ns.read("ConfigMap", "settings")["data"] == {"a": "9"}
 
 
 def test_apply_leaves_what_others_set(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/declarative-config/#how-different-types-of-fields-are-merged"""
     wish = deployment(replicas=0)
     kubectl("apply", "-f", "-", stdin=wish)
-    kubectl.room.merge("Deployment", "web", {"spec": {"minReadySeconds": 2}})
+    kubectl.ns.merge("Deployment", "web", {"spec": {"minReadySeconds": 2}})
     kubectl("apply", "-f", "-", stdin={**wish, "spec": {**wish["spec"], "revisionHistoryLimit": 3}})
-    spec = kubectl.room.read("Deployment", "web")["spec"]
+    spec = kubectl.ns.read("Deployment", "web")["spec"]
     assert (spec["minReadySeconds"], spec["revisionHistoryLimit"]) == (2, 3)
 
 
@@ -252,12 +252,12 @@ def test_apply_on_the_server_asks_before_it_takes_a_field(kubectl: Kubectl) -> N
     wish = config_map()
     server_side = ("apply", "--server-side", "-f", "-")
     kubectl(*server_side, stdin=wish)
-    kubectl.room.merge("ConfigMap", "settings", {"data": {"a": "2"}}, fieldManager="other")
+    kubectl.ns.merge("ConfigMap", "settings", {"data": {"a": "2"}}, fieldManager="other")
     done = kubectl.run(*server_side, stdin=wish)
     assert done.returncode == 1
     assert 'conflict with "other"' in done.stderr
     kubectl(*server_side, "--force-conflicts", stdin=wish)
-    assert kubectl.room.read("ConfigMap", "settings")["data"] == {"a": "1"}
+    assert kubectl.ns.read("ConfigMap", "settings")["data"] == {"a": "1"}
 
 
 def test_apply_of_something_invalid(kubectl: Kubectl) -> None:
@@ -271,7 +271,7 @@ def test_dry_run_on_the_server(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run"""
     out = kubectl("apply", "--dry-run=server", "-f", "-", stdin=config_map())
     assert out == "configmap/settings created (server dry run)\n"
-    assert not kubectl.room.exists("ConfigMap", "settings")
+    assert not kubectl.ns.exists("ConfigMap", "settings")
 
 
 def test_diff_tells_by_its_exit_code(kubectl: Kubectl) -> None:
@@ -283,17 +283,17 @@ def test_diff_tells_by_its_exit_code(kubectl: Kubectl) -> None:
     assert done.returncode == 1, done.stderr
     assert re.search(r'^-  a: "1"$', done.stdout, re.M)
     assert re.search(r'^\+  a: "2"$', done.stdout, re.M)
-    assert kubectl.room.read("ConfigMap", "settings")["data"] == {"a": "1"}
+    assert kubectl.ns.read("ConfigMap", "settings")["data"] == {"a": "1"}
 
 
 def test_label_annotate_and_patch(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_patch/"""
-    kubectl.room.create(config_map())
+    kubectl.ns.create(config_map())
     kubectl("label", "cm", "settings", "tier=front")
     kubectl("annotate", "cm", "settings", "contract.example/note=x")
     kubectl("patch", "cm", "settings", "-p", '{"data": {"b": "2"}}')
     kubectl("patch", "cm", "settings", "--type=json", "-p", '[{"op":"remove","path":"/data/a"}]')
-    seen = kubectl.room.read("ConfigMap", "settings")
+    seen = kubectl.ns.read("ConfigMap", "settings")
     assert seen["metadata"]["labels"] == {"tier": "front"}
     assert seen["data"] == {"b": "2"}
 
@@ -303,16 +303,16 @@ def test_label_annotate_and_patch(kubectl: Kubectl) -> None:
 
 def test_rollout_status_waits_for_the_end(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_rollout/kubectl_rollout_status/"""
-    kubectl.room.create(deployment(replicas=2))
+    kubectl.ns.create(deployment(replicas=2))
     out = kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     assert out.splitlines()[-1] == 'deployment "web" successfully rolled out'
-    assert kubectl.room.read("Deployment", "web")["status"]["availableReplicas"] == 2
+    assert kubectl.ns.read("Deployment", "web")["status"]["availableReplicas"] == 2
 
 
 def test_rollout_status_fails_with_the_deadline(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#failed-deployment"""
     missing = container(image="contract-none:1", imagePullPolicy="Never")
-    kubectl.room.create(deployment(missing, progressDeadlineSeconds=2))
+    kubectl.ns.create(deployment(missing, progressDeadlineSeconds=2))
     done = kubectl.run("rollout", "status", "deployment/web", "--timeout=90s")
     assert done.returncode == 1
     assert "exceeded its progress deadline" in done.stderr
@@ -320,7 +320,7 @@ def test_rollout_status_fails_with_the_deadline(kubectl: Kubectl) -> None:
 
 def test_set_image_history_and_undo(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#rolling-back-to-a-previous-revision"""
-    room = kubectl.room
+    ns = kubectl.ns
     kubectl("apply", "-f", "-", stdin=deployment(container(image="a:1"), replicas=0))
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     assert kubectl("set", "image", "deployment/web", "main=a:2") == ("deployment.apps/web image updated\n")
@@ -330,26 +330,26 @@ def test_set_image_history_and_undo(kubectl: Kubectl) -> None:
     assert "a:1" in kubectl("rollout", "history", "deployment/web", "--revision=1")
     assert "rolled back" in kubectl("rollout", "undo", "deployment/web")
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-    template = room.read("Deployment", "web")["spec"]["template"]
+    template = ns.read("Deployment", "web")["spec"]["template"]
     assert template["spec"]["containers"][0]["image"] == "a:1"
     assert re.findall(r"^(\d+)\s", kubectl("rollout", "history", "deployment/web"), re.M) == [
         "2",
         "3",
     ]
-    assert len(room.items("ReplicaSet")) == 2
+    assert len(ns.items("ReplicaSet")) == 2
 
 
 def test_rollout_restart_pause_and_resume(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_rollout/"""
-    room = kubectl.room
-    room.create(deployment(replicas=0))
+    ns = kubectl.ns
+    ns.create(deployment(replicas=0))
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     kubectl("rollout", "pause", "deployment/web")
-    assert room.read("Deployment", "web")["spec"]["paused"] is True
+    assert ns.read("Deployment", "web")["spec"]["paused"] is True
     kubectl("rollout", "resume", "deployment/web")
     kubectl("rollout", "restart", "deployment/web")
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-    assert len(room.items("ReplicaSet")) == 2
+    assert len(ns.items("ReplicaSet")) == 2
 
 
 def test_rollout_status_of_a_stateful_set(kubectl: Kubectl) -> None:
@@ -363,36 +363,36 @@ def test_rollout_status_of_a_stateful_set(kubectl: Kubectl) -> None:
 
 def test_scale(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_scale/"""
-    kubectl.room.create(deployment(replicas=1, paused=True))
+    kubectl.ns.create(deployment(replicas=1, paused=True))
     kubectl("scale", "deployment/web", "--replicas=0")
-    assert kubectl.room.read("Deployment", "web")["spec"]["replicas"] == 0
+    assert kubectl.ns.read("Deployment", "web")["spec"]["replicas"] == 0
 
 
 def test_wait_for_a_condition(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_wait/"""
-    room = kubectl.room
-    room.create(deployment())
+    ns = kubectl.ns
+    ns.create(deployment())
     kubectl("wait", "--for=condition=available", "deployment/web", "--timeout=90s")
-    (made,) = room.items("Pod")
+    (made,) = ns.items("Pod")
     kubectl("wait", "--for=condition=ready", f"pod/{name_of(made)}", "--timeout=60s")
 
 
 def test_wait_for_the_end(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_wait/"""
-    room = kubectl.room
-    room.create(config_map(finalizers=["contract.example/hold"]))
-    room.delete("ConfigMap", "settings")
+    ns = kubectl.ns
+    ns.create(config_map(finalizers=["contract.example/hold"]))
+    ns.delete("ConfigMap", "settings")
     process = kubectl.start("wait", "--for=delete", "cm/settings", "--timeout=60s", "-v=6")
     lines = Lines(process.stderr)
     while "/configmaps" not in (line := lines.next()):  # it must see the object before that is gone
         assert line, "kubectl ended"
-    room.merge("ConfigMap", "settings", {"metadata": {"finalizers": None}})
+    ns.merge("ConfigMap", "settings", {"metadata": {"finalizers": None}})
     assert process.wait(timeout=90) == 0
 
 
 def test_wait_gives_up(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_wait/"""
-    kubectl.room.create(pod(nodeSelector={"contract.example/none": "yes"}))
+    kubectl.ns.create(pod(nodeSelector={"contract.example/none": "yes"}))
     done = kubectl.run("wait", "--for=condition=ready", "pod/one", "--timeout=1s")
     assert done.returncode == 1
     assert "timed out waiting for the condition" in done.stderr
@@ -403,8 +403,8 @@ def test_wait_gives_up(kubectl: Kubectl) -> None:
 
 def test_logs(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_logs/"""
-    kubectl.room.create(job("echo one; echo two; echo three"))
-    kubectl.room.wait_log("one", "three")
+    kubectl.ns.create(job("echo one; echo two; echo three"))
+    kubectl.ns.wait_log("one", "three")
     assert kubectl("logs", "one") == "one\ntwo\nthree\n"
     assert kubectl("logs", "one", "--tail=1") == "three\n"
     assert kubectl("logs", "-f", "one") == "one\ntwo\nthree\n"
@@ -412,18 +412,18 @@ def test_logs(kubectl: Kubectl) -> None:
 
 def test_logs_of_a_deployment(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_logs/"""
-    kubectl.room.create(deployment(container("echo hello; sleep 3600 & wait")))
+    kubectl.ns.create(deployment(container("echo hello; sleep 3600 & wait")))
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-    (made,) = kubectl.room.items("Pod")
-    kubectl.room.wait_log(name_of(made), "hello")
+    (made,) = kubectl.ns.items("Pod")
+    kubectl.ns.wait_log(name_of(made), "hello")
     assert kubectl("logs", "deployment/web") == "hello\n"
     assert kubectl("logs", "-l", "app=web") == "hello\n"
 
 
 def test_exec_gives_output_and_exit_code(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
-    kubectl.room.create(pod())
-    ready(kubectl.room)
+    kubectl.ns.create(pod())
+    ready(kubectl.ns)
     assert kubectl("exec", "one", "--", "echo", "hello") == "hello\n"
     done = kubectl.run("exec", "one", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
     assert done.returncode == 3
@@ -433,8 +433,8 @@ def test_exec_gives_output_and_exit_code(kubectl: Kubectl) -> None:
 
 def test_exec_takes_input(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
-    kubectl.room.create(pod())
-    ready(kubectl.room)
+    kubectl.ns.create(pod())
+    ready(kubectl.ns)
     assert kubectl("exec", "-i", "one", "--", "cat", stdin="hello\n") == "hello\n"
 
 
@@ -449,9 +449,9 @@ def _forwarded_port(process: subprocess.Popen[str]) -> str:
 def test_port_forward(kubectl: Kubectl, target: str) -> None:
     """https://kubernetes.io/docs/tasks/access-application-cluster/port-forward-access-application-cluster/"""
     probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
-    kubectl.room.create(pod(http_server("hello", readinessProbe=probe), labels={"app": "web"}))
-    kubectl.room.create(service())
-    ready(kubectl.room)
+    kubectl.ns.create(pod(http_server("hello", readinessProbe=probe), labels={"app": "web"}))
+    kubectl.ns.create(service())
+    ready(kubectl.ns)
     remote = "8080" if target.startswith("pod") else "80"
     process = kubectl.start("port-forward", target, f":{remote}")
     try:
@@ -469,10 +469,10 @@ def test_port_forward(kubectl: Kubectl, target: str) -> None:
 
 def test_delete_waits_until_it_is_gone(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_delete/"""
-    kubectl.room.create(pod())
-    ready(kubectl.room)
+    kubectl.ns.create(pod())
+    ready(kubectl.ns)
     assert 'pod "one" deleted' in kubectl("delete", "pod", "one")
-    assert not kubectl.room.exists("Pod", "one")
+    assert not kubectl.ns.exists("Pod", "one")
     done = kubectl.run("delete", "pod", "one")
     assert done.returncode == 1
     assert 'pods "one" not found' in done.stderr
@@ -481,29 +481,29 @@ def test_delete_waits_until_it_is_gone(kubectl: Kubectl) -> None:
 
 def test_delete_by_label_and_by_file(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_delete/"""
-    room = kubectl.room
-    room.create(config_map("a", labels={"go": "yes"}))
-    room.create(config_map("b"))
+    ns = kubectl.ns
+    ns.create(config_map("a", labels={"go": "yes"}))
+    ns.create(config_map("b"))
     kubectl("delete", "cm", "-l", "go=yes")
-    assert not room.exists("ConfigMap", "a")
+    assert not ns.exists("ConfigMap", "a")
     kubectl("delete", "-f", "-", stdin=config_map("b"))
-    assert not room.exists("ConfigMap", "b")
+    assert not ns.exists("ConfigMap", "b")
 
 
 def test_delete_leaves_orphans_on_demand(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/tasks/administer-cluster/use-cascading-deletion/#set-orphan-deletion-policy"""
-    room = kubectl.room
-    room.create(deployment(replicas=0))
-    (herd,) = room.wait_items("ReplicaSet", lambda sets: len(sets) == 1)
+    ns = kubectl.ns
+    ns.create(deployment(replicas=0))
+    (herd,) = ns.wait_items("ReplicaSet", lambda sets: len(sets) == 1)
     kubectl("delete", "deployment", "web", "--cascade=orphan")
-    eventually(lambda: not owners(room.read("ReplicaSet", name_of(herd))), "it still has an owner")
-    assert uid(room.read("ReplicaSet", name_of(herd))) == uid(herd)
+    eventually(lambda: not owners(ns.read("ReplicaSet", name_of(herd))), "it still has an owner")
+    assert uid(ns.read("ReplicaSet", name_of(herd))) == uid(herd)
 
 
 def test_delete_by_force(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-forced"""
     stubborn = container('trap "" TERM; while :; do sleep 0.2; done')
-    kubectl.room.create(pod(stubborn, terminationGracePeriodSeconds=300))
-    ready(kubectl.room)
+    kubectl.ns.create(pod(stubborn, terminationGracePeriodSeconds=300))
+    ready(kubectl.ns)
     kubectl("delete", "pod", "one", "--grace-period=0", "--force")
-    assert not kubectl.room.exists("Pod", "one")
+    assert not kubectl.ns.exists("Pod", "one")

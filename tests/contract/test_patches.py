@@ -9,9 +9,9 @@ from tests.contract.cluster import (
     JSON_PATCH,
     MERGE_PATCH,
     STRATEGIC_PATCH,
+    Namespace,
     Object,
     Refused,
-    Room,
     refused,
     version_of,
 )
@@ -36,10 +36,10 @@ def two_containers(**fields: object) -> Object:
 # -- JSON Patch --------------------------------------------------------------------------------
 
 
-def test_json_patch_replaces_adds_and_removes(room: Room) -> None:
+def test_json_patch_replaces_adds_and_removes(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-patch"""
-    room.create(config_map(data={"a": "1", "b": "2"}))
-    patched = room.json_patch(
+    ns.create(config_map(data={"a": "1", "b": "2"}))
+    patched = ns.json_patch(
         "ConfigMap",
         "settings",
         [
@@ -51,10 +51,10 @@ def test_json_patch_replaces_adds_and_removes(room: Room) -> None:
     assert patched["data"] == {"a": "9", "c": "3"}
 
 
-def test_json_patch_moves_and_copies(room: Room) -> None:
+def test_json_patch_moves_and_copies(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-patch"""
-    room.create(config_map(data={"a": "1", "b": "2"}))
-    patched = room.json_patch(
+    ns.create(config_map(data={"a": "1", "b": "2"}))
+    patched = ns.json_patch(
         "ConfigMap",
         "settings",
         [
@@ -65,19 +65,19 @@ def test_json_patch_moves_and_copies(room: Room) -> None:
     assert patched["data"] == {"b": "2", "c": "1", "d": "2"}
 
 
-def test_json_patch_escapes_slash_and_tilde(room: Room) -> None:
+def test_json_patch_escapes_slash_and_tilde(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-patch"""
-    room.create(config_map(annotations={"example.com/a": "1"}))
+    ns.create(config_map(annotations={"example.com/a": "1"}))
     path = "/metadata/annotations/example.com~1a"
-    patched = room.json_patch("ConfigMap", "settings", [{"op": "replace", "path": path, "value": "2"}])
+    patched = ns.json_patch("ConfigMap", "settings", [{"op": "replace", "path": path, "value": "2"}])
     assert patched["metadata"]["annotations"]["example.com/a"] == "2"
 
 
-def test_json_patch_appends_and_inserts_into_a_list(room: Room) -> None:
+def test_json_patch_appends_and_inserts_into_a_list(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-patch"""
-    room.create(two_containers(env=[{"name": "B", "value": "2"}]))
+    ns.create(two_containers(env=[{"name": "B", "value": "2"}]))
     env = f"{JSON_PATCHES}/0/env"
-    patched = room.json_patch(
+    patched = ns.json_patch(
         "Deployment",
         "web",
         [
@@ -88,22 +88,22 @@ def test_json_patch_appends_and_inserts_into_a_list(room: Room) -> None:
     assert [e["name"] for e in containers(patched)["main"]["env"]] == ["A", "B", "C"]
 
 
-def test_json_patch_tests_before_it_writes(room: Room) -> None:
+def test_json_patch_tests_before_it_writes(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-patch"""
-    made = room.create(config_map())
+    made = ns.create(config_map())
     operations = [
         {"op": "test", "path": "/metadata/uid", "value": made["metadata"]["uid"]},
         {"op": "test", "path": "/data/a", "value": "1"},
         {"op": "replace", "path": "/data/a", "value": "2"},
     ]
-    assert room.json_patch("ConfigMap", "settings", operations)["data"] == {"a": "2"}
+    assert ns.json_patch("ConfigMap", "settings", operations)["data"] == {"a": "2"}
 
 
-def test_json_patch_whose_test_fails_changes_nothing(room: Room) -> None:
+def test_json_patch_whose_test_fails_changes_nothing(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-patch"""
-    made = room.create(config_map())
+    made = ns.create(config_map())
     with refused(422, "Invalid"):
-        room.json_patch(
+        ns.json_patch(
             "ConfigMap",
             "settings",
             [
@@ -111,27 +111,27 @@ def test_json_patch_whose_test_fails_changes_nothing(room: Room) -> None:
                 {"op": "test", "path": "/data/a", "value": "1"},
             ],
         )
-    assert room.read("ConfigMap", "settings") == made
+    assert ns.read("ConfigMap", "settings") == made
 
 
-def test_json_patch_of_a_missing_path_is_invalid(room: Room) -> None:
+def test_json_patch_of_a_missing_path_is_invalid(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-patch"""
-    room.create(config_map())
+    ns.create(config_map())
     with refused(422, "Invalid"):
-        room.json_patch("ConfigMap", "settings", [{"op": "remove", "path": "/data/none"}])
+        ns.json_patch("ConfigMap", "settings", [{"op": "remove", "path": "/data/none"}])
 
 
-def test_json_patch_must_be_a_list(room: Room) -> None:
+def test_json_patch_must_be_a_list(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-patch"""
-    room.create(config_map())
+    ns.create(config_map())
     with refused(400, "BadRequest"):
-        room.patch(JSON_PATCH, "ConfigMap", "settings", {"data": {"a": "2"}})
+        ns.patch(JSON_PATCH, "ConfigMap", "settings", {"data": {"a": "2"}})
 
 
-def test_json_patch_may_change_two_containers_at_once(room: Room) -> None:
+def test_json_patch_may_change_two_containers_at_once(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-patch"""
-    room.create(two_containers())
-    patched = room.json_patch(
+    ns.create(two_containers())
+    patched = ns.json_patch(
         "Deployment",
         "web",
         [
@@ -149,176 +149,176 @@ def test_json_patch_may_change_two_containers_at_once(room: Room) -> None:
 
 
 @pytest.mark.parametrize("content_type", [MERGE_PATCH, STRATEGIC_PATCH])
-def test_patch_of_a_missing_object_is_not_found(room: Room, content_type: str) -> None:
+def test_patch_of_a_missing_object_is_not_found(ns: Namespace, content_type: str) -> None:
     """https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply"""
     with refused(404, "NotFound"):
-        room.patch(content_type, "ConfigMap", "nowhere", {"data": {"a": "1"}})
+        ns.patch(content_type, "ConfigMap", "nowhere", {"data": {"a": "1"}})
 
 
-def test_patch_of_another_content_type_is_unsupported(room: Room) -> None:
+def test_patch_of_another_content_type_is_unsupported(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply"""
-    room.create(config_map())
+    ns.create(config_map())
     with refused(415, "UnsupportedMediaType"):
-        room.patch(JSON, "ConfigMap", "settings", {"data": {"a": "2"}})
+        ns.patch(JSON, "ConfigMap", "settings", {"data": {"a": "2"}})
 
 
-def test_patched_object_is_validated(room: Room) -> None:
+def test_patched_object_is_validated(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply"""
-    room.create(deployment(replicas=0))
+    ns.create(deployment(replicas=0))
     with refused(422, "Invalid") as refusal:
-        room.merge("Deployment", "web", {"spec": {"replicas": -1}})
+        ns.merge("Deployment", "web", {"spec": {"replicas": -1}})
     assert refusal.causes == {"spec.replicas": "FieldValueInvalid"}
 
 
-def test_patch_with_a_stale_version_is_a_conflict(room: Room) -> None:
+def test_patch_with_a_stale_version_is_a_conflict(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply"""
-    made = room.create(config_map())
-    room.merge("ConfigMap", "settings", {"data": {"a": "2"}})
+    made = ns.create(config_map())
+    ns.merge("ConfigMap", "settings", {"data": {"a": "2"}})
     stale = {"metadata": {"resourceVersion": version_of(made)}, "data": {"a": "3"}}
     with refused(409, "Conflict"):
-        room.merge("ConfigMap", "settings", stale)
+        ns.merge("ConfigMap", "settings", stale)
 
 
-def test_patch_cannot_rename(room: Room) -> None:
+def test_patch_cannot_rename(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
-    room.create(config_map())
+    ns.create(config_map())
     with refused(400, "BadRequest"):
-        room.merge("ConfigMap", "settings", {"metadata": {"name": "other"}})
+        ns.merge("ConfigMap", "settings", {"metadata": {"name": "other"}})
 
 
 # -- merge patch -------------------------------------------------------------------------------
 
 
-def test_merge_patch_merges_maps_and_null_deletes(room: Room) -> None:
+def test_merge_patch_merges_maps_and_null_deletes(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-merge-patch-to-update-a-deployment"""
-    room.create(config_map(data={"a": "1", "b": "2"}))
-    patched = room.merge("ConfigMap", "settings", {"data": {"a": None, "c": "3"}})
+    ns.create(config_map(data={"a": "1", "b": "2"}))
+    patched = ns.merge("ConfigMap", "settings", {"data": {"a": None, "c": "3"}})
     assert patched["data"] == {"b": "2", "c": "3"}
 
 
-def test_merge_patch_replaces_a_list(room: Room) -> None:
+def test_merge_patch_replaces_a_list(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-json-merge-patch-to-update-a-deployment"""
-    room.create(two_containers())
-    patched = room.merge("Deployment", "web", of_containers(container(name="only")))
+    ns.create(two_containers())
+    patched = ns.merge("Deployment", "web", of_containers(container(name="only")))
     assert set(containers(patched)) == {"only"}
 
 
-def test_null_brings_a_default_back(room: Room) -> None:
+def test_null_brings_a_default_back(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/declarative-config/#default-field-values"""
-    room.create(deployment(replicas=0, revisionHistoryLimit=3))
-    patched = room.merge("Deployment", "web", {"spec": {"revisionHistoryLimit": None}})
+    ns.create(deployment(replicas=0, revisionHistoryLimit=3))
+    patched = ns.merge("Deployment", "web", {"spec": {"revisionHistoryLimit": None}})
     assert patched["spec"]["revisionHistoryLimit"] == 10
 
 
 # -- strategic merge patch ---------------------------------------------------------------------
 
 
-def test_strategic_patch_merges_containers_by_name(room: Room) -> None:
+def test_strategic_patch_merges_containers_by_name(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#notes-on-the-strategic-merge-patch"""
-    room.create(two_containers(env=[{"name": "A", "value": "1"}]))
-    patched = room.strategic("Deployment", "web", of_containers({"name": "main", "image": "other:2"}))
+    ns.create(two_containers(env=[{"name": "A", "value": "1"}]))
+    patched = ns.strategic("Deployment", "web", of_containers({"name": "main", "image": "other:2"}))
     found = containers(patched)
     assert set(found) == {"main", "side"}
     assert found["main"]["image"] == "other:2"
     assert found["main"]["env"] == [{"name": "A", "value": "1"}]
 
 
-def test_strategic_patch_with_an_unknown_container_adds_one(room: Room) -> None:
+def test_strategic_patch_with_an_unknown_container_adds_one(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-a-strategic-merge-patch-to-update-a-deployment"""
-    room.create(two_containers())
-    patched = room.strategic("Deployment", "web", of_containers({"name": "third", "image": "new:1"}))
+    ns.create(two_containers())
+    patched = ns.strategic("Deployment", "web", of_containers({"name": "third", "image": "new:1"}))
     assert set(containers(patched)) == {"main", "side", "third"}
 
 
-def test_strategic_patch_without_the_merge_key_is_refused(room: Room) -> None:
+def test_strategic_patch_without_the_merge_key_is_refused(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#notes-on-the-strategic-merge-patch"""
-    room.create(two_containers())
+    ns.create(two_containers())
     with pytest.raises(Refused, match="merge key: name"):
-        room.strategic("Deployment", "web", of_containers({"image": "new:1"}))
+        ns.strategic("Deployment", "web", of_containers({"image": "new:1"}))
 
 
-def test_strategic_patch_merges_variables_by_name(room: Room) -> None:
+def test_strategic_patch_merges_variables_by_name(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#notes-on-the-strategic-merge-patch"""
-    room.create(two_containers(env=[{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]))
+    ns.create(two_containers(env=[{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]))
     change = {"name": "main", "env": [{"name": "A", "value": "9"}, {"name": "C", "value": "3"}]}
-    patched = room.strategic("Deployment", "web", of_containers(change))
+    patched = ns.strategic("Deployment", "web", of_containers(change))
     env = {e["name"]: e["value"] for e in containers(patched)["main"]["env"]}
     assert env == {"A": "9", "B": "2", "C": "3"}
 
 
-def test_strategic_patch_merges_service_ports_by_port(room: Room) -> None:
+def test_strategic_patch_merges_service_ports_by_port(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/#ServiceSpec"""
     ports = [{"name": "a", "port": 80}, {"name": "b", "port": 81}]
-    room.create(service(ports=ports))
-    patched = room.strategic("Service", "web", {"spec": {"ports": [{"port": 81, "targetPort": 8181}]}})
+    ns.create(service(ports=ports))
+    patched = ns.strategic("Service", "web", {"spec": {"ports": [{"port": 81, "targetPort": 8181}]}})
     found = {p["port"]: (p["name"], p["targetPort"]) for p in patched["spec"]["ports"]}
     assert found == {80: ("a", 80), 81: ("b", 8181)}
 
 
-def test_strategic_patch_replaces_a_list_without_a_merge_key(room: Room) -> None:
+def test_strategic_patch_replaces_a_list_without_a_merge_key(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#notes-on-the-strategic-merge-patch"""
-    room.create(two_containers(args=["a", "b"]))
-    patched = room.strategic("Deployment", "web", of_containers({"name": "main", "args": ["c"]}))
+    ns.create(two_containers(args=["a", "b"]))
+    patched = ns.strategic("Deployment", "web", of_containers({"name": "main", "args": ["c"]}))
     assert containers(patched)["main"]["args"] == ["c"]
 
 
-def test_strategic_patch_deletes_a_list_entry_by_directive(room: Room) -> None:
+def test_strategic_patch_deletes_a_list_entry_by_directive(ns: Namespace) -> None:
     """https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md"""
-    room.create(two_containers())
-    patched = room.strategic("Deployment", "web", of_containers({"name": "side", "$patch": "delete"}))
+    ns.create(two_containers())
+    patched = ns.strategic("Deployment", "web", of_containers({"name": "side", "$patch": "delete"}))
     assert set(containers(patched)) == {"main"}
 
 
-def test_strategic_patch_replaces_a_list_by_directive(room: Room) -> None:
+def test_strategic_patch_replaces_a_list_by_directive(ns: Namespace) -> None:
     """https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md"""
-    room.create(two_containers())
+    ns.create(two_containers())
     only = {"name": "only", "image": "a:1"}
-    patched = room.strategic("Deployment", "web", of_containers({"$patch": "replace"}, only))
+    patched = ns.strategic("Deployment", "web", of_containers({"$patch": "replace"}, only))
     assert set(containers(patched)) == {"only"}
 
 
-def test_strategic_patch_replaces_a_map_by_directive(room: Room) -> None:
+def test_strategic_patch_replaces_a_map_by_directive(ns: Namespace) -> None:
     """https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md"""
-    room.create(config_map(data={"a": "1", "b": "2"}))
-    patched = room.strategic("ConfigMap", "settings", {"data": {"$patch": "replace", "c": "3"}})
+    ns.create(config_map(data={"a": "1", "b": "2"}))
+    patched = ns.strategic("ConfigMap", "settings", {"data": {"$patch": "replace", "c": "3"}})
     assert patched["data"] == {"c": "3"}
 
 
-def test_strategic_patch_null_deletes_a_key(room: Room) -> None:
+def test_strategic_patch_null_deletes_a_key(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/"""
-    room.create(config_map(labels={"a": "1", "b": "2"}))
-    patched = room.strategic("ConfigMap", "settings", {"metadata": {"labels": {"a": None}}})
+    ns.create(config_map(labels={"a": "1", "b": "2"}))
+    patched = ns.strategic("ConfigMap", "settings", {"metadata": {"labels": {"a": None}}})
     assert patched["metadata"]["labels"] == {"b": "2"}
 
 
-def test_strategic_patch_to_recreate_needs_retain_keys(room: Room) -> None:
+def test_strategic_patch_to_recreate_needs_retain_keys(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/#use-strategic-merge-patch-to-update-a-deployment-using-the-retainkeys-strategy"""
-    room.create(deployment(replicas=0))
+    ns.create(deployment(replicas=0))
     with refused(422, "Invalid"):
-        room.strategic("Deployment", "web", {"spec": {"strategy": {"type": "Recreate"}}})
+        ns.strategic("Deployment", "web", {"spec": {"strategy": {"type": "Recreate"}}})
     retained = {"$retainKeys": ["type"], "type": "Recreate"}
-    patched = room.strategic("Deployment", "web", {"spec": {"strategy": retained}})
+    patched = ns.strategic("Deployment", "web", {"spec": {"strategy": retained}})
     assert patched["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_strategic_patch_puts_a_list_in_order(room: Room) -> None:
+def test_strategic_patch_puts_a_list_in_order(ns: Namespace) -> None:
     """https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md"""
-    room.create(two_containers())
+    ns.create(two_containers())
     patch = of_containers({"name": "main", "image": "a:2"})
     patch["spec"]["template"]["spec"]["$setElementOrder/containers"] = [
         {"name": "side"},
         {"name": "main"},
     ]
-    patched = room.strategic("Deployment", "web", patch)
+    patched = ns.strategic("Deployment", "web", patch)
     assert list(containers(patched)) == ["side", "main"]
     assert containers(patched)["main"]["image"] == "a:2"
 
 
-def test_strategic_patch_deletes_from_a_list_of_plain_values(room: Room) -> None:
+def test_strategic_patch_deletes_from_a_list_of_plain_values(ns: Namespace) -> None:
     """https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md"""
     held = ["contract.example/a", "contract.example/b"]
-    room.create(config_map(finalizers=held))
+    ns.create(config_map(finalizers=held))
     patch = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["contract.example/a"]}}
-    patched = room.strategic("ConfigMap", "settings", patch)
+    patched = ns.strategic("ConfigMap", "settings", patch)
     assert patched["metadata"]["finalizers"] == ["contract.example/b"]
-    room.merge("ConfigMap", "settings", {"metadata": {"finalizers": None}})
+    ns.merge("ConfigMap", "settings", {"metadata": {"finalizers": None}})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.contract.cluster import Object, Refused, Room, eventually, is_true, name_of, refused, uid
+from tests.contract.cluster import Namespace, Object, Refused, eventually, is_true, name_of, refused, uid
 from tests.contract.objects import container, deployment, fetch, http_server, pod, service
 
 GATED = {
@@ -25,42 +25,42 @@ def addresses(endpoints: Object, key: str = "addresses") -> set[str]:
     }
 
 
-def wait_endpoints(room: Room, *pods: str, name: str = "web") -> Object:
+def wait_endpoints(ns: Namespace, *pods: str, name: str = "web") -> Object:
     def look() -> Object | None:
-        if not room.exists("Endpoints", name):
+        if not ns.exists("Endpoints", name):
             return None
-        found = room.read("Endpoints", name)
+        found = ns.read("Endpoints", name)
         return found if addresses(found) == set(pods) else None
 
     return eventually(look, f"endpoints of {name} never became {pods}")
 
 
-def answer(room: Room, url: str, client: str = "client") -> str:
-    return room.execute(client, *fetch(url)).stdout.decode().strip()
+def answer(ns: Namespace, url: str, client: str = "client") -> str:
+    return ns.execute(client, *fetch(url)).stdout.decode().strip()
 
 
-def wait_answer(room: Room, url: str, text: str, client: str = "client") -> None:
-    eventually(lambda: answer(room, url, client) == text, f"{url} never answered {text!r}")
+def wait_answer(ns: Namespace, url: str, text: str, client: str = "client") -> None:
+    eventually(lambda: answer(ns, url, client) == text, f"{url} never answered {text!r}")
 
 
 @pytest.fixture(scope="module")
-def town(rooms: Callable[[], Room]) -> Iterator[Room]:
+def town(namespaces: Callable[[], Namespace]) -> Iterator[Namespace]:
     """A pod `server` behind the Service `web` (80 -> 8080), and a pod `client`."""
-    room = rooms()
-    room.create(service())
-    room.create(pod(http_server("hello"), name="server", labels={"app": "web"}))
-    room.create(pod(name="client"))
+    ns = namespaces()
+    ns.create(service())
+    ns.create(pod(http_server("hello"), name="server", labels={"app": "web"}))
+    ns.create(pod(name="client"))
     for name in ("server", "client"):
-        room.wait("Pod", name, lambda p: is_true(p, "Ready"))
-    wait_endpoints(room, "server")
-    yield room
-    room.cluster.call("DELETE", f"/api/v1/namespaces/{room.name}")
+        ns.wait("Pod", name, lambda p: is_true(p, "Ready"))
+    wait_endpoints(ns, "server")
+    yield ns
+    ns.cluster.call("DELETE", f"/api/v1/namespaces/{ns.name}")
 
 
 # -- endpoints -----------------------------------------------------------------------------------
 
 
-def test_endpoints_name_the_ready_pod_and_its_port(town: Room) -> None:
+def test_endpoints_name_the_ready_pod_and_its_port(town: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#endpoints"""
     (subset,) = town.read("Endpoints", "web")["subsets"]
     server = town.read("Pod", "server")
@@ -71,100 +71,102 @@ def test_endpoints_name_the_ready_pod_and_its_port(town: Room) -> None:
     assert [p["port"] for p in subset["ports"]] == [8080]
 
 
-def test_endpoints_follow_readiness(room: Room) -> None:
+def test_endpoints_follow_readiness(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#when-should-you-use-a-readiness-probe"""
-    room.create(service())
-    room.create(pod(container(readinessProbe=GATED), labels={"app": "web"}))
+    ns.create(service())
+    ns.create(pod(container(readinessProbe=GATED), labels={"app": "web"}))
     eventually(
-        lambda: addresses(room.read("Endpoints", "web"), "notReadyAddresses") == {"one"},
+        lambda: addresses(ns.read("Endpoints", "web"), "notReadyAddresses") == {"one"},
         "the pod is not told as not ready",
     )
-    assert addresses(room.read("Endpoints", "web")) == set()
-    assert room.execute("one", "touch", "/tmp/good").code == 0
-    wait_endpoints(room, "one")
-    assert room.execute("one", "rm", "/tmp/good").code == 0
-    wait_endpoints(room)
+    assert addresses(ns.read("Endpoints", "web")) == set()
+    assert ns.execute("one", "touch", "/tmp/good").code == 0
+    wait_endpoints(ns, "one")
+    assert ns.execute("one", "rm", "/tmp/good").code == 0
+    wait_endpoints(ns)
 
 
-def test_endpoints_follow_labels(room: Room) -> None:
+def test_endpoints_follow_labels(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#defining-a-service"""
-    room.create(service())
-    room.create(pod(labels={"app": "other"}))
-    room.wait("Pod", "one", lambda p: is_true(p, "Ready"))
-    wait_endpoints(room)
-    room.merge("Pod", "one", {"metadata": {"labels": {"app": "web"}}})
-    wait_endpoints(room, "one")
+    ns.create(service())
+    ns.create(pod(labels={"app": "other"}))
+    ns.wait("Pod", "one", lambda p: is_true(p, "Ready"))
+    wait_endpoints(ns)
+    ns.merge("Pod", "one", {"metadata": {"labels": {"app": "web"}}})
+    wait_endpoints(ns, "one")
 
 
-def test_endpoints_follow_the_selector(room: Room) -> None:
+def test_endpoints_follow_the_selector(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#defining-a-service"""
     for name in ("blue", "green"):
-        room.create(pod(name=name, labels={"app": name}))
-    room.create(service(selector={"app": "blue"}))
-    wait_endpoints(room, "blue")
-    room.merge("Service", "web", {"spec": {"selector": {"app": "green"}}})
-    wait_endpoints(room, "green")
+        ns.create(pod(name=name, labels={"app": name}))
+    ns.create(service(selector={"app": "blue"}))
+    wait_endpoints(ns, "blue")
+    ns.merge("Service", "web", {"spec": {"selector": {"app": "green"}}})
+    wait_endpoints(ns, "green")
 
 
-def test_endpoints_lose_a_pod_that_is_deleted(room: Room) -> None:
+def test_endpoints_lose_a_pod_that_is_deleted(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-flow"""
-    room.create(service())
-    room.create(pod(labels={"app": "web"}))
-    wait_endpoints(room, "one")
-    room.delete("Pod", "one")
-    wait_endpoints(room)
+    ns.create(service())
+    ns.create(pod(labels={"app": "web"}))
+    wait_endpoints(ns, "one")
+    ns.delete("Pod", "one")
+    wait_endpoints(ns)
 
 
-def test_endpoints_go_with_the_service(room: Room) -> None:
+def test_endpoints_go_with_the_service(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#endpoints"""
-    room.create(service())
-    wait_endpoints(room)
-    room.delete("Service", "web")
-    room.wait_gone("Endpoints", "web")
+    ns.create(service())
+    wait_endpoints(ns)
+    ns.delete("Service", "web")
+    ns.wait_gone("Endpoints", "web")
 
 
-def test_named_target_port_is_looked_up_in_each_pod(room: Room) -> None:
+def test_named_target_port_is_looked_up_in_each_pod(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports"""
     ports = {"old": 8080, "new": 9090}
     for name, port in ports.items():
         main = container(ports=[{"name": "http", "containerPort": port}])
-        room.create(pod(main, name=name, labels={"app": "web"}))
-    room.create(service(target="http"))
+        ns.create(pod(main, name=name, labels={"app": "web"}))
+    ns.create(service(target="http"))
 
     def found() -> dict[str, int]:
-        subsets = room.read("Endpoints", "web").get("subsets") or []
+        subsets = ns.read("Endpoints", "web").get("subsets") or []
         return {
             a["targetRef"]["name"]: s["ports"][0]["port"] for s in subsets for a in s.get("addresses") or []
         }
 
-    room.wait("Service", "web", lambda _: room.exists("Endpoints", "web") and found() == ports)
+    ns.wait("Service", "web", lambda _: ns.exists("Endpoints", "web") and found() == ports)
 
 
-def test_service_without_a_selector_has_no_endpoints_of_its_own(room: Room) -> None:
+def test_service_without_a_selector_has_no_endpoints_of_its_own(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors"""
-    room.create(service("own", selector=None))
-    room.create(service("web"))
-    wait_endpoints(room, name="web")
-    assert not room.exists("Endpoints", "own")
+    ns.create(service("own", selector=None))
+    ns.create(service("web"))
+    wait_endpoints(ns, name="web")
+    assert not ns.exists("Endpoints", "own")
 
 
 # -- traffic -------------------------------------------------------------------------------------
 
 
-def test_service_answers_by_its_name(town: Room) -> None:
+def test_service_answers_by_its_name(town: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/"""
     wait_answer(town, "http://web/", "hello")
 
 
-def test_service_answers_by_name_and_namespace(town: Room) -> None:
+def test_service_answers_by_name_and_namespace(town: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#namespaces-of-services"""
     wait_answer(town, f"http://web.{town.name}/", "hello")
     wait_answer(town, f"http://web.{town.name}.svc/", "hello")
 
 
-def test_service_of_another_namespace_needs_the_namespace(town: Room, rooms: Callable[[], Room]) -> None:
+def test_service_of_another_namespace_needs_the_namespace(
+    town: Namespace, namespaces: Callable[[], Namespace]
+) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#namespaces-of-services"""
-    away = rooms()
+    away = namespaces()
     away.create(pod(name="client"))
     away.wait("Pod", "client", lambda p: is_true(p, "Ready"))
     wait_answer(away, f"http://web.{town.name}/", "hello")
@@ -172,21 +174,21 @@ def test_service_of_another_namespace_needs_the_namespace(town: Room, rooms: Cal
     away.cluster.call("DELETE", f"/api/v1/namespaces/{away.name}")
 
 
-def test_service_answers_by_its_cluster_address(town: Room) -> None:
+def test_service_answers_by_its_cluster_address(town: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#type-clusterip"""
     address = town.read("Service", "web")["spec"]["clusterIP"]
     host = f"[{address}]" if ":" in address else address
     wait_answer(town, f"http://{host}/", "hello")
 
 
-def test_name_of_the_service_is_its_cluster_address(town: Room) -> None:
+def test_name_of_the_service_is_its_cluster_address(town: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#services"""
     program = "import socket; print(socket.gethostbyname('web'))"
     ran = town.execute("client", "python3", "-c", program)
     assert ran.stdout.decode().strip() == town.read("Service", "web")["spec"]["clusterIP"]
 
 
-def test_unknown_name_is_not_resolved(town: Room) -> None:
+def test_unknown_name_is_not_resolved(town: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/"""
     program = "import socket; socket.gethostbyname('no-such-service')"
     ran = town.execute("client", "python3", "-c", program)
@@ -194,7 +196,7 @@ def test_unknown_name_is_not_resolved(town: Room) -> None:
     assert b"gaierror" in ran.stderr
 
 
-def test_service_maps_several_ports(town: Room) -> None:
+def test_service_maps_several_ports(town: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#multi-port-services"""
     ports = [
         {"name": "number", "port": 8001, "targetPort": 8080},
@@ -205,55 +207,55 @@ def test_service_maps_several_ports(town: Room) -> None:
     wait_answer(town, "http://ports:8002/", "hello")
 
 
-def test_service_without_endpoints_does_not_answer(town: Room) -> None:
+def test_service_without_endpoints_does_not_answer(town: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/"""
     town.create(service("empty"))
     assert town.execute("client", *fetch("http://empty/")).code != 0
 
 
-def test_pod_reaches_itself_by_its_service(town: Room) -> None:
+def test_pod_reaches_itself_by_its_service(town: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/#a-pod-fails-to-reach-itself-via-the-service-ip"""
     wait_answer(town, "http://web/", "hello", client="server")
 
 
-def test_only_ready_pods_get_traffic(room: Room) -> None:
+def test_only_ready_pods_get_traffic(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#types-of-probe"""
-    room.create(service())
+    ns.create(service())
     gated = http_server("gated", readinessProbe=GATED)
-    room.create(pod(http_server("open"), name="open", labels={"app": "web"}))
-    room.create(pod(gated, name="gated", labels={"app": "web"}))
-    room.create(pod(name="client"))
+    ns.create(pod(http_server("open"), name="open", labels={"app": "web"}))
+    ns.create(pod(gated, name="gated", labels={"app": "web"}))
+    ns.create(pod(name="client"))
     for name in ("open", "client"):
-        room.wait("Pod", name, lambda p: is_true(p, "Ready"))
-    wait_endpoints(room, "open")
-    wait_answer(room, "http://web/", "open")
-    assert {answer(room, "http://web/") for _ in range(5)} == {"open"}
-    assert room.execute("gated", "touch", "/tmp/good").code == 0
-    wait_endpoints(room, "open", "gated")
+        ns.wait("Pod", name, lambda p: is_true(p, "Ready"))
+    wait_endpoints(ns, "open")
+    wait_answer(ns, "http://web/", "open")
+    assert {answer(ns, "http://web/") for _ in range(5)} == {"open"}
+    assert ns.execute("gated", "touch", "/tmp/good").code == 0
+    wait_endpoints(ns, "open", "gated")
     seen: set[str] = set()
     eventually(
-        lambda: seen.add(answer(room, "http://web/")) or seen == {"open", "gated"},
+        lambda: seen.add(answer(ns, "http://web/")) or seen == {"open", "gated"},
         "the pod that became ready never got traffic",
     )
 
 
-def test_traffic_moves_to_the_new_pods_of_a_rollout(room: Room) -> None:
+def test_traffic_moves_to_the_new_pods_of_a_rollout(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tutorials/kubernetes-basics/update/update-intro/"""
     ready = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
-    room.create(service())
-    room.create(pod(name="client"))
-    room.create(deployment(http_server("old", readinessProbe=ready)))
-    room.wait("Pod", "client", lambda p: is_true(p, "Ready"))
-    wait_answer(room, "http://web/", "old")
+    ns.create(service())
+    ns.create(pod(name="client"))
+    ns.create(deployment(http_server("old", readinessProbe=ready)))
+    ns.wait("Pod", "client", lambda p: is_true(p, "Ready"))
+    wait_answer(ns, "http://web/", "old")
     new = http_server("new", readinessProbe=ready)
-    room.strategic("Deployment", "web", {"spec": {"template": {"spec": {"containers": [new]}}}})
-    wait_answer(room, "http://web/", "new")
-    room.wait_items("Pod", lambda pods: len(pods) == 1, labelSelector="app=web")
-    assert {answer(room, "http://web/") for _ in range(3)} == {"new"}
+    ns.strategic("Deployment", "web", {"spec": {"template": {"spec": {"containers": [new]}}}})
+    wait_answer(ns, "http://web/", "new")
+    ns.wait_items("Pod", lambda pods: len(pods) == 1, labelSelector="app=web")
+    assert {answer(ns, "http://web/") for _ in range(3)} == {"new"}
 
 
-def _node_addresses(room: Room) -> list[str]:
-    nodes = room.cluster.call("GET", "/api/v1/nodes").json()["items"]
+def _node_addresses(ns: Namespace) -> list[str]:
+    nodes = ns.cluster.call("GET", "/api/v1/nodes").json()["items"]
     found = [a["address"] for n in nodes for a in n["status"]["addresses"]]
     return ["127.0.0.1", *dict.fromkeys(found)]
 
@@ -266,7 +268,7 @@ def _reaches(host: str, port: int) -> bool:
     return True
 
 
-def test_node_port_answers(town: Room) -> None:
+def test_node_port_answers(town: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport"""
     town.create(service("open", type="NodePort", selector={"app": "web"}))
     port = town.read("Service", "open")["spec"]["ports"][0]["nodePort"]
@@ -282,23 +284,23 @@ def test_node_port_answers(town: Room) -> None:
         wait_answer(town, f"http://{host_ip}:{port}/", "hello")
 
 
-def test_node_port_can_be_chosen_once(room: Room) -> None:
+def test_node_port_can_be_chosen_once(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#nodeport-custom-port"""
-    first = room.create(service("first", type="NodePort"))
+    first = ns.create(service("first", type="NodePort"))
     given = first["spec"]["ports"][0]["nodePort"]
     with refused(422, "Invalid") as refusal:
-        room.create(service("second", type="NodePort", ports=[{"port": 80, "nodePort": given}]))
+        ns.create(service("second", type="NodePort", ports=[{"port": 80, "nodePort": given}]))
     assert "spec.ports[0].nodePort" in refusal.causes
-    room.delete("Service", "first")
+    ns.delete("Service", "first")
     wish = service("second", type="NodePort", ports=[{"port": 80, "nodePort": given}])
-    eventually(lambda: _created(room, wish), f"port {given} is not free again")
-    assert room.read("Service", "second")["spec"]["ports"][0]["nodePort"] == given
-    assert name_of(room.read("Service", "second")) == "second"
+    eventually(lambda: _created(ns, wish), f"port {given} is not free again")
+    assert ns.read("Service", "second")["spec"]["ports"][0]["nodePort"] == given
+    assert name_of(ns.read("Service", "second")) == "second"
 
 
-def _created(room: Room, wish: Object) -> Object | None:
+def _created(ns: Namespace, wish: Object) -> Object | None:
     try:
-        return room.create(wish)
+        return ns.create(wish)
     except Refused as error:
         if "allocated" in error.message:
             return None

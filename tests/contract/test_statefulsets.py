@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract.cluster import Object, Room, is_true, name_of, owners, uid, version_of
+from tests.contract.cluster import Namespace, Object, is_true, name_of, owners, uid, version_of
 from tests.contract.objects import container, stateful_set
 
 READY_SOON = {
@@ -13,7 +13,7 @@ READY_SOON = {
 }
 
 
-def ready(room: Room, count: int) -> Object:
+def ready(ns: Namespace, count: int) -> Object:
     def is_settled(thing: Object) -> bool:
         status = thing["status"]
         return (
@@ -22,60 +22,60 @@ def ready(room: Room, count: int) -> Object:
             and status.get("readyReplicas", 0) == count
         )
 
-    return room.wait("StatefulSet", "db", is_settled)
+    return ns.wait("StatefulSet", "db", is_settled)
 
 
-def test_pods_are_made_in_order_when_the_one_before_is_ready(room: Room) -> None:
+def test_pods_are_made_in_order_when_the_one_before_is_ready(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#deployment-and-scaling-guarantees"""
-    since = version_of(room.collection("Pod"))
-    made = room.create(stateful_set(container(readinessProbe=READY_SOON), replicas=2))
-    ready(room, 2)
-    with room.watch("Pod", resourceVersion=since) as watch:
+    since = version_of(ns.collection("Pod"))
+    made = ns.create(stateful_set(container(readinessProbe=READY_SOON), replicas=2))
+    ready(ns, 2)
+    with ns.watch("Pod", resourceVersion=since) as watch:
         seen = watch.until(lambda kind, p: kind == "ADDED" and name_of(p) == "db-1")
     firsts = [pod for _, pod in seen if name_of(pod) == "db-0"]
     assert firsts
     assert is_true(firsts[-1], "Ready")
-    assert room.names("Pod") == {"db-0", "db-1"}
-    assert owners(room.read("Pod", "db-0")) == [uid(made)]
+    assert ns.names("Pod") == {"db-0", "db-1"}
+    assert owners(ns.read("Pod", "db-0")) == [uid(made)]
 
 
-def test_pod_knows_its_name(room: Room) -> None:
+def test_pod_knows_its_name(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#stable-network-id"""
-    room.create(stateful_set(container("uname -n; sleep 3600 & wait")))
-    ready(room, 1)
-    assert room.wait_log("db-0", "db-0").strip() == "db-0"
-    labels = room.read("Pod", "db-0")["metadata"]["labels"]
+    ns.create(stateful_set(container("uname -n; sleep 3600 & wait")))
+    ready(ns, 1)
+    assert ns.wait_log("db-0", "db-0").strip() == "db-0"
+    labels = ns.read("Pod", "db-0")["metadata"]["labels"]
     assert labels["statefulset.kubernetes.io/pod-name"] == "db-0"
     assert labels["apps.kubernetes.io/pod-index"] == "0"
 
 
-def test_deleted_pod_comes_back_under_its_name(room: Room) -> None:
+def test_deleted_pod_comes_back_under_its_name(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#stable-network-id"""
-    room.create(stateful_set())
-    ready(room, 1)
-    first = room.read("Pod", "db-0")
-    room.delete("Pod", "db-0")
-    room.wait_items("Pod", lambda ps: [name_of(p) for p in ps] == ["db-0"] and uid(ps[0]) != uid(first))
-    ready(room, 1)
+    ns.create(stateful_set())
+    ready(ns, 1)
+    first = ns.read("Pod", "db-0")
+    ns.delete("Pod", "db-0")
+    ns.wait_items("Pod", lambda ps: [name_of(p) for p in ps] == ["db-0"] and uid(ps[0]) != uid(first))
+    ready(ns, 1)
 
 
-def test_scaling_down_takes_the_last_one(room: Room) -> None:
+def test_scaling_down_takes_the_last_one(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#deployment-and-scaling-guarantees"""
-    room.create(stateful_set(replicas=2))
-    ready(room, 2)
-    kept = uid(room.read("Pod", "db-0"))
-    room.merge("StatefulSet", "db", {"spec": {"replicas": 1}})
-    room.wait_gone("Pod", "db-1")
-    assert uid(room.read("Pod", "db-0")) == kept
+    ns.create(stateful_set(replicas=2))
+    ready(ns, 2)
+    kept = uid(ns.read("Pod", "db-0"))
+    ns.merge("StatefulSet", "db", {"spec": {"replicas": 1}})
+    ns.wait_gone("Pod", "db-1")
+    assert uid(ns.read("Pod", "db-0")) == kept
 
 
-def test_new_template_replaces_the_pod(room: Room) -> None:
+def test_new_template_replaces_the_pod(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#rolling-updates"""
-    room.create(stateful_set())
-    first = ready(room, 1)
-    old = room.read("Pod", "db-0")
+    ns.create(stateful_set())
+    first = ready(ns, 1)
+    old = ns.read("Pod", "db-0")
     env = {"name": "main", "env": [{"name": "A", "value": "1"}]}
-    room.strategic("StatefulSet", "db", {"spec": {"template": {"spec": {"containers": [env]}}}})
+    ns.strategic("StatefulSet", "db", {"spec": {"template": {"spec": {"containers": [env]}}}})
 
     def is_rolled(thing: Object) -> bool:
         status = thing["status"]
@@ -86,22 +86,22 @@ def test_new_template_replaces_the_pod(room: Room) -> None:
             and status["updateRevision"] != first["status"]["updateRevision"]
         )
 
-    rolled = room.wait("StatefulSet", "db", is_rolled)
-    new = room.read("Pod", "db-0")
+    rolled = ns.wait("StatefulSet", "db", is_rolled)
+    new = ns.read("Pod", "db-0")
     assert uid(new) != uid(old)
     assert new["spec"]["containers"][0]["env"] == env["env"]
     revision = new["metadata"]["labels"]["controller-revision-hash"]
     assert revision == rolled["status"]["updateRevision"]
 
 
-def test_new_template_on_delete_waits_for_the_deletion(room: Room) -> None:
+def test_new_template_on_delete_waits_for_the_deletion(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#update-strategies"""
-    room.create(stateful_set(updateStrategy={"type": "OnDelete"}))
-    ready(room, 1)
-    old = room.read("Pod", "db-0")
+    ns.create(stateful_set(updateStrategy={"type": "OnDelete"}))
+    ready(ns, 1)
+    old = ns.read("Pod", "db-0")
     env = {"name": "main", "env": [{"name": "A", "value": "1"}]}
-    room.strategic("StatefulSet", "db", {"spec": {"template": {"spec": {"containers": [env]}}}})
-    room.wait(
+    ns.strategic("StatefulSet", "db", {"spec": {"template": {"spec": {"containers": [env]}}}})
+    ns.wait(
         "StatefulSet",
         "db",
         lambda s: (
@@ -109,15 +109,15 @@ def test_new_template_on_delete_waits_for_the_deletion(room: Room) -> None:
             and s["status"]["updateRevision"] != old["metadata"]["labels"]["controller-revision-hash"]
         ),
     )
-    assert uid(room.read("Pod", "db-0")) == uid(old)
-    room.delete("Pod", "db-0")
-    room.wait_items("Pod", lambda ps: len(ps) == 1 and uid(ps[0]) != uid(old))
-    assert room.read("Pod", "db-0")["spec"]["containers"][0]["env"] == env["env"]
+    assert uid(ns.read("Pod", "db-0")) == uid(old)
+    ns.delete("Pod", "db-0")
+    ns.wait_items("Pod", lambda ps: len(ps) == 1 and uid(ps[0]) != uid(old))
+    assert ns.read("Pod", "db-0")["spec"]["containers"][0]["env"] == env["env"]
 
 
-def test_pods_of_one_that_is_deleted_go(room: Room) -> None:
+def test_pods_of_one_that_is_deleted_go(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/run-application/delete-stateful-set/"""
-    room.create(stateful_set())
-    ready(room, 1)
-    room.delete("StatefulSet", "db", {"propagationPolicy": "Background"})
-    room.wait_gone("Pod", "db-0")
+    ns.create(stateful_set())
+    ready(ns, 1)
+    ns.delete("StatefulSet", "db", {"propagationPolicy": "Background"})
+    ns.wait_gone("Pod", "db-0")

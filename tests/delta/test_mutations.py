@@ -13,7 +13,7 @@ import pytest
 
 import devloop.delta.delta as deltas
 from devloop.delta import changes as effects
-from devloop.delta import placement as landing
+from devloop.delta import placement as placed
 from devloop.delta.changes import Effects
 from devloop.delta.layer_index import Layers, Node
 from tests.delta.test_matrix import Matrix
@@ -84,7 +84,7 @@ BUGS: dict[str, tuple[Patch, str, str]] = {
     ),
     "lost time": (header(mtime=0), "directory", "edit_content"),
     "lost link": (swap(deltas, "read_link", lambda *_: "elsewhere"), "directory", "links"),
-    "chmod ignored": (swap(landing, "octal", lambda _: None), "chmod", "add_file"),
+    "chmod ignored": (swap(placed, "octal", lambda _: None), "chmod", "add_file"),
     "destination's link not followed": (
         swap(Layers, "resolve", lambda self, path, upto: path.strip("/")),
         "linked-destination",

@@ -12,7 +12,7 @@ import pytest
 import devloop.delta.delta as deltas
 from devloop.delta import changes as effects
 from devloop.delta import eligibility as obstacle
-from devloop.delta import placement as landing
+from devloop.delta import placement as placed
 from devloop.delta.changes import Effects
 from devloop.delta.layer_index import Layers, Node
 from devloop.delta.placement import octal
@@ -66,7 +66,7 @@ BUGS: dict[str, Patch] = {
     "owner of the model alone": swap(effects, "owner_of", lambda *_: (0, 0)),
     "lost time": header(mtime=0),
     "lost link": swap(deltas, "read_link", lambda *_: "elsewhere"),
-    "chmod ignored": swap(landing, "octal", lambda _: None),
+    "chmod ignored": swap(placed, "octal", lambda _: None),
     "destination's link not followed": swap(Layers, "resolve", lambda self, path, upto: path.strip("/")),
     "first COPY wins": swap(Effects, "writer", _first_writer),
     "what lies beneath ignored": swap(Effects, "_check_uncovers_nothing", lambda *_: None),
@@ -78,7 +78,7 @@ BUGS: dict[str, Patch] = {
     "what a later line writes is taken for the context's": swap(Effects, "_expected", _any_context),
     "names of users are taken for settled": swap(Effects, "_check_users", lambda *_: None),
     "destinations are taken for settled": swap(Effects, "_check_destinations", lambda *_: None),
-    "wildcards in the order of their text": swap(landing, "_walk_order", str),
+    "wildcards in the order of their text": swap(placed, "_walk_order", str),
     "--chmod of setuid files as written": swap(
         effects, "forced_mode", lambda copy, entry: None if entry.kind == "link" else octal(copy.mode or "")
     ),

@@ -243,12 +243,12 @@ async def test_scale_down_takes_the_unready_pod_first(loops: Loops) -> None:
 
 
 async def test_deleted_namespace_takes_its_content_along(loops: Loops) -> None:
-    loops.store.create("namespaces", {"metadata": {"name": "room"}})
-    await loops.until(lambda: loops.store.find("serviceaccounts", "room", "default"))
-    loops.store.create("configmaps", {"metadata": {"name": "c", "namespace": "room"}, "data": {}})
-    loops.store.delete("namespaces", "", "room")
-    await loops.until(lambda: not loops.store.find("namespaces", "", "room"))
-    assert loops.store.list("configmaps", "room") == []
+    loops.store.create("namespaces", {"metadata": {"name": "ns"}})
+    await loops.until(lambda: loops.store.find("serviceaccounts", "ns", "default"))
+    loops.store.create("configmaps", {"metadata": {"name": "c", "namespace": "ns"}, "data": {}})
+    loops.store.delete("namespaces", "", "ns")
+    await loops.until(lambda: not loops.store.find("namespaces", "", "ns"))
+    assert loops.store.list("configmaps", "ns") == []
 
 
 async def test_stateful_set_goes_up_in_order_and_is_replaced_from_the_top(loops: Loops) -> None:

@@ -32,7 +32,7 @@ DOCKERFILE = 'FROM {tiny}\nRUN echo once > /made\nWORKDIR /app\nCOPY src src\nCM
 
 
 @dataclass
-class Corridor:
+class Pipeline:
     """Everything from a saved file to the node's engine, for one service."""
 
     bench: Bench

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from devloop.checks.facts import BuiltImage, Facts, LayerFile, NodeRoom
+from devloop.checks.facts import BuiltImage, Facts, LayerFile, NodeCapacity
 from devloop.checks.rule import View
 from devloop.checks.schema import kubernetes_schema
 from devloop.checks.subject import Subject
@@ -68,7 +68,7 @@ def facts(given: Mapping[str, Any], **more: Any) -> Facts:
     fields = {
         **given,
         "built": built,
-        "nodes": tuple(NodeRoom(**one) for one in given["nodes"]),
+        "nodes": tuple(NodeCapacity(**one) for one in given["nodes"]),
         "others": frozenset(tuple(one) for one in given["others"]),
         "secret_keys": {name: tuple(keys) for name, keys in given["secret_keys"].items()},
         "broken": tuple(tuple(one) for one in given.get("broken", ())),

@@ -14,7 +14,7 @@ from devloop.errors import HeldError, PlatformError
 from devloop.events import LiveChanged, Notice, TripEnded, TripStarted
 from devloop.model import Change, Service, Target
 from devloop.safety_net import Reports, SafetyNet
-from devloop.trip.worker_pool import Crew
+from devloop.trip.worker_pool import WorkerPool
 from tests.support.fakes import SERVICE, FakeWorld
 
 pytestmark = pytest.mark.anyio
@@ -49,13 +49,13 @@ def net_of(world: FakeWorld) -> SafetyNet:
 
 
 @asynccontextmanager
-async def working(world: FakeWorld, locks: Locks, *services: Service) -> AsyncIterator[Crew]:
-    crew = Crew(world.world(), locks.hold, net_of(world))
+async def working(world: FakeWorld, locks: Locks, *services: Service) -> AsyncIterator[WorkerPool]:
+    pool = WorkerPool(world.world(), locks.hold, net_of(world))
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
-            group.start_soon(crew.run, services)
+            group.start_soon(pool.run, services)
             await until(lambda: any(isinstance(event, TripStarted) for event in world.events))
-            yield crew
+            yield pool
             group.cancel_scope.cancel()
 
 
@@ -69,20 +69,20 @@ def live(world: FakeWorld, name: str = "backend") -> bool:
     return bool(told) and told[-1].live
 
 
-def save(world: FakeWorld, crew: Crew, text: str, name: str = "backend") -> None:
+def save(world: FakeWorld, pool: WorkerPool, text: str, name: str = "backend") -> None:
     world.tree = text
     now = world.clock.now()
-    crew.deliver(name, Change(frozenset(), now, now))
+    pool.deliver(name, Change(frozenset(), now, now))
 
 
 async def test_s28_the_new_worker_begins_when_the_old_ones_patch_is_decided() -> None:
     world, locks = FakeWorld(), Locks()
     stays = anyio.Event()
     world.patches.script.append(stays)
-    async with working(world, locks, SERVICE) as crew:
+    async with working(world, locks, SERVICE) as pool:
         await until(lambda: world.patches.calls == 1)
-        crew.employ([CHANGED])
-        save(world, crew, "v2")
+        pool.employ([CHANGED])
+        save(world, pool, "v2")
         for _ in range(20):
             await anyio.sleep(0.001)
         assert world.fingerprints.calls == 1, "two workers of one service would PATCH in any order"
@@ -99,12 +99,12 @@ async def test_s28_edits_of_config_yaml_faster_than_workers_end_lose_nothing() -
     world, locks = FakeWorld(), Locks()
     stays = anyio.Event()
     world.patches.script.append(stays)
-    async with working(world, locks, SERVICE) as crew:
+    async with working(world, locks, SERVICE) as pool:
         await until(lambda: world.patches.calls == 1)
         for service in (CHANGED, AGAIN, SERVICE, CHANGED):
-            crew.employ([service])
+            pool.employ([service])
             await anyio.sleep(0.002)
-        save(world, crew, "v3")
+        save(world, pool, "v3")
         assert world.fingerprints.calls == 1
         stays.set()
         await until(
@@ -117,10 +117,10 @@ async def test_s28_a_renamed_service_waits_for_the_patch_of_its_old_name() -> No
     world, locks = FakeWorld(), Locks()
     stays = anyio.Event()
     world.patches.script.append(stays)
-    async with working(world, locks, SERVICE) as crew:
+    async with working(world, locks, SERVICE) as pool:
         await until(lambda: world.patches.calls == 1)
-        crew.employ([replace(SERVICE, name="front")])
-        save(world, crew, "v2", "front")
+        pool.employ([replace(SERVICE, name="front")])
+        save(world, pool, "v2", "front")
         for _ in range(20):
             await anyio.sleep(0.001)
         assert world.fingerprints.calls == 1
@@ -135,15 +135,15 @@ async def test_s28_a_workload_that_another_devloop_has_is_taken_when_it_is_free(
     monkeypatch.setattr("devloop.trip.worker_pool.AGAIN_SECONDS", 0.001)
     world, locks = FakeWorld(), Locks()
     locks.stranger.add("theirs")
-    async with working(world, locks, SERVICE) as crew:
+    async with working(world, locks, SERVICE) as pool:
         await until(lambda: live(world))
-        crew.employ([replace(SERVICE, targets=(replace(SERVICE.targets[0], name="theirs"),))])
+        pool.employ([replace(SERVICE, targets=(replace(SERVICE.targets[0], name="theirs"),))])
         await until(lambda: any(isinstance(event, Notice) for event in world.events))
         assert not live(world)
         for _ in range(20):
             await anyio.sleep(0.001)
         assert len([event for event in world.events if isinstance(event, Notice)]) == 1, "told once"
-        save(world, crew, "v2")
+        save(world, pool, "v2")
         locks.stranger.clear()
         await until(lambda: live(world))
         assert world.patched[-1].endswith(world_ref("v2"))
@@ -153,7 +153,7 @@ async def test_s26_at_the_start_it_is_an_error() -> None:
     world, locks = FakeWorld(), Locks()
     locks.stranger.add("todo-backend")
     with pytest.raises(BaseExceptionGroup) as caught:
-        await Crew(world.world(), locks.hold, net_of(world)).run([SERVICE])
+        await WorkerPool(world.world(), locks.hold, net_of(world)).run([SERVICE])
     assert caught.group_contains(HeldError)
 
 
@@ -175,11 +175,11 @@ async def test_s28_a_cluster_that_refuses_a_new_service_ends_no_other(
 
     world.feed = feed  # type: ignore[method-assign, assignment]
     new = replace(SERVICE, name="new", targets=(replace(SERVICE.targets[0], name="new"),))
-    async with working(world, locks, SERVICE) as crew:
+    async with working(world, locks, SERVICE) as pool:
         await until(lambda: live(world))
-        crew.employ([SERVICE, new])
+        pool.employ([SERVICE, new])
         await until(lambda: any(isinstance(event, Notice) for event in world.events))
-        save(world, crew, "v2")
+        save(world, pool, "v2")
         await until(lambda: world.patched[-1].endswith(world_ref("v2")))
         refusing = False
         await until(lambda: any(isinstance(e, TripEnded) and e.service == "new" for e in world.events))

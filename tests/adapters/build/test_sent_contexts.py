@@ -24,7 +24,7 @@ from devloop.adapters.build.sent_contexts import Name, SentContexts
 from devloop.errors import BuildError, TreeMovedError
 from devloop.model import BuildSpec, FileEntry, Image, Inputs, Service
 from tests.adapters.build.test_builder import no_buildkit, without_command
-from tests.support.file_to_node import Corridor, shown
+from tests.support.file_to_node import Pipeline, shown
 
 SEEDS = [int(seed) for seed in os.environ.get("DEVLOOP_TEST_SEEDS", "1-4").split("-")]  # from, to
 NPM = 499_162_500  # the time of every file in a package of npm's
@@ -38,9 +38,9 @@ def write(path: Path, text: str) -> None:
 
 
 @pytest.fixture
-def service(corridor: Corridor, tiny: str) -> Service:
+def service(pipeline: Pipeline, tiny: str) -> Service:
     """A service every file of which has the same time, at all times."""
-    context = corridor.service.build.context
+    context = pipeline.service.build.context
     shutil.rmtree(context)
     write(context / "Dockerfile", DOCKERFILE.format(tiny=tiny))
     write(context / ".dockerignore", "aaaa\n")
@@ -48,85 +48,85 @@ def service(corridor: Corridor, tiny: str) -> Service:
     write(context / "aaaa", "a\n")
     write(context / "bbbb", "b\n")
     (context / "tree").chmod(0o755)
-    return corridor.service
+    return pipeline.service
 
 
-def restart(corridor: Corridor) -> None:
+def restart(pipeline: Pipeline) -> None:
     """Another devloop on the same state."""
-    corridor.fingerprinter._memories.clear()
-    known = corridor.builder._full._sent
+    pipeline.fingerprinter._memories.clear()
+    known = pipeline.builder._full._sent
     for name in known._names.values():
         if name.record is not None:
             name.record.close()  # as the end of a process does
-    corridor.builder._full._sent = SentContexts(known._folder)
+    pipeline.builder._full._sent = SentContexts(known._folder)
 
 
-async def built(corridor: Corridor) -> Image:
-    taken = await corridor.fingerprint()
-    return await corridor.builder._full.build(corridor.service, taken)
+async def built(pipeline: Pipeline) -> Image:
+    taken = await pipeline.fingerprint()
+    return await pipeline.builder._full.build(pipeline.service, taken)
 
 
-async def seen(corridor: Corridor) -> str:
-    image = await built(corridor)
+async def seen(pipeline: Pipeline) -> str:
+    image = await built(pipeline)
     assert image.how == "cli"
-    return await shown(corridor.bench, image, "cat /seen; ls /app")
+    return await shown(pipeline.bench, image, "cat /seen; ls /app")
 
 
-def link_of(corridor: Corridor) -> Path:
-    (name,) = corridor.builder._full._sent._names.values()
+def link_of(pipeline: Pipeline) -> Path:
+    (name,) = pipeline.builder._full._sent._names.values()
     return name.link
 
 
 @pytest.mark.engine
-async def test_s8_other_content_of_the_same_size_and_time(corridor: Corridor, service: Service) -> None:
+async def test_s8_other_content_of_the_same_size_and_time(pipeline: Pipeline, service: Service) -> None:
     context = service.build.context
     for text in ("v1\n", "v2\n", "v3\n", "v1\n", "v2\n"):
         write(context / "tree/file", text)
-        assert (await seen(corridor)).startswith(text)
+        assert (await seen(pipeline)).startswith(text)
 
 
 @pytest.mark.engine
-async def test_s8_another_mode_of_a_directory(corridor: Corridor, service: Service) -> None:
+async def test_s8_another_mode_of_a_directory(pipeline: Pipeline, service: Service) -> None:
     for mode, text in ((0o755, "drwxr-xr-x"), (0o700, "drwx------"), (0o755, "drwxr-xr-x")):
         (service.build.context / "tree").chmod(mode)
-        assert (await shown(corridor.bench, await built(corridor), "cat /mode")).startswith(text)
+        assert (await shown(pipeline.bench, await built(pipeline), "cat /mode")).startswith(text)
 
 
 @pytest.mark.engine
 async def test_s8_a_dockerfile_of_the_same_size_and_time(
-    corridor: Corridor, service: Service, tiny: str
+    pipeline: Pipeline, service: Service, tiny: str
 ) -> None:
     for word in ("one", "two"):
         write(service.build.dockerfile, f"FROM {tiny}\nCOPY . /app/\nRUN echo {word} > /seen\n")
-        assert (await seen(corridor)).startswith(word)
+        assert (await seen(pipeline)).startswith(word)
 
 
 @pytest.mark.engine
-async def test_s8_an_ignore_file_of_the_same_size_and_time(corridor: Corridor, service: Service) -> None:
+async def test_s8_an_ignore_file_of_the_same_size_and_time(pipeline: Pipeline, service: Service) -> None:
     for gone, left in (("aaaa", "bbbb"), ("bbbb", "aaaa")):
         write(service.build.context / ".dockerignore", f"{gone}\n")
-        names = (await seen(corridor)).split()
+        names = (await seen(pipeline)).split()
         assert left in names
         assert gone not in names
 
 
 @pytest.mark.engine
-async def test_s8_what_changed_while_devloop_was_away(corridor: Corridor, service: Service) -> None:
-    assert (await seen(corridor)).startswith("v1\n")
-    before = link_of(corridor)
-    restart(corridor)
+async def test_s8_what_changed_while_devloop_was_away(pipeline: Pipeline, service: Service) -> None:
+    assert (await seen(pipeline)).startswith("v1\n")
+    before = link_of(pipeline)
+    restart(pipeline)
     write(service.build.context / "tree/more", "more\n")
-    await seen(corridor)
-    assert link_of(corridor) == before  # it sent the one file that is new
-    restart(corridor)
+    await seen(pipeline)
+    assert link_of(pipeline) == before  # it sent the one file that is new
+    restart(pipeline)
     write(service.build.context / "tree/file", "v2\n")
-    assert (await seen(corridor)).startswith("v2\n")
-    assert link_of(corridor) != before
+    assert (await seen(pipeline)).startswith("v2\n")
+    assert link_of(pipeline) != before
     assert not before.is_symlink()
 
 
 @pytest.mark.engine
-async def test_s8_a_lost_state_and_other_users_of_the_builder(corridor: Corridor, service: Service) -> None:
+async def test_s8_a_lost_state_and_other_users_of_the_builder(pipeline: Pipeline, service: Service) -> None:
     context = service.build.context
     by_hand = ["/usr/bin/docker", "build", "--quiet", os.fspath(context)]
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
@@ -134,15 +134,15 @@ async def test_s8_a_lost_state_and_other_users_of_the_builder(corridor: Corridor
     await anyio.run_process(by_hand, env=environment)
     for text in ("v1\n", "v2\n", "v1\n"):
         write(context / "tree/file", text)
-        assert (await seen(corridor)).startswith(text)
+        assert (await seen(pipeline)).startswith(text)
         write(context / "tree/file", "v0\n")
         await anyio.run_process(by_hand, env=environment)
-        shutil.rmtree(corridor.builder._full._sent._folder)
-        restart(corridor)
+        shutil.rmtree(pipeline.builder._full._sent._folder)
+        restart(pipeline)
 
 
 @pytest.mark.engine
-async def test_s8_services_of_like_named_folders(corridor: Corridor, service: Service) -> None:
+async def test_s8_services_of_like_named_folders(pipeline: Pipeline, service: Service) -> None:
     """buildx knows a context by the last part of its path."""
     first = service.build.context
     links = set()
@@ -151,15 +151,15 @@ async def test_s8_services_of_like_named_folders(corridor: Corridor, service: Se
         shutil.copytree(first, context)
         write(context / "tree/file", f"v{number}\n")
         other = replace(service, name=f"s{number}", build=BuildSpec(context, context / "Dockerfile"))
-        corridor.service = other
-        assert (await seen(corridor)).startswith(f"v{number}\n")
-        links |= {name.link.name for name in corridor.builder._full._sent._names.values()}
+        pipeline.service = other
+        assert (await seen(pipeline)).startswith(f"v{number}\n")
+        links |= {name.link.name for name in pipeline.builder._full._sent._names.values()}
     assert len(links) == 2
 
 
 @pytest.mark.engine
 async def test_s9_a_copy_is_read_by_the_ignore_rules_of_the_same_command(
-    corridor: Corridor, service: Service
+    pipeline: Pipeline, service: Service
 ) -> None:
     """20.10's command and newer ones leave different files out here; both ways it is that command's."""
     context = service.build.context
@@ -170,19 +170,19 @@ async def test_s9_a_copy_is_read_by_the_ignore_rules_of_the_same_command(
     for moved in (False, True):
         write(context / "tree/file", f"{moved}\n")
         if moved:
-            corridor.builder._full._moved.add(service.name)
-        image = await built(corridor)
-        found.add(await shown(corridor.bench, image, "ls -R /app"))
+            pipeline.builder._full._moved.add(service.name)
+        image = await built(pipeline)
+        found.add(await shown(pipeline.bench, image, "ls -R /app"))
     assert len(found) == 1
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("way", ["buildkit", "legacy"])
 async def test_s8_other_content_by_the_api(
-    corridor: Corridor, service: Service, monkeypatch: pytest.MonkeyPatch, way: str
+    pipeline: Pipeline, service: Service, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    without_command(corridor.bench, monkeypatch)
-    corridor.start()
+    without_command(pipeline.bench, monkeypatch)
+    pipeline.start()
     if way == "legacy":
         monkeypatch.setattr("devloop.adapters.build.builder.ImageBuilder._has_buildkit", no_buildkit)
     for text, mode, told in (
@@ -192,23 +192,23 @@ async def test_s8_other_content_by_the_api(
     ):
         write(service.build.context / "tree/file", text)
         (service.build.context / "tree").chmod(mode)
-        image = await built(corridor)
+        image = await built(pipeline)
         assert image.how == way
-        seen = await shown(corridor.bench, image, "cat /seen /mode")
+        seen = await shown(pipeline.bench, image, "cat /seen /mode")
         assert seen.startswith(text + told)
 
 
 @pytest.mark.engine
 async def test_s8_a_build_that_failed_after_the_read_keeps_its_name(
-    corridor: Corridor, service: Service, tiny: str
+    pipeline: Pipeline, service: Service, tiny: str
 ) -> None:
     write(service.build.dockerfile, f"FROM {tiny}\nCOPY . /app/\nRUN cat /app/tree/none\n")
     with pytest.raises(BuildError):
-        await built(corridor)
-    before = link_of(corridor)
+        await built(pipeline)
+    before = link_of(pipeline)
     write(service.build.context / "tree/none", "x\n")
-    await built(corridor)
-    assert link_of(corridor) == before
+    await built(pipeline)
+    assert link_of(pipeline) == before
 
 
 def trusting(name: Name, entries: object) -> bool:
@@ -223,13 +223,13 @@ BUGS: dict[str, tuple[object, str, Callable[..., object]]] = {
 @pytest.mark.engine
 @pytest.mark.parametrize("bug", BUGS)
 async def test_s8_planted_bugs_are_found(
-    bug: str, corridor: Corridor, service: Service, monkeypatch: pytest.MonkeyPatch
+    bug: str, pipeline: Pipeline, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, name, wrong = BUGS[bug]
     monkeypatch.setattr(owner, name, wrong)
-    assert (await seen(corridor)).startswith("v1\n")
+    assert (await seen(pipeline)).startswith("v1\n")
     write(service.build.context / "tree/file", "v2\n")
-    assert not (await seen(corridor)).startswith("v2\n")
+    assert not (await seen(pipeline)).startswith("v2\n")
 
 
 # --- random edits that leave size and time as they are
@@ -287,7 +287,7 @@ def edit(chance: random.Random, root: Path) -> str:
     return f"{kind} {path.relative_to(root)} {other.relative_to(root)}"
 
 
-async def image_of(corridor: Corridor, image: Image, home: Path) -> dict[str, tuple[str, int, str]]:
+async def image_of(pipeline: Pipeline, image: Image, home: Path) -> dict[str, tuple[str, int, str]]:
     """What the image has in /app/tree."""
     client = docker.from_env()
     container = client.api.create_container(image.ref, command=["/none"])["Id"]
@@ -308,7 +308,7 @@ async def image_of(corridor: Corridor, image: Image, home: Path) -> dict[str, tu
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(SEEDS[0], SEEDS[1]))
 async def test_s8_any_edit_that_leaves_size_and_time(
-    seed: int, corridor: Corridor, service: Service, tmp_path: Path, tiny: str
+    seed: int, pipeline: Pipeline, service: Service, tmp_path: Path, tiny: str
 ) -> None:
     chance, root = random.Random(seed), service.build.context / "src"
     write(service.build.dockerfile, f"FROM {tiny}\nCOPY src /app/tree\n")
@@ -319,11 +319,11 @@ async def test_s8_any_edit_that_leaves_size_and_time(
     for _ in range(8):
         if chance.random() < 0.5:  # a newer save comes first
             with anyio.move_on_after(chance.uniform(0, 1)), suppress(TreeMovedError):
-                await built(corridor)
+                await built(pipeline)
             told.append(edit(chance, root))
-        image = await built(corridor)
+        image = await built(pipeline)
         assert image.how == "cli"
-        assert await image_of(corridor, image, tmp_path / "out") == files_of(root), told
+        assert await image_of(pipeline, image, tmp_path / "out") == files_of(root), told
         told += [edit(chance, root) for _ in range(chance.choice((1, 1, 2)))]
 
 

@@ -26,15 +26,15 @@ from devloop.adapters.nodes.shell import ContainerShell
 from devloop.adapters.nodes.stores import EngineStore
 from devloop.errors import LoadError, PlatformError
 from tests.support.dockerd import Dockerd
-from tests.support.file_to_node import DOCKERFILE, Corridor, shown
+from tests.support.file_to_node import DOCKERFILE, Pipeline, shown
 from tests.support.node_container import Node
 
 pytestmark = pytest.mark.engine
 BIG = "RUN dd if=/dev/urandom of=/big bs=1048576 count=40\n"
 
 
-def own_engine(corridor: Corridor, engine: Engine) -> EngineRoute:
-    bench, store = corridor.bench, EngineStore("node", engine, Digests(engine))
+def own_engine(pipeline: Pipeline, engine: Engine) -> EngineRoute:
+    bench, store = pipeline.bench, EngineStore("node", engine, Digests(engine))
     return EngineRoute("docker-env", bench.engine, bench.digests, (store,))
 
 
@@ -100,38 +100,38 @@ async def cut(second: Dockerd, node: Engine) -> AsyncIterator[Cut]:
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "delta"])
 async def test_a_load_that_is_cut_leaves_no_tag_and_the_next_one_lives(
-    corridor: Corridor, node: Engine, cut: Cut, whole: bool
+    pipeline: Pipeline, node: Engine, cut: Cut, whole: bool
 ) -> None:
     through = Engine.at(Endpoint(f"unix://{cut.path}", origin="the test"))
-    corridor.route = own_engine(corridor, through)
+    pipeline.route = own_engine(pipeline, through)
     if not whole:
-        await corridor.trip()
-        corridor.write("src/main.py", "two")
+        await pipeline.trip()
+        pipeline.write("src/main.py", "two")
     cut.after = 100_000 if whole else 2_000
-    taken = await corridor.fingerprint("src/main.py")
+    taken = await pipeline.fingerprint("src/main.py")
     with pytest.raises((PlatformError, LoadError)) as caught:
-        await corridor.trip("src/main.py")
+        await pipeline.trip("src/main.py")
     assert cut.cuts
     assert str(cut.path) in caught.value.message or "node" in caught.value.message
-    assert await held(node, corridor.service.ref(taken)) is None
+    assert await held(node, pipeline.service.ref(taken)) is None
     cut.after = None
-    loaded = await corridor.trip("src/main.py")
+    loaded = await pipeline.trip("src/main.py")
     assert await held(node, loaded.image.ref) == loaded.image.id
     await through.aclose()
 
 
-async def test_an_import_that_is_cut_leaves_no_tag_and_the_next_one_lives(corridor: Corridor) -> None:
+async def test_an_import_that_is_cut_leaves_no_tag_and_the_next_one_lives(pipeline: Pipeline) -> None:
     """The builder's archive ends in the middle: containerd gets half of an image."""
     container = Node()
     container.start()
-    shell = ContainerShell(corridor.bench.engine, container.name)
+    shell = ContainerShell(pipeline.bench.engine, container.name)
     try:
         store = ContainerdStore("node", shell)
-        corridor.route = ContainerdRoute(corridor.bench.engine, corridor.bench.digests, (store,))
-        loaded = await corridor.trip()
-        corridor.write("src/main.py", "two")
-        taken = await corridor.fingerprint("src/main.py")
-        image = await corridor.builder.build(corridor.service, taken)
+        pipeline.route = ContainerdRoute(pipeline.bench.engine, pipeline.bench.digests, (store,))
+        loaded = await pipeline.trip()
+        pipeline.write("src/main.py", "two")
+        taken = await pipeline.fingerprint("src/main.py")
+        image = await pipeline.builder.build(pipeline.service, taken)
         assert image.archive is not None
         layout = bytes(oci.delta(image.archive, image.ref))
 
@@ -143,7 +143,7 @@ async def test_an_import_that_is_cut_leaves_no_tag_and_the_next_one_lives(corrid
         assert caught.value.reason == "ImportFailed"
         assert await store.digest(image.ref) is None
         assert await store.digest(loaded.image.ref) == loaded.image.id
-        assert (await corridor.loader.load(image)).image.id == image.id
+        assert (await pipeline.loader.load(image)).image.id == image.id
         assert await store.digest(image.ref) == image.id
     finally:
         await shell.aclose()
@@ -154,64 +154,64 @@ async def test_an_import_that_is_cut_leaves_no_tag_and_the_next_one_lives(corrid
 
 
 async def test_s13_an_engine_that_restarts_between_build_and_load(
-    corridor: Corridor, second: Dockerd, node: Engine
+    pipeline: Pipeline, second: Dockerd, node: Engine
 ) -> None:
-    corridor.route = own_engine(corridor, node)
-    await corridor.trip()
-    corridor.write("src/main.py", "two")
-    taken = await corridor.fingerprint("src/main.py")
-    assert await corridor.loader.find(corridor.service, taken) is None
-    image = await corridor.builder.build(corridor.service, taken)
+    pipeline.route = own_engine(pipeline, node)
+    await pipeline.trip()
+    pipeline.write("src/main.py", "two")
+    taken = await pipeline.fingerprint("src/main.py")
+    assert await pipeline.loader.find(pipeline.service, taken) is None
+    image = await pipeline.builder.build(pipeline.service, taken)
     assert image.how == "delta"
     await anyio.to_thread.run_sync(second.restart)
-    loaded = await corridor.loader.load(image)
+    loaded = await pipeline.loader.load(image)
     assert await held(node, loaded.image.ref) == loaded.image.id
 
 
-async def test_s12_a_node_that_is_pruned_between_look_and_load(corridor: Corridor, node: Engine) -> None:
+async def test_s12_a_node_that_is_pruned_between_look_and_load(pipeline: Pipeline, node: Engine) -> None:
     """`find` has seen the parent's layers; then all is gone. What was seen is not believed."""
-    corridor.route = own_engine(corridor, node)
-    first = await corridor.trip()
-    corridor.write("src/main.py", "two")
-    taken = await corridor.fingerprint("src/main.py")
-    assert await corridor.loader.find(corridor.service, taken) is None
-    image = await corridor.builder.build(corridor.service, taken)
+    pipeline.route = own_engine(pipeline, node)
+    first = await pipeline.trip()
+    pipeline.write("src/main.py", "two")
+    taken = await pipeline.fingerprint("src/main.py")
+    assert await pipeline.loader.find(pipeline.service, taken) is None
+    image = await pipeline.builder.build(pipeline.service, taken)
     await node.remove(first.image.ref)
-    loaded = await corridor.loader.load(image)
+    loaded = await pipeline.loader.load(image)
     assert await held(node, loaded.image.ref) == loaded.image.id
     assert loaded.sent > 1_000_000
 
 
 async def test_two_services_on_one_base_do_not_touch_each_other(
-    corridor: Corridor, node: Engine, tiny: str
+    pipeline: Pipeline, node: Engine, tiny: str
 ) -> None:
     """They share layers, not parents; one's images go, the other's deltas still load."""
-    corridor.route = own_engine(corridor, node)
-    bench = corridor.bench
-    other = Corridor(
-        bench, bench.service(DOCKERFILE.format(tiny=tiny)), corridor.state.parent / "other", corridor.route
+    pipeline.route = own_engine(pipeline, node)
+    bench = pipeline.bench
+    other = Pipeline(
+        bench, bench.service(DOCKERFILE.format(tiny=tiny)), pipeline.state.parent / "other", pipeline.route
     )
     other.state.mkdir()
     other.write("src/main.py", "another")
     other.start()
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(corridor.trip)
+            group.start_soon(pipeline.trip)
             group.start_soon(other.trip)
-        corridor.write("src/main.py", "two")
+        pipeline.write("src/main.py", "two")
         other.write("src/main.py", "another two")
-        one, two = await corridor.trip("src/main.py"), await other.trip("src/main.py")
+        one, two = await pipeline.trip("src/main.py"), await other.trip("src/main.py")
         assert (one.image.how, two.image.how) == ("delta", "delta")
         for listed in await node.images():
             for ref in listed.refs:
-                if ref.startswith(f"{corridor.service.image}:"):
+                if ref.startswith(f"{pipeline.service.image}:"):
                     await node.remove(ref)
         other.write("src/main.py", "another three")
         three = await other.trip("src/main.py")
         assert three.image.how == "delta"
         assert await held(node, three.image.ref) == three.image.id
-        corridor.write("src/main.py", "three")
-        four = await corridor.trip("src/main.py")
+        pipeline.write("src/main.py", "three")
+        four = await pipeline.trip("src/main.py")
         assert await held(node, four.image.ref) == four.image.id
     finally:
         await other.fingerprinter.close()
@@ -234,41 +234,41 @@ def small() -> Iterator[Dockerd]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def test_a_full_disk_is_named_and_the_old_image_stays(corridor: Corridor, small: Dockerd) -> None:
+async def test_a_full_disk_is_named_and_the_old_image_stays(pipeline: Pipeline, small: Dockerd) -> None:
     engine = Engine.at(small.endpoint(), role="node's engine")
     try:
-        corridor.route = own_engine(corridor, engine)
-        first = await corridor.trip()
-        dockerfile = (corridor.service.build.context / "Dockerfile").read_text()
-        corridor.write("Dockerfile", dockerfile + BIG)
-        taken = await corridor.fingerprint("Dockerfile")
+        pipeline.route = own_engine(pipeline, engine)
+        first = await pipeline.trip()
+        dockerfile = (pipeline.service.build.context / "Dockerfile").read_text()
+        pipeline.write("Dockerfile", dockerfile + BIG)
+        taken = await pipeline.fingerprint("Dockerfile")
         with pytest.raises(LoadError) as caught:
-            await corridor.trip("Dockerfile")
+            await pipeline.trip("Dockerfile")
         assert caught.value.reason == "DiskFull"
         assert "space" in (caught.value.hint or "")
-        assert await held(engine, corridor.service.ref(taken)) is None
+        assert await held(engine, pipeline.service.ref(taken)) is None
         assert await held(engine, first.image.ref) == first.image.id
-        corridor.write("Dockerfile", dockerfile)
-        assert (await corridor.trip("Dockerfile")).image.id == first.image.id
+        pipeline.write("Dockerfile", dockerfile)
+        assert (await pipeline.trip("Dockerfile")).image.id == first.image.id
     finally:
         await engine.aclose()
 
 
-async def test_a_full_disk_of_a_containerd_node_is_named(corridor: Corridor) -> None:
+async def test_a_full_disk_of_a_containerd_node_is_named(pipeline: Pipeline) -> None:
     container = Node(disk="24m")
     container.start()
-    shell = ContainerShell(corridor.bench.engine, container.name)
+    shell = ContainerShell(pipeline.bench.engine, container.name)
     try:
         store = ContainerdStore("node", shell)
-        corridor.route = ContainerdRoute(corridor.bench.engine, corridor.bench.digests, (store,))
-        first = await corridor.trip()
-        dockerfile = (corridor.service.build.context / "Dockerfile").read_text()
-        corridor.write("Dockerfile", dockerfile + BIG)
-        taken = await corridor.fingerprint("Dockerfile")
+        pipeline.route = ContainerdRoute(pipeline.bench.engine, pipeline.bench.digests, (store,))
+        first = await pipeline.trip()
+        dockerfile = (pipeline.service.build.context / "Dockerfile").read_text()
+        pipeline.write("Dockerfile", dockerfile + BIG)
+        taken = await pipeline.fingerprint("Dockerfile")
         with pytest.raises(LoadError) as caught:
-            await corridor.trip("Dockerfile")
+            await pipeline.trip("Dockerfile")
         assert caught.value.reason == "DiskFull"
-        assert await store.digest(corridor.service.ref(taken)) is None
+        assert await store.digest(pipeline.service.ref(taken)) is None
         assert await store.digest(first.image.ref) == first.image.id
     finally:
         await shell.aclose()
@@ -276,35 +276,35 @@ async def test_a_full_disk_of_a_containerd_node_is_named(corridor: Corridor) -> 
 
 
 async def test_a_delta_that_does_not_fit_is_an_error_and_no_full_build(
-    corridor: Corridor, small: Dockerd
+    pipeline: Pipeline, small: Dockerd
 ) -> None:
     engine = Engine.at(small.endpoint(), role="node's engine")
     try:
-        corridor.route = own_engine(corridor, engine)
-        first = await corridor.trip()
-        with (corridor.service.build.context / "src/large").open("wb") as large:
+        pipeline.route = own_engine(pipeline, engine)
+        first = await pipeline.trip()
+        with (pipeline.service.build.context / "src/large").open("wb") as large:
             for _ in range(30):
                 large.write(os.urandom(1 << 20))
         with pytest.raises(LoadError) as caught:
-            await corridor.trip("src/large")
+            await pipeline.trip("src/large")
         assert caught.value.reason == "DiskFull"
         assert await held(engine, first.image.ref) == first.image.id
-        (corridor.service.build.context / "src/large").unlink()
-        corridor.write("src/main.py", "small again")
-        loaded = await corridor.trip("src/large", "src/main.py")
+        (pipeline.service.build.context / "src/large").unlink()
+        pipeline.write("src/main.py", "small again")
+        loaded = await pipeline.trip("src/large", "src/main.py")
         assert loaded.image.how == "delta"
         assert await held(engine, loaded.image.ref) == loaded.image.id
     finally:
         await engine.aclose()
 
 
-async def test_s3_a_fault_never_leaves_a_tag_on_other_content(corridor: Corridor) -> None:
+async def test_s3_a_fault_never_leaves_a_tag_on_other_content(pipeline: Pipeline) -> None:
     """The parent's record on disk is damaged: no delta is made from it."""
-    await corridor.trip()
-    for file in (corridor.state / "parents").glob("of-*/*.json"):
+    await pipeline.trip()
+    for file in (pipeline.state / "parents").glob("of-*/*.json"):
         file.write_bytes(file.read_bytes()[:-40])
-    corridor.start()
-    await corridor.trip()
-    corridor.write("src/main.py", "two")
-    loaded = await corridor.trip("src/main.py")
-    assert await shown(corridor.bench, loaded.image, "cat /app/src/main.py") == "two"
+    pipeline.start()
+    await pipeline.trip()
+    pipeline.write("src/main.py", "two")
+    loaded = await pipeline.trip("src/main.py")
+    assert await shown(pipeline.bench, loaded.image, "cat /app/src/main.py") == "two"
