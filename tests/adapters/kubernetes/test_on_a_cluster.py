@@ -36,10 +36,10 @@ from devloop.rollout.judge import Expectation, failed_containers, judge, lost_im
 from devloop.rollout.progress import phases
 from tests.contract.cluster import Room
 from tests.contract.conftest import cluster as contract_cluster
-from tests.contract.conftest import kubeconfig, room, rooms
+from tests.contract.conftest import kubeconfig
 from tests.support.faulty_proxy import make_cert, open_proxy, through, upstream_of
 
-__all__ = ["contract_cluster", "kubeconfig", "room", "rooms"]
+__all__ = ["contract_cluster", "kubeconfig", "namespaces", "ns"]
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 
 IMAGE = os.environ.get("DEVLOOP_TEST_IMAGE", "devloop-base:bookworm")

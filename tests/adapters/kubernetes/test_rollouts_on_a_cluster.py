@@ -28,13 +28,11 @@ from tests.adapters.kubernetes.test_on_a_cluster import (
     contract_cluster,
     kubeconfig,
     real,
-    room,
-    rooms,
     stateful,
     workload,
 )
 
-__all__ = ["cluster", "contract_cluster", "kubeconfig", "real", "room", "rooms", "stateful", "workload"]
+__all__ = ["cluster", "contract_cluster", "kubeconfig", "namespaces", "ns", "real", "stateful", "workload"]
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 
 DEAF = [
