@@ -34,9 +34,9 @@ from devloop.model import (
 from devloop.ports import Feed
 from devloop.rollout.judge import Expectation, failed_containers, judge, lost_image
 from devloop.rollout.progress import phases
-from tests.contract.cluster import Room
+from tests.contract.cluster import Namespace
 from tests.contract.conftest import cluster as contract_cluster
-from tests.contract.conftest import kubeconfig
+from tests.contract.conftest import kubeconfig, namespaces, ns
 from tests.support.faulty_proxy import make_cert, open_proxy, through, upstream_of
 
 __all__ = ["contract_cluster", "kubeconfig", "namespaces", "ns"]
@@ -79,14 +79,14 @@ async def real(kubeconfig: Path) -> AsyncIterator[KubernetesCluster]:
 
 
 class Workload:
-    """One Deployment in a room, and what a test does with it."""
+    """One Deployment in a ns, and what a test does with it."""
 
     def __init__(
-        self, real: KubernetesCluster, room: Room, kind: Literal["deployment", "statefulset"]
+        self, real: KubernetesCluster, ns: Namespace, kind: Literal["deployment", "statefulset"]
     ) -> None:
         self.real = real
-        self.target = Target(kind, "web", room.name)
-        self.path = f"/apis/apps/v1/namespaces/{room.name}/{kind}s"
+        self.target = Target(kind, "web", ns.name)
+        self.path = f"/apis/apps/v1/namespaces/{ns.name}/{kind}s"
         self.service = Service("web", REPOSITORY, BuildSpec(Path("/"), Path("/")), (self.target,))
         self.clock = Clock()
 
@@ -144,13 +144,13 @@ class Workload:
 
 
 @pytest.fixture
-def workload(real: KubernetesCluster, room: Room) -> Workload:
-    return Workload(real, room, "deployment")
+def workload(real: KubernetesCluster, ns: Namespace) -> Workload:
+    return Workload(real, ns, "deployment")
 
 
 @pytest.fixture
-def stateful(real: KubernetesCluster, room: Room) -> Workload:
-    return Workload(real, room, "statefulset")
+def stateful(real: KubernetesCluster, ns: Namespace) -> Workload:
+    return Workload(real, ns, "statefulset")
 
 
 async def test_s1_s18_s32_a_patched_image_becomes_live(workload: Workload) -> None:

@@ -27,6 +27,8 @@ from tests.adapters.kubernetes.test_on_a_cluster import (
     cluster,
     contract_cluster,
     kubeconfig,
+    namespaces,
+    ns,
     real,
     stateful,
     workload,
@@ -110,9 +112,9 @@ async def rolled(workload: Workload) -> tuple[Stage, list[str]]:
 
 @pytest.mark.parametrize("kind", ["statefulset", "deployment"])
 async def test_s18_s32_a_process_that_is_deaf_to_sigterm_is_named_and_no_state_says_degraded(
-    real: Any, room: Any, kind: Any
+    real: Any, ns: Any, kind: Any
 ) -> None:
-    workload = Workload(real, room, kind)
+    workload = Workload(real, ns, kind)
     spec: dict[str, Any] = (
         {"serviceName": "web"} if kind == "statefulset" else {"strategy": {"type": "Recreate"}}
     )
