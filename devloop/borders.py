@@ -1,7 +1,7 @@
 """One border per foreign thing: what comes from there and is not what was agreed is an error with a name.
 
 `with ENGINE_ANSWER("GET /info at …"):` stands around the lines that take the answer apart, and around nothing
-else: a fault of our own must not be called theirs. YAML: see yaml_document.py; files: files.py.
+else: a fault of our own must not be called theirs. YAML: see kubernetes_yaml; files: files.py.
 """
 
 from __future__ import annotations

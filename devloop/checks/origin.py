@@ -13,7 +13,7 @@ from devloop.checks.subject import Json, Place, Subject
 from devloop.deploy.helm_values import Release
 from devloop.errors import ConfigError
 from devloop.files import read_text
-from devloop.yaml_document import documents
+from devloop.kubernetes_yaml.documents import documents
 
 SOURCE = re.compile(r"^# Source: (\S+)$", re.MULTILINE)
 KEY = re.compile(r"^\s*(?:- )*\s*([\"']?[\w./-]+[\"']?)\s*:")

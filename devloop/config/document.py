@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from devloop.yaml_document import check_depth
+from devloop.kubernetes_yaml.documents import check_depth
 
 Location = tuple[str | int, ...]
 Position = tuple[int, int]  # line and column, both from 1

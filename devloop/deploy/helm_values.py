@@ -17,7 +17,7 @@ from typing import Any
 from devloop.errors import ConfigError
 from devloop.files import is_file, is_folder, read_bytes, read_text
 from devloop.image_refs import split
-from devloop.yaml_document import document
+from devloop.kubernetes_yaml.documents import document
 
 Values = dict[str, Any]
 IGNORED = re.compile(r"(^|/)(\.git|\.DS_Store|[^/]*~|\.[^/]*\.sw[a-z]|4913|#[^/]*#)(/|$)")

@@ -13,7 +13,7 @@ from typing import Any
 
 from devloop.errors import ConfigError
 from devloop.files import is_file, is_folder, is_there, read_text
-from devloop.yaml_document import documents
+from devloop.kubernetes_yaml.documents import documents
 
 FILE_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 # Their entries name files or folders, also ones that are yet to be made.

@@ -10,7 +10,7 @@ from typing import Any
 from devloop.deploy.helm_values import Release
 from devloop.deploy.kubernetes_object import is_list, what_is_wrong_below, wrong_below
 from devloop.errors import ReleaseError
-from devloop.yaml_document import documents
+from devloop.kubernetes_yaml.documents import documents
 
 Json = dict[str, Any]
 HELM = "helm"  # the manager that Helm writes as

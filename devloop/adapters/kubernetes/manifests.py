@@ -16,7 +16,7 @@ from devloop.deploy.kustomization import FILE_NAMES
 from devloop.errors import ConfigError
 from devloop.files import read_text
 from devloop.image_refs import repository
-from devloop.yaml_document import documents
+from devloop.kubernetes_yaml.documents import documents
 
 # Helm's install order, as far as plain manifests go; a kind that is not here comes last.
 ORDER = (

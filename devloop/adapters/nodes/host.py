@@ -15,7 +15,7 @@ from devloop.adapters.nodes.shell import Local, NodeShell, Started
 from devloop.adapters.process import Finished, Running
 from devloop.errors import ConfigError, PlatformError
 from devloop.files import read_text
-from devloop.yaml_document import document
+from devloop.kubernetes_yaml.documents import document
 
 MACHINE_ID = Path("/etc/machine-id")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

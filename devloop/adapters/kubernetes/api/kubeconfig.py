@@ -10,7 +10,7 @@ from typing import Any
 
 from devloop.errors import ConfigError
 from devloop.files import read_text
-from devloop.yaml_document import document
+from devloop.kubernetes_yaml.documents import document
 
 Entry = dict[str, Any]
 _SECTIONS = ("clusters", "contexts", "users")

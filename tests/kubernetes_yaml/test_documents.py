@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devloop.errors import ConfigError, DevloopError
-from devloop.yaml_document import DEEPEST, document, documents
+from devloop.kubernetes_yaml.documents import document, documents
+from devloop.kubernetes_yaml.nodes import DEEPEST
 from tests.support.kubectl_yaml import HEAD, sent, values
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is the judge")
