@@ -1,18 +1,22 @@
-"""Structured concurrency that hands back values: what escapes is the first expected error itself."""
+"""Tasks whose results come back in order, and worker threads that stop when their caller is cancelled."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 
+from devloop import activity
 from devloop.errors import DevloopError
 
 CLOSING_STEPS = 20
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Check = Callable[[], None]  # raises where the work is no longer wanted
 
 
 async def closed(generator: object) -> None:
@@ -52,3 +56,45 @@ async def gather(function: Callable[[Item], Awaitable[Result]], items: Iterable[
     if errors:
         raise errors[0]
     return tuple(results[index] for index in range(len(work)))
+
+
+class AbandonedError(BaseException):
+    """Ends a thread whose caller was cancelled: whatever it would still find out is of no use."""
+
+
+def check_of(abandoned: threading.Event) -> Check:
+    """Raises AbandonedError once the event is set."""
+
+    def check() -> None:
+        activity.note()
+        if abandoned.is_set():
+            raise AbandonedError
+
+    return check
+
+
+async def in_thread(work: Callable[[Check], Result]) -> Result:
+    """Run in a worker thread; on cancellation the thread ends at its next check, and is not waited for."""
+    abandoned = threading.Event()
+    try:
+        return await anyio.to_thread.run_sync(work, check_of(abandoned), abandon_on_cancel=True)
+    finally:
+        abandoned.set()
+
+
+async def in_stoppable_thread(work: Callable[[threading.Event], Result]) -> Result:
+    """Run in a thread of its own; on cancellation the event is set, and the thread's end is waited for."""
+    stop = threading.Event()
+
+    async def set_when_cancelled() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            stop.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(set_when_cancelled)
+        # A limiter of its own: nobody else's slow threads hold it up.
+        result = await anyio.to_thread.run_sync(work, stop, limiter=anyio.CapacityLimiter(1))
+        group.cancel_scope.cancel()
+    return result

@@ -96,6 +96,11 @@ class Change:
     saved_at: float
     why: str = "saved"
 
+    @classmethod
+    def start(cls, now: float) -> Change:
+        """What every service begins with: look at everything."""
+        return cls(frozenset(), now, now, "start")
+
     def merged(self, newer: Change) -> Change:
         """Both changes as one: paths unite (an empty set stays everything), the first times stay."""
         everything = not self.paths or not newer.paths

@@ -6,8 +6,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+
+from devloop.errors import DevloopError
+from devloop.safety_net import guard_loop
 
 INTERRUPTED = 130
 END_SECONDS = 1.7  # for cleaning up after a signal; then the process ends as it is
@@ -40,6 +47,37 @@ def ends_in_time(seconds: float = END_SECONDS) -> Iterator[None]:
         if signal.set_wakeup_fd(loops) != writing:
             pass  # somebody else's by now: the loop is closed
         os.close(writing)
+
+
+async def until_interrupted(run: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+    """`run`, cancelled at SIGINT or SIGTERM and cleaned up; True if a signal ended it.
+
+    A second signal gets the system's default treatment: the process ends at once.
+    Raises the first DevloopError itself, not in an ExceptionGroup.
+    """
+    interrupted = False
+
+    async def listen(*, task_status: TaskStatus[None]) -> None:
+        nonlocal interrupted
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ends_in_time():
+            task_status.started()
+            async for _ in signals:
+                interrupted = True
+                group.cancel_scope.cancel()
+                return
+
+    guard_loop()
+    try:
+        async with anyio.create_task_group() as group:
+            await group.start(listen)
+            await run()
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as errors:
+        expected, others = errors.split(DevloopError)
+        if others is not None or expected is None:
+            raise
+        raise _first(expected) from errors
+    return interrupted
 
 
 def _watch(reading: int, loops: int, seconds: float) -> None:
@@ -84,3 +122,12 @@ def _clean_up() -> None:
         if sys.stdout.isatty():
             os.set_blocking(sys.stdout.fileno(), False)
             os.write(sys.stdout.fileno(), SHOW_CURSOR)
+
+
+def _first(errors: BaseExceptionGroup[DevloopError]) -> DevloopError:
+    """The first expected error itself: task groups wrap whatever passes through them."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, DevloopError)
+    return error

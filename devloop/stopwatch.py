@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import anyio
 
+from devloop import activity
 from devloop.clock import Clock
 from devloop.events import Emit, StageEnded, StageStarted
 from devloop.model import Change, Phase, Span, Stage, Timing
-from devloop.trip import activity
 
 JUMP = 1.0  # seconds that wall clock and ticks may differ by before phases are called coarse
 

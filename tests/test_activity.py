@@ -8,11 +8,11 @@ import threading
 import anyio
 import pytest
 
-from devloop.abandon import Check, in_thread
+from devloop import activity
+from devloop.activity import Activity, bounded, recorded
 from devloop.adapters.process import run
+from devloop.concurrency import Check, in_thread
 from devloop.errors import BuildError, LoadError
-from devloop.trip import activity
-from devloop.trip.activity import Activity, bounded, recorded
 
 LIMIT = 0.3
 

@@ -244,7 +244,7 @@ FAULTY = """
 import sys, threading, time
 import devloop.commands.look, devloop.commands.run
 from devloop import cli
-from devloop.trip import once as engine
+from devloop.signals import until_interrupted
 import anyio
 
 def fault(*_, **__):
@@ -308,7 +308,7 @@ STRAYS = """
         await anyio.sleep(0.1)
     async def falls():
         raise LookupError("task")
-    anyio.run(engine.until_interrupted, left)
+    anyio.run(until_interrupted, left)
     import logging
     logging.getLogger("aiohttp").error("unclosed", exc_info=ValueError("logged"))
     print("well")
@@ -328,7 +328,7 @@ HUNG_THREAD = """
     async def work():
         print("stands", file=sys.stderr, flush=True)
         await anyio.to_thread.run_sync(time.sleep, 600)
-    anyio.run(engine.until_interrupted, work)
+    anyio.run(until_interrupted, work)
 """
 FULL_PIPE = """
     async def work():
@@ -337,13 +337,13 @@ FULL_PIPE = """
         for _ in range(100000):
             print("x" * 1000)
         await anyio.sleep(600)
-    anyio.run(engine.until_interrupted, work)
+    anyio.run(until_interrupted, work)
 """
 FULL_AFTER = """
     async def work():
         print("stands", file=sys.stderr, flush=True)
         await anyio.sleep_forever()
-    anyio.run(engine.until_interrupted, work)
+    anyio.run(until_interrupted, work)
     for _ in range(100000):
         print("x" * 1000)
 """
@@ -352,7 +352,7 @@ BUSY = """
         print("stands", file=sys.stderr, flush=True)
         while True:
             time.sleep(0.01)
-    anyio.run(engine.until_interrupted, work)
+    anyio.run(until_interrupted, work)
 """
 CHILD = """
     import os
@@ -361,7 +361,7 @@ CHILD = """
         child = await Running.start(["sleep", "613"], os.environ)
         print("stands", child._process.pid, file=sys.stderr, flush=True)
         await anyio.to_thread.run_sync(time.sleep, 600)
-    anyio.run(engine.until_interrupted, work)
+    anyio.run(until_interrupted, work)
 """
 
 

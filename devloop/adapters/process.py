@@ -12,10 +12,10 @@ from subprocess import DEVNULL, PIPE
 import anyio
 from anyio.abc import ByteReceiveStream, Process
 
+from devloop import activity
 from devloop.concurrency import closed
 from devloop.errors import PlatformError
 from devloop.signals import end_with_us
-from devloop.trip import activity
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ import anyio.to_thread
 
 from devloop.config.load import Config
 from devloop.errors import PlatformError
-from devloop.model import Service
+from devloop.model import Change, Service
 from devloop.ports import World
-from devloop.trip.once import start_of
 
 POLL = 0.1  # seconds between two looks
 NOTICE = 20.0  # seconds in which the watch must have begun on the tree's content
@@ -29,7 +28,7 @@ async def reported(config: Config, services: Sequence[Service], world: World) ->
     """
     wanted = {}
     for service in services:
-        fingerprint = await world.fingerprinter.take(service, start_of(world.clock))
+        fingerprint = await world.fingerprinter.take(service, Change.start(world.clock.now()))
         wanted[service.name] = fingerprint.digest
     begun = world.clock.ticks()
     while True:

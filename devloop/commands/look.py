@@ -17,8 +17,9 @@ from devloop.config.load import Config
 from devloop.deploy.diff import diff as unified
 from devloop.deploy.helm_values import Release
 from devloop.errors import PlatformError
+from devloop.model import Change
 from devloop.rollout.service_status import Standing, standings
-from devloop.trip import once as engine
+from devloop.signals import until_interrupted
 from devloop.wiring import Fan, opened
 
 
@@ -33,7 +34,7 @@ def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_
         async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
             found.update(await standings(session.services, session.world, session.release_status))
 
-    if anyio.run(engine.until_interrupted, work):
+    if anyio.run(until_interrupted, work):
         return INTERRUPTED
     stages = _stages(config)
     hide = secrets_of(config, names)
@@ -54,13 +55,13 @@ def explain(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> in
     async def work() -> None:
         async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
             for service in session.services:
-                found = await session.fingerprinter.take(service, engine.start_of(session.world.clock))
+                found = await session.fingerprinter.take(service, Change.start(session.world.clock.now()))
                 plan = session.fingerprinter.plan_of(service)
                 assert plan is not None
                 groups = explaining.explain(plan, found.inputs.files)
                 told.extend(explaining.lines(service, groups))
 
-    if anyio.run(engine.until_interrupted, work):
+    if anyio.run(until_interrupted, work):
         return INTERRUPTED
     print("\n".join(map(secrets_of(config, names), told)))
     return 0
@@ -83,7 +84,7 @@ def verify(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int
                 for line in found.different:
                     print(f"  {hide(line)}")
 
-    if anyio.run(engine.until_interrupted, work):
+    if anyio.run(until_interrupted, work):
         return INTERRUPTED
     return 1 if different else 0
 
@@ -98,7 +99,7 @@ def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int
         async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
             findings.extend(await examine(session))
 
-    if anyio.run(engine.until_interrupted, work):
+    if anyio.run(until_interrupted, work):
         return INTERRUPTED
     hide = secrets_of(config, names)
     marks = {"good": "ok  ", "note": "note", "bad": "BAD "}
@@ -122,7 +123,7 @@ def diff(config: Config, kubeconfig: Path | None) -> int:
             releases = await session.left_releases()
             left.extend(_left_over(one) for one in releases if (one.namespace, one.name) not in known)
 
-    if anyio.run(engine.until_interrupted, work):
+    if anyio.run(until_interrupted, work):
         return INTERRUPTED
     conceal = secrets_of(config, ())
     print("\n".join(map(conceal, lines)) if lines else "nothing would change")
@@ -149,7 +150,7 @@ def check(
     async def work() -> None:
         found.append(await look(config, kubeconfig, names, offline=offline))
 
-    if anyio.run(engine.until_interrupted, work):
+    if anyio.run(until_interrupted, work):
         return INTERRUPTED
     told = {"text": as_text, "json": as_json, "github": as_github}[output](found[0].report)
     print(secrets_of(config, names)(told))

@@ -15,11 +15,11 @@ from devloop.clock import Clock
 from devloop.config.load import Config
 from devloop.errors import PatchError, StageError
 from devloop.image_refs import digest, same_repository
-from devloop.model import Fingerprint, Image, Inputs, LoadedImage, Revision, Service, Target
+from devloop.model import Change, Fingerprint, Image, Inputs, LoadedImage, Revision, Service, Target
 from devloop.ports import World
 from devloop.rollout.follow import follow
+from devloop.signals import until_interrupted
 from devloop.stopwatch import Stopwatch
-from devloop.trip.once import start_of, until_interrupted
 from devloop.wiring import Fan, opened
 
 INTERRUPTED = 130
@@ -80,7 +80,7 @@ async def roll_back(
     (nothing earlier), RolloutError (it does not get ready), TargetMissingError, LoadError, PlatformError.
     """
     ran = [await workloads.earlier_images(target, service.image) for target in service.targets]
-    fingerprint = await world.fingerprinter.take(service, start_of(world.clock))
+    fingerprint = await world.fingerprinter.take(service, Change.start(world.clock.now()))
     choices = earlier_images(service.image, ran, lived, service.ref(fingerprint))
     chosen = await _present(service, world, choices)
     if chosen is None:
@@ -120,7 +120,7 @@ async def _present(
 
 async def _wait(service: Service, world: World, revisions: Sequence[Revision], loaded: LoadedImage) -> None:
     """Until every target runs it. Raises RolloutError, with the way out of the hold."""
-    watch = Stopwatch(service.name, start_of(world.clock), world.clock, world.emit)
+    watch = Stopwatch(service.name, Change.start(world.clock.now()), world.clock, world.emit)
     async with AsyncExitStack() as stack:
         feeds = [await stack.enter_async_context(world.cluster.feed(target)) for target in service.targets]
         try:

@@ -27,6 +27,7 @@ from devloop.rollout.pod_logs import follow_logs
 from devloop.rollout.state_monitor import follow_states
 from devloop.safety_net import FOLDER, Reports, SafetyNet
 from devloop.secrets import Secrets
+from devloop.signals import until_interrupted
 from devloop.trip import once as engine
 from devloop.trip.worker import Worker
 from devloop.trip.worker_pool import Companion, WorkerPool
@@ -78,7 +79,7 @@ def once(
     with ExitStack() as stack:
         redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
         try:
-            interrupted = anyio.run(engine.until_interrupted, work)
+            interrupted = anyio.run(until_interrupted, work)
         except DevloopError as error:
             error.conceal(secrets)
             if as_json:
@@ -174,7 +175,7 @@ def watch(
                     await pool.run(session.services)
 
         try:
-            anyio.run(engine.until_interrupted, work)
+            anyio.run(until_interrupted, work)
         except DevloopError as error:
             error.conceal(secrets)  # it knows those of a config.yaml that was changed since
             raise
@@ -222,7 +223,7 @@ def _catch_up(
 ) -> None:
     """After the watcher fell: everything is looked at."""
     for name in (*pool.names, CONFIG, MANIFESTS) if fallen else ():
-        deliver(name, engine.start_of(clock))
+        deliver(name, Change.start(clock.now()))
 
 
 async def _watch_files(
@@ -270,7 +271,7 @@ async def _watch_files(
     def look_at(names: Sequence[str]) -> None:
         """What was saved before it was watched."""
         for name in (*names, MANIFESTS):
-            deliver(name, engine.start_of(world.clock))
+            deliver(name, Change.start(world.clock.now()))
 
     async def watch_files(*, task_status: TaskStatus[None]) -> None:
         """A watcher that fell begins anew, and everything is looked at: no save in between is lost."""
@@ -312,7 +313,7 @@ async def _observe_releases(session: Session, files: ProjectFiles) -> None:
                 session.cluster.observe,
                 lambda: session.config.releases(),
                 session.statuses.put,
-                lambda: files.deliver(RELEASES, engine.start_of(session.world.clock)),
+                lambda: files.deliver(RELEASES, Change.start(session.world.clock.now())),
             )
             while namespaces() == followed:
                 await session.current.taken()
@@ -339,6 +340,6 @@ def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]],
                     await teardown.tear_down(found, session.releaser, removal)  # leave out what it deleted
                     print(f"removed: {', '.join(found.lines())}")
 
-    if anyio.run(engine.until_interrupted, work):
+    if anyio.run(until_interrupted, work):
         return INTERRUPTED
     return 0 if asked else 1

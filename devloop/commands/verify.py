@@ -9,8 +9,7 @@ from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.exported_files import differences, files_of
 from devloop.adapters.nodes.stores import EngineStore
 from devloop.errors import LoadError
-from devloop.model import Service
-from devloop.trip.once import start_of
+from devloop.model import Change, Service
 from devloop.wiring import Session
 
 SUFFIX = "-verify"  # of the full build's tag; it is removed again
@@ -30,7 +29,7 @@ async def verify(session: Session, service: Service, full: ImageBuilder) -> Veri
 
     Raises LoadError (the image is not on a node that can be read), BuildError, PlatformError.
     """
-    fingerprint = await session.fingerprinter.take(service, start_of(session.world.clock))
+    fingerprint = await session.fingerprinter.take(service, Change.start(session.world.clock.now()))
     ref = service.ref(fingerprint)
     node = await _holder(session, ref)
     live = await files_of(node, ref)

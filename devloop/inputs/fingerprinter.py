@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from devloop.abandon import Check, in_thread
+from devloop.concurrency import Check, in_thread
 from devloop.dockerfile.dockerignore import NO_RULES, IgnoreRules, candidates
 from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import BaseRef, Plan

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from devloop.abandon import Check
+from devloop.concurrency import Check
 from devloop.inputs.stat_cache import Identity, StatCache, identity
 from devloop.inputs.walk import Found, Pattern, Selection, Walk, look
 from devloop.model import FileEntry

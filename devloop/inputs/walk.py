@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from devloop.abandon import Check
+from devloop.concurrency import Check
 from devloop.dockerfile.dockerignore import BadPatternError, IgnoreRules, check_glob
 from devloop.dockerfile.plan import Read, has_wildcard
 from devloop.errors import FingerprintError

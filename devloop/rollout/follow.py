@@ -12,6 +12,7 @@ from functools import partial
 
 import anyio
 
+from devloop.activity import Activity, bounded
 from devloop.errors import LoadError, OvertakenError, RolloutError, StageError, TargetMissingError
 from devloop.events import Notice, PodExited, RolloutPhase
 from devloop.model import (
@@ -41,7 +42,6 @@ from devloop.rollout.judge import (
 from devloop.rollout.progress import Progress, Waits, first_patch, phases
 from devloop.rollout.symptoms import read_log
 from devloop.stopwatch import Stopwatch
-from devloop.trip.activity import Activity, bounded
 
 RELOADS = 3  # times an image is brought back to a node within one rollout
 TELL_AFTER = 10.0  # seconds from which a rollout says what it waits for

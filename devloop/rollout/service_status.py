@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from devloop.concurrency import gather
 from devloop.errors import PlatformError, StageError
 from devloop.image_refs import same_repository
-from devloop.model import Fingerprint, Progressing, Ready, Service, Snapshot, Stuck
+from devloop.model import Change, Fingerprint, Progressing, Ready, Service, Snapshot, Stuck
 from devloop.ports import World
 from devloop.rollout.judge import Expectation, carries, judge
 from devloop.rollout.state_monitor import worst
 from devloop.rollout.states import deployment_state, pod_state
-from devloop.trip.once import start_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ async def _stand(service: Service, world: World, release: str) -> Standing:
     ready = sum(pod.ready and not pod.terminating for s in snapshots for pod in s.pods)
     replicas = sum(s.replicas for s in snapshots)
     try:
-        fingerprint = await world.fingerprinter.take(service, start_of(world.clock))
+        fingerprint = await world.fingerprinter.take(service, Change.start(world.clock.now()))
     except StageError as error:
         found = Standing("unknown", message=error.message, hint=error.hint)
         return replace(found, running=running, ready=ready, replicas=replicas)

@@ -10,6 +10,7 @@ from functools import partial
 
 import anyio
 
+from devloop.activity import Activity, bounded
 from devloop.concurrency import gather
 from devloop.errors import BuildError, DevloopError, PlatformError, StageError
 from devloop.events import ImageBuilt, ImageLoaded
@@ -34,7 +35,6 @@ from devloop.ports import Feed, World
 from devloop.rollout.follow import follow, load_idle
 from devloop.rollout.judge import Expectation, carries, judge
 from devloop.stopwatch import Stopwatch
-from devloop.trip.activity import Activity, bounded
 
 
 async def trip(

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 
+from devloop.activity import Activity, recorded
 from devloop.errors import TreeMovedError
 from devloop.events import LiveChanged, TripEnded, TripStarted
 from devloop.model import (
@@ -30,7 +31,6 @@ from devloop.rollout.progress import why_long
 from devloop.stopwatch import Stopwatch
 from devloop.trip import pace as phase
 from devloop.trip import reconciler
-from devloop.trip.activity import Activity, recorded
 from devloop.trip.inbox import Inbox, taken_up
 from devloop.trip.pace import Pace
 from devloop.trip.reconciler import AGAIN, MOVED_PAUSES, ServiceState, Step

@@ -15,7 +15,6 @@ from devloop.events import LiveChanged, Notice
 from devloop.model import Change, Service, Target
 from devloop.ports import World
 from devloop.safety_net import SafetyNet
-from devloop.trip.once import start_of
 from devloop.trip.worker import Worker
 
 Companion = Callable[[Worker], Coroutine[Any, Any, None]]
@@ -91,7 +90,7 @@ class WorkerPool:
         for name, service in wanted.items():
             if name not in self._employed:
                 post = self._employed[name] = _Post(Worker(service, self._world))
-                post.worker.inbox.put(start_of(self._world.clock))
+                post.worker.inbox.put(Change.start(self._world.clock.now()))
                 error = self._take_targets(post)  # before they are let go of: nobody else gets in between
                 if error is not None and first:
                     raise error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 
+from devloop import activity
 from devloop.clock import Clock
 from devloop.events import Event
 from devloop.model import (
@@ -26,7 +27,6 @@ from devloop.model import (
     Target,
 )
 from devloop.ports import World
-from devloop.trip import activity
 
 TARGET = Target("deployment", "todo-backend", "default")
 SERVICE = Service("backend", "todo-backend", BuildSpec(Path("/src"), Path("/src/Dockerfile")), (TARGET,))

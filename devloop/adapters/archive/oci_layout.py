@@ -15,8 +15,7 @@ from devloop.adapters.archive.docker_archive import SavedLayers, Tally, chain_id
 from devloop.adapters.archive.tar_stream import END, Entry, Pieces, TarStream, header, member, parts_of
 from devloop.adapters.docker.blob_index import Blob
 from devloop.adapters.docker.engine import CONFIG_DIGEST
-from devloop.adapters.names import full
-from devloop.image_refs import split
+from devloop.image_refs import full, split
 from devloop.model import Archive
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -12,9 +12,9 @@ from pathlib import Path
 import anyio.to_thread
 
 from devloop import scratch
-from devloop.abandon import Check, check_of, in_thread
 from devloop.adapters.docker.engine import PIECE
 from devloop.borders import disk
+from devloop.concurrency import Check, check_of, in_thread
 from devloop.dockerfile.dockerignore import candidates
 from devloop.inputs.archive import (
     copy_context,

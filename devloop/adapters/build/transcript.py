@@ -6,10 +6,10 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 
+from devloop import activity
 from devloop.dockerfile.parser import Dockerfile
 from devloop.errors import BuildError
 from devloop.events import Emit, Output, Progress
-from devloop.trip import activity
 
 TAIL = 20
 # What the builder says of a registry, a network or a disk: nothing of it is in the tree. What a RUN prints

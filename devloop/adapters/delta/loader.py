@@ -7,13 +7,13 @@ from functools import partial
 
 import anyio
 
+from devloop.activity import Activity, bounded
 from devloop.adapters.delta.builder import DeltaBuilder
 from devloop.adapters.docker.engine import EngineRefusal
 from devloop.borders import disk
 from devloop.errors import LoadError, PlatformError, StageError
 from devloop.model import Fingerprint, Image, LoadedImage, Service
 from devloop.ports import Loader
-from devloop.trip.activity import Activity, bounded
 
 LONGEST_SILENCE = 600.0  # seconds without progress after which a parent is given up
 

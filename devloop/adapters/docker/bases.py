@@ -10,16 +10,15 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from devloop.activity import Activity, bounded
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine, EngineRefusal, ImageFacts, Json
-from devloop.adapters.names import pull_reference, registry_of
 from devloop.borders import ENGINE_ANSWER
 from devloop.concurrency import gather
 from devloop.errors import BuildError
 from devloop.events import Emit, Notice, Progress
-from devloop.image_refs import split
+from devloop.image_refs import pull_reference, registry_of, split
 from devloop.model import Base, Service
-from devloop.trip.activity import Activity, bounded
 
 
 class EngineBases:

@@ -15,12 +15,12 @@ import aiohttp
 import anyio
 from aiohttp.http_exceptions import HttpProcessingError
 
+from devloop import activity
 from devloop.adapters.archive.tar_stream import Pieces
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.borders import ENGINE_ANSWER
 from devloop.concurrency import closed
 from devloop.errors import DevloopError, PlatformError
-from devloop.trip import activity
 
 Json = dict[str, Any]
 Body = AsyncIterator[bytes] | bytes | Pieces

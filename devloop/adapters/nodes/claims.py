@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from devloop.adapters.names import full
+from devloop.image_refs import full
 
 
 class Claims:

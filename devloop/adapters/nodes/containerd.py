@@ -11,7 +11,6 @@ from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.archive.docker_archive import Tally
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
-from devloop.adapters.names import familiar, full
 from devloop.adapters.nodes.images import Held, is_tagged, projects_of
 from devloop.adapters.nodes.routes import Told, complete
 from devloop.adapters.nodes.shell import Body, NodeShell
@@ -19,6 +18,7 @@ from devloop.adapters.nodes.stores import Store
 from devloop.borders import COMMAND_OUTPUT
 from devloop.concurrency import closed, gather
 from devloop.errors import LoadError, PlatformError
+from devloop.image_refs import familiar, full
 from devloop.model import Image
 
 CTR = "ctr -n k8s.io"

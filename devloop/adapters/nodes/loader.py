@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
+from devloop import activity
 from devloop.adapters.build.builder import FINGERPRINT
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
@@ -17,7 +18,6 @@ from devloop.concurrency import gather
 from devloop.errors import LoadError, PlatformError
 from devloop.events import Emit, Progress
 from devloop.model import Fingerprint, Image, LoadedImage, Service
-from devloop.trip import activity
 
 Choose = Callable[[tuple[NodeFacts, ...]], Awaitable[Route]]
 

@@ -25,14 +25,13 @@ from devloop.adapters.docker.bases import credentials
 from devloop.adapters.docker.blob_index import Blob
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import PIECE, Engine
-from devloop.adapters.names import registry_of
 from devloop.adapters.nodes.images import Held, is_tagged, project_in
 from devloop.adapters.nodes.routes import Told, complete
 from devloop.adapters.nodes.stores import Store
 from devloop.borders import LOGINS, REGISTRY_ANSWER
 from devloop.concurrency import gather
 from devloop.errors import LoadError, PlatformError
-from devloop.image_refs import repository, split
+from devloop.image_refs import registry_of, repository, split
 from devloop.model import Image
 
 Body = AsyncIterator[bytes] | bytes

@@ -19,13 +19,13 @@ from urllib.parse import quote, urlsplit
 import anyio
 from anyio.abc import ByteStream
 
+from devloop import activity
 from devloop.adapters.archive.tar_stream import Pieces
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine, EngineRefusal, frames
 from devloop.adapters.process import Finished, Running
 from devloop.concurrency import closed
 from devloop.errors import PlatformError
-from devloop.trip import activity
 
 Body = AsyncIterator[bytes] | bytes | Pieces | None
 _EXIT = "devloop-exit"

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
-from devloop.adapters.names import familiar, full
 from devloop.adapters.nodes.images import PROJECT, Held, ask_each, is_tagged, project_in
 from devloop.errors import PlatformError
+from devloop.image_refs import familiar, full
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ABSENT = "devloop-absent"

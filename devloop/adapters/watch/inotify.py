@@ -41,7 +41,8 @@ from devloop.adapters.watch.inotify_calls import (
 )
 from devloop.adapters.watch.links import folders_above, has_other_names
 from devloop.adapters.watch.mounts import is_within
-from devloop.adapters.watch.source import Batch, Limit, Roots, in_thread
+from devloop.adapters.watch.source import Batch, Limit, Roots
+from devloop.concurrency import in_stoppable_thread
 
 READ_SIZE = 16 * 1024  # some 400 events: what is made of them must not hold up the loop
 STREAK, PAUSE = 10, 0.005  # after so many reads in a row, wait so many seconds before the next
@@ -95,7 +96,7 @@ class Inotify:
         except OSError as error:
             return Limit(f"no inotify instance: {error.strerror}", SYSCTL_INSTANCES)
         try:
-            found = await in_thread(self._arm_everything)
+            found = await in_stoppable_thread(self._arm_everything)
             if found.limit is None:
                 task_status.started()
                 return await self._read_on(seen)
@@ -125,13 +126,13 @@ class Inotify:
         found = _Found()
         if turn.lost:
             await anyio.sleep(STORM)
-            found = await in_thread(self._arm_everything)
+            found = await in_stoppable_thread(self._arm_everything)
             lost = "the kernel's event queue overflowed (fs.inotify.max_queued_events)"
             seen(Batch(turn.events, {}, frozenset(), lost))
             return found.limit
         grown = [path for path in turn.grown if path not in turn.roots]
         if grown or turn.roots or turn.above:
-            found = await in_thread(lambda stop: self._arm_again(grown, turn.roots, stop))
+            found = await in_stoppable_thread(lambda stop: self._arm_again(grown, turn.roots, stop))
         for path in found.paths:
             turn.settled.setdefault(path, True)
         fresh = frozenset(Path(path) for path in (*turn.gone, *turn.roots))

@@ -15,7 +15,8 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskStatus
 
-from devloop.adapters.watch.source import Batch, Limit, Roots, in_thread
+from devloop.adapters.watch.source import Batch, Limit, Roots
+from devloop.concurrency import in_stoppable_thread
 
 SHORTEST, LONGEST = 0.3, 10.0  # seconds between two looks
 REST = 20  # a look may take 1/20 of the time
@@ -30,12 +31,12 @@ class Polling:
 
     async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:
         """Report what differs from one look to the next; never ends by itself."""
-        state, cost = await in_thread(self._look)
+        state, cost = await in_stoppable_thread(self._look)
         task_status.started()
         while True:
             await anyio.sleep(min(LONGEST, max(SHORTEST, cost * REST)))
             before = state
-            state, cost = await in_thread(self._look)
+            state, cost = await in_stoppable_thread(self._look)
             changed = {path for path in before.keys() | state.keys() if before.get(path) != state.get(path)}
             if changed:
                 seen(Batch(len(changed), {Path(path): True for path in changed}))

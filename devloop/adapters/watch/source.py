@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-import anyio
 from anyio.abc import TaskStatus
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +42,3 @@ class Source(Protocol):
     async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:
         """Report to `seen` until cancelled; ends by itself only with a Limit."""
         ...
-
-
-async def in_thread(work: Callable[[threading.Event], T]) -> T:
-    """Run `work` in a thread; when cancelled, tell it by the event and wait for it to return."""
-    stop = threading.Event()
-
-    async def tell() -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            stop.set()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(tell)
-        # A limiter of its own: nobody else's slow threads hold up the watcher.
-        result = await anyio.to_thread.run_sync(work, stop, limiter=anyio.CapacityLimiter(1))
-        group.cancel_scope.cancel()
-    return result

@@ -14,13 +14,13 @@ import anyio
 import psutil
 import pytest
 
+from devloop.activity import bounded
 from devloop.adapters.build.build_cli import CliBuild, DockerCommand, PlainReader, find_command
 from devloop.errors import BuildError, TreeMovedError
 from devloop.events import Notice, Output, Progress
 from devloop.model import Fingerprint, Secret, Service
 from devloop.secret_values import Sources
 from devloop.secrets import Secrets
-from devloop.trip.activity import bounded
 from tests.adapters.conftest import Bench, fingerprint
 
 pytestmark = pytest.mark.engine

@@ -19,7 +19,6 @@ import pytest
 from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.archive.docker_archive import chain_ids
 from devloop.adapters.docker.engine import Engine
-from devloop.adapters.names import full
 from devloop.adapters.nodes import containerd
 from devloop.adapters.nodes import shell as nodeshell
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore, _imported
@@ -29,6 +28,7 @@ from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.adapters.nodes.shell import Body, ContainerShell, NodeShell
 from devloop.errors import LoadError, PlatformError
+from devloop.image_refs import full
 from devloop.model import Archive, Image
 from tests.adapters.conftest import Bench, fingerprint
 from tests.support.node_container import Node
