@@ -217,7 +217,7 @@ def _clean_engine(options: Options) -> list[str]:
     from devloop_sandbox.network.addresses import remove_all
     from devloop_sandbox.node import Node
     from devloop_sandbox.node.engine import EngineError
-    from devloop_sandbox.store import Store
+    from devloop_sandbox.store.store import Store
 
     deadline = time.monotonic() + _CLEAN
     while True:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from devloop_sandbox import errors
-from devloop_sandbox.quantity import canonical, to_number
-from devloop_sandbox.resources import BY_PLURAL, Obj, Resource
-from devloop_sandbox.store import Store
+from devloop_sandbox.objects import errors
+from devloop_sandbox.objects.quantity import canonical, to_number
+from devloop_sandbox.objects.resources import BY_PLURAL, Obj, Resource
+from devloop_sandbox.store.store import Store
 
 _PLAIN_COUNTS = ("pods", "services", "secrets", "configmaps", "resourcequotas")
 _AMOUNTS = {

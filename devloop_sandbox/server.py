@@ -14,12 +14,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from devloop_sandbox import controllers, daemon, network, pki
-from devloop_sandbox.admission import Gate
-from devloop_sandbox.http import ApiServer
+from devloop_sandbox import daemon, pki
+from devloop_sandbox.admission.gate import Gate
+from devloop_sandbox.api.http import ApiServer
+from devloop_sandbox.controllers import manager
+from devloop_sandbox.network import services
 from devloop_sandbox.node import Node
 from devloop_sandbox.options import Options
-from devloop_sandbox.store import Store
+from devloop_sandbox.store.store import Store
 
 log = logging.getLogger("devloop_sandbox")
 
@@ -58,8 +60,8 @@ async def serve(options: Options) -> None:
         api.kubelet = node
         parts = [
             asyncio.create_task(node.run(), name="node"),
-            asyncio.create_task(controllers.run_all(store, options), name="controllers"),
-            asyncio.create_task(network.run(store, options), name="network"),
+            asyncio.create_task(manager.run_all(store, options), name="controllers"),
+            asyncio.create_task(services.run(store, options), name="network"),
         ]
         waiting = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([*parts, waiting], return_when=asyncio.FIRST_COMPLETED)

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Iterable
 from typing import ClassVar
 
-from devloop_sandbox.errors import ApiError
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.resources import Obj
 from devloop_sandbox.options import Options
-from devloop_sandbox.recorder import Recorder
-from devloop_sandbox.resources import Obj
-from devloop_sandbox.store import Event, Store
+from devloop_sandbox.store.recorder import Recorder
+from devloop_sandbox.store.store import Event, Store
 
 Key = tuple[str, str]  # namespace, name
 FIRST_RETRY, LAST_RETRY = 0.005, 60.0  # seconds, doubling per failure of the same key

@@ -27,10 +27,10 @@ from devloop_sandbox.controllers.revisions import (
     same_template,
 )
 from devloop_sandbox.controllers.rolling import Size
-from devloop_sandbox.errors import ApiError
-from devloop_sandbox.resources import Obj, clone
-from devloop_sandbox.selectors import matches
-from devloop_sandbox.store import Event
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.resources import Obj, clone
+from devloop_sandbox.objects.selectors import matches
+from devloop_sandbox.store.store import Event
 
 
 class Deployments(Controller):

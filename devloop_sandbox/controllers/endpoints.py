@@ -8,8 +8,8 @@ from typing_extensions import override
 
 from devloop_sandbox.controllers.base import Controller, Key, key_of
 from devloop_sandbox.controllers.owners import is_active, is_ready
-from devloop_sandbox.resources import Obj
-from devloop_sandbox.store import Event
+from devloop_sandbox.objects.resources import Obj
+from devloop_sandbox.store.store import Event
 
 
 class Endpoints(Controller):

@@ -8,9 +8,9 @@ from typing_extensions import override
 
 from devloop_sandbox.controllers.base import Controller, Key, key_of
 from devloop_sandbox.controllers.owners import delete_quietly, owner_exists, seconds_since
+from devloop_sandbox.objects.resources import RESOURCES, Obj
 from devloop_sandbox.quotas import spelled, usage
-from devloop_sandbox.resources import RESOURCES, Obj
-from devloop_sandbox.store import Event
+from devloop_sandbox.store.store import Event
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 EVENTS_LIVE = 3600  # seconds

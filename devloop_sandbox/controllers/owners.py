@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from devloop_sandbox.errors import ApiError
-from devloop_sandbox.resources import BY_KIND, Obj, clone
-from devloop_sandbox.selectors import matches
-from devloop_sandbox.store import Store
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.resources import BY_KIND, Obj, clone
+from devloop_sandbox.objects.selectors import matches
+from devloop_sandbox.store.store import Store
 
 
 def controller_of(obj: Obj) -> Obj | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from devloop_sandbox.controllers.owners import condition, seconds_since
-from devloop_sandbox.resources import Obj
-from devloop_sandbox.store import now
+from devloop_sandbox.objects.resources import Obj
+from devloop_sandbox.store.store import now
 
 _COUNTERS = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas")
 

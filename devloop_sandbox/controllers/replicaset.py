@@ -19,10 +19,10 @@ from devloop_sandbox.controllers.owners import (
     seconds_since,
     until_available,
 )
-from devloop_sandbox.errors import ApiError
-from devloop_sandbox.resources import Obj
-from devloop_sandbox.selectors import matches
-from devloop_sandbox.store import Event, now
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.resources import Obj
+from devloop_sandbox.objects.selectors import matches
+from devloop_sandbox.store.store import Event, now
 
 
 class ReplicaSets(Controller):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from devloop_sandbox.resources import Obj, clone
+from devloop_sandbox.objects.resources import Obj, clone
 
 HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"

@@ -8,9 +8,9 @@ from typing_extensions import override
 
 from devloop_sandbox.controllers.base import Controller, Key, key_of
 from devloop_sandbox.controllers.owners import condition
-from devloop_sandbox.quantity import to_milli
-from devloop_sandbox.resources import Obj
-from devloop_sandbox.store import Event, now
+from devloop_sandbox.objects.quantity import to_milli
+from devloop_sandbox.objects.resources import Obj
+from devloop_sandbox.store.store import Event, now
 
 RETRY = 30.0  # seconds
 

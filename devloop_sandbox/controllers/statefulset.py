@@ -18,9 +18,9 @@ from devloop_sandbox.controllers.owners import (
     until_available,
 )
 from devloop_sandbox.controllers.revisions import template_hash
-from devloop_sandbox.errors import ApiError
-from devloop_sandbox.resources import Obj, clone
-from devloop_sandbox.store import Event
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.resources import Obj, clone
+from devloop_sandbox.store.store import Event
 
 REVISION_LABEL = "controller-revision-hash"
 

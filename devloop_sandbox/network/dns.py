@@ -18,7 +18,7 @@ from dns.rcode import Rcode
 from dns.rdatatype import RdataType
 from typing_extensions import override
 
-from devloop_sandbox.resources import Obj
+from devloop_sandbox.objects.resources import Obj
 
 Find = Callable[[str, str, str], Obj | None]  # as Store.find
 

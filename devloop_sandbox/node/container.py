@@ -8,8 +8,8 @@ from pathlib import Path
 from devloop_sandbox.node.environment import expand
 from devloop_sandbox.node.infra import LABEL, TYPE
 from devloop_sandbox.node.problem import Problem
-from devloop_sandbox.quantity import to_int, to_milli
-from devloop_sandbox.resources import Obj
+from devloop_sandbox.objects.quantity import to_int, to_milli
+from devloop_sandbox.objects.resources import Obj
 
 POD_UID = "io.kubernetes.pod.uid"
 CONTAINER = "io.kubernetes.container.name"

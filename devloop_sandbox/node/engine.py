@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 
-from devloop_sandbox.resources import Obj
+from devloop_sandbox.objects.resources import Obj
 
 
 async def to_its_end(work: Coroutine[Any, Any, T]) -> T:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Mapping
 
 from devloop_sandbox.node.problem import Problem
-from devloop_sandbox.quantity import to_milli, to_number
-from devloop_sandbox.resources import Obj
+from devloop_sandbox.objects.quantity import to_milli, to_number
+from devloop_sandbox.objects.resources import Obj
 
 Find = Callable[[str, str, str], Obj | None]  # (plural, namespace, name), as Store.find
 

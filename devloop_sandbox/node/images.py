@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from devloop_sandbox.node.engine import Engine, EngineError
 from devloop_sandbox.node.problem import Problem
-from devloop_sandbox.resources import Obj
+from devloop_sandbox.objects.resources import Obj
 
 Tell = Callable[[str, str, str], None]  # (type, reason, message) of an event
 

@@ -15,7 +15,7 @@ import tarfile
 from dataclasses import dataclass
 
 from devloop_sandbox.node.engine import Engine, EngineError, to_its_end
-from devloop_sandbox.resources import Obj
+from devloop_sandbox.objects.resources import Obj
 
 LABEL = "dev.devloop.sandbox"
 TYPE = "dev.devloop.sandbox.type"  # podsandbox | container, as the dockershim had it

@@ -7,7 +7,6 @@ import logging
 import platform
 import shutil
 
-from devloop_sandbox.errors import ApiError
 from devloop_sandbox.network.addresses import remove_all
 from devloop_sandbox.node import infra
 from devloop_sandbox.node.access import Access
@@ -17,10 +16,11 @@ from devloop_sandbox.node.infra import LABEL, TYPE, Pool
 from devloop_sandbox.node.namespaces import unmount_below
 from devloop_sandbox.node.pod import Worker
 from devloop_sandbox.node.runner import Parts
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.resources import Obj, clone
 from devloop_sandbox.options import Options
-from devloop_sandbox.recorder import Recorder
-from devloop_sandbox.resources import Obj, clone
-from devloop_sandbox.store import Event, Store, now
+from devloop_sandbox.store.recorder import Recorder
+from devloop_sandbox.store.store import Event, Store, now
 
 HEARTBEAT = 300.0  # seconds, as the kubelet's status period when nothing changes
 RECONNECT = 1.0

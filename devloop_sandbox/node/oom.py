@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from devloop_sandbox.resources import Obj
+from devloop_sandbox.objects.resources import Obj
 
 _RECORD = 8192  # bytes; one read gives one record
 

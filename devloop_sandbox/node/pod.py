@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable
 from contextlib import suppress
 
-from devloop_sandbox.errors import ApiError
+from devloop_sandbox.admission.security import host_path_refusal
 from devloop_sandbox.node import infra, status
 from devloop_sandbox.node.backoff import Backoff, go_duration
 from devloop_sandbox.node.container import ATTEMPT, CONTAINER, POD_UID
@@ -17,9 +17,9 @@ from devloop_sandbox.node.problem import Problem
 from devloop_sandbox.node.runner import Parts, Runner
 from devloop_sandbox.node.status import Record
 from devloop_sandbox.node.volumes import Volumes
-from devloop_sandbox.resources import Obj
-from devloop_sandbox.security import host_path_refusal
-from devloop_sandbox.store import now
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.resources import Obj
+from devloop_sandbox.store.store import now
 
 RETRY = 10.0  # seconds until a pod that could not be set up is tried again, scaled as the back-off is
 ENGINE_AWAY = 2.0

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from devloop_sandbox.resources import Obj
+from devloop_sandbox.objects.resources import Obj
 
 Exec = Callable[[list[str], float], Awaitable[tuple[int, str]]]  # (command, timeout) -> exit code, output
 BODY = 10 * 1024  # bytes of an HTTP answer that are read

@@ -20,10 +20,10 @@ from devloop_sandbox.node.oom import correct_oom
 from devloop_sandbox.node.problem import Problem
 from devloop_sandbox.node.status import Record
 from devloop_sandbox.node.volumes import Volumes
+from devloop_sandbox.objects.resources import Obj
 from devloop_sandbox.options import Options
-from devloop_sandbox.recorder import Recorder
-from devloop_sandbox.resources import Obj
-from devloop_sandbox.store import Store
+from devloop_sandbox.store.recorder import Recorder
+from devloop_sandbox.store.store import Store
 
 MESSAGE_PATH = "/dev/termination-log"
 MESSAGE_SIZE = 4096  # bytes

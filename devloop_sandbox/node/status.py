@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from devloop_sandbox.node.container import ATTEMPT
-from devloop_sandbox.resources import Obj
+from devloop_sandbox.objects.resources import Obj
 
 EPOCH = "0001-01-01T00:00:00Z"
 

@@ -12,8 +12,8 @@ from devloop_sandbox.node.container import Mount, hostname
 from devloop_sandbox.node.environment import Find, data_of, field, resource_field
 from devloop_sandbox.node.namespaces import mount_memory, unmount_below
 from devloop_sandbox.node.problem import Problem
-from devloop_sandbox.quantity import to_int
-from devloop_sandbox.resources import Obj
+from devloop_sandbox.objects.quantity import to_int
+from devloop_sandbox.objects.resources import Obj
 
 Payload = dict[str, tuple[bytes, int]]  # relative path -> content, mode
 

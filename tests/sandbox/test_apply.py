@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from devloop_sandbox import ownership
-from devloop_sandbox.apply import apply
-from devloop_sandbox.errors import ApiError
-from devloop_sandbox.resources import BY_PLURAL, Obj, clone
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.resources import BY_PLURAL, Obj, clone
+from devloop_sandbox.patching import ownership
+from devloop_sandbox.patching.apply import apply
 
 DEPLOYMENTS = BY_PLURAL["deployments"]
 

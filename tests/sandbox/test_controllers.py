@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from devloop_sandbox import controllers
-from devloop_sandbox.admission import Gate
+from devloop_sandbox.admission.gate import Gate
+from devloop_sandbox.controllers import manager
 from devloop_sandbox.options import Options
-from devloop_sandbox.store import Store, now
+from devloop_sandbox.store.store import Store, now
 
 Obj = dict[str, Any]
 REVISION = "deployment.kubernetes.io/revision"
@@ -105,7 +105,7 @@ async def loops(tmp_path: Path) -> AsyncIterator[Loops]:
     options = Options("loops", tmp_path)
     store = Store(None, Gate(options))
     store.create("namespaces", {"metadata": {"name": "default"}})
-    task = asyncio.create_task(controllers.run_all(store, options))
+    task = asyncio.create_task(manager.run_all(store, options))
     yield Loops(store)
     task.cancel()
     with suppress(asyncio.CancelledError):

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from devloop_sandbox.errors import ApiError
 from devloop_sandbox.node.engine import Engine
 from devloop_sandbox.node.infra import LABEL, SPARE
+from devloop_sandbox.objects.errors import ApiError
 from tests.support.sandbox_parts import IMAGE, Parts, container, is_ready, pod_spec, running, state
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from devloop_sandbox.errors import ApiError
-from devloop_sandbox.patches import json_patch, merge_patch, strategic_merge
-from devloop_sandbox.resources import BY_PLURAL, Obj
-from devloop_sandbox.schema import root
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.resources import BY_PLURAL, Obj
+from devloop_sandbox.objects.schema import root
+from devloop_sandbox.patching.patches import json_patch, merge_patch, strategic_merge
 
 POD = root(BY_PLURAL["pods"])
 SERVICE = root(BY_PLURAL["services"])

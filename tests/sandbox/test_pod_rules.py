@@ -17,7 +17,7 @@ from devloop_sandbox.node.probes import Streak, next_due, port_number
 from devloop_sandbox.node.problem import Problem
 from devloop_sandbox.node.status import Record, build
 from devloop_sandbox.node.volumes import write_atomically
-from devloop_sandbox.quantity import to_int, to_milli
+from devloop_sandbox.objects.quantity import to_int, to_milli
 
 POD: dict[str, Any] = {
     "metadata": {

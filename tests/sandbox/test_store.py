@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from devloop_sandbox.errors import ApiError
-from devloop_sandbox.resources import Obj
-from devloop_sandbox.store import Event, Store
-from devloop_sandbox.stream import HISTORY
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.resources import Obj
+from devloop_sandbox.store.changes import HISTORY
+from devloop_sandbox.store.store import Event, Store
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_nothing_is_created_in_a_leaving_namespace(store: Store) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from devloop_sandbox.store import Store
+from devloop_sandbox.store.store import Store
 store = Store(Path(sys.argv[1]))
 store.create("namespaces", {"metadata": {"name": "default"}, "status": {"phase": "Active"}})
 number = 0

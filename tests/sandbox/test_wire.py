@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from devloop_sandbox import effects, protobuf, security, selectors, tables
-from devloop_sandbox.errors import ApiError
+from devloop_sandbox.admission import effects, security
+from devloop_sandbox.api import protobuf, tables
+from devloop_sandbox.objects import selectors
+from devloop_sandbox.objects.errors import ApiError
+from devloop_sandbox.objects.quantity import canonical
+from devloop_sandbox.objects.resources import BY_PLURAL, Obj
 from devloop_sandbox.options import Options
-from devloop_sandbox.quantity import canonical
-from devloop_sandbox.resources import BY_PLURAL, Obj
 
 
 @pytest.mark.parametrize(

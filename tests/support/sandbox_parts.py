@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from devloop_sandbox import controllers, network
-from devloop_sandbox.admission import Gate
+from devloop_sandbox.admission.gate import Gate
+from devloop_sandbox.controllers import manager
+from devloop_sandbox.network import services
 from devloop_sandbox.node import Node
 from devloop_sandbox.options import Options
-from devloop_sandbox.store import Store
+from devloop_sandbox.store.store import Store
 
 IMAGE = "devloop-base:bookworm"
 Obj = dict[str, Any]
@@ -36,8 +37,8 @@ class Parts:
         self.node = Node(self.store, self.options)
         parts = (
             self.node.run(),
-            controllers.run_all(self.store, self.options),
-            network.run(self.store, self.options),
+            manager.run_all(self.store, self.options),
+            services.run(self.store, self.options),
         )
         self._tasks = [asyncio.create_task(part) for part in parts]
 

@@ -1,0 +1,57 @@
+"""The store's copy in SQLite: what a kill -9 leaves is what the next start finds."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from devloop_sandbox.objects.resources import Obj
+
+_SCHEMA = """
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=NORMAL;
+CREATE TABLE IF NOT EXISTS objects (
+    resource TEXT, namespace TEXT, name TEXT, body BLOB, PRIMARY KEY (resource, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER);
+INSERT OR IGNORE INTO counter VALUES (1, 1);
+"""
+
+
+class Disk:
+    """One database file, or memory alone when `path` is None."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._db = sqlite3.connect(path if path is not None else ":memory:", isolation_level=None)
+        self._db.executescript(_SCHEMA)
+
+    def version(self) -> int:
+        found: tuple[int] = self._db.execute("SELECT version FROM counter").fetchone()
+        return found[0]
+
+    def objects(self) -> Iterator[tuple[str, str, str, Obj, bytes]]:
+        """(resource, namespace, name, object, its JSON) of everything stored."""
+        for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
+            yield resource, namespace, name, json.loads(body), body
+
+    def write(self, resource: str, key: tuple[str, str], body: bytes | None, version: int) -> None:
+        """Put (or, for None, remove) one object and move the counter, both or neither."""
+        self._db.execute("BEGIN")
+        try:
+            if body is None:
+                self._db.execute(
+                    "DELETE FROM objects WHERE (resource, namespace, name) = (?, ?, ?)",
+                    (resource, *key),
+                )
+            else:
+                self._db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (resource, *key, body))
+            self._db.execute("UPDATE counter SET version = ?", (version,))
+        except sqlite3.Error:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        self._db.close()
