@@ -134,8 +134,14 @@ class _Writer:
         return f"{word} {self.flags()}{' '.join(sources)} {destination}"
 
     def meeting(self) -> list[str]:
-        """A directory of the context, and a later line that goes to one place in it."""
+        """Lines that write to one place, most often a directory of the context and a later line in it."""
         chance = self._chance
+        kind = chance.random()
+        if kind < 0.12:
+            return self.wildcard_meeting()
+        if kind < 0.2:
+            self.meets += ["src/main.py", "src/run.sh"] * 2
+            return [f"COPY --chmod={chance.choice(MODES)} src /app/"]
         name = chance.choice(
             ("config", ".env", "x.txt", "main.py", "pkg", "sub", "data", "tree", "a-b", "link")
         )
@@ -143,6 +149,7 @@ class _Writer:
         later = [
             f"COPY {self.flags()}{chance.choice(('prod.conf', 'req.txt', 'conf', 'src/pkg'))} {place}",
             f"ADD {{server}}/{name} {place}",
+            f"ADD {{server}}/{name} /app/",
             f"WORKDIR {place}",
             f"COPY --from=made /o/main.py {place}" if self._stage else f"COPY conf {place}",
         ]
@@ -154,6 +161,12 @@ class _Writer:
             self._early = [f"RUN mkdir -p /app && echo base > /app/{name}"]
             return [f"COPY {self.flags()}{source} /app/"]
         return [f"COPY {self.flags()}{source} /app/", chance.choice(later)]
+
+    def wildcard_meeting(self) -> list[str]:
+        """Files of one name in several directories, copied to one place: the last of the walk stays."""
+        wildcard = self._chance.choice(("*/x.txt", "src/*/x.txt", "a*/x.txt", "src/a*/x.txt"))
+        self.meets += [path for path in self._tree if fnmatchcase(path, wildcard)] * 3
+        return [f"COPY {self.flags()}{wildcard} {self._chance.choice(('/app/', '/dest/', '/srv/'))}"]
 
     def _has(self, source: str) -> bool:
         return source == "." or any(path.startswith(source.rstrip("/") + "/") for path in self._tree)

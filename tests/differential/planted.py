@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -106,10 +107,17 @@ class Hunt:
                 seeds.append(observation.case.seed)
 
 
-def shows(bug: Patch, observation: Observation) -> bool:
-    """Does the case come out red with this bug?"""
+@contextmanager
+def planted(bug: Patch) -> Iterator[None]:
+    """devloop with this bug."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         bug(monkeypatch)
+        yield
+
+
+def shows(bug: Patch, observation: Observation) -> bool:
+    """Does the case come out red with this bug?"""
+    with planted(bug):
         try:
             return bool(judge(observation, by_delta).differences)
         except Exception:  # noqa: BLE001 - a bug may do anything, and is seen then
