@@ -176,10 +176,10 @@ def watch(
 
     Metrics are served at metrics.listen of config.yaml [default: 127.0.0.1:9100].
     """
-    from devloop.commands import run
+    from devloop.commands import watch as command
 
     config, override, kubeconfig = _loaded(ctx, given)
-    sys.exit(run.watch(config, override, kubeconfig, services, logs=not no_logs, log_format=log_format))
+    sys.exit(command.watch(config, override, kubeconfig, services, logs=not no_logs, log_format=log_format))
 
 
 @main.command()
@@ -203,10 +203,12 @@ def once(
     Exit code: 0 all live or unchanged, 1 a stage failed, 2 config or usage, 3 platform not reachable or
     held by another devloop, 130 interrupted.
     """
-    from devloop.commands import run
+    from devloop.commands import once as command
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(run.once(config, kubeconfig, services, as_json=as_json, rebuild=rebuild, log_format=log_format))
+    sys.exit(
+        command.once(config, kubeconfig, services, as_json=as_json, rebuild=rebuild, log_format=log_format)
+    )
 
 
 @main.command()
@@ -219,10 +221,10 @@ def status(ctx: click.Context, /, services: tuple[str, ...], as_json: bool, **gi
 
     Exit code: 0 every service is live, 1 one is not, 2 config or usage, 3 platform not reachable.
     """
-    from devloop.commands import look
+    from devloop.commands import status as command
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(look.status(config, kubeconfig, services, as_json=as_json))
+    sys.exit(command.status(config, kubeconfig, services, as_json=as_json))
 
 
 @main.command()
@@ -234,10 +236,10 @@ def doctor(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> No
 
     Exit code: 0 nothing is in the way, 2 config or usage, 3 something is.
     """
-    from devloop.commands import look
+    from devloop.commands import doctor as command
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(look.doctor(config, kubeconfig, services))
+    sys.exit(command.doctor(config, kubeconfig, services))
 
 
 @main.command()
@@ -250,10 +252,10 @@ def rollback(ctx: click.Context, /, service: str, **given: Any) -> None:
     Waits until it runs; exit code 1 if it does not, with what Kubernetes says of it.
     Another edit lifts the hold, and so does `devloop resume`.
     """
-    from devloop.commands import rollback as holding
+    from devloop.commands import rollback as command
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(holding.hold(config, kubeconfig, service))
+    sys.exit(command.hold(config, kubeconfig, service))
 
 
 @main.command()
@@ -262,10 +264,10 @@ def rollback(ctx: click.Context, /, service: str, **given: Any) -> None:
 @click.pass_context
 def resume(ctx: click.Context, /, service: str, **given: Any) -> None:
     """Lift the hold of `devloop rollback`."""
-    from devloop.commands import rollback as holding
+    from devloop.commands import resume as command
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(holding.release(config, kubeconfig, service))
+    sys.exit(command.release(config, kubeconfig, service))
 
 
 @main.command()
@@ -276,10 +278,10 @@ def diff(ctx: click.Context, /, **given: Any) -> None:
 
     With the images that are live now; values of Secrets are masked. Exit code: 0 nothing, 1 something.
     """
-    from devloop.commands import look
+    from devloop.commands import diff as command
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(look.diff(config, kubeconfig))
+    sys.exit(command.diff(config, kubeconfig))
 
 
 @main.command()
@@ -291,14 +293,14 @@ def down(ctx: click.Context, /, yes: bool, **given: Any) -> None:
 
     A namespace that was there before stays, and so do the images on the nodes.
     """
-    from devloop.commands import run
+    from devloop.commands import down as command
 
     def ask(lines: Sequence[str]) -> bool:
         click.echo("\n".join(("devloop down removes", *(f"  {line}" for line in lines))))
         return yes or _confirmed()
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(run.down(config, kubeconfig, ask))
+    sys.exit(command.down(config, kubeconfig, ask))
 
 
 def _confirmed() -> bool:
@@ -329,10 +331,10 @@ def check(ctx: click.Context, /, services: tuple[str, ...], output: str, offline
     Exit code: 0 no errors, 1 errors, 2 config or usage, 3 no errors, but platform not reachable: the rules
     that ask it did not run.
     """
-    from devloop.commands import look
+    from devloop.commands import check as command
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(look.check(config, kubeconfig, services, offline=offline, output=output))
+    sys.exit(command.check(config, kubeconfig, services, offline=offline, output=output))
 
 
 @main.command()
@@ -341,10 +343,10 @@ def check(ctx: click.Context, /, services: tuple[str, ...], output: str, offline
 @click.pass_context
 def explain(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> None:
     """Which files can go to the cluster as a delta, and the Dockerfile line that stops the others."""
-    from devloop.commands import look
+    from devloop.commands import explain as command
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(look.explain(config, kubeconfig, services))
+    sys.exit(command.explain(config, kubeconfig, services))
 
 
 @main.command()
@@ -356,10 +358,10 @@ def verify(ctx: click.Context, /, services: tuple[str, ...], **given: Any) -> No
 
     Exit code: 0 equal, 1 one differs or cannot be built, 2 config or usage, 3 platform not reachable.
     """
-    from devloop.commands import look
+    from devloop.commands import verify as command
 
     config, _, kubeconfig = _loaded(ctx, given)
-    sys.exit(look.verify(config, kubeconfig, services))
+    sys.exit(command.verify(config, kubeconfig, services))
 
 
 @main.command()

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from devloop import cli
-from devloop.commands import run
+from devloop.commands import down as down_command
 
 CONFIG = """\
 version: 1
@@ -36,7 +36,7 @@ def test_down_without_an_answer_removes_nothing(
         answers.append(ask(["deployment/web"]))
         return 0 if answers[0] else 1
 
-    monkeypatch.setattr(run, "down", down)
+    monkeypatch.setattr(down_command, "down", down)
     done = CliRunner().invoke(cli.main, ["-c", str(tmp_path / "config.yaml"), "down"], input=typed)
     assert answers == [removes]
     assert done.exit_code == (0 if removes else 1)

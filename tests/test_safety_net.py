@@ -242,7 +242,7 @@ async def test_a_worker_that_falls_is_shown_failed_and_goes_on(
 
 FAULTY = """
 import sys, threading, time
-import devloop.commands.look, devloop.commands.run
+import devloop.commands.status, devloop.commands.watch
 from devloop import cli
 from devloop.signals import until_interrupted
 import anyio
@@ -250,7 +250,7 @@ import anyio
 def fault(*_, **__):
     {fault}
 
-devloop.commands.look.status = devloop.commands.run.watch = fault
+devloop.commands.status.status = devloop.commands.watch.watch = fault
 sys.argv[0] = "devloop"
 cli.main()
 """

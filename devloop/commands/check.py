@@ -22,12 +22,14 @@ from devloop.checks.rules import NAMES, RULES
 from devloop.checks.schema import kubernetes_schema
 from devloop.checks.subject import Subject
 from devloop.clock import Clock
+from devloop.commands.output import secrets_of
 from devloop.config import load as configs
 from devloop.config.load import Config, chosen
 from devloop.deploy.helm_values import Release, base_values, with_images
 from devloop.errors import ConfigError, DevloopError, PlatformError, ReleaseError
 from devloop.image_refs import repository
 from devloop.model import Change, Service
+from devloop.signals import INTERRUPTED, until_interrupted
 from devloop.wiring import Fan, Session, opened
 
 STAND_IN = "dl-0000000000000000"  # for a tag that is not known: rules ask for its form alone
@@ -51,7 +53,7 @@ class Result:
         return 1 if self.report.errors else 3 if self.unreachable else 0
 
 
-async def check(config: Config, kubeconfig: Path | None, names: Sequence[str], *, offline: bool) -> Result:
+async def examine(config: Config, kubeconfig: Path | None, names: Sequence[str], *, offline: bool) -> Result:
     """Judge everything, with the cluster's and the engine's facts unless `offline`. Raises ConfigError."""
     services = chosen(config, names)
     if offline:
@@ -192,3 +194,21 @@ def _is_one(ref: str, images: set[str]) -> bool:
 
 def _unasked(why: str) -> dict[Need, str]:
     return {"cluster": why, "engine": why}
+
+
+def check(
+    config: Config, kubeconfig: Path | None, names: Sequence[str], *, offline: bool, output: str
+) -> int:
+    """Print what the rules find in what devloop would deploy; the exit code."""
+    from devloop.sinks.findings import as_github, as_json, as_text
+
+    found: list[Result] = []
+
+    async def work() -> None:
+        found.append(await examine(config, kubeconfig, names, offline=offline))
+
+    if anyio.run(until_interrupted, work):
+        return INTERRUPTED
+    told = {"text": as_text, "json": as_json, "github": as_github}[output](found[0].report)
+    print(secrets_of(config, names)(told))
+    return found[0].exit_code

@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import anyio
+
 from devloop.adapters.build.build_cli import find_command
 from devloop.adapters.docker.engine import EngineRefusal
 from devloop.adapters.kubernetes.kustomize import require
+from devloop.clock import Clock
+from devloop.commands.output import secrets_of
+from devloop.config.load import Config
 from devloop.deploy.kustomization import is_kustomization
 from devloop.errors import DevloopError
-from devloop.wiring import Session
+from devloop.signals import INTERRUPTED, until_interrupted
+from devloop.wiring import Fan, Session, opened
 
 NOTES_ANNOTATION = "dev.devloop/notes"  # what a cluster wants its users to know, on its Nodes
 FEW_WATCHES = 8192
@@ -145,3 +151,22 @@ def _watch_limits() -> list[Finding]:
             "sudo sysctl fs.inotify.max_user_watches=524288",
         )
     ]
+
+
+def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+    """Print what devloop needs and what was found; 3 if something is in the way."""
+    findings: list[Finding] = []
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            findings.extend(await examine(session))
+
+    if anyio.run(until_interrupted, work):
+        return INTERRUPTED
+    hide = secrets_of(config, names)
+    marks = {"good": "ok  ", "note": "note", "bad": "BAD "}
+    for finding in findings:
+        print(f"{marks[finding.grade]}  {finding.what}: {hide(finding.found)}")
+        if finding.hint:
+            print(f"      -> {hide(finding.hint)}")
+    return 3 if any(finding.grade == "bad" for finding in findings) else 0

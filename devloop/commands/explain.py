@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import anyio
+
+from devloop.clock import Clock
+from devloop.commands.output import secrets_of
+from devloop.config.load import Config
 from devloop.delta.delta import NotProven, obstacle
 from devloop.delta.from_run import RUN_AFTER, goes_on
 from devloop.dockerfile.plan import Plan
-from devloop.model import FileEntry, Service
+from devloop.model import Change, FileEntry, Service
+from devloop.signals import INTERRUPTED, until_interrupted
+from devloop.wiring import Fan, opened
 
 LISTED = 5  # paths per group that are named; the rest is counted
 
@@ -23,7 +31,7 @@ class Group:
     goes_on: bool = False  # a build goes on from the RUN that the obstacle names
 
 
-def explain(plan: Plan, files: Mapping[str, FileEntry]) -> tuple[Group, ...]:
+def grouped(plan: Plan, files: Mapping[str, FileEntry]) -> tuple[Group, ...]:
     """The inputs by what stops them, delta-able ones first, then the largest group first."""
     groups: dict[tuple[str, int, str], list[str]] = {}
     reasons: dict[tuple[str, int, str], NotProven | None] = {}
@@ -62,3 +70,22 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
         if group.obstacle.advice:
             told.append(f"              -> {group.obstacle.advice}")
     return told
+
+
+def explain(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+    """Print which edits are deltas, and what stops the others."""
+    told: list[str] = []
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            for service in session.services:
+                found = await session.fingerprinter.take(service, Change.start(session.world.clock.now()))
+                plan = session.fingerprinter.plan_of(service)
+                assert plan is not None
+                groups = grouped(plan, found.inputs.files)
+                told.extend(lines(service, groups))
+
+    if anyio.run(until_interrupted, work):
+        return INTERRUPTED
+    print("\n".join(map(secrets_of(config, names), told)))
+    return 0

@@ -1,4 +1,4 @@
-"""`devloop rollback` and `devloop resume`: a service held at an earlier image (S24)."""
+"""`devloop rollback`: a service held at an earlier image (S24)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from devloop.image_refs import digest, same_repository
 from devloop.model import Change, Fingerprint, Image, Inputs, LoadedImage, Revision, Service, Target
 from devloop.ports import World
 from devloop.rollout.follow import follow
-from devloop.signals import until_interrupted
+from devloop.signals import INTERRUPTED, until_interrupted
 from devloop.stopwatch import Stopwatch
 from devloop.wiring import Fan, opened
 
-INTERRUPTED = 130
 HOLD = "dev.devloop/hold"
 Tell = Callable[[str], object]
 
@@ -131,12 +130,6 @@ async def _wait(service: Service, world: World, revisions: Sequence[Revision], l
             raise
 
 
-async def resume(service: Service, workloads: Workloads) -> None:
-    """Lift the hold. Raises PatchError, TargetMissingError, PlatformError."""
-    for target in service.targets:
-        await workloads.annotate(target, {HOLD: None})
-
-
 def hold(config: Config, kubeconfig: Path | None, name: str) -> int:
     """`devloop rollback`; the exit code."""
 
@@ -145,16 +138,5 @@ def hold(config: Config, kubeconfig: Path | None, name: str) -> int:
             lived = session.history.of(name)
             ref = await roll_back(session.services[0], session.world, session.cluster, lived)
             click.echo(f"{name}: held at {ref} until the next edit, or devloop resume {name}")
-
-    return INTERRUPTED if anyio.run(until_interrupted, work) else 0
-
-
-def release(config: Config, kubeconfig: Path | None, name: str) -> int:
-    """`devloop resume`; the exit code."""
-
-    async def work() -> None:
-        async with opened(config, kubeconfig, (name,), Fan(), Clock()) as session:
-            await resume(session.services[0], session.cluster)
-            click.echo(f"{name}: no longer held; a running devloop watch brings the tree, else devloop once")
 
     return INTERRUPTED if anyio.run(until_interrupted, work) else 0

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
 
 from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.exported_files import differences, files_of
 from devloop.adapters.nodes.stores import EngineStore
+from devloop.clock import Clock
+from devloop.commands.output import secrets_of
+from devloop.config.load import Config
 from devloop.errors import LoadError
 from devloop.model import Change, Service
-from devloop.wiring import Session
+from devloop.signals import INTERRUPTED, until_interrupted
+from devloop.wiring import Fan, Session, opened
 
 SUFFIX = "-verify"  # of the full build's tag; it is removed again
 
@@ -24,7 +32,7 @@ class Verified:
     different: tuple[str, ...]
 
 
-async def verify(session: Session, service: Service, full: ImageBuilder) -> Verified:
+async def compare(session: Session, service: Service, full: ImageBuilder) -> Verified:
     """Build the tree in full beside the image that the node has, and compare their file systems.
 
     Raises LoadError (the image is not on a node that can be read), BuildError, PlatformError.
@@ -51,3 +59,23 @@ async def _holder(session: Session, ref: str) -> Engine:
         reason="NotLoaded",
         hint="devloop once brings it there; images inside containerd nodes cannot be read by verify",
     )
+
+
+def verify(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+    """Print whether each live image is what a full build gives; 1 if one is not."""
+    different, hide = False, secrets_of(config, names)
+
+    async def work() -> None:
+        nonlocal different
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            for service in session.services:
+                found = await compare(session, service, session.full)
+                different |= bool(found.different)
+                verdict = f"{len(found.different)} differ" if found.different else "equal to a full build"
+                print(f"{service.name}: {found.ref}: {found.files} paths, {verdict}")
+                for line in found.different:
+                    print(f"  {hide(line)}")
+
+    if anyio.run(until_interrupted, work):
+        return INTERRUPTED
+    return 1 if different else 0

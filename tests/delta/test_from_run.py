@@ -319,7 +319,7 @@ def test_explain_tells_the_three_ways() -> None:
     paths = ("src/main.py", "conf/app.conf")
     files = {path: FileEntry(path, "file", 0o644, 1, 0, "digest") for path in paths}
     service = Service("app", "app", BuildSpec(Path("/x"), Path("/x/Dockerfile")), ())
-    told = explaining.lines(service, explaining.explain(made, files))
+    told = explaining.lines(service, explaining.grouped(made, files))
     assert told[0].split(": ", 1)[1] == (
         "an edit of 0 of 2 files is a delta, of 1 a build of the RUNs alone, of the others a full build"
     )

@@ -1,12 +1,11 @@
-"""`watch`, `once` and `down` as the command line calls them: sinks chosen, session opened, exit code."""
+"""`devloop watch`: bring the cluster to the tree at every save."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -15,20 +14,17 @@ from anyio.abc import TaskStatus
 from devloop import __version__
 from devloop.checks.background import CheckWatch, by_process
 from devloop.clock import Clock
-from devloop.commands import beside
 from devloop.commands.output import names_of, secrets_of, show, sources_of
 from devloop.config import load as configs
 from devloop.config.load import Config, together
-from devloop.deploy import teardown
-from devloop.errors import DevloopError, InternalError, PlatformError
+from devloop.errors import DevloopError
 from devloop.events import Event, Notice, TripEnded
-from devloop.model import Change, Failed, Held, Live, Outcome, Superseded
+from devloop.model import Change, Live
 from devloop.rollout.pod_logs import follow_logs
 from devloop.rollout.state_monitor import follow_states
 from devloop.safety_net import FOLDER, Reports, SafetyNet
 from devloop.secrets import Secrets
-from devloop.signals import until_interrupted
-from devloop.trip import once as engine
+from devloop.signals import INTERRUPTED, until_interrupted
 from devloop.trip.worker import Worker
 from devloop.trip.worker_pool import Companion, WorkerPool
 from devloop.watch.interests import CONFIG, MANIFESTS, RELEASES, service_interest
@@ -37,88 +33,7 @@ from devloop.watch.rescan import Rescan
 from devloop.watch.watcher import Interest, Watcher
 from devloop.wiring import Fan, Session, opened
 
-INTERRUPTED = 130
 TIDY_AFTER = 5.0  # seconds of rest after a trip before old images are removed
-
-
-def once(
-    config: Config,
-    kubeconfig: Path | None,
-    names: Sequence[str],
-    *,
-    as_json: bool,
-    rebuild: bool,
-    log_format: str,
-) -> int:
-    """Bring the cluster to the tree; the exit code."""
-    from devloop.sinks import summary
-
-    clock, secrets = Clock(), secrets_of(config, names)
-    fan = Fan(secrets)
-    outcomes: dict[str, Outcome] = {}
-    told: dict[str, dict[str, Any]] = {}  # by a running watch of the same config
-
-    report = Reports(configs.state_dir(config.path) / FOLDER, secrets).error
-
-    async def work() -> None:
-        salt = str(clock.now()) if rebuild else ""
-        async with anyio.create_task_group() as group:
-            for companion in redraw:
-                group.start_soon(companion)
-            async with opened(
-                config, kubeconfig, names, fan, clock, salt=salt, report=report, whole=True
-            ) as session:
-                session.require_tools()
-                if session.held_by_own_watch():
-                    fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
-                    told.update(await beside.reported(config, session.services, session.world))
-                else:
-                    outcomes.update(await _settled(session, clock))
-            group.cancel_scope.cancel()
-
-    with ExitStack() as stack:
-        redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
-        try:
-            interrupted = anyio.run(until_interrupted, work)
-        except DevloopError as error:
-            error.conceal(secrets)
-            if as_json:
-                print(summary.error_as_json(error, dict.fromkeys(names_of(config, names))))
-            raise
-    if interrupted:
-        return INTERRUPTED
-    if told:
-        print(summary.told_as_json(told) if as_json else summary.told_as_lines(told))
-        return 0 if all(trip["outcome"] in ("live", "unchanged", "held") for trip in told.values()) else 1
-    shown = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
-    print(summary.as_json(shown) if as_json else summary.as_table(shown))
-    return exit_code(outcomes.values())
-
-
-async def _settled(session: Session, clock: Clock) -> Mapping[str, Outcome]:
-    """Every service's trip to its outcome, then the manifests that changed, then the garbage."""
-    with session.held():
-        session.world.sharing.employ(session.services)
-        workers = [Worker(service, session.world) for service in session.services]
-        outcomes = await engine.once(workers, clock)
-        failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
-        with suppress(DevloopError) if failed else nullcontext():  # a trip has told why already
-            await session.installation.settle()
-    with suppress(DevloopError):  # what was rolled out is what counts
-        await session.collect_garbage(clock.now())
-    return outcomes
-
-
-def exit_code(outcomes: Iterable[Outcome]) -> int:
-    """0 all live or unchanged, 70 for a fault of devloop itself, 3 where only platforms were in the way,
-    else 1."""
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed | Superseded | Held)]
-    errors = [outcome.error for outcome in failed if isinstance(outcome, Failed)]
-    if not failed or all(isinstance(outcome, Held) for outcome in failed):
-        return 0
-    if any(isinstance(error, InternalError) for error in errors):
-        return InternalError.exit_code
-    return 3 if errors and all(isinstance(error, PlatformError) for error in errors) else 1
 
 
 def watch(
@@ -318,28 +233,3 @@ async def _observe_releases(session: Session, files: ProjectFiles) -> None:
             while namespaces() == followed:
                 await session.current.taken()
             group.cancel_scope.cancel()
-
-
-def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]], bool]) -> int:
-    """Remove what devloop brought into the cluster, if `ask` says so; 1 if it does not."""
-    asked = True
-
-    async def work() -> None:
-        nonlocal asked
-        async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
-            with session.held():
-                removal = session.removal()
-                left = await session.left_releases()
-                found = await teardown.plan(config.releases(), left, session.releaser, removal)
-                if found.empty:
-                    print("nothing of this project is in the cluster")
-                    return
-                asked = await anyio.to_thread.run_sync(ask, found.lines())
-                if asked:
-                    session.installation.manifests.forget()  # first: a down that is killed is no reason to
-                    await teardown.tear_down(found, session.releaser, removal)  # leave out what it deleted
-                    print(f"removed: {', '.join(found.lines())}")
-
-    if anyio.run(until_interrupted, work):
-        return INTERRUPTED
-    return 0 if asked else 1

@@ -1,0 +1,50 @@
+"""`devloop status`: does the cluster run the tree?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+
+from devloop.clock import Clock
+from devloop.commands import running_watch
+from devloop.commands.output import secrets_of
+from devloop.config.load import Config
+from devloop.errors import PlatformError
+from devloop.rollout.service_status import Standing, standings
+from devloop.signals import INTERRUPTED, until_interrupted
+from devloop.wiring import Fan, opened
+
+
+def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_json: bool) -> int:
+    """Print how every service stands; 0 if each is live."""
+    from devloop.sinks.standing import as_json as to_json
+    from devloop.sinks.standing import as_table as to_table
+
+    found: dict[str, Standing] = {}
+
+    async def work() -> None:
+        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+            found.update(await standings(session.services, session.world, session.release_status))
+
+    if anyio.run(until_interrupted, work):
+        return INTERRUPTED
+    stages = _stages(config)
+    hide = secrets_of(config, names)
+    clean = {
+        name: replace(one, message=hide(one.message), hint=hide(one.hint or "") or None)
+        for name, one in found.items()
+    }
+    print(to_json(clean, stages) if as_json else to_table(clean, stages))
+    return 0 if all(standing.well for standing in found.values()) else 1
+
+
+def _stages(config: Config) -> dict[str, str]:
+    """What a running `devloop watch` of this config says: service -> stage or state; {} without one."""
+    try:
+        cards = running_watch.ask(config)["services"]
+    except PlatformError:
+        return {}
+    return {name: card.get("stage") or card.get("state") or "" for name, card in cards.items()}
