@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,3 +206,110 @@ async def test_a_broken_certificate_is_a_config_error(tmp_path: Path, data: str)
     document = config(**{"client-certificate-data": data, "client-key-data": data})
     with pytest.raises(ConfigError, match="certificates cannot be used"):
         await open_access([write(tmp_path / "a", document)], "minikube", allow_remote=False)
+
+
+def in_data(crt: Path, key: Path) -> dict[str, object]:
+    return {
+        "client-certificate-data": base64.b64encode(crt.read_bytes()).decode(),
+        "client-key-data": base64.b64encode(key.read_bytes()).decode(),
+    }
+
+
+def plugin_that_says(status: dict[str, object], folder: Path) -> dict[str, object]:
+    version = "client.authentication.k8s.io/v1"
+    answer = {"apiVersion": version, "kind": "ExecCredential", "status": status}
+    (folder / "answer").write_text(json.dumps(answer))
+    return {"apiVersion": version, "command": "cat", "args": [str(folder / "answer")]}
+
+
+async def test_the_same_certificates_are_ready_a_second_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", config(**in_data(*make_cert(tmp_path))))
+    for _ in range(2):
+        assert (await open_access([path], "minikube", allow_remote=False)).tls is not None
+
+
+async def test_a_plugin_that_gives_a_certificate_is_asked_again_when_that_ends(tmp_path: Path) -> None:
+    crt, key = make_cert(tmp_path)
+    status: dict[str, object] = {
+        "clientCertificateData": crt.read_text(),
+        "clientKeyData": key.read_text(),
+        "expirationTimestamp": "2020-01-01T00:00:00Z",
+    }
+    path = write(tmp_path / "a", config(exec=plugin_that_says(status, tmp_path)))
+    access = await open_access([path], "minikube", allow_remote=False)
+    assert access.tls is not None
+    assert access.expired
+
+
+@pytest.mark.parametrize(
+    "provider, error, said",
+    [
+        ({"name": "azure"}, ConfigError, "'azure' is not supported"),
+        ({"name": "oidc", "config": {}}, PlatformError, "refresh-token"),
+        ({"name": "oidc", "config": {"id-token": "secret"}}, PlatformError, "3 period-delimited parts"),
+    ],
+)
+async def test_an_auth_provider_that_fails_says_why(
+    tmp_path: Path, provider: dict[str, object], error: type[DevloopError], said: str
+) -> None:
+    path = write(tmp_path / "a", config(**{"auth-provider": provider}))
+    with pytest.raises(error, match=said) as caught:
+        await open_access([path], "minikube", allow_remote=False)
+    assert "secret" not in str(caught.value)
+
+
+async def test_an_oidc_token_that_is_still_good_is_used(tmp_path: Path) -> None:
+    claims = base64.b64encode(json.dumps({"exp": 2208988800}).encode()).decode().rstrip("=")
+    provider = {"name": "oidc", "config": {"id-token": f"e30.{claims}.x"}}
+    path = write(tmp_path / "a", config(**{"auth-provider": provider}))
+    access = await open_access([path], "minikube", allow_remote=False)
+    assert access.headers["Authorization"] == f"Bearer e30.{claims}.x"
+
+
+async def test_paths_are_relative_to_the_file_of_their_entry_not_of_the_cluster(tmp_path: Path) -> None:
+    crt, key = make_cert(tmp_path)
+    for file in (crt, key):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        file.rename(tmp_path / "mine" / file.name)
+    document = config(**{"client-certificate": crt.name, "client-key": key.name})
+    users = {"users": document.pop("users")}
+    files = [write(tmp_path / "theirs" / "a", document), write(tmp_path / "mine" / "b", users)]
+    access = await open_access(files, "minikube", allow_remote=False)
+    assert access.tls is not None
+
+
+async def test_s29_a_proxy_of_the_environment_moves_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://93.184.216.34:3128")
+    access = await open_access([write(tmp_path / "a", config())], "minikube", allow_remote=False)
+    assert access.proxy is None
+    assert access.server == "https://192.168.49.2:8443"
+
+
+def test_s30_no_private_key_is_left_after_kill_9(tmp_path: Path) -> None:
+    """Killed while OpenSSL reads the key, which is the one moment when it lies in a file."""
+    (tmp_path / "tmp").mkdir()
+    path = write(tmp_path / "a", config(**in_data(*make_cert(tmp_path))))
+    script = f"""if True:
+        import pathlib, ssl, sys, time, anyio
+        from devloop.adapters.kubernetes.api.access import open_access
+        def stopped(*args, **kwargs):
+            print("reading", flush=True)
+            time.sleep(600)
+        ssl.SSLContext.load_cert_chain = stopped
+        async def main():
+            await open_access([pathlib.Path({str(path)!r})], "minikube", allow_remote=False)
+        anyio.run(main)
+    """
+    environ = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    with subprocess.Popen([sys.executable, "-c", script], env=environ, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"reading\n"
+        keys = list((tmp_path / "tmp").rglob("client-key"))
+        assert [file.parent.stat().st_mode & 0o077 for file in keys] == [0]
+        child.send_signal(signal.SIGKILL)
+    later = "import time; from devloop import scratch; scratch.remove_leftovers(time.time() + 3600)"
+    subprocess.run([sys.executable, "-c", later], env=environ, check=True)
+    assert list((tmp_path / "tmp").iterdir()) == []
