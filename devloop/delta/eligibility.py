@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from devloop.delta.placement import NotProvenError, octal
-from devloop.dockerfile.dockerignore import go_clean
+from devloop.dockerfile.ignore_pattern import go_clean
 from devloop.dockerfile.plan import Copy, Plan, Run, Step
 from devloop.inputs.walk import pattern_of
 

@@ -17,7 +17,8 @@ from devloop.delta.eligibility import check_plan
 from devloop.delta.layer_index import Layers
 from devloop.delta.placement import NotProvenError, places
 from devloop.dockerfile.dockerignore import IgnoreRules
-from devloop.dockerfile.parser import Dockerfile, Instruction
+from devloop.dockerfile.instructions import Instruction
+from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import Plan, Run, StagePlan, Step
 from devloop.model import Inputs, Service
 

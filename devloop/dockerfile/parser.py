@@ -1,4 +1,4 @@
-"""The text of a Dockerfile as instructions: what stands in which line. Long as its grammar is.
+"""The text of a Dockerfile as instructions: what stands in which line.
 
 A port of BuildKit's parser (frontend/dockerfile/parser). The parsers on PyPI know neither heredocs
 together with `# escape` (dockerfile-parse) nor how to do without a Go runtime of 6 MB (dockerfile).
@@ -6,98 +6,14 @@ together with `# escape` (dockerfile-parse) nor how to do without a Go runtime o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from devloop.errors import BuildError
+from devloop.dockerfile.arguments import heredoc_words, json_list, parse_arguments, split_command
+from devloop.dockerfile.instructions import DockerfileError, Heredoc, Instruction, Stage
 
-_SPACE = re.compile(r"[\t\v\f\r ]+")
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
-_HEREDOC = re.compile(r"(\d*)<<(-?)\s*([^<]*)")
-
-_LISTS = frozenset({"ADD", "COPY", "VOLUME", "RUN", "CMD", "ENTRYPOINT", "SHELL"})
-_WORDS = frozenset({"ADD", "COPY", "VOLUME", "FROM", "EXPOSE"})
-
-
-class DockerfileError(BuildError):
-    """The Dockerfile cannot be read; the message begins with file and line."""
-
-    default_reason = "BadDockerfile"
-
-    def __init__(self, problem: str, line: int = 0, *, evidence: str = "", hint: str | None = None) -> None:
-        super().__init__(
-            f"Dockerfile:{line}: {problem}" if line else f"Dockerfile: {problem}",
-            evidence=(f"{line:>4} | {evidence}",) if evidence else (),
-            hint=hint,
-        )
-        self.problem, self.line = problem, line
-
-
-@dataclass(frozen=True, slots=True)
-class Heredoc:
-    """`<<name`. `expand`: variables in the content are replaced; `chomp`: leading tabs go (`<<-`)."""
-
-    name: str
-    content: str
-    expand: bool
-    chomp: bool
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"(?m)^\t+", "", self.content) if self.chomp else self.content
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """One instruction as written, before variables are expanded.
-
-    `args`: for ADD, COPY, VOLUME, FROM, EXPOSE the words; for ARG "name" or "name=value"; for ENV and
-    LABEL name, value, name, value, …; for ONBUILD nothing (see `trigger`); else the list of the JSON
-    form (`json`) or the one text.
-    """
-
-    keyword: str  # upper case, may be unknown to us
-    flags: tuple[str, ...]  # "--from=builder", quotes taken off
-    args: tuple[str, ...]
-    json: bool
-    heredocs: tuple[Heredoc, ...]
-    line: int
-    end_line: int
-    text: str  # continuation lines joined
-    trigger: Instruction | None = None
-
-    def flag(self, name: str) -> str | None:
-        """Value of `--name=value`, "true" of a bare `--name`, None without it. The last one wins."""
-        value = None
-        for flag in self.flags:
-            key, equals, given = flag.removeprefix("--").partition("=")
-            if key == name:
-                value = given if equals else "true"
-        return value
-
-    def is_set(self, name: str) -> bool:
-        """A flag that is on or off. BuildKit reads its value in any case and refuses all but true, false."""
-        return (self.flag(name) or "").lower() == "true"
-
-    def flag_names(self) -> frozenset[str]:
-        return frozenset(flag.removeprefix("--").partition("=")[0] for flag in self.flags)
-
-    def flag_values(self, name: str) -> tuple[str, ...]:
-        return tuple(f.partition("=")[2] for f in self.flags if f.startswith(f"--{name}="))
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One `FROM` and what follows it. `name` is lower case, "" without AS."""
-
-    index: int
-    name: str
-    base: str  # as written
-    platform: str  # as written, "" without --platform
-    instructions: tuple[Instruction, ...]
-    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,27 +140,27 @@ class _Lines:
 
     def _instruction(self, text: str, line: int) -> Instruction:
         try:
-            keyword, flags, rest = _split_command(text, self.escape)
+            keyword, flags, rest = split_command(text, self.escape)
             trigger = None
             if keyword == "ONBUILD" and rest:
-                inner, inner_flags, inner_rest = _split_command(rest, self.escape)
+                inner, inner_flags, inner_rest = split_command(rest, self.escape)
                 heredocs = self._heredocs(inner, inner_rest, rest, line)
-                args, is_json = _arguments(inner, inner_rest, self.escape)
+                args, is_json = parse_arguments(inner, inner_rest, self.escape)
                 trigger = Instruction(inner, inner_flags, args, is_json, heredocs, line, self._at, rest)
                 args, is_json, heredocs = (), False, ()
             else:
-                args, is_json = _arguments(keyword, rest, self.escape)
+                args, is_json = parse_arguments(keyword, rest, self.escape)
                 heredocs = () if is_json else self._heredocs(keyword, rest, text, line)
         except ValueError as problem:
             raise DockerfileError(str(problem), line, evidence=text.strip()) from problem
         return Instruction(keyword, flags, args, is_json, heredocs, line, self._at, text.strip(), trigger)
 
     def _heredocs(self, keyword: str, rest: str, text: str, line: int) -> tuple[Heredoc, ...]:
-        if keyword not in ("ADD", "COPY", "RUN") or "<<" not in rest or _json_list(rest) is not None:
+        if keyword not in ("ADD", "COPY", "RUN") or "<<" not in rest or json_list(rest) is not None:
             return ()
         return tuple(
             Heredoc(name, self._content(name, chomp, text, line), expand, chomp)
-            for name, expand, chomp in _heredoc_words(text)
+            for name, expand, chomp in heredoc_words(text)
         )
 
     def _content(self, name: str, chomp: bool, text: str, line: int) -> str:
@@ -270,130 +186,3 @@ def _syntax_after_shebang(lines: list[str]) -> str:
         if found[1].lower() == "syntax":
             return found[2].split(" ")[0]
     return ""
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _split_command(line: str, escape: str) -> tuple[str, tuple[str, ...], str]:
-    """KEYWORD, its --flags, the rest."""
-    head, *tail = _SPACE.split(line.strip(), maxsplit=1)
-    if not tail:
-        return head.upper(), (), ""
-    rest, flags = tail[0], list[str]()
-    while True:
-        rest = rest.lstrip()
-        if not rest.startswith("--"):
-            return head.upper(), tuple(flags), rest.strip()
-        word, rest = _flag_word(rest, escape)
-        if word == "--":
-            return head.upper(), tuple(flags), rest.strip()
-        flags.append(word)
-
-
-def _flag_word(rest: str, escape: str) -> tuple[str, str]:
-    """The first word without quotes and escapes, and what follows it."""
-    out: list[str] = []
-    quote, at = "", 0
-    while at < len(rest):
-        char = rest[at]
-        at += 1
-        if not quote and char.isspace():
-            return "".join(out), rest[at - 1 :]
-        if char == quote:
-            quote = ""
-        elif not quote and char in "'\"":
-            quote = char
-        elif char == escape:
-            out.append(rest[at : at + 1])
-            at += 1
-        else:
-            out.append(char)
-    return "".join(out), ""
-
-
-def _arguments(keyword: str, rest: str, escape: str) -> tuple[tuple[str, ...], bool]:
-    if keyword in _LISTS:
-        listed = _json_list(rest)
-        if listed is not None:
-            return listed, True
-    if keyword in _WORDS:
-        return tuple(_SPACE.split(rest)) if rest else (), False
-    if keyword == "ARG":
-        return tuple(_words(rest, escape)), False
-    if keyword in ("ENV", "LABEL"):
-        return _pairs(keyword, rest, escape), False
-    return ((rest,) if rest else ()), False
-
-
-def _json_list(rest: str) -> tuple[str, ...] | None:
-    """The strings of a JSON array, None if it is none. Raises ValueError for other elements."""
-    if not rest.lstrip().startswith("["):
-        return None
-    try:
-        listed = json.loads(rest.lstrip(), parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        return None
-    if not all(isinstance(item, str) for item in listed):
-        raise ValueError("when using JSON array syntax, arrays must be comprised of strings only")
-    return tuple(listed)
-
-
-def _words(rest: str, escape: str) -> list[str]:
-    """Words between spaces; quotes and escapes hold a word together and stay in it."""
-    words: list[str] = []
-    word: list[str] = []
-    quote, at = "", 0
-    while at < len(rest):
-        char = rest[at]
-        at += 1
-        if not quote and char.isspace():
-            if word:
-                words.append("".join(word))
-            word = []
-            continue
-        if char == escape and quote != "'":
-            if at < len(rest):
-                word.append(char + rest[at])
-            at += 1
-            continue
-        if char == quote:
-            quote = ""
-        elif not quote and char in "'\"":
-            quote = char
-        word.append(char)
-    return [*words, "".join(word)] if word else words
-
-
-def _pairs(keyword: str, rest: str, escape: str) -> tuple[str, ...]:
-    words = _words(rest, escape)
-    if not words:
-        return ()
-    if "=" not in words[0]:
-        name, *value = _SPACE.split(rest, maxsplit=1)
-        if not value:
-            raise ValueError(f"{keyword} must have two arguments")
-        return name, value[0]
-    flat: list[str] = []
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise ValueError(f"can't find = in {word!r}: must be of the form name=value")
-        flat += [name, text]
-    return tuple(flat)
-
-
-def heredoc_name(word: str) -> str | None:
-    """The name in a word `<<name` of a COPY, None if the word is none."""
-    found = _HEREDOC.fullmatch(word)
-    return re.sub(r"['\"\\]", "", found[3]) or None if found else None
-
-
-def _heredoc_words(line: str) -> Iterator[tuple[str, bool, bool]]:
-    """(name, expand, chomp) of each `<<word`, `<<-word`, `<<"word"` that is no part of a quoted text."""
-    for word in _words(re.sub(r"<<(-?)[ \t\r]+", r"<<\1", line), "\\"):
-        found = _HEREDOC.fullmatch(word)
-        if found and found[3]:
-            name = re.sub(r"['\"\\]", "", found[3])
-            yield name, not re.search(r"['\"]", found[3]), found[2] == "-"

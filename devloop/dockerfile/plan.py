@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from devloop.dockerfile.parser import Heredoc, Instruction, Stage
+from devloop.dockerfile.instructions import Heredoc, Instruction, Stage
 
 SCRATCH = "scratch"
 

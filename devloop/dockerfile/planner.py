@@ -7,8 +7,10 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from devloop.dockerfile.dockerignore import go_clean
-from devloop.dockerfile.parser import Dockerfile, DockerfileError, Instruction, heredoc_name, parse_trigger
+from devloop.dockerfile.arguments import heredoc_name
+from devloop.dockerfile.ignore_pattern import go_clean
+from devloop.dockerfile.instructions import DockerfileError, Instruction
+from devloop.dockerfile.parser import Dockerfile, parse_trigger
 from devloop.dockerfile.plan import (
     CONTEXT,
     SCRATCH,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from devloop.dockerfile.parser import Dockerfile, DockerfileError, Instruction
+from devloop.dockerfile.instructions import DockerfileError, Instruction
+from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.shell import ExpansionError, UnresolvableError, expand
 
 

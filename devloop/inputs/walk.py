@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from devloop.concurrency import Check
-from devloop.dockerfile.dockerignore import BadPatternError, IgnoreRules, check_glob
+from devloop.dockerfile.dockerignore import BadPatternError, IgnoreRules
+from devloop.dockerfile.ignore_pattern import check_glob
 from devloop.dockerfile.plan import Read, has_wildcard
 from devloop.errors import FingerprintError
 

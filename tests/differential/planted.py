@@ -17,7 +17,7 @@ from devloop.delta import placement as placed
 from devloop.delta.changes import Effects
 from devloop.delta.layer_index import Layers, Node
 from devloop.delta.placement import octal
-from devloop.dockerfile.parser import Instruction
+from devloop.dockerfile.instructions import Instruction
 from devloop.dockerfile.plan import Copy
 from tests.differential.runner import Observation, by_delta, judge
 

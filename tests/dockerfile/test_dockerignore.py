@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devloop.dockerfile import dockerignore as ignore
-from devloop.dockerfile.dockerignore import NO_RULES, IgnoreRules, candidates, is_editor_temporary
+from devloop.dockerfile import dockerignore, ignore_pattern
+from devloop.dockerfile.dockerignore import NO_RULES, IgnoreRules, candidates
 from devloop.dockerfile.go_regexp import BadPatternError, UnsureError, compile_go
 from devloop.errors import FingerprintError
 from tests.support.buildkit import RefusedError, build, docker_cli
@@ -205,8 +205,8 @@ def test_s5_generated_rules_choose_what_buildkit_chooses(rules: list[str], paths
 def test_s5_a_wrong_reading_of_2010_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: it escapes what newer commands do. Only that command can show it."""
     said = subprocess.run([docker_cli(), "--version"], capture_output=True, text=True, check=True).stdout
-    monkeypatch.setattr(ignore, "_ESCAPED_BY_2010", frozenset(".+()|{}$"))
-    monkeypatch.setattr(ignore, "_READ_OTHERWISE", frozenset())
+    monkeypatch.setattr(ignore_pattern, "_ESCAPED_BY_2010", frozenset(".+()|{}$"))
+    monkeypatch.setattr(dockerignore, "_READ_OTHERWISE", frozenset())
     found = []
     for rule, paths in (
         ("app/(x)", {"app/(x)/p"}),
@@ -257,24 +257,10 @@ def compare(rules: list[str], paths: set[str]) -> str:
 def may_be_refused(text: str) -> bool:
     """Is it none of Go's regular expressions where nothing is escaped, as far as devloop can tell?"""
     try:
-        compile_go(ignore._translate(text, frozenset(".$"))[1])
+        compile_go(ignore_pattern.translate(text, frozenset(".$"))[1])
     except (BadPatternError, UnsureError):
         return True
     return False
-
-
-TEMPORARIES = """
-x~ .x.swp .x.swo .main.py.swx 4913 5036 .#main.py #main.py# main.py.~1~ a.py___jb_tmp___ a.py___jb_old___
-.a.kate-swp .goutputstream-4T8JX2 sedAb12Cd main.py.vsctmp .DS_Store .~lock.a.odt# .nfs0000000000001234
-"""
-ORDINARY = """
-main.py sediments x.swift 4914 8080 a.tmp .env .gitignore sed .swiftlint.yml a.svelte data.sqlite
-"""
-
-
-def test_editors_temporaries_are_known() -> None:
-    assert [name for name in TEMPORARIES.split() if not is_editor_temporary(name)] == []
-    assert [name for name in ORDINARY.split() if is_editor_temporary(name)] == []
 
 
 def test_non_utf8_names_match() -> None:

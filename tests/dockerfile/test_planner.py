@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from devloop.dockerfile.parser import Dockerfile, DockerfileError
+from devloop.dockerfile.instructions import DockerfileError
+from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import Copy, Run, Workdir
 from devloop.dockerfile.planner import plan
 from devloop.dockerfile.shell import ExpansionError, UnresolvableError, expand
