@@ -43,7 +43,7 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.endpoint import current
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
-from devloop.adapters.nodes.shell import ContainerShell
+from devloop.adapters.nodes.exec_shell import ContainerShell
 from devloop.model import Archive, LoadedImage
 from tests.adapters.conftest import Bench
 from tests.support.file_to_node import Pipeline

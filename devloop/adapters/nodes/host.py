@@ -11,7 +11,8 @@ import psutil
 
 from devloop.adapters.docker.endpoint import DEFAULT
 from devloop.adapters.nodes.facts import NodeFacts
-from devloop.adapters.nodes.shell import Local, NodeShell, Started
+from devloop.adapters.nodes.shell import NodeShell, Started
+from devloop.adapters.nodes.ssh_shell import Local
 from devloop.adapters.process import Finished, Running
 from devloop.errors import ConfigError, PlatformError
 from devloop.files import read_text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from devloop.adapters.docker.endpoint import Endpoint, from_variables
-from devloop.adapters.nodes.shell import SshShell
+from devloop.adapters.nodes.ssh_shell import SshShell
 from devloop.adapters.nodes.stores import Shell
 from devloop.adapters.private_folder import private_folder
 from devloop.adapters.process import Finished, run

@@ -12,12 +12,14 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.endpoint import at
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
+from devloop.adapters.nodes.exec_shell import ContainerShell
 from devloop.adapters.nodes.facts import ENGINE_ANNOTATION, NodeFacts
 from devloop.adapters.nodes.host import HostShell, docker_address, is_this_machine
 from devloop.adapters.nodes.minikube import Minikube
-from devloop.adapters.nodes.registry import Registry, RegistryRoute, RegistryStore, host_of
+from devloop.adapters.nodes.registry import RegistryRoute, RegistryStore, host_of
+from devloop.adapters.nodes.registry_api import Registry
 from devloop.adapters.nodes.routes import CommandRoute, EngineRoute, Route, SharedRoute
-from devloop.adapters.nodes.shell import ContainerShell, NodeShell
+from devloop.adapters.nodes.shell import NodeShell
 from devloop.adapters.nodes.stores import EngineStore, ShellStore, Store
 from devloop.adapters.process import Finished, run
 from devloop.concurrency import gather

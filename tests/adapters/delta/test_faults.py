@@ -21,8 +21,8 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
+from devloop.adapters.nodes.exec_shell import ContainerShell
 from devloop.adapters.nodes.routes import EngineRoute
-from devloop.adapters.nodes.shell import ContainerShell
 from devloop.adapters.nodes.stores import EngineStore
 from devloop.errors import LoadError, PlatformError
 from tests.support.dockerd import Dockerd

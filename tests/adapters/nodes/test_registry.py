@@ -19,8 +19,8 @@ from cryptography.x509.oid import NameOID
 
 from devloop.adapters.nodes.facts import NodeFacts
 from devloop.adapters.nodes.loader import ClusterLoader
-from devloop.adapters.nodes.registry import Registry as Client
 from devloop.adapters.nodes.registry import RegistryRoute, RegistryStore
+from devloop.adapters.nodes.registry_api import Registry as Client
 from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.errors import LoadError, PlatformError
 from devloop.model import BuildSpec, Image, Service
