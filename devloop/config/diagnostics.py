@@ -11,20 +11,12 @@ from pydantic_core import ErrorDetails
 from devloop.config import document as yamlfile
 from devloop.config.document import Document, Location, Problem
 from devloop.config.paths import absolute
-from devloop.config.schema import (
-    LABEL,
-    OBJECT,
-    BuildConfig,
-    ClusterConfig,
-    Config,
-    DeployConfig,
-    GcConfig,
-    MetricsConfig,
-    SecretConfig,
-    ServiceConfig,
-)
+from devloop.config.schema import Config, GcConfig, MetricsConfig
+from devloop.config.schema_build import BuildConfig, SecretConfig
 from devloop.config.schema_checks import ChecksConfig
+from devloop.config.schema_cluster import LABEL, ClusterConfig
 from devloop.config.schema_releases import NamespaceConfig, ReleaseConfig, ValuesConfig
+from devloop.config.schema_services import OBJECT, DeployConfig, ServiceConfig
 from devloop.config.section import Section
 from devloop.deploy.helm_values import Release
 from devloop.deploy.kustomization import is_kustomization

@@ -15,7 +15,8 @@ from devloop.config import document as yamlfile
 from devloop.config.diagnostics import error_of, known_keys, problem_of, tree_problems
 from devloop.config.document import Document, Problem
 from devloop.config.paths import absolute
-from devloop.config.schema import ClusterConfig, Config
+from devloop.config.schema import Config
+from devloop.config.schema_cluster import ClusterConfig
 from devloop.errors import ConfigError
 from devloop.files import read_text
 from devloop.model import Service

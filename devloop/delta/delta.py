@@ -12,9 +12,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,15 +21,21 @@ from typing import Any
 
 from devloop.delta.changes import Effects, Parent
 from devloop.delta.eligibility import check_path, check_plan
-from devloop.delta.layer_index import WHITEOUT, Layer, Layers, Node
+from devloop.delta.layer_index import Layer, Layers, Node
+from devloop.delta.layer_writer import (
+    check_size,
+    directories_above,
+    directory,
+    header,
+    whiteout,
+    write_file,
+)
 from devloop.delta.placement import NotProvenError
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.plan import Plan
-from devloop.inputs.archive import read_file, read_link
 from devloop.model import Archive, BuildSpec, FileEntry, Inputs, Service
 
 __all__ = [
-    "LARGEST_LAYER",
     "Delta",
     "NotProven",
     "Parent",
@@ -38,12 +43,9 @@ __all__ = [
     "obstacle",
     "recipe",
     "stamp",
-    "write_layer",
 ]
 
-LARGEST_LAYER = 32 << 20  # bytes of a new layer, which is held in memory
-EARLIEST, LATEST = -62_135_596_800, 253_402_300_799  # seconds: the years 1 to 9999
-_UNPROVEN_XATTRS = ("security.selinux",)  # set by the system, not by the user
+_EARLIEST, _LATEST = -62_135_596_800, 253_402_300_799  # seconds: the years 1 to 9999
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,26 +148,27 @@ def _make(
         path
         for path in deleted
         if not any(
-            above in deleted or (above in nodes and nodes[above][0].kind != "dir") for above in _above(path)
+            above in deleted or (above in nodes and nodes[above][0].kind != "dir")
+            for above in directories_above(path)
         )
     }
     written: dict[str, Node] = {}
     for path in sorted(nodes.keys() | gone):
-        for above in reversed(list(_above(path))):
+        for above in reversed(list(directories_above(path))):
             if above not in nodes and above not in written:
-                written[above] = _directory(above, effects, parent.layers)
-    _check_size(nodes)
+                written[above] = directory(above, effects, parent.layers)
+    check_size(nodes)
     out = io.BytesIO()
-    whiteouts = {_whiteout(path) for path in gone}
+    whiteouts = {whiteout(path) for path in gone}
     for path in sorted(nodes.keys() | written.keys() | whiteouts, key=lambda p: p.split("/")):
         check()
         if path in nodes:
             node, entry = nodes[path]
-            written[path] = _write(out, path, node, entry, context / entry.path)
+            written[path] = write_file(out, path, node, entry, context / entry.path)
         elif path in written:
-            out.write(_header(path, written[path]))
+            out.write(header(path, written[path]))
         else:
-            out.write(_header(path, Node("file", 0, 0, 0)))
+            out.write(header(path, Node("file", 0, 0, 0)))
     out.write(bytes(2 * tarfile.BLOCKSIZE))
     layer = out.getvalue()
     diff_ids = (*parent.diff_ids, f"sha256:{hashlib.sha256(layer).hexdigest()}")
@@ -179,99 +182,6 @@ def _make(
         tuple(sorted(gone)),
         replace(parent, config=config, diff_ids=diff_ids, layers=stack),
     )
-
-
-def _check_size(nodes: Mapping[str, tuple[Node, FileEntry | None]]) -> None:
-    """A layer is held in memory: a large one is the builder's. Told before a byte of it is read."""
-    if (size := sum(map(_tar_size, nodes.values()))) > LARGEST_LAYER:
-        raise NotProvenError("TooLarge", f"{size >> 20} MB changed; deltas carry {LARGEST_LAYER >> 20} MB")
-
-
-def _tar_size(one: tuple[Node, FileEntry | None]) -> int:
-    size = one[1].size if one[1] is not None and one[1].kind == "file" else 0
-    return tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE
-
-
-def _above(path: str) -> Iterator[str]:
-    """The directories above, the nearest first."""
-    while path := path.rpartition("/")[0]:
-        yield path
-
-
-def _directory(path: str, effects: Effects, layers: Layers) -> Node:
-    """A directory that is there already, exactly as it is; one that was copied has its source's time."""
-    node = layers.find(path)
-    if node is None or node.kind != "dir":
-        raise NotProvenError("NoDirectory", f"/{path} is no directory in the image")
-    source = effects.writer(effects.after, path)
-    return node if source is None else replace(node, mtime=source.entry.mtime_ns // 1_000_000_000)
-
-
-def _write(out: io.BytesIO, path: str, node: Node, entry: FileEntry, source: Path) -> Node:
-    """One changed file into the layer; its node as the index keeps it."""
-    if entry.kind == "file":
-        if not entry.digest:
-            raise NotProvenError("Special", f"{entry.path} is no regular file")
-        _check_plain(source)
-        out.write(_header(path, node))
-        for chunk in read_file(source, entry):
-            out.write(chunk)
-        out.write(bytes(-entry.size % tarfile.BLOCKSIZE))
-    elif entry.kind == "link":
-        node = replace(node, link=read_link(source, entry))
-        out.write(_header(path, node))
-    else:
-        _check_plain(source)
-        out.write(_header(path, node))
-    return node
-
-
-def _check_plain(source: Path) -> None:
-    try:
-        names = set(os.listxattr(source, follow_symlinks=False)) if hasattr(os, "listxattr") else set()
-        hard = source.lstat()
-    except OSError:
-        return  # it moved: reading it says so
-    if names - set(_UNPROVEN_XATTRS):
-        raise NotProvenError("Xattr", f"{source.name} has extended attributes: {', '.join(sorted(names))}")
-    if hard.st_nlink > 1 and not source.is_dir():
-        raise NotProvenError("HardLink", f"{source.name} has other names (hard links)")
-
-
-def write_layer(
-    nodes: Mapping[str, tuple[Node, FileEntry | None]], context: Path, check: Callable[[], None]
-) -> tuple[bytes, Layer]:
-    """A layer that only adds: its tar and its index. An entry None = a directory without a source.
-
-    Raises TreeMovedError, NotProvenError.
-    """
-    _check_size(nodes)
-    out, written = io.BytesIO(), dict[str, Node]()
-    for path in sorted(nodes, key=lambda p: p.split("/")):
-        check()
-        node, entry = nodes[path]
-        if entry is None:
-            out.write(_header(path, node))
-        else:
-            node = _write(out, path, node, entry, context / entry.path)
-        written[path] = node
-    out.write(bytes(2 * tarfile.BLOCKSIZE))
-    return out.getvalue(), Layer(written)
-
-
-def _whiteout(path: str) -> str:
-    above, _, name = path.rpartition("/")
-    return f"{above}/{WHITEOUT}{name}".lstrip("/")
-
-
-_TYPES = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
-
-
-def _header(path: str, node: Node) -> bytes:
-    member = tarfile.TarInfo(path + "/" if node.kind == "dir" else path)
-    member.type, member.mode, member.mtime = _TYPES[node.kind], node.mode, node.mtime
-    member.uid, member.gid, member.size, member.linkname = node.uid, node.gid, node.size, node.link
-    return member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
 def _config(
@@ -293,5 +203,5 @@ def _config(
 def stamp(nanoseconds: int) -> str:
     """A file's time as configs write it; from beyond the years 1 to 9999, the nearest second in them."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=min(max(seconds, EARLIEST), LATEST))
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=min(max(seconds, _EARLIEST), _LATEST))
     return f"{moment.replace(tzinfo=None).isoformat()}.{rest:09d}Z"

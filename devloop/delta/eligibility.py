@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from devloop.delta.placement import NotProvenError, octal
 from devloop.dockerfile.ignore_pattern import go_clean
 from devloop.dockerfile.plan import Copy, Plan, Run, Step
-from devloop.inputs.walk import pattern_of
+from devloop.inputs.selection import pattern_of
 
 _MODELLED = frozenset({"from", "chown", "chmod", "link", "parents", "exclude"})  # or refused by name
 

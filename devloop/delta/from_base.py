@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from devloop.delta.changes import MOST_LAYERS
-from devloop.delta.delta import LARGEST_LAYER, Delta, NotProven, Parent, recipe, stamp, write_layer
+from devloop.delta.delta import Delta, NotProven, Parent, recipe, stamp
 from devloop.delta.eligibility import check_copy, check_plan
 from devloop.delta.image_config import Settings, is_plain
 from devloop.delta.layer_index import WHITEOUT, Layers, Node
+from devloop.delta.layer_writer import LARGEST_LAYER, write_layer
 from devloop.delta.placement import NotProvenError, Place, Placement, forced_mode, placements, roots
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.plan import Copy, Plan, Setting, StagePlan, Workdir

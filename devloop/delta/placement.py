@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from devloop.delta.layer_index import Layers, Node
 from devloop.dockerfile.plan import Copy, Plan, Run, Step, Workdir, has_wildcard
-from devloop.inputs.walk import Pattern, pattern_of
+from devloop.inputs.selection import Pattern, pattern_of
 from devloop.model import FileEntry
 
 _KEYWORDS = {Run: ("RUN",), Workdir: ("WORKDIR",), Copy: ("COPY", "ADD")}

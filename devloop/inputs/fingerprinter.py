@@ -18,9 +18,9 @@ from devloop.dockerfile.plan import BaseRef, Plan
 from devloop.dockerfile.planner import plan
 from devloop.errors import BuildError, FingerprintError
 from devloop.files import read_bytes
+from devloop.inputs.selection import Selection
 from devloop.inputs.snapshot import Tree, read
 from devloop.inputs.stat_cache import StatCache
-from devloop.inputs.walk import Selection
 from devloop.model import Base, BuildSpec, Change, Fingerprint, Inputs, Service
 from devloop.ports import Bases
 

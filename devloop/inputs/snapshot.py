@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from devloop.concurrency import Check
+from devloop.inputs.selection import Pattern, Selection
 from devloop.inputs.stat_cache import Identity, StatCache, identity
-from devloop.inputs.walk import Found, Pattern, Selection, Walk, look
+from devloop.inputs.walk import Found, Walk, look
 from devloop.model import FileEntry
 
 Kind = Literal["file", "dir", "link"]

@@ -9,21 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-import re
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from devloop.concurrency import Check
-from devloop.dockerfile.dockerignore import BadPatternError, IgnoreRules
-from devloop.dockerfile.ignore_pattern import check_glob
-from devloop.dockerfile.plan import Read, has_wildcard
 from devloop.errors import FingerprintError
+from devloop.inputs.selection import Pattern, Selection, split
 
-# A part of a pattern: a name as it is, or an expression for it.
-Part = str | re.Pattern[str]
 _MAX_HOPS = 40  # as Linux: what needs more is a loop
 
 
@@ -35,61 +30,6 @@ class Found:
     kind: Literal["file", "dir", "link", "other"]
     stat: os.stat_result
     target: str = ""  # of a link
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """One source of a COPY, part by part; no parts = the whole context."""
-
-    parts: tuple[Part, ...]
-    parents: bool = False
-    hops: int = field(default=0, compare=False)  # links it took to come here
-
-    def follows(self, depth: int) -> bool:
-        literal = all(isinstance(part, str) for part in self.parts[:depth])
-        return depth == len(self.parts) or (depth < len(self.parts) and literal)
-
-    def fits(self, parts: tuple[str, ...]) -> bool:
-        """Do the path and the pattern agree as far as the shorter one goes?"""
-        for wanted, part in zip(self.parts, parts, strict=False):
-            if wanted != part if isinstance(wanted, str) else not wanted.fullmatch(part):
-                return False
-        return True
-
-
-class Selection:
-    """What the stages read, and what the ignore file leaves of it. Paths are context-relative."""
-
-    def __init__(self, patterns: Iterable[Pattern], rules: IgnoreRules) -> None:
-        unique = tuple(dict.fromkeys(patterns))
-        whole = [p for p in unique if not p.parts]
-        self.patterns = tuple(whole[:1]) if whole else unique
-        self.rules = rules
-
-    @classmethod
-    def of(cls, reads: Iterable[Read], rules: IgnoreRules) -> Selection:
-        return cls((_pattern(read) for read in reads), rules)
-
-    def takes(self, path: str) -> bool:
-        """Would a COPY take a file of this path?"""
-        return self._selects(_split(path)) and not self.rules.leaves_out(path)
-
-    def concerns(self, path: str) -> bool:
-        """Can a change of this path change what is read? Directories on the way to a source count."""
-        parts = _split(path)
-        if not any(p.fits(parts) for p in self.patterns):
-            return False
-        return not self.rules.leaves_out(path) or self.rules.may_descend(path)
-
-    def _selects(self, parts: tuple[str, ...]) -> bool:
-        return any(
-            p.fits(parts) and (len(parts) >= len(p.parts) or p.parents) and bool(parts) for p in self.patterns
-        )
-
-    def leads_to(self, parts: tuple[str, ...]) -> list[Pattern]:
-        """The patterns that the path is a source of, or lies on the way to: there a link is followed,
-        but none below a wildcard, unless it is the source itself."""
-        return [p for p in self.patterns if p.fits(parts) and p.follows(len(parts))]
 
 
 class Walk:
@@ -120,13 +60,13 @@ class Walk:
     def below(self, path: str) -> Iterator[Found]:
         """What the build reads of one path and below it, with the directories above that come along
         because of it. The directories above must be real ones, not links."""
-        parts = _split(path)
+        parts = split(path)
         ahead: list[Found] = []
         for depth in range(1, len(parts)):
             directory = "/".join(parts[:depth])
             if self._prunes(directory):
                 return
-            if self._selection._selects(parts[:depth]) and self._rules.leaves_out(directory):
+            if self._selection.selects(parts[:depth]) and self._rules.leaves_out(directory):
                 found = self._look(directory)
                 if found:
                     ahead.append(found)
@@ -158,7 +98,7 @@ class Walk:
             if inside:
                 yield from self._child(child, selection, ahead)
             else:
-                parts = _split(child)
+                parts = split(child)
                 if any(p.fits(parts) for p in selection.patterns):
                     found = self._look(child)
                     if found:
@@ -189,7 +129,7 @@ class Walk:
     ) -> Iterator[Found]:
         """An entry that a pattern fits, as far as it goes."""
         out = self._rules.leaves_out(found.path)
-        selected = selection._selects(parts)
+        selected = selection.selects(parts)
         complete = any(len(parts) >= len(p.parts) and p.fits(parts) for p in selection.patterns)
         on_the_way = selection.leads_to(parts)
         if found.kind == "link" and on_the_way:
@@ -210,7 +150,7 @@ class Walk:
         target = posixpath.normpath(posixpath.join("/", *parts[:-1], link.target)).lstrip("/")
         for pattern in patterns:
             further = Pattern(
-                (*_split(target), *pattern.parts[len(parts) :]), pattern.parents, pattern.hops + 1
+                (*split(target), *pattern.parts[len(parts) :]), pattern.parents, pattern.hops + 1
             )
             if further not in self.patterns and further.hops <= _MAX_HOPS:
                 self.patterns.append(further)
@@ -253,55 +193,3 @@ def _unreadable(path: str, problem: OSError) -> FingerprintError:
 
 def _is_whole(selection: Selection) -> bool:
     return any(not p.parts for p in selection.patterns)
-
-
-def _split(path: str) -> tuple[str, ...]:
-    return tuple(path.split("/")) if path and path != "." else ()
-
-
-def _pattern(read: Read) -> Pattern:
-    return pattern_of(read.pattern, parents=read.parents)
-
-
-def pattern_of(text: str, *, parents: bool = False) -> Pattern:
-    """A source as BuildKit reads it: cleaned, context-relative, wildcards and all."""
-    parts: list[Part] = []
-    for part in _split(text):
-        if not has_wildcard(part):
-            parts.append(re.sub(r"\\(.)", r"\1", part))
-            continue
-        expression = _glob(part)
-        if expression is None:
-            break  # what cannot be told part by part counts from here on as a whole
-        parts.append(expression)
-    return Pattern(tuple(parts), parents)
-
-
-def _glob(part: str) -> re.Pattern[str] | None:
-    """One part of a filepath.Match pattern as an expression; None for a class that may match a slash."""
-    try:
-        check_glob(part)
-    except BadPatternError:
-        return None
-    out: list[str] = []
-    at = 0
-    while at < len(part):
-        char = part[at]
-        at += 1
-        if char == "*":
-            out.append(".*")
-        elif char == "?":
-            out.append(".")
-        elif char == "[":
-            found = re.compile(r"((?:\\.|[^\\\]])+)\]", re.DOTALL).match(part, at)
-            if part[at] == "^" or not found:
-                return None
-            inside = re.sub(r"\\?([^-\\])", lambda m: re.escape(m[1]), found[1])
-            out.append(f"[{inside}]")
-            at = found.end()
-        elif char == "\\":
-            out.append(re.escape(part[at : at + 1]))
-            at += 1
-        else:
-            out.append(re.escape(char))
-    return re.compile("".join(out), re.DOTALL)

@@ -20,8 +20,8 @@ from devloop.dockerfile.plan import Plan
 from devloop.dockerfile.planner import plan
 from devloop.errors import TreeMovedError
 from devloop.inputs import snapshot as tree
+from devloop.inputs.selection import Selection
 from devloop.inputs.stat_cache import StatCache
-from devloop.inputs.walk import Selection
 from devloop.model import BuildSpec, Inputs, Service
 
 DIR, FILE = Node("dir", 0o755, 0, 0, 5), Node("file", 0o644, 0, 0, 5, 1)

@@ -26,8 +26,8 @@ from devloop.dockerfile.planner import plan
 from devloop.dockerfile.shell import UnresolvableError
 from devloop.errors import DevloopError
 from devloop.inputs import snapshot as tree
+from devloop.inputs.selection import Selection
 from devloop.inputs.stat_cache import StatCache
-from devloop.inputs.walk import Selection
 from devloop.model import Inputs
 from tests.differential.case import SERVER, Case
 from tests.differential.images import Image, Saved, flatten, save, settings

@@ -18,8 +18,8 @@ from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.planner import plan
 from devloop.errors import FingerprintError
 from devloop.inputs import snapshot as tree
+from devloop.inputs.selection import Selection
 from devloop.inputs.stat_cache import StatCache
-from devloop.inputs.walk import Selection
 from tests.support.buildkit import RefusedError, build
 
 

@@ -25,8 +25,8 @@ from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import Plan
 from devloop.dockerfile.planner import plan
 from devloop.inputs import snapshot as tree
+from devloop.inputs.selection import Selection
 from devloop.inputs.stat_cache import StatCache
-from devloop.inputs.walk import Selection
 from devloop.model import Base, BuildSpec, Inputs, Service
 from tests.support.buildkit import RefusedError, docker_cli
 

@@ -21,6 +21,7 @@ from devloop.concurrency import Check, in_thread
 from devloop.delta.delta import LARGEST_LAYER, Delta, NotProven, Parent, delta, recipe
 from devloop.delta.from_base import first, stands_on
 from devloop.delta.from_run import RUN_AFTER, Continuation, continuation, rest
+from devloop.delta.layer_writer import LARGEST_LAYER
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.plan import Plan
 from devloop.errors import BuildError, DevloopError, LoadError, TreeMovedError

@@ -1,0 +1,112 @@
+"""One layer of an image: its tar and its index, written from files."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from devloop.delta.changes import Effects
+from devloop.delta.layer_index import WHITEOUT, Layer, Layers, Node
+from devloop.delta.placement import NotProvenError
+from devloop.inputs.archive import read_file, read_link
+from devloop.model import FileEntry
+
+LARGEST_LAYER = 32 << 20  # bytes of a new layer, which is held in memory
+_UNPROVEN_XATTRS = ("security.selinux",)  # set by the system, not by the user
+
+
+def check_size(nodes: Mapping[str, tuple[Node, FileEntry | None]]) -> None:
+    """A layer is held in memory: a large one is the builder's. Told before a byte of it is read."""
+    if (size := sum(map(_tar_size, nodes.values()))) > LARGEST_LAYER:
+        raise NotProvenError("TooLarge", f"{size >> 20} MB changed; deltas carry {LARGEST_LAYER >> 20} MB")
+
+
+def _tar_size(one: tuple[Node, FileEntry | None]) -> int:
+    size = one[1].size if one[1] is not None and one[1].kind == "file" else 0
+    return tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE
+
+
+def directories_above(path: str) -> Iterator[str]:
+    """The directories above, the nearest first."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def directory(path: str, effects: Effects, layers: Layers) -> Node:
+    """A directory that is there already, exactly as it is; one that was copied has its source's time."""
+    node = layers.find(path)
+    if node is None or node.kind != "dir":
+        raise NotProvenError("NoDirectory", f"/{path} is no directory in the image")
+    source = effects.writer(effects.after, path)
+    return node if source is None else replace(node, mtime=source.entry.mtime_ns // 1_000_000_000)
+
+
+def write_file(out: io.BytesIO, path: str, node: Node, entry: FileEntry, source: Path) -> Node:
+    """One changed file into the layer; its node as the index keeps it."""
+    if entry.kind == "file":
+        if not entry.digest:
+            raise NotProvenError("Special", f"{entry.path} is no regular file")
+        _check_plain(source)
+        out.write(header(path, node))
+        for chunk in read_file(source, entry):
+            out.write(chunk)
+        out.write(bytes(-entry.size % tarfile.BLOCKSIZE))
+    elif entry.kind == "link":
+        node = replace(node, link=read_link(source, entry))
+        out.write(header(path, node))
+    else:
+        _check_plain(source)
+        out.write(header(path, node))
+    return node
+
+
+def _check_plain(source: Path) -> None:
+    try:
+        names = set(os.listxattr(source, follow_symlinks=False)) if hasattr(os, "listxattr") else set()
+        hard = source.lstat()
+    except OSError:
+        return  # it moved: reading it says so
+    if names - set(_UNPROVEN_XATTRS):
+        raise NotProvenError("Xattr", f"{source.name} has extended attributes: {', '.join(sorted(names))}")
+    if hard.st_nlink > 1 and not source.is_dir():
+        raise NotProvenError("HardLink", f"{source.name} has other names (hard links)")
+
+
+def write_layer(
+    nodes: Mapping[str, tuple[Node, FileEntry | None]], context: Path, check: Callable[[], None]
+) -> tuple[bytes, Layer]:
+    """A layer that only adds: its tar and its index. An entry None = a directory without a source.
+
+    Raises TreeMovedError, NotProvenError.
+    """
+    check_size(nodes)
+    out, written = io.BytesIO(), dict[str, Node]()
+    for path in sorted(nodes, key=lambda p: p.split("/")):
+        check()
+        node, entry = nodes[path]
+        if entry is None:
+            out.write(header(path, node))
+        else:
+            node = write_file(out, path, node, entry, context / entry.path)
+        written[path] = node
+    out.write(bytes(2 * tarfile.BLOCKSIZE))
+    return out.getvalue(), Layer(written)
+
+
+def whiteout(path: str) -> str:
+    above, _, name = path.rpartition("/")
+    return f"{above}/{WHITEOUT}{name}".lstrip("/")
+
+
+_TYPES = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
+
+
+def header(path: str, node: Node) -> bytes:
+    member = tarfile.TarInfo(path + "/" if node.kind == "dir" else path)
+    member.type, member.mode, member.mtime = _TYPES[node.kind], node.mode, node.mtime
+    member.uid, member.gid, member.size, member.linkname = node.uid, node.gid, node.size, node.link
+    return member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
