@@ -51,7 +51,8 @@ from devloop.config import load as configs
 from devloop.config.load import Config, CurrentConfig
 from devloop.deploy.diff import Preview
 from devloop.deploy.helm_values import Release
-from devloop.deploy.installer import Installation, Manifests
+from devloop.deploy.installer import Installation
+from devloop.deploy.manifests import Manifests
 from devloop.deploy.releases import Releases
 from devloop.errors import InternalError
 from devloop.events import ConfigReloaded, Emit, Event

@@ -13,6 +13,7 @@ import pytest
 
 import devloop.delta.delta as deltas
 from devloop.delta import changes as effects
+from devloop.delta import layer_writer
 from devloop.delta import placement as placed
 from devloop.delta.changes import Effects
 from devloop.delta.layer_index import Layers, Node
@@ -24,7 +25,7 @@ from tests.support.delta_shapes import EDITS, SHAPES
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 
 Patch = Callable[[pytest.MonkeyPatch], None]
-_header, _differs, _all = deltas._header, effects._differs, Effects.all
+_header, _differs, _all = layer_writer.header, effects._differs, Effects.all
 
 
 def swap(where: Any, name: str, bug: Any) -> Patch:
@@ -32,7 +33,14 @@ def swap(where: Any, name: str, bug: Any) -> Patch:
 
 
 def header(**wrong: Any) -> Patch:
-    return swap(deltas, "_header", lambda path, node: _header(path, replace(node, **wrong)))
+    def wrong_header(path: str, node: Node) -> bytes:
+        return _header(path, replace(node, **wrong))
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (deltas, layer_writer):
+            monkeypatch.setattr(module, "header", wrong_header)
+
+    return patch
 
 
 def first_writer(self: Effects, files: Any, target: str) -> Any:
@@ -48,20 +56,24 @@ def all_but_deletions(self: Effects) -> Any:
 
 
 def children_too(path: str) -> Iterator[str]:
-    """Says that nothing lies above when asked what is gone, and the truth to the rest."""
+    """No directories above any path."""
     return iter(())
 
 
 BUGS: dict[str, tuple[Patch, str, str]] = {
-    "no parent directories": (swap(deltas, "_above", children_too), "onto-odd-directory", "edit_content"),
-    "parent directories as new ones": (
-        swap(deltas, "_directory", lambda *_: Node("dir", 0o755, 0, 0)),
+    "no parent directories": (
+        swap(deltas, "directories_above", children_too),
         "onto-odd-directory",
         "edit_content",
     ),
-    "wrong whiteout": (swap(deltas, "_whiteout", lambda path: f"{path}.wh"), "directory", "delete_file"),
+    "parent directories as new ones": (
+        swap(deltas, "directory", lambda *_: Node("dir", 0o755, 0, 0)),
+        "onto-odd-directory",
+        "edit_content",
+    ),
+    "wrong whiteout": (swap(deltas, "whiteout", lambda path: f"{path}.wh"), "directory", "delete_file"),
     "whiteout in the wrong directory": (
-        swap(deltas, "_whiteout", lambda path: ".wh." + path.rpartition("/")[2]),
+        swap(deltas, "whiteout", lambda path: ".wh." + path.rpartition("/")[2]),
         "directory",
         "rename",
     ),
@@ -83,7 +95,7 @@ BUGS: dict[str, tuple[Patch, str, str]] = {
         "add_file",
     ),
     "lost time": (header(mtime=0), "directory", "edit_content"),
-    "lost link": (swap(deltas, "read_link", lambda *_: "elsewhere"), "directory", "links"),
+    "lost link": (swap(layer_writer, "read_link", lambda *_: "elsewhere"), "directory", "links"),
     "chmod ignored": (swap(placed, "octal", lambda _: None), "chmod", "add_file"),
     "destination's link not followed": (
         swap(Layers, "resolve", lambda self, path, upto: path.strip("/")),
@@ -103,7 +115,9 @@ BUGS: dict[str, tuple[Patch, str, str]] = {
         "directory_to_file",
     ),
     "directory becomes a plain file without a type": (
-        swap(deltas, "_TYPES", {"file": tarfile.REGTYPE, "dir": tarfile.REGTYPE, "link": tarfile.SYMTYPE}),
+        swap(
+            layer_writer, "_TYPES", {"file": tarfile.REGTYPE, "dir": tarfile.REGTYPE, "link": tarfile.SYMTYPE}
+        ),
         "directory",
         "directories",
     ),

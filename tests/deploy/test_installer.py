@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from devloop.config import load as configs
-from devloop.deploy.installer import Installation, Manifests
+from devloop.deploy.installer import Installation
+from devloop.deploy.manifests import Manifests
 from devloop.deploy.releases import Releases
 from devloop.errors import PatchError, PlatformError, PrerequisiteError, ReleaseError
 from devloop.events import Event, Notice

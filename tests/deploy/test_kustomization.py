@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from devloop.config import load as configs
-from devloop.deploy.installer import _digest
 from devloop.deploy.kustomization import is_kustomization, sources
+from devloop.deploy.manifests import _digest
 from devloop.errors import ConfigError
 from devloop.watch.interests import manifest_interest
 

@@ -17,7 +17,7 @@ from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.removal import Removal
 from devloop.adapters.kubernetes.views import MADE_BY, STATE
 from devloop.deploy.diff import diff
-from devloop.deploy.installer import Manifests
+from devloop.deploy.manifests import Manifests
 from devloop.errors import PatchError, PrerequisiteError
 from devloop.events import Applied, Event, Notice
 from devloop.model import BuildSpec, Service

@@ -14,7 +14,7 @@ import pytest
 from devloop.adapters.kubernetes.api import client as clients
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.removal import Removal
-from devloop.deploy.installer import Manifests
+from devloop.deploy.manifests import Manifests
 from devloop.errors import ConfigError, PatchError, PlatformError, PrerequisiteError
 from devloop.events import Event, Notice
 from devloop.model import BuildSpec, Service, Target

@@ -1,0 +1,233 @@
+"""The manifests of config.yaml: applied with the live tags put in, again when they change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from devloop import state_file
+from devloop.deploy.kustomization import sources
+from devloop.deploy.releases import POLL_SECONDS
+from devloop.errors import DevloopError, PrerequisiteError
+from devloop.events import Applied, Emit, Notice
+from devloop.files import is_folder, read_bytes
+from devloop.model import Service
+from devloop.ports import Cluster, Trouble
+
+MOST_PLACES = 100  # clusters and namespaces of which it is known what was applied last
+Files = Callable[[], Sequence[Path]]
+Step = Callable[[], Awaitable[bool]]
+Live = Callable[[Sequence[Service]], Awaitable[Mapping[str, str]]]
+
+
+class Manifests:
+    """Knows which images are loaded, and holds back every object whose image is not.
+
+    `services` are those that this session works for, `every` all of config.yaml: the others keep what they
+    run, which `live` tells (image -> reference), and what was never brought is not made without an image.
+    `memory` is a file in the state directory that says what was applied last to `where` (server and
+    namespace): what did not change is not applied again, so that hand-made changes stay.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        services: Callable[[], Sequence[Service]],
+        cluster: Cluster,
+        emit: Emit,
+        memory: Path,
+        where: str,
+        every: Callable[[], Sequence[Service]] = tuple,
+        live: Live | None = None,
+    ) -> None:
+        self._files, self._cluster, self._emit = files, cluster, emit
+        self._memory, self._where = memory, where
+        self._services, self._every, self._live = services, every, live
+        self._refs: dict[str, str] = {}
+        self._lock = anyio.Lock()
+        self._tried: tuple[str, frozenset[str]] | None = None  # content of the files, what was withheld
+        self._troubles: tuple[Trouble, ...] = ()  # what this try could not apply
+        self._lacking: PrerequisiteError | None = None  # what it waits for
+        self._told: Set[str] = frozenset()
+        self.blocked = False  # something that must be there beforehand is not
+        self.held = anyio.Event()  # set while blocked
+
+    async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
+        """As the port says; also applies what another service's image held back. Of what stands in the way
+        only that of the service's own workloads is raised."""
+        self._refs[service.image] = ref
+        if not missing and self._lacking is None and await self._is_done(service):
+            return False
+        async with self._lock:
+            changed = await self._apply(service, missing=missing)
+            for trouble in self._troubles:
+                if trouble.concerns(service):
+                    raise trouble.error
+            if self._lacking is not None:
+                own = await self._cluster.prerequisite(service.image)
+                if own is not None:
+                    raise own
+                self._say("", self._lacking)  # another's: no reason to hold up this service
+            return changed
+
+    async def settle(self, *, missing: bool = False) -> bool:
+        """Apply if the files changed since the last time, or if told that something is `missing`.
+
+        Raises ConfigError, PatchError, PlatformError for what is no service's own; PrerequisiteError, once
+        all else is applied.
+        """
+        async with self._lock:
+            changed = await self._apply(None, missing=missing)
+            for trouble in self._troubles:
+                if not self._has_service(trouble):
+                    raise trouble.error
+            if self._lacking is not None:
+                raise self._lacking
+            return changed
+
+    async def _is_done(self, service: Service) -> bool:
+        """Nothing is left to do for this service: no reason to wait for an object that hangs for another."""
+        files = tuple(self._files())
+        digest = await anyio.to_thread.run_sync(_digest, files)
+        applied, left_out = self._applied()
+        if not files or (applied == digest and not left_out):
+            return True
+        withheld = self._withheld(await self._known_refs())
+        if applied == digest and left_out <= withheld:
+            return True
+        tried = self._tried == (digest, withheld)
+        return tried and not any(trouble.concerns(service) for trouble in self._troubles)
+
+    async def _apply(self, service: Service | None, *, missing: bool) -> bool:
+        """Everything, or what is left of it: the service's own, with None everybody's. True if it changed
+        anything."""
+        files = tuple(self._files())
+        if not files:
+            self._troubles = ()
+            return False
+        digest = await anyio.to_thread.run_sync(_digest, files)
+        applied, left_out = self._applied()
+        if not missing and applied == digest and not left_out:
+            return False
+        refs = await self._known_refs()
+        withheld = self._withheld(refs)
+        if not missing and applied == digest and left_out <= withheld:
+            return False
+        again: tuple[Trouble, ...] | None = None
+        if not missing and self._tried == (digest, withheld):
+            again = tuple(t for t in self._troubles if service is None or t.concerns(service))
+            if not again and self._lacking is None:
+                return False
+        if (
+            applied != digest
+        ):  # from here on the cluster may hold some of these: what was applied before is over
+            self._remember("", ())
+        done = await self._cluster.apply(files, tuple(refs.values()), tuple(withheld), again)
+        if done.changed:
+            self._emit(Applied("manifests", done.changed))
+        others = () if again is None else tuple(t for t in self._troubles if t not in again)
+        self._troubles = (*others, *done.troubles)
+        self._tried = digest, withheld
+        self._lacking = await self._cluster.prerequisite()
+        self._block(self._lacking is not None)
+        self._tell_others(service)
+        if not (self._troubles or self._lacking):
+            self._remember(digest, withheld)
+        return bool(done.changed)
+
+    def _tell_others(self, service: Service | None) -> None:
+        """Say what the caller does not raise: in a service's trip the project's own, else the services'."""
+        standing = [trouble.error for trouble in self._troubles]
+        messages = {error.message for error in (*standing, self._lacking) if error is not None}
+        self._told = self._told & messages
+        for trouble in self._troubles:
+            names = [one.name for one in self._services() if trouble.concerns(one)]
+            if service is not None and not names:
+                self._say("", trouble.error)
+            elif service is None and names:
+                self._say(names[0], trouble.error)
+
+    def _say(self, name: str, error: DevloopError) -> None:
+        if error.message not in self._told:
+            self._told = self._told | {error.message}
+            self._emit(Notice(name, "error", error.message, error.hint))
+
+    def _has_service(self, trouble: Trouble) -> bool:
+        return any(trouble.concerns(service) for service in self._services())
+
+    async def _known_refs(self) -> dict[str, str]:
+        """Image -> reference: what was loaded, and what services run that others work for."""
+        return {**await self._live_refs(), **self._refs}
+
+    def _withheld(self, refs: Mapping[str, str]) -> frozenset[str]:
+        """The images whose objects are held back: none of theirs is known yet."""
+        return frozenset(self._images() - refs.keys())
+
+    def _images(self) -> set[str]:
+        return {service.image for service in (*self._services(), *self._every())}
+
+    async def _live_refs(self) -> Mapping[str, str]:
+        """What the services run that this session does not work for."""
+        ours = {service.image for service in self._services()}
+        others = [service for service in self._every() if service.image not in ours]
+        return await self._live(others) if others and self._live is not None else {}
+
+    async def unblocked(self) -> None:
+        """Wait until what was missing is there. Raises PlatformError."""
+        while self.blocked:
+            await anyio.sleep(POLL_SECONDS)
+            self._block(await self._cluster.prerequisite() is not None)
+
+    def _block(self, blocked: bool) -> None:
+        self.blocked = blocked
+        if blocked:
+            self.held.set()
+        elif self.held.is_set():
+            self.held = anyio.Event()
+
+    def forget(self) -> None:
+        """They were deleted: what is to come is applied whether it changed or not."""
+        self._tried = None
+        self._remember("", ())
+
+    def _applied(self) -> tuple[str, set[str]]:
+        """What was applied last, and the images whose objects were left out of it."""
+        digest, *left_out = self._read().get(self._where, "").split(" ")
+        return digest, set(left_out)
+
+    def _read(self) -> dict[str, str]:
+        try:
+            known = json.loads(self._memory.read_text())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def _remember(self, digest: str, left_out: Iterable[str]) -> None:
+        others = {where: known for where, known in self._read().items() if where != self._where}
+        applied = " ".join((digest, *sorted(left_out)))
+        known = {**dict([*others.items()][-MOST_PLACES:]), self._where: applied}
+        with suppress(OSError):  # a full disk costs one more time of applying, not a trip
+            state_file.write(self._memory, json.dumps(known).encode())
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """Of files; a kustomization's folder counts by all that rendering it reads."""
+    total = hashlib.sha256()
+    for entry in files:
+        for file in sources(entry) if is_folder(entry) else (entry,):
+            total.update(str(file).encode(errors="surrogateescape") + b"\0")
+            total.update(hashlib.sha256(_content(file)).digest())
+    return total.hexdigest()
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return read_bytes(file)
+    except OSError:
+        return b""  # gone, or yet to come: reading it for real says what is wrong
