@@ -12,7 +12,7 @@ import pytest
 
 import devloop.delta.delta as deltas
 from devloop.delta import changes as effects
-from devloop.delta import eligibility as obstacle
+from devloop.delta import eligibility, layer_writer
 from devloop.delta import placement as placed
 from devloop.delta.changes import Effects
 from devloop.delta.layer_index import Layers, Node
@@ -22,7 +22,7 @@ from devloop.dockerfile.plan import Copy
 from tests.differential.runner import Observation, by_delta, judge
 
 Patch = Callable[[pytest.MonkeyPatch], None]
-_header, _differs, _all = deltas._header, effects._differs, Effects.all
+_header, _differs, _all = layer_writer.header, effects._differs, Effects.all
 
 
 def swap(where: Any, name: str, bug: Any) -> Patch:
@@ -30,7 +30,14 @@ def swap(where: Any, name: str, bug: Any) -> Patch:
 
 
 def header(**wrong: Any) -> Patch:
-    return swap(deltas, "_header", lambda path, node: _header(path, replace(node, **wrong)))
+    def wrong_header(path: str, node: Node) -> bytes:
+        return _header(path, replace(node, **wrong))
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (deltas, layer_writer):
+            monkeypatch.setattr(module, "header", wrong_header)
+
+    return patch
 
 
 def _first_writer(self: Effects, files: Any, target: str) -> Any:
@@ -54,9 +61,9 @@ def _content_only(was: Any, now: Any) -> bool:
 
 
 BUGS: dict[str, Patch] = {
-    "no parent directories": swap(deltas, "_above", _no_parents),
-    "parent directories as new ones": swap(deltas, "_directory", lambda *_: Node("dir", 0o755, 0, 0)),
-    "wrong whiteout": swap(deltas, "_whiteout", lambda path: f"{path}.wh"),
+    "no parent directories": swap(deltas, "directories_above", _no_parents),
+    "parent directories as new ones": swap(deltas, "directory", lambda *_: Node("dir", 0o755, 0, 0)),
+    "wrong whiteout": swap(deltas, "whiteout", lambda path: f"{path}.wh"),
     "whiteout in the wrong directory": swap(
         deltas, "_whiteout", lambda path: ".wh." + path.rpartition("/")[2]
     ),
@@ -66,14 +73,14 @@ BUGS: dict[str, Patch] = {
     "wrong owner": header(uid=0, gid=0),
     "owner of the model alone": swap(effects, "owner_of", lambda *_: (0, 0)),
     "lost time": header(mtime=0),
-    "lost link": swap(deltas, "read_link", lambda *_: "elsewhere"),
+    "lost link": swap(layer_writer, "read_link", lambda *_: "elsewhere"),
     "chmod ignored": swap(placed, "octal", lambda _: None),
     "destination's link not followed": swap(Layers, "resolve", lambda self, path, upto: path.strip("/")),
     "first COPY wins": swap(Effects, "writer", _first_writer),
     "what lies beneath ignored": swap(Effects, "_check_uncovers_nothing", lambda *_: None),
     "RUN after the COPY ignored": swap(effects, "check_path", lambda *_: None),
     "directory becomes a plain file without a type": swap(
-        deltas, "_TYPES", {"file": tarfile.REGTYPE, "dir": tarfile.REGTYPE, "link": tarfile.SYMTYPE}
+        layer_writer, "_TYPES", {"file": tarfile.REGTYPE, "dir": tarfile.REGTYPE, "link": tarfile.SYMTYPE}
     ),
     # one for each of 17 to 20, and what they brought to light
     "what a later line writes is taken for the context's": swap(Effects, "_expected", _any_context),
@@ -83,7 +90,7 @@ BUGS: dict[str, Patch] = {
     "--chmod of setuid files as written": swap(
         effects, "forced_mode", lambda copy, entry: None if entry.kind == "link" else octal(copy.mode or "")
     ),
-    "several kinds of sources ignored": swap(obstacle, "check_copy", lambda copy: None),
+    "several kinds of sources ignored": swap(eligibility, "check_copy", lambda copy: None),
 }
 # 23 can only be seen where the engine knows the flag.
 FLAG_BUGS: dict[str, Patch] = {
