@@ -65,7 +65,7 @@ BUGS: dict[str, Patch] = {
     "parent directories as new ones": swap(deltas, "directory", lambda *_: Node("dir", 0o755, 0, 0)),
     "wrong whiteout": swap(deltas, "whiteout", lambda path: f"{path}.wh"),
     "whiteout in the wrong directory": swap(
-        deltas, "_whiteout", lambda path: ".wh." + path.rpartition("/")[2]
+        deltas, "whiteout", lambda path: ".wh." + path.rpartition("/")[2]
     ),
     "deletions forgotten": swap(Effects, "all", lambda self: (_all(self)[0], set())),
     "lost mode": header(mode=0o644),
