@@ -18,7 +18,7 @@ from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.engine import Engine, EngineRefusal
 from devloop.concurrency import Check, in_thread
-from devloop.delta.delta import LARGEST_LAYER, Delta, NotProven, Parent, delta, recipe
+from devloop.delta.delta import Delta, NotProven, Parent, delta, recipe
 from devloop.delta.from_base import first, stands_on
 from devloop.delta.from_run import RUN_AFTER, Continuation, continuation, rest
 from devloop.delta.layer_writer import LARGEST_LAYER

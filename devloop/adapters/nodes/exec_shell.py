@@ -10,13 +10,13 @@ from urllib.parse import quote, urlsplit
 import anyio
 from anyio.abc import ByteStream
 
+from devloop import activity
 from devloop.adapters.archive.tar_stream import Pieces
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine, EngineRefusal, frames
 from devloop.adapters.nodes.shell import ANY_LINE, Body, NodeShell, Started
 from devloop.concurrency import closed
 from devloop.errors import PlatformError
-from devloop.trip import activity
 
 _EXIT = "devloop-exit"
 _ENDED = re.compile(rb"%s \d+\n\Z" % _EXIT.encode())

@@ -13,7 +13,6 @@ from typing import Protocol
 
 import anyio
 
-from devloop import activity
 from devloop.adapters.archive.tar_stream import Pieces
 from devloop.errors import PlatformError
 
