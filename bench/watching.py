@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 
+from devloop.adapters.watch.backend import local_backend
 from devloop.clock import Clock
 from devloop.events import Event
 from devloop.model import Change
@@ -57,7 +58,7 @@ async def measure(root: Path) -> None:
     )
     async with anyio.create_task_group() as group:
         begun = clock.now()
-        await group.start(Watcher([interest], clock, ignore).run, deliver)
+        await group.start(Watcher([interest], clock, ignore, local_backend()).run, deliver)
         print(f"start beside {IGNORED_FILES} ignored files: {(clock.now() - begun) * 1000:.0f} ms")
         took = []
         for number in range(SAVES):

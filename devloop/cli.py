@@ -119,8 +119,8 @@ def main(ctx: click.Context, /, **given: Any) -> None:
 def _loaded(ctx: click.Context, given: dict[str, Any]) -> tuple[Config, Override, Path | None]:
     """The config with the overrides in place, how to put them into another, and the kubeconfig option."""
     from devloop.config import load as configs
-    from devloop.secret_values import Sources
-    from devloop.secrets import Secrets
+    from devloop.secrets.redaction import Secrets
+    from devloop.secrets.sources import Sources
 
     # The options of `devloop` itself have read the environment too: what was typed comes before that.
     typed = {key for key in given if ctx.get_parameter_source(key) is ParameterSource.COMMANDLINE}

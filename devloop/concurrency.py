@@ -9,6 +9,7 @@ from typing import TypeVar
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+from anyio.abc import TaskStatus
 
 from devloop import activity
 from devloop.errors import DevloopError
@@ -32,6 +33,19 @@ async def closed(generator: object) -> None:
                 return
             except RuntimeError:  # whoever reads it has not taken notice yet that it is to end
                 await anyio.lowlevel.checkpoint()
+
+
+class FirstStart(TaskStatus[None]):
+    """A task status that may report its start again: only the first time counts. `done`: it was reported."""
+
+    def __init__(self, inner: TaskStatus[None]) -> None:
+        self._inner = inner
+        self.done = False
+
+    def started(self, value: None = None) -> None:
+        if not self.done:
+            self.done = True
+            self._inner.started()
 
 
 async def gather(function: Callable[[Item], Awaitable[Result]], items: Iterable[Item]) -> tuple[Result, ...]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from devloop.clock import Clock
-from devloop.deploy.helm_values import Release, ReleaseView, Values
 from devloop.errors import DevloopError, InternalError, PrerequisiteError
 from devloop.events import Emit
 from devloop.image_refs import repository
@@ -18,13 +17,16 @@ from devloop.model import (
     Change,
     Fingerprint,
     Image,
+    LiveImage,
     LoadedImage,
+    Release,
+    ReleaseView,
     Revision,
     Service,
     Snapshot,
     Target,
+    Values,
 )
-from devloop.trip.sharing import Sharing
 
 Report = Callable[[str, BaseException], DevloopError]
 
@@ -226,16 +228,8 @@ class Releaser(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LiveImage:
-    """The reference in the template, and the manager that wrote it."""
-
-    ref: str
-    writer: str
-
-
-@dataclass(frozen=True, slots=True)
 class World:
-    """All that a trip needs from outside, wired once (wiring.py)."""
+    """All that a trip needs from outside, together: made once (wiring.py)."""
 
     fingerprinter: Fingerprinter
     builder: Builder
@@ -245,4 +239,3 @@ class World:
     emit: Emit
     clock: Clock
     report: Report = InternalError  # of what nobody expected (safety_net.py)
-    sharing: Sharing = field(default_factory=Sharing)

@@ -26,6 +26,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from devloop import __version__
 from devloop.clock import Clock
+from devloop.concurrency import FirstStart
 from devloop.errors import DevloopError, InternalError
 from devloop.events import Emit, Notice
 
@@ -136,7 +137,7 @@ class SafetyNet:
         stands.
         """
         falls = 0
-        given = {} if task_status is None else {"task_status": _Once(task_status)}
+        given = {} if task_status is None else {"task_status": FirstStart(task_status)}
         while True:
             began = CLOCK.ticks()
             try:
@@ -170,18 +171,6 @@ class SafetyNet:
             self.tell(_name(sink), cause)
         finally:
             self._telling.now = False
-
-
-class _Once:
-    """A task that is started again tells a second time that it stands: nobody waits for that."""
-
-    def __init__(self, status: TaskStatus[None]) -> None:
-        self._status, self._told = status, False
-
-    def started(self, value: None = None) -> None:
-        if not self._told:
-            self._told = True
-            self._status.started(value)
 
 
 def _only(cause: BaseException) -> BaseException:

@@ -31,7 +31,6 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.endpoint import current as current_engine
 from devloop.adapters.docker.engine import Engine
-from devloop.adapters.helm.needs import HELM, objects_of, owned
 from devloop.adapters.helm.releaser import HelmReleaser
 from devloop.adapters.helm.runner import Place, choose
 from devloop.adapters.kubernetes.api.kubeconfig import find_files
@@ -50,9 +49,9 @@ from devloop.clock import Clock
 from devloop.config import load as configs
 from devloop.config.load import Config, CurrentConfig
 from devloop.deploy.diff import Preview
-from devloop.deploy.helm_values import Release
 from devloop.deploy.installer import Installation
 from devloop.deploy.manifests import Manifests
+from devloop.deploy.needs import HELM, objects_of, owned
 from devloop.deploy.releases import Releases
 from devloop.errors import InternalError
 from devloop.events import ConfigReloaded, Emit, Event
@@ -60,10 +59,10 @@ from devloop.image_refs import repository
 from devloop.inputs import rebuild_salt as salts
 from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.stat_cache import StatCache
-from devloop.model import Service, Target
+from devloop.model import Release, Service, Target
 from devloop.ports import Report, World
 from devloop.rollout.state_monitor import Statuses
-from devloop.secrets import Secrets
+from devloop.secrets.redaction import Secrets
 from devloop.sinks.live_images import MOST_IMAGES, History
 from devloop.trip.sharing import Sharing
 
@@ -99,6 +98,7 @@ class Session:
 
     current: CurrentConfig
     world: World
+    sharing: Sharing
     fingerprinter: TreeFingerprinter
     cluster: KubernetesCluster
     installation: Installation
@@ -362,11 +362,11 @@ async def opened(
             emit,
             clock,
             report,
-            sharing,
         )
         yield Session(
             current,
             world,
+            sharing,
             fingerprinter,
             cluster,
             installation,

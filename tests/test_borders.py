@@ -23,27 +23,27 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devloop.adapters.archive.tar_stream import TarStream
+from devloop.adapters.archive.delta_load import deliver
 from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.endpoint import at, current
 from devloop.adapters.docker.engine import Engine
-from devloop.adapters.helm.needs import needs_of, objects_of, owned
 from devloop.adapters.kubernetes.api.access import open_access
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.informer import Health, Informer
 from devloop.adapters.kubernetes.manifests import put_refs, read_manifests
 from devloop.adapters.nodes.exec_shell import ContainerShell
-from devloop.adapters.nodes.routes import deliver
+from devloop.adapters.tar_stream import TarStream
 from devloop.borders import ENGINE_ANSWER, disk
 from devloop.checks.origin import from_file
 from devloop.clock import Clock
 from devloop.config import load as configs
 from devloop.delta.layer_index import Layer
-from devloop.deploy.helm_values import Release, ValuesFile, base_values
+from devloop.deploy.helm_values import base_values
 from devloop.deploy.kustomization import sources
+from devloop.deploy.needs import needs_of, objects_of, owned
 from devloop.errors import BuildError, ConfigError, DevloopError, LoadError, PlatformError
 from devloop.files import read_bytes, read_text
-from devloop.model import Base
+from devloop.model import Base, Release, ValuesFile
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 

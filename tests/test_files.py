@@ -18,7 +18,7 @@ from devloop.adapters.kubernetes.api.kubeconfig import read_context
 from devloop.adapters.kubernetes.manifests import read_manifests
 from devloop.config import load as configs
 from devloop.delta.delta import stamp
-from devloop.deploy.helm_values import Release, ValuesFile, base_values
+from devloop.deploy.helm_values import base_values
 from devloop.deploy.kustomization import sources
 from devloop.dockerfile.dockerignore import NO_RULES
 from devloop.errors import ConfigError, DevloopError, FingerprintError, TreeMovedError
@@ -26,8 +26,8 @@ from devloop.files import read_bytes, read_text
 from devloop.inputs.archive import copy_context, read_dockerfile, tar_context
 from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.stat_cache import StatCache, identity
-from devloop.model import BuildSpec, Change, Inputs, Secret, Service
-from devloop.secret_values import Sources
+from devloop.model import BuildSpec, Change, Inputs, Release, Secret, Service, ValuesFile
+from devloop.secrets.sources import Sources
 from tests.watch.test_rescan import EVERYTHING, NoBases, amd64, service_of
 from tests.watch.test_watcher import interest, watching
 

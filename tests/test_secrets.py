@@ -17,7 +17,6 @@ from urllib.parse import quote
 import pytest
 
 from devloop.clock import Clock
-from devloop.deploy.helm_values import Release, ValuesFile
 from devloop.errors import BuildError, DevloopError
 from devloop.events import (
     Applied,
@@ -33,9 +32,9 @@ from devloop.events import (
     TripEnded,
     TripStarted,
 )
-from devloop.model import BuildSpec, Change, Failed, Secret, Service, Target, Timing
-from devloop.secret_values import SECRET_PATH, Sources, names_a_secret, secret_arguments
-from devloop.secrets import Secrets
+from devloop.model import BuildSpec, Change, Failed, Release, Secret, Service, Target, Timing, ValuesFile
+from devloop.secrets.redaction import Secrets
+from devloop.secrets.sources import SECRET_PATH, Sources, names_a_secret, secret_arguments
 from devloop.sinks import summary
 from devloop.sinks.console import Terminal
 from devloop.sinks.journal import FILE_NAME, Journal

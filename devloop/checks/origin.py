@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from devloop.checks.subject import Json, Place, Subject
-from devloop.deploy.helm_values import Release
 from devloop.errors import ConfigError
 from devloop.files import read_text
 from devloop.kubernetes_yaml.documents import documents
+from devloop.model import Release
 
 SOURCE = re.compile(r"^# Source: (\S+)$", re.MULTILINE)
 KEY = re.compile(r"^\s*(?:- )*\s*([\"']?[\w./-]+[\"']?)\s*:")

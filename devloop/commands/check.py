@@ -10,11 +10,12 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from devloop.adapters.checks.images import Scans, built_image
+from devloop.adapters.checks.surroundings import look_around, nodes_without
 from devloop.adapters.docker.engine import EngineRefusal
 from devloop.adapters.helm.runner import Place, Runner, choose
 from devloop.adapters.kubernetes.kustomize import render
 from devloop.adapters.kubernetes.manifests import put_refs
-from devloop.adapters.survey import Scans, built_image, look_around, nodes_without
 from devloop.checks.facts import BuiltImage, Facts, Need
 from devloop.checks.origin import from_file, from_release, from_text, shown
 from devloop.checks.rule import Report, View, judge
@@ -25,10 +26,10 @@ from devloop.clock import Clock
 from devloop.commands.output import secrets_of
 from devloop.config import load as configs
 from devloop.config.load import Config, chosen
-from devloop.deploy.helm_values import Release, base_values, with_images
+from devloop.deploy.helm_values import base_values, with_images
 from devloop.errors import ConfigError, DevloopError, PlatformError, ReleaseError
 from devloop.image_refs import repository
-from devloop.model import Change, Service
+from devloop.model import Change, Release, Service
 from devloop.signals import INTERRUPTED, until_interrupted
 from devloop.wiring import Fan, Session, opened
 

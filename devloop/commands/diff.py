@@ -11,7 +11,7 @@ from devloop.clock import Clock
 from devloop.commands.output import secrets_of
 from devloop.config.load import Config
 from devloop.deploy.diff import diff as unified
-from devloop.deploy.helm_values import Release
+from devloop.model import Release
 from devloop.signals import INTERRUPTED, until_interrupted
 from devloop.wiring import Fan, opened
 

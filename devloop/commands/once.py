@@ -82,7 +82,7 @@ def once(
 async def _settled(session: Session, clock: Clock) -> Mapping[str, Outcome]:
     """Every service's trip to its outcome, then the manifests that changed, then the garbage."""
     with session.held():
-        session.world.sharing.employ(session.services)
+        session.sharing.employ(session.services)
         workers = [Worker(service, session.world) for service in session.services]
         outcomes = await engine.once(workers, clock)
         failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())

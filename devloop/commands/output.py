@@ -10,8 +10,8 @@ from typing import Any, TextIO, cast
 
 from devloop.clock import Clock
 from devloop.config.load import Config, together
-from devloop.secret_values import Sources
-from devloop.secrets import Secrets
+from devloop.secrets.redaction import Secrets
+from devloop.secrets.sources import Sources
 from devloop.wiring import Fan
 
 TEXTS_LOST = "... {} lines were not shown: nobody read them\n"

@@ -12,6 +12,7 @@ import anyio.to_thread
 from anyio.abc import TaskStatus
 
 from devloop import __version__
+from devloop.adapters.watch.backend import local_backend
 from devloop.checks.background import CheckWatch, by_process
 from devloop.clock import Clock
 from devloop.commands.output import names_of, secrets_of, show, sources_of
@@ -23,7 +24,7 @@ from devloop.model import Change, Live
 from devloop.rollout.pod_logs import follow_logs
 from devloop.rollout.state_monitor import follow_states
 from devloop.safety_net import FOLDER, Reports, SafetyNet
-from devloop.secrets import Secrets
+from devloop.secrets.redaction import Secrets
 from devloop.signals import INTERRUPTED, until_interrupted
 from devloop.trip.worker import Worker
 from devloop.trip.worker_pool import Companion, WorkerPool
@@ -77,7 +78,7 @@ def watch(
                 fan.sinks.append(rescan.note)
                 companions: list[Companion] = [partial(_states, session), rescan.follow]
                 companions += [partial(_pod_logs, session)] if logs else []
-                pool = WorkerPool(session.world, session.hold, net, companions)
+                pool = WorkerPool(session.world, session.hold, net, companions, session.sharing)
                 async with anyio.create_task_group() as group:
                     keep = net.keeper(group)
                     keep("the web server", web.run)
@@ -201,7 +202,7 @@ async def _watch_files(
         rules = CheckWatch(lambda: current.config, by_process(current.names), world.emit)
         session.fan.sinks.append(rules.note)
         keep("the rules", rules.run)
-        watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit)
+        watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit, local_backend())
         following = Following(watcher, interests, look_at)
         await group.start(
             partial(net.keep, "the watcher of files", watch_files, fell=lambda: fallen.append(True))

@@ -18,12 +18,11 @@ from devloop.config.schema_cluster import LABEL, ClusterConfig
 from devloop.config.schema_releases import NamespaceConfig, ReleaseConfig, ValuesConfig
 from devloop.config.schema_services import OBJECT, DeployConfig, ServiceConfig
 from devloop.config.section import Section
-from devloop.deploy.helm_values import Release
 from devloop.deploy.kustomization import is_kustomization
 from devloop.errors import ConfigError
 from devloop.files import is_file, is_folder
 from devloop.image_refs import same_repository
-from devloop.model import Service, Target
+from devloop.model import Release, Service, Target
 
 SECTIONS: dict[Location, type[Section]] = {
     (): Config,

@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from devloop.config.paths import absolute
 from devloop.config.section import Section
-from devloop.deploy.helm_values import Release, ValuesFile
 from devloop.files import is_file
+from devloop.model import Release, ValuesFile
 
 LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 RELEASE = re.compile(r"^[a-z0-9]([-.a-z0-9]{0,51}[a-z0-9])?$")  # Helm's own limit: 53

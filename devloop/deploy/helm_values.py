@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +17,9 @@ from devloop.errors import ConfigError
 from devloop.files import is_file, is_folder, read_bytes, read_text
 from devloop.image_refs import split
 from devloop.kubernetes_yaml.documents import document
+from devloop.model import Release, Values, ValuesFile
 
-Values = dict[str, Any]
 IGNORED = re.compile(r"(^|/)(\.git|\.DS_Store|[^/]*~|\.[^/]*\.sw[a-z]|4913|#[^/]*#)(/|$)")
-
-
-@dataclass(frozen=True, slots=True)
-class ValuesFile:
-    path: Path
-    optional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """`create_namespace`: the labels of a namespace to make, None = it must be there. `set_env`: path ->
-    variable; the values are never held here (S30). `images`: service -> path in the values."""
-
-    name: str
-    chart: Path
-    namespace: str
-    create_namespace: Mapping[str, str] | None = None
-    values: tuple[ValuesFile, ...] = ()
-    set: Mapping[str, Any] = field(default_factory=dict)
-    set_env: Mapping[str, str] = field(default_factory=dict)
-    images: Mapping[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"release {self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseView:
-    """One revision as its record in the cluster tells. `status` is Helm's word: deployed, failed,
-    pending-install, pending-upgrade, pending-rollback, uninstalling; `note` its description."""
-
-    revision: int
-    status: str
-    note: str = ""
-
-    @property
-    def pending(self) -> bool:
-        return self.status.startswith("pending-") or self.status == "uninstalling"
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:

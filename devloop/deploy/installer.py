@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
@@ -12,19 +13,33 @@ from devloop.deploy.manifests import Manifests, Step
 from devloop.deploy.releases import POLL_SECONDS, Releases
 from devloop.errors import DevloopError, PrerequisiteError
 from devloop.model import Service
-from devloop.trip.sharing import Sharing
+
+
+class OtherContainers(Protocol):
+    """Services that share a workload: which of their images are on the nodes (trip/sharing.py)."""
+
+    def loaded(self, service: Service) -> None:
+        """The service's image is on the nodes."""
+        ...
+
+    async def all_loaded(self, service: Service) -> bool:
+        """Wait for the images of those that share a workload with it; False where nobody does.
+
+        Raises TargetMissingError where one of them has none to come.
+        """
+        ...
 
 
 class Installation:
     """Manifests and releases together, in this order, for a manifest may hold what a chart needs."""
 
-    def __init__(self, manifests: Manifests, releases: Releases, sharing: Sharing | None = None) -> None:
+    def __init__(self, manifests: Manifests, releases: Releases, others: OtherContainers) -> None:
         self.manifests, self.releases = manifests, releases
-        self._sharing = sharing or Sharing()
+        self._others = others
 
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
         """As the port says. A target that is missing may wait for the images of its other containers."""
-        self._sharing.loaded(service)
+        self._others.loaded(service)
         await self.releases.make_namespaces()
 
         async def both() -> bool:
@@ -34,7 +49,7 @@ class Installation:
             )
 
         changed = await both()
-        if missing and await self._sharing.all_loaded(service):
+        if missing and await self._others.all_loaded(service):
             changed = await both() or changed
         return changed
 

@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 import anyio.to_thread
 
-from devloop.deploy.helm_values import Release, ReleaseView, Values, base_values, digest, with_images
+from devloop.deploy.helm_values import base_values, digest, with_images
 from devloop.errors import PrerequisiteError, ReleaseError, ReleaseWaitsError
 from devloop.events import Applied, Emit, Event, Notice, TripEnded, TripStarted
-from devloop.model import Failed, Held, Service
+from devloop.model import Failed, Held, Release, ReleaseView, Service, Values
 from devloop.ports import Releaser
 
 NOTE = "devloop {}"  # the description of a revision that devloop made: the digest of what it came from

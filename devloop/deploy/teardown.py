@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from devloop.deploy.helm_values import Release
+from devloop.model import Release
 from devloop.ports import Releaser
 
 

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
-from devloop.deploy.helm_values import Release
 from devloop.errors import DevloopError
 from devloop.events import Emit, PodsCounted, StateChanged
-from devloop.model import PodView, Snapshot
+from devloop.model import PodView, Release, Snapshot
 from devloop.ports import Cluster, Feed
 from devloop.rollout.follow import any_newer
 from devloop.rollout.states import DeploymentState, continued, deployment_state, deployment_way, pod_state

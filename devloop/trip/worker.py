@@ -34,6 +34,7 @@ from devloop.trip import reconciler
 from devloop.trip.inbox import Inbox, taken_up
 from devloop.trip.pace import Pace
 from devloop.trip.reconciler import AGAIN, MOVED_PAUSES, ServiceState, Step
+from devloop.trip.sharing import Sharing
 from devloop.trip.trip import trip
 
 
@@ -43,10 +44,10 @@ class Worker:
     `run` may be called again after an error that nobody expected: no change is lost then.
     """
 
-    def __init__(self, service: Service, world: World) -> None:
+    def __init__(self, service: Service, world: World, sharing: Sharing | None = None) -> None:
         self.service = service
         self.inbox = Inbox()
-        self._world = world
+        self._world, self._sharing = world, sharing or Sharing()
         self._feeds: Sequence[Feed] = ()
         self._connected = anyio.Event()
         self._state = ServiceState()
@@ -73,7 +74,7 @@ class Worker:
         """Watch the targets for as long as the block runs. Raises PlatformError."""
         async with AsyncExitStack() as stack:
             self._feeds = [
-                self._world.sharing.feed(
+                self._sharing.feed(
                     self.service, await stack.enter_async_context(self._world.cluster.feed(target))
                 )
                 for target in self.service.targets
@@ -115,13 +116,13 @@ class Worker:
         self._trips += 1
         quiet = change.why == AGAIN or before.waits_for == "moved"
         emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet))
-        self._world.sharing.begun(self.service)
+        self._sharing.begun(self.service)
         self._become(reconciler.begun(before, change))
         if change.why != AGAIN or before.waits_for == "moved":  # else no content waits for its PATCH
             self._pace = self._pace.begun(clock.ticks())
         watch = Stopwatch(self.service.name, change, clock, emit)
         outcome = await self._travel(change, watch)
-        self._world.sharing.ended(self.service, outcome)
+        self._sharing.ended(self.service, outcome)
         now, snapshots = clock.now(), self._snapshots()
         emit(
             TripEnded(
@@ -145,7 +146,7 @@ class Worker:
 
     def rest(self) -> None:
         """No further trip is to come: those that share a workload need not wait for one."""
-        self._world.sharing.gives_up(self.service)
+        self._sharing.gives_up(self.service)
 
     # --- a trip, and what supersedes it ---------------------------------------------------------
 

@@ -15,6 +15,7 @@ from devloop.events import LiveChanged, Notice
 from devloop.model import Change, Service, Target
 from devloop.ports import World
 from devloop.safety_net import SafetyNet
+from devloop.trip.sharing import Sharing
 from devloop.trip.worker import Worker
 
 Companion = Callable[[Worker], Coroutine[Any, Any, None]]
@@ -50,9 +51,15 @@ class WorkerPool:
     """
 
     def __init__(
-        self, world: World, hold: Hold, net: SafetyNet, companions: Sequence[Companion] = ()
+        self,
+        world: World,
+        hold: Hold,
+        net: SafetyNet,
+        companions: Sequence[Companion] = (),
+        sharing: Sharing | None = None,
     ) -> None:
         self._world, self._hold, self._net, self._companions = world, hold, net, companions
+        self._sharing = sharing or Sharing()
         self._employed: dict[str, _Post] = {}
         self._leaving: set[_Post] = set()
         self._group: TaskGroup | None = None
@@ -82,14 +89,14 @@ class WorkerPool:
     def _employ(self, services: Sequence[Service], *, first: bool) -> None:
         assert self._group is not None
         wanted = {service.name: service for service in services}
-        self._world.sharing.employ(services)
+        self._sharing.employ(services)
         leaving = [post for name, post in self._employed.items() if wanted.get(name) != post.service]
         for post in leaving:
             del self._employed[post.service.name]
             self._leaving.add(post)
         for name, service in wanted.items():
             if name not in self._employed:
-                post = self._employed[name] = _Post(Worker(service, self._world))
+                post = self._employed[name] = _Post(Worker(service, self._world, self._sharing))
                 post.worker.inbox.put(Change.start(self._world.clock.now()))
                 error = self._take_targets(post)  # before they are let go of: nobody else gets in between
                 if error is not None and first:
@@ -160,7 +167,7 @@ class WorkerPool:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         assert isinstance(error, PlatformError)
-        self._world.sharing.rests(service, "waits for another devloop or the cluster")
+        self._sharing.rests(service, "waits for another devloop or the cluster")
         self._world.emit(Notice(service.name, "error", error.message, error.hint))
 
 

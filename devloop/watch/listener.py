@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from devloop.adapters.watch.source import Batch
 from devloop.files import is_link, is_there
 from devloop.watch.debounce import Burst, git_is_busy
 from devloop.watch.editor_files import is_editor_temporary
 from devloop.watch.plan import Interest
+from devloop.watch.source import Batch
 
 GIT_POLL = 0.01  # seconds between two looks at git's index.lock
 

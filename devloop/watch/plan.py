@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devloop.adapters.watch.links import linked_below, places_of
-from devloop.adapters.watch.source import Roots
+from devloop.watch.links import linked_below, places_of
+from devloop.watch.source import Roots
 
 Ask = Callable[[Path], bool]
 

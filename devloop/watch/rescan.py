@@ -12,8 +12,7 @@ import anyio
 
 from devloop.clock import Clock
 from devloop.events import Event, TripEnded, TripStarted
-from devloop.model import Change, Service
-from devloop.trip.worker import Worker
+from devloop.model import Change, Outcome, Service
 
 SHORTEST = 30.0  # seconds between two looks
 REST = 1000  # a look may take 1/1000 of the time
@@ -23,6 +22,23 @@ class Inputs(Protocol):
     """The fingerprinter, as far as it is asked here."""
 
     async def looks_the_same(self, service: Service) -> bool: ...
+
+
+class Inbox(Protocol):
+    def put(self, change: Change) -> None: ...
+
+
+class Worker(Protocol):
+    """The worker of a service (trip/worker.py), as far as it is asked here."""
+
+    @property
+    def service(self) -> Service: ...
+
+    @property
+    def inbox(self) -> Inbox: ...
+
+    @property
+    def outcome(self) -> Outcome | None: ...
 
 
 class Rescan:

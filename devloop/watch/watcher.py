@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +11,15 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
-from devloop.adapters.watch.mounts import MountAlarm, silent_below, silent_type, touching
-from devloop.adapters.watch.source import Batch, Roots, Source
 from devloop.clock import Clock
+from devloop.concurrency import FirstStart
 from devloop.events import Emit, Notice, WatchBatch, WatchOverflow
 from devloop.files import is_there
 from devloop.model import Change
 from devloop.watch.debounce import Burst, git_folder
 from devloop.watch.listener import Listener
 from devloop.watch.plan import Interest, WatchPlan, plan
+from devloop.watch.source import Backend, Batch, Roots
 
 __all__ = ["Interest", "Watcher"]
 
@@ -37,8 +36,8 @@ class Watcher:
     a moved tree become a change with no paths: look at everything.
     """
 
-    def __init__(self, interests: Sequence[Interest], clock: Clock, emit: Emit) -> None:
-        self._clock, self._emit = clock, emit
+    def __init__(self, interests: Sequence[Interest], clock: Clock, emit: Emit, backend: Backend) -> None:
+        self._clock, self._emit, self._backend = clock, emit, backend
         self._interests: dict[str, Listener] = {}
         self._take_interests(interests)
         self._group: TaskGroup | None = None
@@ -95,14 +94,14 @@ class Watcher:
 
     async def _follow_mounts(self, *, task_status: TaskStatus[None]) -> None:
         """What is mounted on a watched folder, or below or above it, makes no file event."""
-        with MountAlarm() as alarm:
+        with self._backend.mount_alarm() as alarm:
             roots = await anyio.to_thread.run_sync(self._real_folders)
-            known = touching(roots)
+            known = self._backend.mounts_at(roots)
             task_status.started()
             while True:
                 await alarm.wait()
                 await anyio.sleep(MOUNTING)
-                now = touching(roots)
+                now = self._backend.mounts_at(roots)
                 if now != known:
                     await self._arm()
                     self._seen(Batch(0, {}, self._folders()))
@@ -132,8 +131,9 @@ class Watcher:
             ear.git = tuple(found for root in ear.interest.folders if (found := git_folder(root)) is not None)
         watched = plan(ear.interest for ear in self._interests.values())
         self._watched, self._turns_at = watched, watched.turns_at
-        silent = {path: kind for path in watched.turns_at if (kind := silent_type(path)) is not None}
-        watched, silent = _with_mounts(watched, silent)
+        types = {path: self._backend.silent_type(path) for path in watched.turns_at}
+        silent = {path: kind for path, kind in types.items() if kind is not None}
+        watched, silent = _with_mounts(watched, silent, self._backend.silent_below)
         sources = []
         for polling in (False, True):
             roots = watched.roots(lambda path, polling=polling: (path in silent) is polling)  # type: ignore[misc]
@@ -144,9 +144,7 @@ class Watcher:
     def _tell_silent(self, path: Path, kind: str) -> None:
         if path not in self._told:
             self._told.add(path)
-            message = (
-                f"{path} lies on {kind}, which tells nothing of changes: it is looked at again and again"
-            )
+            message = f"{path} lies on {kind}, which does not report changes; polling it instead"
             self._emit(Notice("", "info", message, "a tree on a local disk is seen at once"))
 
     def _tell_temporary(self, service: str, change: Change) -> None:
@@ -160,17 +158,15 @@ class Watcher:
 
     async def _follow(self, roots: Roots, polled: bool, *, task_status: TaskStatus[None]) -> None:
         """The best source for these roots; polling when the kernel has no room for more."""
-        started = _Once(task_status)
+        started = FirstStart(task_status)
         if not polled:
-            limit = await _native(roots).run(self._seen, task_status=started)
-            message = f"file watching: {limit.reason}; from now on the tree is looked at again and again"
+            limit = await self._backend.native(roots).run(self._seen, task_status=started)
+            message = f"file watching: {limit.reason}; polling the tree instead"
             self._emit(Notice("", "warning", message, f"raise it, then start devloop again: {limit.remedy}"))
-        from devloop.adapters.watch.polling import Polling
-
         again = started.done
-        group_status = started if not again else _Once(anyio.TASK_STATUS_IGNORED)
+        group_status = started if not again else FirstStart(anyio.TASK_STATUS_IGNORED)
         async with anyio.create_task_group() as group:
-            await group.start(Polling(roots).run, self._seen)
+            await group.start(self._backend.polling(roots).run, self._seen)
             group_status.started()
             if again:
                 self._seen(Batch(0, {}, frozenset(), "the watcher was replaced by polling"))
@@ -243,20 +239,9 @@ class _Plan:
     silent: Mapping[Path, str]
 
 
-class _Once(TaskStatus[None]):
-    """A task status that may be told twice."""
-
-    def __init__(self, inner: TaskStatus[None]) -> None:
-        self._inner = inner
-        self.done = False
-
-    def started(self, value: None = None) -> None:
-        if not self.done:
-            self.done = True
-            self._inner.started()
-
-
-def _with_mounts(watched: WatchPlan, silent: dict[Path, str]) -> tuple[WatchPlan, dict[Path, str]]:
+def _with_mounts(
+    watched: WatchPlan, silent: dict[Path, str], silent_below: Callable[[Path], Mapping[Path, str]]
+) -> tuple[WatchPlan, dict[Path, str]]:
     """With the folders below watched ones that have to be polled."""
     folders, kinds = dict(watched.folders), dict(silent)
     for root, enters in watched.folders.items():
@@ -264,14 +249,3 @@ def _with_mounts(watched: WatchPlan, silent: dict[Path, str]) -> tuple[WatchPlan
             if enters(point):
                 folders[point], kinds[point] = enters, kind
     return replace(watched, folders=folders), kinds
-
-
-def _native(roots: Roots) -> Source:
-    """The source that fits this system. Imported here: each is some other system's."""
-    if platform.system() == "Linux":
-        from devloop.adapters.watch.inotify import Inotify
-
-        return Inotify(roots)
-    from devloop.adapters.watch.watchfiles import Watchfiles
-
-    return Watchfiles(roots)

@@ -20,7 +20,6 @@ OWNER = Owner("h", 1, "p")
 HOLD = """
 import sys, pathlib
 from devloop.adapters.lock import Owner, TargetLocks
-from devloop.model import Target
 locks = TargetLocks(pathlib.Path(sys.argv[1]), "https://127.0.0.1:6443",
                     Owner.here(pathlib.Path("/home/me/a/config.yaml")))
 with locks.hold(Target("deployment", "todo", "default")):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from devloop.checks.origin import from_file, from_release, sources, template_lines
-from devloop.deploy.helm_values import Release
 from devloop.errors import ConfigError
+from devloop.model import Release
 
 TEMPLATE = """\
 {{- if .Values.enabled }}

@@ -13,8 +13,8 @@ from devloop.checks.origin import from_release
 from devloop.checks.rule import Report, View, judge
 from devloop.checks.rules import RULES
 from devloop.checks.subject import Subject
-from devloop.deploy.helm_values import Release
 from devloop.image_refs import repository
+from devloop.model import Release
 from tests.support.manifest_views import schema
 from tests.topologies import helm
 from tests.topologies.deployments import ALL, BY_NAME, ROOT, Topology

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from devloop.deploy.helm_values import Release, ValuesFile, base_values, digest, merged, nested, with_images
+from devloop.deploy.helm_values import base_values, digest, merged, nested, with_images
 from devloop.errors import ConfigError
+from devloop.model import Release, ValuesFile
 
 
 @pytest.fixture

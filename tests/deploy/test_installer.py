@@ -16,6 +16,7 @@ from devloop.deploy.releases import Releases
 from devloop.errors import PatchError, PlatformError, PrerequisiteError, ReleaseError
 from devloop.events import Event, Notice
 from devloop.ports import Application, Cluster, Trouble
+from devloop.trip.sharing import Sharing
 from devloop.watch.project_files import ProjectFiles
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +87,7 @@ def installing(tmp_path: Path, cluster: FakeCluster) -> Callable[[Callable[[], b
             lambda: [tmp_path / "a.yaml"], lambda: (), cast("Cluster", cluster), lambda event: None,
             tmp_path / "memory.json", "here",
         )  # fmt: skip
-        return Installation(manifests, cast("Releases", FakeReleases(bring)))
+        return Installation(manifests, cast("Releases", FakeReleases(bring)), Sharing())
 
     return make
 

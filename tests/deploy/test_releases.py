@@ -9,12 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.deploy.helm_values import Release, ReleaseView, Values
 from devloop.deploy.releases import Releases
 from devloop.errors import BuildError, PrerequisiteError, ReleaseError, ReleaseWaitsError
 from devloop.events import Event, TripEnded
-from devloop.model import BuildSpec, Failed, Service, Target, Timing
-from devloop.ports import LiveImage
+from devloop.model import BuildSpec, Failed, LiveImage, Release, ReleaseView, Service, Target, Timing, Values
 
 pytestmark = pytest.mark.anyio
 NO_TIME = Timing(0.0, 0.0, ())

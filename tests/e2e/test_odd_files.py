@@ -158,8 +158,9 @@ def test_odd_charts_and_values_end_no_watch(charted: Charted) -> None:
 
 FAULT = """
 import sys
-import devloop.adapters.gc, devloop.fingerprint, devloop.sinks.metrics, devloop.statewatch, devloop.watching
-from devloop import cli, run
+import devloop.inputs.fingerprinter, devloop.sinks.metrics, devloop.rollout.state_monitor, devloop.watch.watcher
+from devloop import cli
+from devloop.commands import run
 
 def planted(owner, name, times):
     kept, left = getattr(owner, name), [times]
@@ -170,10 +171,10 @@ def planted(owner, name, times):
         return kept(*args, **more)
     setattr(owner, name, fault)
 
-planted(devloop.fingerprint.TreeFingerprinter, "take", 2)
+planted(devloop.inputs.fingerprinter.TreeFingerprinter, "take", 2)
 planted(devloop.sinks.metrics.Metrics, "__call__", 1)
-planted(devloop.statewatch, "deployment_state", 1)
-planted(devloop.watching.Watcher, "_deliver_when_quiet", 1)
+planted(devloop.rollout.state_monitor, "deployment_state", 1)
+planted(devloop.watch.watcher.Watcher, "_deliver_when_quiet", 1)
 planted(run, "_tidy_up", 1)
 cli.main()
 """

@@ -16,13 +16,12 @@ from devloop.adapters.delta.builder import DeltaBuilder
 from devloop.adapters.delta.loader import DeltaLoader
 from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.bases import EngineBases
-from devloop.adapters.nodes.facts import NodeFacts
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.adapters.nodes.routes import Route
 from devloop.events import DeltaFallback
 from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.stat_cache import StatCache
-from devloop.model import Change, Fingerprint, Image, LoadedImage, Service
+from devloop.model import Change, Fingerprint, Image, LoadedImage, NodeFacts, Service
 
 if TYPE_CHECKING:  # conftest makes one
     from tests.adapters.conftest import Bench

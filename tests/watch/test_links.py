@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from devloop.adapters.watch.links import Places, places_of
+from devloop.adapters.watch import backend
 from devloop.config.load import Config
 from devloop.config.load import load as load_config
 from devloop.model import BuildSpec, Service
-from devloop.watch import watcher as watching_module
 from devloop.watch.interests import config_interest, manifest_interest, release_interest, service_interest
+from devloop.watch.links import Places, places_of
 from tests.watch.test_watcher import Ears, everything, interest, watching
 
 
 @pytest.fixture(params=["inotify", "polling"], autouse=True)
 def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "polling":
-        monkeypatch.setattr(watching_module, "silent_type", lambda path: "nfs")
+        monkeypatch.setattr(backend, "silent_type", lambda path: "nfs")
 
 
 def write_new(path: Path, text: str) -> None:

@@ -15,15 +15,16 @@ from pathlib import Path
 import anyio
 import pytest
 
+from devloop.adapters.watch import backend
 from devloop.adapters.watch.inotify import Inotify
 from devloop.adapters.watch.polling import Polling
-from devloop.adapters.watch.source import Batch, Limit, Roots
 from devloop.adapters.watch.watchfiles import Watchfiles
 from devloop.clock import Clock
 from devloop.events import Event, Notice, WatchBatch, WatchOverflow
 from devloop.model import Change
 from devloop.watch import debounce as burst
 from devloop.watch.debounce import git_folder, saved_at
+from devloop.watch.source import Batch, Limit, Roots
 from devloop.watch.watcher import Interest, Watcher
 
 QUIET = 0.4  # longer than the watcher waits after any burst of these tests
@@ -90,7 +91,7 @@ def interest(
 @asynccontextmanager
 async def watching(*interests: Interest, clock: Clock | None = None) -> AsyncIterator[Ears]:
     ears = Ears()
-    ears.watcher = Watcher(interests, clock or Clock(), ears.events.append)
+    ears.watcher = Watcher(interests, clock or Clock(), ears.events.append, backend.local_backend())
     async with anyio.create_task_group() as group:
         await group.start(ears.watcher.run, ears.deliver)
         yield ears
@@ -720,7 +721,7 @@ async def test_polling_sees_two_saves_of_the_same_size_within_a_second(root: Pat
 
 
 async def test_a_tree_on_a_silent_file_system_is_polled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("devloop.watch.watcher.silent_type", lambda path: "9p")
+    monkeypatch.setattr("devloop.adapters.watch.backend.silent_type", lambda path: "9p")
     async with watching(interest(root)) as ears:
         assert any("9p" in event.message for event in ears.events if isinstance(event, Notice))
         (root / "main.py").write_text("two")
@@ -767,7 +768,7 @@ async def test_roots_within_roots_keep_what_only_one_of_them_enters(tmp_path: Pa
 
 @pytest.fixture
 def as_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("devloop.watch.watcher._native", Watchfiles)
+    monkeypatch.setattr("devloop.adapters.watch.backend._native", Watchfiles)
 
 
 @pytest.mark.usefixtures("as_on_macos")
@@ -836,7 +837,7 @@ async def test_cancelling_in_the_middle_of_arming_ends_the_walk(root: Path) -> N
         return True
 
     ears = Ears()
-    watcher = Watcher([interest(root, enters=slow)], Clock(), ears.events.append)
+    watcher = Watcher([interest(root, enters=slow)], Clock(), ears.events.append, backend.local_backend())
     async with anyio.create_task_group() as group:
         group.start_soon(watcher.run, ears.deliver)
         with anyio.fail_after(5):

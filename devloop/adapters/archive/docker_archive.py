@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devloop.adapters.archive.tar_stream import END, Entry, Pieces, TarStream, member, parts_of
 from devloop.adapters.docker.blob_index import Blob
+from devloop.adapters.tar_stream import END, Entry, Pieces, TarStream, member, parts_of
 from devloop.model import Archive
 
 

@@ -15,9 +15,9 @@ from contextlib import aclosing
 import anyio
 
 from devloop.adapters.archive import oci_layout as oci
-from devloop.adapters.archive.tar_stream import TarStream
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine, EngineRefusal
+from devloop.adapters.tar_stream import TarStream
 from devloop.delta.layer_index import WHITEOUT
 from devloop.errors import LoadError, PlatformError
 from devloop.model import Archive, Image

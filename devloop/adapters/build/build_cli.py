@@ -21,7 +21,7 @@ from devloop.errors import BuildError, PlatformError
 from devloop.events import Emit
 from devloop.files import read_text
 from devloop.model import Service
-from devloop.secret_values import secret_arguments
+from devloop.secrets.sources import secret_arguments
 
 _USUAL = (
     "/usr/bin",

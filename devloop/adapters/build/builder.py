@@ -14,14 +14,14 @@ import anyio
 import anyio.to_thread
 
 from devloop import scratch
+from devloop.adapters.archive.delta_load import send_delta
 from devloop.adapters.archive.docker_archive import Tally
 from devloop.adapters.build.build_api import ApiBuild
 from devloop.adapters.build.build_cli import CliBuild, DockerCommand, emulates, find_command, reserved_args
 from devloop.adapters.build.sent_contexts import SentContexts
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine, EngineRefusal
-from devloop.adapters.nodes.images import PROJECT
-from devloop.adapters.nodes.routes import send_delta
+from devloop.adapters.docker.labels import FINGERPRINT, PROJECT, SERVICE
 from devloop.borders import disk
 from devloop.concurrency import gather
 from devloop.errors import BuildError, PlatformError, TreeMovedError
@@ -29,7 +29,6 @@ from devloop.events import Emit, Notice
 from devloop.model import BuildSpec, Fingerprint, How, Image, Service
 
 LONGEST_TURN = 5.0  # seconds that a build waits for those of other services before it starts beside them
-SERVICE, FINGERPRINT = "dev.devloop.service", "dev.devloop.fingerprint"
 
 
 class Tree(Protocol):

@@ -13,10 +13,10 @@ import anyio.to_thread
 
 from devloop.adapters.archive.docker_archive import SavedLayers, is_description
 from devloop.adapters.archive.oci_layout import config_digest
-from devloop.adapters.archive.tar_stream import TarStream
 from devloop.adapters.delta.parent_files import KEEP, ParentFiles
 from devloop.adapters.docker.blob_index import Blobs
 from devloop.adapters.docker.engine import Engine
+from devloop.adapters.tar_stream import TarStream
 from devloop.borders import LAYER
 from devloop.delta.delta import Parent
 from devloop.delta.layer_index import Layer, Layers

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from devloop.adapters.archive.tar_stream import TarStream
 from devloop.adapters.docker.blob_index import Blob, Blobs
 from devloop.adapters.docker.engine import Engine, EngineRefusal, ImageFacts
+from devloop.adapters.tar_stream import TarStream
 from devloop.errors import PlatformError
 
 SMALL = 4 << 20  # manifests, indexes and configs are smaller than this

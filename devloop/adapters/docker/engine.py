@@ -16,8 +16,8 @@ import anyio
 from aiohttp.http_exceptions import HttpProcessingError
 
 from devloop import activity
-from devloop.adapters.archive.tar_stream import Pieces
 from devloop.adapters.docker.endpoint import Endpoint
+from devloop.adapters.tar_stream import Pieces
 from devloop.borders import ENGINE_ANSWER
 from devloop.concurrency import closed
 from devloop.errors import DevloopError, PlatformError

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from devloop.adapters.helm.errors import refusal
 from devloop.adapters.helm.runner import Place, run
-from devloop.deploy.helm_values import Release, Values
+from devloop.model import Release, Values
 
 TIMEOUT = "300s"
 

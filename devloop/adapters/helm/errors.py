@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from devloop.deploy.helm_values import Release
 from devloop.errors import PlatformError, ReleaseError
+from devloop.model import Release
 
 _GONE = re.compile(
     r"cluster unreachable|connection refused|no such host|i/o timeout|TLS handshake timeout", re.IGNORECASE

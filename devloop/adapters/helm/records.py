@@ -15,8 +15,8 @@ from contextlib import suppress
 
 from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client, Json, Refused
 from devloop.adapters.kubernetes.views import MADE_BY
-from devloop.deploy.helm_values import Release, ReleaseView
 from devloop.errors import ReleaseError
+from devloop.model import Release, ReleaseView
 
 SECRETS = "/api/v1/namespaces/{}/secrets"
 INTERRUPTED = "interrupted: its helm was killed"

@@ -12,7 +12,6 @@ from typing import Any
 import anyio
 
 from devloop.adapters.helm import records
-from devloop.adapters.helm.needs import Need, needs_of, objects_of
 from devloop.adapters.helm.runner import Runner
 from devloop.adapters.kubernetes.api.client import Client, Json, Refused
 from devloop.adapters.kubernetes.informer import Listener
@@ -20,10 +19,9 @@ from devloop.adapters.kubernetes.patch import matching, read_workload
 from devloop.adapters.kubernetes.views import MADE_BY, image_writer
 from devloop.adapters.lock import take
 from devloop.borders import disk
-from devloop.deploy.helm_values import Release, ReleaseView, Values
+from devloop.deploy.needs import Need, needs_of, objects_of
 from devloop.errors import HeldError, PatchError, PlatformError, PrerequisiteError, TargetMissingError
-from devloop.model import Target
-from devloop.ports import LiveImage
+from devloop.model import LiveImage, Release, ReleaseView, Target, Values
 
 Observe = Callable[[str, Listener], Coroutine[Any, Any, None]]
 Seen = Callable[[Release, str], None]

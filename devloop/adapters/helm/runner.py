@@ -14,8 +14,8 @@ from typing import Protocol
 
 import anyio.to_thread
 
-from devloop.deploy.helm_values import Release, Values
 from devloop.errors import ConfigError, ReleaseError
+from devloop.model import Release, Values
 
 
 class Runner(Protocol):

@@ -12,8 +12,8 @@ from typing import Any
 from devloop.adapters.helm.errors import refusal
 from devloop.adapters.helm.runner import Place, run
 from devloop.borders import COMMAND_OUTPUT
-from devloop.deploy.helm_values import Release, Values
 from devloop.errors import ReleaseError
+from devloop.model import Release, Values
 
 # The library signs what it writes with the name of its process: as "helm", like the command, so that a
 # hand-run helm finds its own fields. Python then has to be told where its packages are.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import anyio
 
-from devloop.adapters.helm.needs import Need
 from devloop.adapters.kubernetes.api.client import APPLY_PATCH, MERGE_PATCH, Client, Json, Refused
 from devloop.adapters.kubernetes.inventory import images_of
 from devloop.adapters.kubernetes.made import noted
@@ -20,6 +19,7 @@ from devloop.adapters.kubernetes.prerequisites import asked_by, missing_of, told
 from devloop.adapters.kubernetes.views import STATE
 from devloop.concurrency import gather
 from devloop.deploy.diff import Preview, diff
+from devloop.deploy.needs import Need
 from devloop.errors import ConfigError, DevloopError, PatchError, PlatformError, PrerequisiteError
 from devloop.image_refs import repository
 from devloop.ports import Application, Trouble

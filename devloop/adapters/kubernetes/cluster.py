@@ -22,12 +22,11 @@ from devloop.adapters.kubernetes.inventory import find_url, images_of, read_imag
 from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
 from devloop.adapters.kubernetes.views import REVISION, owned_by
 from devloop.adapters.lock import Owner
-from devloop.adapters.nodes.facts import NodeFacts
 from devloop.clock import Clock
 from devloop.errors import PatchError, PrerequisiteError, TargetMissingError
 from devloop.events import Emit, Notice
 from devloop.image_refs import same_repository
-from devloop.model import LoadedImage, Revision, Service, Target
+from devloop.model import LoadedImage, NodeFacts, Revision, Service, Target
 from devloop.ports import Application, Feed, Trouble
 
 

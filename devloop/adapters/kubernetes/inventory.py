@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from devloop.adapters.kubernetes.api.client import Client, Json, Refused
 from devloop.adapters.kubernetes.api.guard import Platform
-from devloop.adapters.nodes.facts import NodeFacts
 from devloop.errors import PlatformError
+from devloop.model import NodeFacts
 
 # Products that publish a NodePort on this machine's own loopback.
 _ON_LOOPBACK = frozenset({"sandbox", "docker-desktop", "rancher-desktop", "orbstack", "colima", "microk8s"})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from devloop.adapters.helm.needs import Need, needs_of
 from devloop.adapters.kubernetes.api.client import Client, Json, Refused
+from devloop.deploy.needs import Need, needs_of
 from devloop.errors import PrerequisiteError
 
 Key = tuple[str, str, str]  # kind, name, namespace

@@ -2,39 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 
 from devloop.errors import FingerprintError, PlatformError
-
-ENGINE_ANNOTATION = "dev.devloop/engine"
-
-
-@dataclass(frozen=True, slots=True)
-class NodeFacts:
-    """One node. `runtime` is nodeInfo.containerRuntimeVersion, such as "docker://20.10.24"; `machine_id` and
-    `boot_id` are nodeInfo's: of /etc/machine-id and of the running kernel, as the kubelet sees them."""
-
-    name: str
-    architecture: str = ""
-    runtime: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    internal_ip: str = ""
-    os: str = "linux"
-    machine_id: str = ""
-    boot_id: str = ""
-
-    @property
-    def runtime_name(self) -> str:
-        """docker, containerd or cri-o."""
-        return self.runtime.partition("://")[0]
-
-    @property
-    def engine(self) -> str:
-        """The engine's address that the node is annotated with, "" without one (S11)."""
-        return self.annotations.get(ENGINE_ANNOTATION, "")
-
+from devloop.model import NodeFacts
 
 Nodes = Callable[[], Awaitable[tuple[NodeFacts, ...]]]
 

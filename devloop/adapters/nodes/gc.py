@@ -11,8 +11,8 @@ from pathlib import Path
 
 from devloop import state_file
 from devloop.adapters.docker.engine import Engine, EngineRefusal, Listed
+from devloop.adapters.docker.labels import PROJECT
 from devloop.adapters.nodes.claims import Claims
-from devloop.adapters.nodes.images import PROJECT
 from devloop.adapters.nodes.routes import Route
 from devloop.adapters.nodes.stores import EngineStore, Store
 from devloop.concurrency import gather

@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 
 from devloop.adapters.docker.endpoint import DEFAULT
-from devloop.adapters.nodes.facts import NodeFacts
 from devloop.adapters.nodes.shell import NodeShell, Started
 from devloop.adapters.nodes.ssh_shell import Local
 from devloop.adapters.process import Finished, Running
 from devloop.errors import ConfigError, PlatformError
 from devloop.files import read_text
 from devloop.kubernetes_yaml.documents import document
+from devloop.model import NodeFacts
 
 MACHINE_ID = Path("/etc/machine-id")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

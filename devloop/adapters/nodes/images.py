@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PROJECT = "dev.devloop.project"
+from devloop.adapters.docker.labels import PROJECT
+
 _TAG = re.compile(r":dl-[0-9a-f]{16}(-[a-z]+)?$")
 _NEXT = "devloop-next"
 AT_ONCE = 40  # blobs or images that one line asks for

@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 
 from devloop import activity
-from devloop.adapters.build.builder import FINGERPRINT
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
+from devloop.adapters.docker.labels import FINGERPRINT
 from devloop.adapters.nodes.claims import Claims
-from devloop.adapters.nodes.facts import NodeFacts, Nodes
+from devloop.adapters.nodes.facts import Nodes
 from devloop.adapters.nodes.routes import Route
 from devloop.adapters.nodes.stores import Store, names
 from devloop.concurrency import gather
 from devloop.errors import LoadError, PlatformError
 from devloop.events import Emit, Progress
-from devloop.model import Fingerprint, Image, LoadedImage, Service
+from devloop.model import Fingerprint, Image, LoadedImage, NodeFacts, Service
 
 Choose = Callable[[tuple[NodeFacts, ...]], Awaitable[Route]]
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.archive.docker_archive import SavedLayers, Tally, is_description
-from devloop.adapters.archive.tar_stream import TarStream
 from devloop.adapters.docker.blob_index import Blob
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
@@ -18,6 +17,7 @@ from devloop.adapters.nodes.images import Held, is_tagged
 from devloop.adapters.nodes.registry_api import Body, Registry
 from devloop.adapters.nodes.routes import Told, complete
 from devloop.adapters.nodes.stores import Store
+from devloop.adapters.tar_stream import TarStream
 from devloop.concurrency import gather
 from devloop.errors import LoadError
 from devloop.image_refs import registry_of, repository, split

@@ -13,7 +13,6 @@ from devloop.adapters.docker.endpoint import at
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.nodes.exec_shell import ContainerShell
-from devloop.adapters.nodes.facts import ENGINE_ANNOTATION, NodeFacts
 from devloop.adapters.nodes.host import HostShell, docker_address, is_this_machine
 from devloop.adapters.nodes.minikube import Minikube
 from devloop.adapters.nodes.registry import RegistryRoute, RegistryStore, host_of
@@ -24,7 +23,7 @@ from devloop.adapters.nodes.stores import EngineStore, ShellStore, Store
 from devloop.adapters.process import Finished, run
 from devloop.concurrency import gather
 from devloop.errors import LoadError, PlatformError
-from devloop.model import Image
+from devloop.model import ENGINE_ANNOTATION, Image, NodeFacts
 
 SHARED_PRODUCTS = frozenset(("docker-desktop", "rancher-desktop", "colima", "orbstack"))
 

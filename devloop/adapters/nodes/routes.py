@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
-from devloop.adapters.archive import oci_layout as oci
-from devloop.adapters.archive.docker_archive import Tally, ThinSave, chain_ids, delta
-from devloop.adapters.archive.load_proof import prove
+from devloop.adapters.archive.delta_load import deliver, refused, send_delta
+from devloop.adapters.archive.docker_archive import Tally, ThinSave, chain_ids
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.engine import Body, Engine, EngineRefusal
+from devloop.adapters.docker.engine import Engine, EngineRefusal
 from devloop.adapters.nodes.stores import EngineStore, Store
 from devloop.adapters.process import Finished
 from devloop.concurrency import gather
@@ -122,7 +121,7 @@ class EngineRoute:
             async with self._builder.save(image.ref) as archive:
                 await deliver(store.engine, body())
         except EngineRefusal as refusal:
-            raise _refused(image, store.node, refusal) from refusal
+            raise refused(image, store.node, refusal) from refusal
 
     async def _chains(self, store: EngineStore) -> frozenset[str]:
         """The chain IDs of all layers on a node, by the images there: each is inspected once."""
@@ -179,23 +178,6 @@ class CommandRoute:
         return Tally(sent=image.size * len(stores))
 
 
-async def send_delta(engine: Engine, image: Image, tally: Tally, digests: Digests) -> None:
-    """Send a delta image, thin: LoadError if a layer below it is not there. `digests` of that engine."""
-    assert image.archive is not None
-    # The containerd image store knows a missing layer in an OCI layout only, graph drivers in their own.
-    as_oci = (await engine.info()).containerd_store
-    blobs = digests.blobs.of(image.archive.below)
-    archive = oci.delta(image.archive, image.ref, blobs) if as_oci else delta(image.archive, image.ref)
-    try:
-        await deliver(engine, archive)
-    except EngineRefusal as refusal:
-        raise _refused(image, "the engine", refusal) from refusal
-    if as_oci:
-        await prove(engine, image, oci.described(image.archive, blobs), digests)
-    tally.sent += len(archive)
-    tally.skipped += max(0, image.size - image.archive.size)
-
-
 async def complete(builder: Engine, digests: Digests, image: Image) -> None:
     """Make a delta whole on the builder's engine, which has the layers below it. Raises LoadError."""
     try:
@@ -207,21 +189,3 @@ async def complete(builder: Engine, digests: Digests, image: Image) -> None:
             reason="ParentMissing",
             hint="the next build is a full one",
         ) from error
-
-
-async def deliver(engine: Engine, archive: Body) -> None:
-    """Load an archive, to the end of the engine's answer. Raises EngineRefusal, PlatformError."""
-    async with aclosing(engine.load(archive)) as answers:
-        async for _ in answers:
-            pass
-
-
-def _refused(image: Image, node: str, refusal: EngineRefusal) -> LoadError:
-    full = "no space left" in refusal.message
-    return LoadError(
-        f"load of {image.ref} into {node}: {refusal.message}",
-        reason="DiskFull" if full else "LoadRefused",
-        hint="the node's disk is full: minikube ssh -- docker system df; docker system prune frees space"
-        if full
-        else "the next change sends the whole image again",
-    )

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import anyio
 
-from devloop.adapters.archive.tar_stream import Pieces
+from devloop.adapters.tar_stream import Pieces
 from devloop.errors import PlatformError
 
 Body = AsyncIterator[bytes] | bytes | Pieces | None

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import anyio
 
-from devloop.adapters.archive.tar_stream import Pieces
 from devloop.adapters.nodes.shell import Body, NodeShell, Started
 from devloop.adapters.process import Finished, Running
+from devloop.adapters.tar_stream import Pieces
 from devloop.concurrency import closed
 from devloop.errors import PlatformError
 

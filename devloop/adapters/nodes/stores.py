@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
-from devloop.adapters.nodes.images import PROJECT, Held, ask_each, is_tagged, project_in
+from devloop.adapters.docker.labels import PROJECT
+from devloop.adapters.nodes.images import Held, ask_each, is_tagged, project_in
 from devloop.errors import PlatformError
 from devloop.image_refs import familiar, full
 

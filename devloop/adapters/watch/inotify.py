@@ -39,10 +39,10 @@ from devloop.adapters.watch.inotify_calls import (
     Kernel,
     parse,
 )
-from devloop.adapters.watch.links import folders_above, has_other_names
 from devloop.adapters.watch.mounts import is_within
-from devloop.adapters.watch.source import Batch, Limit, Roots
 from devloop.concurrency import in_stoppable_thread
+from devloop.watch.links import folders_above, has_other_names
+from devloop.watch.source import Batch, Limit, Roots
 
 READ_SIZE = 16 * 1024  # some 400 events: what is made of them must not hold up the loop
 STREAK, PAUSE = 10, 0.005  # after so many reads in a row, wait so many seconds before the next

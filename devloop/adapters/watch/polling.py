@@ -15,8 +15,8 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskStatus
 
-from devloop.adapters.watch.source import Batch, Limit, Roots
 from devloop.concurrency import in_stoppable_thread
+from devloop.watch.source import Batch, Limit, Roots
 
 SHORTEST, LONGEST = 0.3, 10.0  # seconds between two looks
 REST = 20  # a look may take 1/20 of the time

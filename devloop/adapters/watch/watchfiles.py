@@ -11,7 +11,7 @@ from anyio.abc import TaskStatus
 from watchfiles import Change, awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
-from devloop.adapters.watch.source import Batch, Limit, Roots
+from devloop.watch.source import Batch, Limit, Roots
 
 STEP = 10  # milliseconds that watchfiles waits for more
 RETRY = 0.2  # seconds until a watcher that broke is made again

@@ -19,8 +19,8 @@ from devloop.adapters.build.build_cli import CliBuild, DockerCommand, PlainReade
 from devloop.errors import BuildError, TreeMovedError
 from devloop.events import Notice, Output, Progress
 from devloop.model import Fingerprint, Secret, Service
-from devloop.secret_values import Sources
-from devloop.secrets import Secrets
+from devloop.secrets.redaction import Secrets
+from devloop.secrets.sources import Sources
 from tests.adapters.conftest import Bench, fingerprint
 
 pytestmark = pytest.mark.engine

@@ -23,7 +23,7 @@ from devloop.adapters.archive import docker_archive as thin, oci_layout as oci
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.archive.load_proof import changed_file
-from devloop.adapters.nodes.routes import deliver
+from devloop.adapters.archive.delta_load import deliver
 from devloop.delta.delta import NotProven, Parent, delta, recipe
 from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.dockerignore import NO_RULES

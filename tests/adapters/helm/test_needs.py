@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devloop.adapters.helm.needs import Need, needs_of, objects_of
+from devloop.deploy.needs import Need, needs_of, objects_of
 
 KEY = "{valueFrom: {secretKeyRef: {name: x, key: %s}}}"
 POD = """\

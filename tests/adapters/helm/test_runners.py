@@ -20,8 +20,8 @@ from devloop.adapters.helm.sdk import SdkRunner
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner
 from devloop.clock import Clock
-from devloop.deploy.helm_values import Release, ReleaseView
 from devloop.errors import ConfigError, PlatformError, ReleaseError
+from devloop.model import Release, ReleaseView
 from tests.sandbox.conftest import Sandbox
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.engine, pytest.mark.timeout(240), pytest.mark.anyio]

@@ -23,14 +23,13 @@ from devloop.adapters.nodes import containerd
 from devloop.adapters.nodes import shell as nodeshell
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore, _imported
 from devloop.adapters.nodes.exec_shell import ContainerShell
-from devloop.adapters.nodes.facts import NodeFacts
 from devloop.adapters.nodes.host import HostShell
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.adapters.nodes.shell import Body, NodeShell
 from devloop.errors import LoadError, PlatformError
 from devloop.image_refs import full
-from devloop.model import Archive, Image
+from devloop.model import Archive, Image, NodeFacts
 from tests.adapters.conftest import Bench, fingerprint
 from tests.support.node_container import Node
 

@@ -14,7 +14,6 @@ import pytest
 from devloop.adapters.nodes.claims import Claims
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
 from devloop.adapters.nodes.exec_shell import ContainerShell
-from devloop.adapters.nodes.facts import NodeFacts
 from devloop.adapters.nodes.gc import LEFTOVER_SECONDS, Collector, FirstSeen, Keep
 from devloop.adapters.nodes.images import is_tagged, project_in
 from devloop.adapters.nodes.loader import ClusterLoader
@@ -23,7 +22,7 @@ from devloop.adapters.nodes.registry_api import Registry as Client
 from devloop.adapters.nodes.routes import CommandRoute, Route, SharedRoute
 from devloop.adapters.nodes.stores import EngineStore, ShellStore
 from devloop.events import TripEnded
-from devloop.model import BuildSpec, Image, Service, Timing, Unchanged
+from devloop.model import BuildSpec, Image, NodeFacts, Service, Timing, Unchanged
 from devloop.sinks.live_images import History
 from tests.adapters.conftest import Bench, fingerprint
 from tests.adapters.nodes.test_containerd import delta_of, loader

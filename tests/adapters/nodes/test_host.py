@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from devloop.adapters.nodes import host as hostnode
-from devloop.adapters.nodes.facts import NodeFacts
 from devloop.adapters.nodes.host import HostShell, is_this_machine
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.errors import LoadError, PlatformError
+from devloop.model import NodeFacts
 from tests.adapters.conftest import Bench, fingerprint
 from tests.support.dockerd import Dockerd
 

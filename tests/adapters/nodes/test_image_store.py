@@ -23,7 +23,6 @@ from aiohttp import web
 
 from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.archive.docker_archive import Tally, chain_ids
-from devloop.adapters.archive.tar_stream import END, member
 from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.blob_index import LAYER, Blob, Blobs
 from devloop.adapters.docker.config_digest import Digests
@@ -31,6 +30,7 @@ from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine, ImageFacts
 from devloop.adapters.nodes.routes import EngineRoute, SharedRoute
 from devloop.adapters.nodes.stores import EngineStore
+from devloop.adapters.tar_stream import END, member
 from devloop.delta.layer_index import Node
 from devloop.errors import LoadError
 from devloop.model import Archive, Base, Image

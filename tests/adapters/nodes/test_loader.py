@@ -15,14 +15,14 @@ import anyio
 import pytest
 
 from devloop.adapters.docker.engine import Engine
-from devloop.adapters.nodes.facts import NodeFacts, platform_of
+from devloop.adapters.nodes.facts import platform_of
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.adapters.nodes.minikube import Minikube
 from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.adapters.nodes.routes import EngineRoute
 from devloop.errors import FingerprintError, LoadError, PlatformError
 from devloop.events import Event, Progress
-from devloop.model import Image, Service
+from devloop.model import Image, NodeFacts, Service
 from tests.adapters.conftest import Bench, fingerprint
 from tests.adapters.nodes.test_containerd import delta_of
 from tests.support.dockerd import Dockerd

@@ -17,13 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
-from devloop.adapters.nodes.facts import NodeFacts
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.adapters.nodes.registry import RegistryRoute, RegistryStore
 from devloop.adapters.nodes.registry_api import Registry as Client
 from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.errors import LoadError, PlatformError
-from devloop.model import BuildSpec, Image, Service
+from devloop.model import BuildSpec, Image, NodeFacts, Service
 from tests.adapters.conftest import Bench, fingerprint
 from tests.adapters.nodes.test_containerd import delta_of
 from tests.support.registry import PASSWORD, USER, Registry

@@ -10,9 +10,9 @@ from contextlib import closing
 import pytest
 
 from devloop.adapters.docker.endpoint import current
-from devloop.adapters.nodes.facts import ENGINE_ANNOTATION, NodeFacts
 from devloop.adapters.nodes.route_selection import RouteChoice
 from devloop.errors import LoadError, PlatformError
+from devloop.model import ENGINE_ANNOTATION, NodeFacts
 from tests.adapters.conftest import Bench
 
 pytestmark = pytest.mark.engine

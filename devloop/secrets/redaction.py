@@ -22,7 +22,7 @@ from urllib.parse import quote, quote_plus
 
 from devloop.events import Checked, Event, TripEnded, TripStarted
 from devloop.model import Failed, Outcome
-from devloop.secret_values import Sources
+from devloop.secrets.sources import Sources
 
 WHOLE_WORD = 6  # a shorter value is hidden only where it stands alone: else it would blot out parts of words
 CUT = 8  # characters of a value at the end or the start of a line that show that the line was cut within it

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devloop.deploy.helm_values import Release, base_values
+from devloop.deploy.helm_values import base_values
 from devloop.errors import ConfigError
-from devloop.model import Service
+from devloop.model import Release, Service
 
 SHORTEST_VALUE = 6  # of a text in a values file whose path says that it is secret
 LARGEST_FILE = 1 << 20  # bytes of a secret file that are read

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from devloop.deploy.helm_values import Release
 from devloop.deploy.kubernetes_object import is_list, what_is_wrong_below, wrong_below
 from devloop.errors import ReleaseError
 from devloop.kubernetes_yaml.documents import documents
+from devloop.model import Release
 
 Json = dict[str, Any]
 HELM = "helm"  # the manager that Helm writes as

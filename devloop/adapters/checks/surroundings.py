@@ -1,25 +1,17 @@
-"""What `devloop check` asks of the cluster and of the build engine."""
+"""What `devloop check` asks of the cluster: nodes, ports that are taken, and images that nodes lack."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from devloop import state_file
-from devloop.adapters.docker.engine import Engine
-from devloop.adapters.docker.image_files import suspicious_files
 from devloop.adapters.kubernetes.api.client import Client, Refused
 from devloop.adapters.nodes.loader import ClusterLoader
-from devloop.borders import LAYER
-from devloop.checks.facts import BuiltImage, LayerFile, NodeCapacity
+from devloop.checks.facts import NodeCapacity
 from devloop.checks.quantity import number
 from devloop.errors import PlatformError
 
-KEPT = 50  # images whose scan is remembered
 RELEASE, SPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 
 
@@ -76,44 +68,6 @@ async def nodes_without(loader: ClusterLoader, refs: Iterable[str]) -> dict[str,
         if lacking:
             found[ref] = tuple(lacking)
     return found
-
-
-class Scans:
-    """Which suspicious files an image has, by its id: a look through all layers reads the whole image.
-
-    `memory` is a file in the state directory; one that cannot be read or written only costs time.
-    """
-
-    def __init__(self, memory: Path) -> None:
-        self._memory = memory
-
-    async def files(self, engine: Engine, ref: str, image: str) -> tuple[LayerFile, ...]:
-        known = self._read()
-        if image not in known:
-            with LAYER(f"the layers of {ref}"):
-                found = await suspicious_files(engine, ref)
-            known[image] = [[file.path, file.private_key] for file in found]
-            with suppress(OSError):
-                state_file.write(self._memory, json.dumps(dict([*known.items()][-KEPT:])).encode())
-        with LAYER(f"what {self._memory} says of {ref}"):
-            return tuple(LayerFile(str(path), bool(key)) for path, key in known[image])
-
-    def _read(self) -> dict[str, list[list[Any]]]:
-        try:
-            known = json.loads(self._memory.read_text())
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
-
-
-async def built_image(engine: Engine, scans: Scans, ref: str, max_size: int | None) -> BuiltImage | None:
-    """None if the engine does not have it. Raises PlatformError, EngineRefusal."""
-    facts = await engine.inspect(ref)
-    if facts is None:
-        return None
-    ports = frozenset(int(port.partition("/")[0]) for port in facts.ports if port.partition("/")[0].isdigit())
-    files = await scans.files(engine, ref, facts.id)
-    return BuiltImage(ref, facts.size, facts.user, ports, files, max_size)
 
 
 def _capacity(node: Mapping[str, Any]) -> NodeCapacity:

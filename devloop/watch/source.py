@@ -1,8 +1,9 @@
-"""What a source of file events takes and tells; inotify.py, polling.py and fsevents.py are the sources."""
+"""What watching asks of the operating system: sources of file events, and mounts (adapters/watch)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,3 +43,26 @@ class Source(Protocol):
     async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:
         """Report to `seen` until cancelled; ends by itself only with a Limit."""
         ...
+
+
+class MountAlarm(Protocol):
+    async def wait(self) -> None:
+        """Until something was mounted or unmounted; for ever where the kernel does not say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What one operating system brings to watching.
+
+    `native` reports events of the kernel, `polling` looks again and again. `silent_type`: the type of a
+    folder's file system if it does not report changes, else None; `silent_below`: the folders below it of
+    which that holds, and their types. `mounts_at`: one line per mount that these real paths depend on.
+    """
+
+    native: Callable[[Roots], Source]
+    polling: Callable[[Roots], Source]
+    silent_type: Callable[[Path], str | None]
+    silent_below: Callable[[Path], Mapping[Path, str]]
+    mounts_at: Callable[[Sequence[str]], frozenset[str]]
+    mount_alarm: Callable[[], AbstractContextManager[MountAlarm]]

@@ -1,0 +1,85 @@
+"""The values that travel, each frozen: a stage of a trip takes one and returns the next.
+
+Change -> Fingerprint -> Image -> LoadedImage -> Rollout -> Timing. Times are seconds since the epoch on the
+`Clock` of clock.py unless a name says otherwise. Everybody may import this; it imports nothing of devloop.
+"""
+
+from devloop.model.cluster import (
+    ENGINE_ANNOTATION,
+    ContainerView,
+    EventView,
+    Neighbour,
+    NodeFacts,
+    PodView,
+    ReleaseView,
+    Revision,
+    Snapshot,
+)
+from devloop.model.image import Archive, How, Image, LiveImage, LoadedImage
+from devloop.model.inputs import Base, Change, FileEntry, Fingerprint, Inputs
+from devloop.model.outcome import (
+    STAGES,
+    Failed,
+    Held,
+    Live,
+    Outcome,
+    Phase,
+    Progressing,
+    Ready,
+    Rollout,
+    Span,
+    Stage,
+    Stuck,
+    Superseded,
+    Timing,
+    Unchanged,
+    Verdict,
+    outcome_word,
+)
+from devloop.model.project import BuildSpec, Release, Secret, Service, Target, Values, ValuesFile
+
+__all__ = [
+    "ENGINE_ANNOTATION",
+    "STAGES",
+    "Archive",
+    "Base",
+    "BuildSpec",
+    "Change",
+    "ContainerView",
+    "EventView",
+    "Failed",
+    "FileEntry",
+    "Fingerprint",
+    "Held",
+    "How",
+    "Image",
+    "Inputs",
+    "Live",
+    "LiveImage",
+    "LoadedImage",
+    "Neighbour",
+    "NodeFacts",
+    "Outcome",
+    "Phase",
+    "PodView",
+    "Progressing",
+    "Ready",
+    "Release",
+    "ReleaseView",
+    "Revision",
+    "Rollout",
+    "Secret",
+    "Service",
+    "Snapshot",
+    "Span",
+    "Stage",
+    "Stuck",
+    "Superseded",
+    "Target",
+    "Timing",
+    "Unchanged",
+    "Values",
+    "ValuesFile",
+    "Verdict",
+    "outcome_word",
+]

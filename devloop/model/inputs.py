@@ -1,0 +1,85 @@
+"""A change of files, and all that can change an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something moved. Empty `paths` = look at everything (start, overflow, drift of the cluster).
+
+    `seen_at`: when the first event arrived; `saved_at`: newest mtime among the paths where that is
+    at most 2 s before `seen_at` and not after it, else `seen_at` (S32).
+    """
+
+    paths: frozenset[Path]
+    seen_at: float
+    saved_at: float
+    why: str = "saved"
+
+    @classmethod
+    def start(cls, now: float) -> Change:
+        """What every service begins with: look at everything."""
+        return cls(frozenset(), now, now, "start")
+
+    def merged(self, newer: Change) -> Change:
+        """Both changes as one: paths unite (an empty set stays everything), the first times stay."""
+        everything = not self.paths or not newer.paths
+        return Change(
+            frozenset() if everything else self.paths | newer.paths,
+            min(self.seen_at, newer.seen_at),
+            min(self.saved_at, newer.saved_at),
+            newer.why,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One input of a build as the stat cache knows it. `digest` is sha256 hex of the content
+    (regular files), of the target (links), or "" (directories)."""
+
+    path: str  # relative to the context, "/" separated
+    kind: Literal["file", "dir", "link"]
+    mode: int
+    size: int
+    mtime_ns: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """One image that the Dockerfile builds on: reference as written, config digest, ONBUILD lines.
+
+    `env` ("NAME=value"), `workdir` ("" = none) and `user` of its config; None = nobody looked, and what
+    hangs on them then counts as the whole context.
+    """
+
+    ref: str
+    id: str
+    onbuild: tuple[str, ...] = ()
+    env: tuple[str, ...] | None = None
+    workdir: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that can change the image (S5). `files` is keyed by context-relative path."""
+
+    files: Mapping[str, FileEntry]
+    bases: tuple[Base, ...]
+    platform: str
+    dockerfile_digest: str
+    ignore_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """A digest (16 hex) of everything that can change the image, and what it was taken from."""
+
+    digest: str
+    inputs: Inputs

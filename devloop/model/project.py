@@ -1,0 +1,93 @@
+"""What the user configured: services, how they are built, where they run, and Helm releases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from devloop.model.inputs import Fingerprint
+Values = dict[str, Any]  # of a Helm chart
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A build secret: its id, and where the value comes from. The value is never held here (S30)."""
+
+    id: str
+    file: Path | None = None
+    env: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """How one image is built. Paths are absolute; the Dockerfile may lie outside the context."""
+
+    context: Path
+    dockerfile: Path
+    target: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+    platform: str | None = None
+    idle_timeout: float = 600.0  # seconds in which a build or a load shows no progress: it is ended
+    pull_idle_timeout: float = 120.0  # the same of the pull of a base image
+    hidden: frozenset[str] = frozenset()  # build args that config.yaml lists as secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One workload that runs a service's image. `container` None means: by repository (S14)."""
+
+    kind: Literal["deployment", "statefulset"]
+    name: str
+    namespace: str
+    container: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+    @property
+    def workload(self) -> tuple[str, str, str]:
+        """What services share that set different containers of it."""
+        return self.kind, self.namespace, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One image and the workloads that run it; no targets = built and loaded only (S17)."""
+
+    name: str
+    image: str
+    build: BuildSpec
+    targets: tuple[Target, ...]
+    rollout_timeout: float | None = None  # seconds without progress that a rollout may take; None = default
+
+    def ref(self, fingerprint: Fingerprint) -> str:
+        """The image reference that names this content, `<image>:dl-<16 hex>` (S1)."""
+        return f"{self.image}:dl-{fingerprint.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesFile:
+    path: Path
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """`create_namespace`: the labels of a namespace to make, None = it must be there. `set_env`: path ->
+    variable; the values are never held here (S30). `images`: service -> path in the values."""
+
+    name: str
+    chart: Path
+    namespace: str
+    create_namespace: Mapping[str, str] | None = None
+    values: tuple[ValuesFile, ...] = ()
+    set: Mapping[str, Any] = field(default_factory=dict)
+    set_env: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"release {self.name}"
