@@ -21,6 +21,7 @@ from devloop.model import Change, Failed, Live
 from devloop.safety_net import KEPT_REPORTS, Reports, SafetyNet
 from devloop.signals import END_SECONDS
 from devloop.trip.reconciler import next_step
+from devloop.trip.sharing import Sharing
 from devloop.trip.worker import Worker
 from devloop.trip.worker_pool import WorkerPool
 from devloop.wiring import Fan
@@ -177,7 +178,7 @@ async def test_an_internal_error_in_a_trip_is_a_failed_trip_that_is_tried_again(
         return await take(SERVICE, change)
 
     fake.take = odd  # type: ignore[method-assign, assignment]
-    worker = Worker(SERVICE, fake.world())
+    worker = Worker(SERVICE, fake.world(), Sharing())
     async with anyio.create_task_group() as group:
         group.start_soon(worker.run)
         now = fake.clock.now()
@@ -194,7 +195,7 @@ async def test_an_internal_error_in_a_trip_is_a_failed_trip_that_is_tried_again(
 
 @asynccontextmanager
 async def pool_of(fake: FakeWorld, net: SafetyNet, *companions: object) -> AsyncIterator[WorkerPool]:
-    pool = WorkerPool(fake.world(), lambda _: nullcontext(), net, companions)  # type: ignore[arg-type]
+    pool = WorkerPool(fake.world(), lambda _: nullcontext(), net, Sharing(), companions)  # type: ignore[arg-type]
     async with anyio.create_task_group() as group:
         group.start_soon(pool.run, [SERVICE])
         await until(lambda: pool.names)

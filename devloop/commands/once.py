@@ -83,7 +83,7 @@ async def _settled(session: Session, clock: Clock) -> Mapping[str, Outcome]:
     """Every service's trip to its outcome, then the manifests that changed, then the garbage."""
     with session.held():
         session.sharing.employ(session.services)
-        workers = [Worker(service, session.world) for service in session.services]
+        workers = [Worker(service, session.world, session.sharing) for service in session.services]
         outcomes = await engine.once(workers, clock)
         failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
         with suppress(DevloopError) if failed else nullcontext():  # a trip has told why already

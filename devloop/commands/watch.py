@@ -78,7 +78,7 @@ def watch(
                 fan.sinks.append(rescan.note)
                 companions: list[Companion] = [partial(_states, session), rescan.follow]
                 companions += [partial(_pod_logs, session)] if logs else []
-                pool = WorkerPool(session.world, session.hold, net, companions, session.sharing)
+                pool = WorkerPool(session.world, session.hold, net, session.sharing, companions)
                 async with anyio.create_task_group() as group:
                     keep = net.keeper(group)
                     keep("the web server", web.run)

@@ -44,10 +44,10 @@ class Worker:
     `run` may be called again after an error that nobody expected: no change is lost then.
     """
 
-    def __init__(self, service: Service, world: World, sharing: Sharing | None = None) -> None:
+    def __init__(self, service: Service, world: World, sharing: Sharing) -> None:
         self.service = service
         self.inbox = Inbox()
-        self._world, self._sharing = world, sharing or Sharing()
+        self._world, self._sharing = world, sharing
         self._feeds: Sequence[Feed] = ()
         self._connected = anyio.Event()
         self._state = ServiceState()

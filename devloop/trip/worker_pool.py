@@ -55,11 +55,11 @@ class WorkerPool:
         world: World,
         hold: Hold,
         net: SafetyNet,
+        sharing: Sharing,
         companions: Sequence[Companion] = (),
-        sharing: Sharing | None = None,
     ) -> None:
         self._world, self._hold, self._net, self._companions = world, hold, net, companions
-        self._sharing = sharing or Sharing()
+        self._sharing = sharing
         self._employed: dict[str, _Post] = {}
         self._leaving: set[_Post] = set()
         self._group: TaskGroup | None = None

@@ -14,6 +14,7 @@ from devloop.model import Change, Failed, Live, Superseded
 from devloop.rollout.service_status import standings
 from devloop.trip import pace as phase
 from devloop.trip import reconciler
+from devloop.trip.sharing import Sharing
 from devloop.trip.trip import trip
 from devloop.trip.worker import Worker
 from tests.support.fakes import SERVICE, FakeWorld, fingerprint
@@ -28,7 +29,7 @@ class Bench:
 
     def __init__(self, fake: FakeWorld) -> None:
         self.fake = fake
-        self.worker = Worker(SERVICE, fake.world())
+        self.worker = Worker(SERVICE, fake.world(), Sharing())
 
     def save(self, tree: str, *paths: str) -> None:
         self.fake.tree = tree
@@ -263,7 +264,7 @@ async def test_s1_a_live_service_whose_only_pod_is_gone_is_live_no_more() -> Non
 
 async def test_once_runs_one_trip_without_an_inbox() -> None:
     fake = FakeWorld("v1")
-    worker = Worker(SERVICE, fake.world())
+    worker = Worker(SERVICE, fake.world(), Sharing())
     async with worker.connected():
         now = fake.clock.now()
         outcome = await worker.settle(Change(frozenset(), now, now, "start"))
@@ -430,7 +431,7 @@ async def test_s21_what_shows_no_progress_at_all_is_ended_with_an_error(gate: st
     fake = FakeWorld("v1")
     getattr(fake, gate).script = [anyio.Event()]
     service = replace(SERVICE, build=replace(SERVICE.build, idle_timeout=0.2))
-    worker = Worker(service, fake.world())
+    worker = Worker(service, fake.world(), Sharing())
     async with worker.connected():
         outcome = await worker.settle(Change(frozenset(), 0.0, 0.0, "start"))
     assert isinstance(outcome, Failed)

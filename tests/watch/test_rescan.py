@@ -19,6 +19,7 @@ from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.stat_cache import StatCache
 from devloop.model import Base, BuildSpec, Change, Service, Superseded, Timing, Unchanged
 from devloop.trip.reconciler import ServiceState
+from devloop.trip.sharing import Sharing
 from devloop.trip.worker import Worker
 from devloop.watch.rescan import Rescan
 from tests.support.fakes import FakeWorld, fingerprint
@@ -240,7 +241,7 @@ class Looks:
 
 
 def at_rest(world: FakeWorld) -> Worker:
-    worker = Worker(service_of(Path("/src")), world.world())
+    worker = Worker(service_of(Path("/src")), world.world(), Sharing())
     worker._state = ServiceState(Unchanged(fingerprint("v1"), "ref", Timing(0.0, 0.0, (), {})))
     return worker
 
