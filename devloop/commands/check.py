@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from devloop.adapters.checks.images import Scans, built_image
 from devloop.adapters.checks.surroundings import look_around, nodes_without
-from devloop.adapters.docker.engine import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusal
 from devloop.adapters.helm.runner import Place, Runner, choose
 from devloop.adapters.kubernetes.kustomize import render
 from devloop.adapters.kubernetes.manifests import put_refs

@@ -11,7 +11,7 @@ from typing import Literal
 import anyio
 
 from devloop.adapters.build.build_cli import find_command
-from devloop.adapters.docker.engine import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusal
 from devloop.adapters.kubernetes.kustomize import require
 from devloop.clock import Clock
 from devloop.commands.output import secrets_of

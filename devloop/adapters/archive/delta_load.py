@@ -8,7 +8,8 @@ from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.archive.docker_archive import Tally, delta
 from devloop.adapters.archive.load_proof import prove
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.engine import Body, Engine, EngineRefusal
+from devloop.adapters.docker.connection import Body, EngineRefusal
+from devloop.adapters.docker.engine import Engine
 from devloop.errors import LoadError
 from devloop.model import Image
 

@@ -16,7 +16,8 @@ import anyio
 
 from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.engine import Engine, EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.engine import Engine
 from devloop.adapters.tar_stream import TarStream
 from devloop.delta.layer_index import WHITEOUT
 from devloop.errors import LoadError, PlatformError

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from devloop.adapters.archive.docker_archive import SavedLayers, Tally, chain_ids, is_description
 from devloop.adapters.docker.blob_index import Blob
-from devloop.adapters.docker.engine import CONFIG_DIGEST
+from devloop.adapters.docker.engine_facts import CONFIG_DIGEST
 from devloop.adapters.tar_stream import END, Entry, Pieces, TarStream, header, member, parts_of
 from devloop.image_refs import full, split
 from devloop.model import Archive

@@ -21,7 +21,9 @@ import anyio.to_thread
 from devloop.adapters.build import buildkit_trace as trace
 from devloop.adapters.build.transcript import Transcript
 from devloop.adapters.docker.bases import registry_config
-from devloop.adapters.docker.engine import Engine, EngineRefusal, Json
+from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.docker.engine_facts import Json
 from devloop.borders import ENGINE_ANSWER
 from devloop.errors import PlatformError
 from devloop.events import Emit

@@ -20,7 +20,8 @@ from devloop.adapters.build.build_api import ApiBuild
 from devloop.adapters.build.build_cli import CliBuild, DockerCommand, emulates, find_command, reserved_args
 from devloop.adapters.build.sent_contexts import SentContexts
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.engine import Engine, EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.labels import FINGERPRINT, PROJECT, SERVICE
 from devloop.borders import disk
 from devloop.concurrency import gather

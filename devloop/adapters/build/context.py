@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from devloop import scratch
-from devloop.adapters.docker.engine import PIECE
+from devloop.adapters.docker.connection import PIECE
 from devloop.borders import disk
 from devloop.concurrency import Check, check_of, in_thread
 from devloop.dockerfile.dockerignore import candidates

@@ -16,7 +16,8 @@ import anyio
 from devloop.adapters.archive.oci_layout import sha256
 from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.delta.parents import ParentStore
-from devloop.adapters.docker.engine import Engine, EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.engine import Engine
 from devloop.concurrency import Check, in_thread
 from devloop.delta.delta import Delta, NotProven, Parent, delta, recipe
 from devloop.delta.from_base import first, stands_on

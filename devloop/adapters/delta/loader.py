@@ -9,7 +9,7 @@ import anyio
 
 from devloop.activity import Activity, bounded
 from devloop.adapters.delta.builder import DeltaBuilder
-from devloop.adapters.docker.engine import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusal
 from devloop.borders import disk
 from devloop.errors import LoadError, PlatformError, StageError
 from devloop.model import Fingerprint, Image, LoadedImage, Service

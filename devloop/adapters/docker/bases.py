@@ -12,7 +12,9 @@ import anyio.to_thread
 
 from devloop.activity import Activity, bounded
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.engine import Engine, EngineRefusal, ImageFacts, Json
+from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.docker.engine_facts import ImageFacts, Json
 from devloop.borders import ENGINE_ANSWER
 from devloop.concurrency import gather
 from devloop.errors import BuildError

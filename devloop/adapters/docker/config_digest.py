@@ -9,7 +9,9 @@ import json
 from typing import Any
 
 from devloop.adapters.docker.blob_index import Blob, Blobs
-from devloop.adapters.docker.engine import Engine, EngineRefusal, ImageFacts
+from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.docker.engine_facts import ImageFacts
 from devloop.adapters.tar_stream import TarStream
 from devloop.errors import PlatformError
 

@@ -11,8 +11,9 @@ import anyio
 from anyio.abc import ByteStream
 
 from devloop import activity
+from devloop.adapters.docker.connection import EngineRefusal, frames
 from devloop.adapters.docker.endpoint import Endpoint
-from devloop.adapters.docker.engine import Engine, EngineRefusal, frames
+from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.shell import ANY_LINE, Body, NodeShell, Started
 from devloop.adapters.tar_stream import Pieces
 from devloop.concurrency import closed

@@ -10,7 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 from devloop import state_file
-from devloop.adapters.docker.engine import Engine, EngineRefusal, Listed
+from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.docker.engine_facts import Listed
 from devloop.adapters.docker.labels import PROJECT
 from devloop.adapters.nodes.claims import Claims
 from devloop.adapters.nodes.routes import Route

@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.docker.bases import credentials
-from devloop.adapters.docker.engine import PIECE
+from devloop.adapters.docker.connection import PIECE
 from devloop.adapters.nodes.images import project_in
 from devloop.borders import LOGINS, REGISTRY_ANSWER
 from devloop.errors import LoadError, PlatformError

@@ -9,7 +9,8 @@ from typing import Protocol
 from devloop.adapters.archive.delta_load import deliver, refused, send_delta
 from devloop.adapters.archive.docker_archive import Tally, ThinSave, chain_ids
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.engine import Engine, EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.stores import EngineStore, Store
 from devloop.adapters.process import Finished
 from devloop.concurrency import gather

@@ -10,7 +10,8 @@ from devloop.adapters.delta import builder as deltas
 from devloop.adapters.delta import parents
 from devloop.adapters.delta.builder import BELOW
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.engine import Engine, EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.routes import EngineRoute
 from devloop.adapters.nodes.stores import EngineStore
 from devloop.delta import from_run as continuation

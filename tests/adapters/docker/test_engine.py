@@ -9,8 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from devloop.adapters.docker.connection import EngineRefusal
 from devloop.adapters.docker.endpoint import DEFAULT, Endpoint, at, current, from_variables
-from devloop.adapters.docker.engine import Engine, EngineRefusal
+from devloop.adapters.docker.engine import Engine
 from devloop.errors import PlatformError
 from tests.support.dockerd import Dockerd
 

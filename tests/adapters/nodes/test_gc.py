@@ -8,7 +8,8 @@ from contextlib import aclosing
 import pytest
 
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.engine import Engine, EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.gc import LEFTOVER_SECONDS, Collector, Keep
 from devloop.adapters.nodes.routes import EngineRoute, SharedRoute
 from devloop.adapters.nodes.stores import EngineStore

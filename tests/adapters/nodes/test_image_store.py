@@ -27,7 +27,8 @@ from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.blob_index import LAYER, Blob, Blobs
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.endpoint import Endpoint
-from devloop.adapters.docker.engine import Engine, ImageFacts
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.docker.engine_facts import ImageFacts
 from devloop.adapters.nodes.routes import EngineRoute, SharedRoute
 from devloop.adapters.nodes.stores import EngineStore
 from devloop.adapters.tar_stream import END, member
