@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -23,6 +24,7 @@ from devloop.checks.rules import NAMES, RULES
 from devloop.checks.schema import kubernetes_schema
 from devloop.checks.subject import Subject
 from devloop.clock import Clock
+from devloop.commands.frame import Project, run
 from devloop.commands.output import secrets_of
 from devloop.config import load as configs
 from devloop.config.load import Config, chosen
@@ -30,7 +32,6 @@ from devloop.deploy.helm_values import base_values, with_images
 from devloop.errors import ConfigError, DevloopError, PlatformError, ReleaseError
 from devloop.image_refs import repository
 from devloop.model import Change, Release, Service
-from devloop.signals import INTERRUPTED, until_interrupted
 from devloop.wiring import Fan, Session, opened
 
 STAND_IN = "dl-0000000000000000"  # for a tag that is not known: rules ask for its form alone
@@ -54,13 +55,14 @@ class Result:
         return 1 if self.report.errors else 3 if self.unreachable else 0
 
 
-async def examine(config: Config, kubeconfig: Path | None, names: Sequence[str], *, offline: bool) -> Result:
+async def examine(project: Project, names: Sequence[str], *, offline: bool) -> Result:
     """Judge everything, with the cluster's and the engine's facts unless `offline`. Raises ConfigError."""
+    config = project.config
     services = chosen(config, names)
     if offline:
         return Result(await _judged(config, services, {}, _unasked(OFFLINE)))
     try:
-        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
+        async with opened(config, project.kubeconfig, names, Fan(), Clock()) as session:
             return await _asked(config, session)
     except (PlatformError, ConfigError) as error:
         if isinstance(error, ConfigError) and error.reason not in NO_CLUSTER:
@@ -197,19 +199,11 @@ def _unasked(why: str) -> dict[Need, str]:
     return {"cluster": why, "engine": why}
 
 
-def check(
-    config: Config, kubeconfig: Path | None, names: Sequence[str], *, offline: bool, output: str
-) -> int:
+def check(project: Project, names: Sequence[str], *, offline: bool, output: str) -> int:
     """Print what the rules find in what devloop would deploy; the exit code."""
     from devloop.sinks.findings import as_github, as_json, as_text
 
-    found: list[Result] = []
-
-    async def work() -> None:
-        found.append(await examine(config, kubeconfig, names, offline=offline))
-
-    if anyio.run(until_interrupted, work):
-        return INTERRUPTED
-    told = {"text": as_text, "json": as_json, "github": as_github}[output](found[0].report)
-    print(secrets_of(config, names)(told))
-    return found[0].exit_code
+    found = run(partial(examine, project, names, offline=offline))
+    told = {"text": as_text, "json": as_json, "github": as_github}[output](found.report)
+    print(secrets_of(project.config, names)(told))
+    return found.exit_code

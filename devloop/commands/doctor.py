@@ -8,18 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import anyio
-
 from devloop.adapters.build.build_cli import find_command
 from devloop.adapters.docker.connection import EngineRefusal
 from devloop.adapters.kubernetes.kustomize import require
-from devloop.clock import Clock
+from devloop.commands.frame import Project, in_session
 from devloop.commands.output import secrets_of
-from devloop.config.load import Config
 from devloop.deploy.kustomization import is_kustomization
 from devloop.errors import DevloopError
-from devloop.signals import INTERRUPTED, until_interrupted
-from devloop.wiring import Fan, Session, opened
+from devloop.wiring import Session
 
 NOTES_ANNOTATION = "dev.devloop/notes"  # what a cluster wants its users to know, on its Nodes
 FEW_WATCHES = 8192
@@ -153,17 +149,10 @@ def _watch_limits() -> list[Finding]:
     ]
 
 
-def doctor(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+def doctor(project: Project, names: Sequence[str]) -> int:
     """Print what devloop needs and what was found; 3 if something is in the way."""
-    findings: list[Finding] = []
-
-    async def work() -> None:
-        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
-            findings.extend(await examine(session))
-
-    if anyio.run(until_interrupted, work):
-        return INTERRUPTED
-    hide = secrets_of(config, names)
+    findings = in_session(project, names, examine)
+    hide = secrets_of(project.config, names)
     marks = {"good": "ok  ", "note": "note", "bad": "BAD "}
     for finding in findings:
         print(f"{marks[finding.grade]}  {finding.what}: {hide(finding.found)}")

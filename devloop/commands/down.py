@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
 
-import anyio
+import anyio.to_thread
+import click
 
-from devloop.clock import Clock
-from devloop.config.load import Config
+from devloop.commands.frame import Project, in_session
 from devloop.deploy import teardown
-from devloop.signals import INTERRUPTED, until_interrupted
-from devloop.wiring import Fan, opened
+from devloop.wiring import Session
 
 
-def down(config: Config, kubeconfig: Path | None, ask: Callable[[Sequence[str]], bool]) -> int:
-    """Remove what devloop brought into the cluster, if `ask` says so; 1 if it does not."""
-    asked = True
+def down(project: Project, *, sure: bool) -> int:
+    """Remove what devloop brought into the cluster; 1 if who is asked says no. `sure`: nobody is asked."""
 
-    async def work() -> None:
-        nonlocal asked
-        async with opened(config, kubeconfig, (), Fan(), Clock()) as session:
-            with session.held():
-                removal = session.removal()
-                left = await session.left_releases()
-                found = await teardown.plan(config.releases(), left, session.releaser, removal)
-                if found.empty:
-                    print("nothing of this project is in the cluster")
-                    return
-                asked = await anyio.to_thread.run_sync(ask, found.lines())
-                if asked:
-                    session.installation.manifests.forget()  # first: a down that is killed is no reason to
-                    await teardown.tear_down(found, session.releaser, removal)  # leave out what it deleted
-                    print(f"removed: {', '.join(found.lines())}")
+    async def remove(session: Session) -> bool:
+        with session.held():
+            return await _remove(session, partial(confirmed, sure=sure))
 
-    if anyio.run(until_interrupted, work):
-        return INTERRUPTED
-    return 0 if asked else 1
+    return 0 if in_session(project, (), remove) else 1
+
+
+async def _remove(session: Session, ask: Callable[[Sequence[str]], bool]) -> bool:
+    """False if `ask` says no."""
+    removal = session.removal()
+    left = await session.left_releases()
+    found = await teardown.plan(session.config.releases(), left, session.releaser, removal)
+    if found.empty:
+        print("nothing of this project is in the cluster")
+        return True
+    if not await anyio.to_thread.run_sync(ask, found.lines()):
+        return False
+    session.installation.manifests.forget()  # first: a down that is killed is no reason to leave out
+    await teardown.tear_down(found, session.releaser, removal)  # what it deleted
+    print(f"removed: {', '.join(found.lines())}")
+    return True
+
+
+def confirmed(lines: Sequence[str], *, sure: bool) -> bool:
+    """Whether all of this may go: an input that ends without an answer (no terminal) says no."""
+    click.echo("\n".join(("devloop down removes", *(f"  {line}" for line in lines))))
+    try:
+        return sure or click.confirm("Go on?", default=False)
+    except click.Abort:
+        click.echo("\nnothing is removed: nobody answered; --yes does not ask", err=True)
+        return False

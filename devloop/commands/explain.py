@@ -5,19 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import anyio
-
-from devloop.clock import Clock
+from devloop.commands.frame import Project, in_session
 from devloop.commands.output import secrets_of
-from devloop.config.load import Config
 from devloop.delta.delta import NotProven, obstacle
 from devloop.delta.from_run import RUN_AFTER, goes_on
 from devloop.dockerfile.plan import Plan
 from devloop.model import Change, FileEntry, Service
-from devloop.signals import INTERRUPTED, until_interrupted
-from devloop.wiring import Fan, opened
+from devloop.wiring import Session
 
 LISTED = 5  # paths per group that are named; the rest is counted
 
@@ -72,20 +67,18 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
     return told
 
 
-def explain(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+def explain(project: Project, names: Sequence[str]) -> int:
     """Print which edits are deltas, and what stops the others."""
-    told: list[str] = []
-
-    async def work() -> None:
-        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
-            for service in session.services:
-                found = await session.fingerprinter.take(service, Change.start(session.world.clock.now()))
-                plan = session.fingerprinter.plan_of(service)
-                assert plan is not None
-                groups = grouped(plan, found.inputs.files)
-                told.extend(lines(service, groups))
-
-    if anyio.run(until_interrupted, work):
-        return INTERRUPTED
-    print("\n".join(map(secrets_of(config, names), told)))
+    told = in_session(project, names, _answers)
+    print("\n".join(map(secrets_of(project.config, names), told)))
     return 0
+
+
+async def _answers(session: Session) -> list[str]:
+    answers: list[str] = []
+    for service in session.services:
+        found = await session.fingerprinter.take(service, Change.start(session.world.clock.now()))
+        plan = session.fingerprinter.plan_of(service)
+        assert plan is not None
+        answers += lines(service, grouped(plan, found.inputs.files))
+    return answers

@@ -4,82 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import anyio
 
 from devloop.clock import Clock
-from devloop.commands.output import names_of, secrets_of, show
-from devloop.commands.running_watch import Json, ask
+from devloop.commands.frame import Project, run
+from devloop.commands.output import Companion, names_of, secrets_of, show
+from devloop.commands.running_watch import Json, reported
 from devloop.config import load as configs
-from devloop.config.load import Config
 from devloop.errors import DevloopError, InternalError, PlatformError
 from devloop.events import Notice
-from devloop.model import Change, Failed, Held, Outcome, Service, Superseded
-from devloop.ports import World
+from devloop.model import Failed, Held, Outcome, Superseded
 from devloop.safety_net import FOLDER, Reports
-from devloop.signals import INTERRUPTED, until_interrupted
+from devloop.secrets.redaction import Secrets
 from devloop.trip import once as engine
 from devloop.trip.worker import Worker
 from devloop.wiring import Fan, Session, opened
 
+Outcomes = Mapping[str, Outcome]
+Reported = Mapping[str, Json]  # service -> the trip that a running watch of this config made
 
-def once(
-    config: Config,
-    kubeconfig: Path | None,
-    names: Sequence[str],
-    *,
-    as_json: bool,
-    rebuild: bool,
-    log_format: str,
-) -> int:
+
+def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool, log_format: str) -> int:
     """Bring the cluster to the tree; the exit code."""
     from devloop.sinks import summary
 
+    config = project.config
     clock, secrets = Clock(), secrets_of(config, names)
     fan = Fan(secrets)
-    outcomes: dict[str, Outcome] = {}
-    told: dict[str, dict[str, Any]] = {}  # by a running watch of the same config
-
-    report = Reports(configs.state_dir(config.path) / FOLDER, secrets).error
-
-    async def work() -> None:
-        salt = str(clock.now()) if rebuild else ""
-        async with anyio.create_task_group() as group:
-            for companion in redraw:
-                group.start_soon(companion)
-            async with opened(
-                config, kubeconfig, names, fan, clock, salt=salt, report=report, whole=True
-            ) as session:
-                session.require_tools()
-                if session.held_by_own_watch():
-                    fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
-                    told.update(await reported(config, session.services, session.world))
-                else:
-                    outcomes.update(await _settled(session, clock))
-            group.cancel_scope.cancel()
-
     with ExitStack() as stack:
         redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
         try:
-            interrupted = anyio.run(until_interrupted, work)
+            outcomes, trips = run(
+                partial(_work, project, names, fan, clock, redraw, secrets, rebuild=rebuild)
+            )
         except DevloopError as error:
             error.conceal(secrets)
             if as_json:
                 print(summary.error_as_json(error, dict.fromkeys(names_of(config, names))))
             raise
-    if interrupted:
-        return INTERRUPTED
-    if told:
-        print(summary.told_as_json(told) if as_json else summary.told_as_lines(told))
-        return 0 if all(trip["outcome"] in ("live", "unchanged", "held") for trip in told.values()) else 1
+    if trips:
+        print(summary.told_as_json(trips) if as_json else summary.told_as_lines(trips))
+        return 0 if all(trip["outcome"] in ("live", "unchanged", "held") for trip in trips.values()) else 1
     shown = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
     print(summary.as_json(shown) if as_json else summary.as_table(shown))
     return exit_code(outcomes.values())
 
 
-async def _settled(session: Session, clock: Clock) -> Mapping[str, Outcome]:
+async def _work(
+    project: Project,
+    names: Sequence[str],
+    fan: Fan,
+    clock: Clock,
+    redraw: Sequence[Companion],
+    secrets: Secrets,
+    *,
+    rebuild: bool,
+) -> tuple[Outcomes, Reported]:
+    """The outcomes of our own trips, or the trips of a running watch of this config."""
+    config = project.config
+    opening: dict[str, Any] = {
+        "salt": str(clock.now()) if rebuild else "",
+        "report": Reports(configs.state_dir(config.path) / FOLDER, secrets).error,
+        "whole": True,
+    }
+    outcomes: Outcomes = {}
+    trips: Reported = {}
+    async with anyio.create_task_group() as group:
+        for companion in redraw:
+            group.start_soon(companion)
+        async with opened(config, project.kubeconfig, names, fan, clock, **opening) as session:
+            session.require_tools()
+            if session.held_by_own_watch():
+                fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
+                trips = await reported(config, session.services, session.world)
+            else:
+                outcomes = await _settled(session, clock)
+        group.cancel_scope.cancel()
+    return outcomes, trips
+
+
+async def _settled(session: Session, clock: Clock) -> Outcomes:
     """Every service's trip to its outcome, then the manifests that changed, then the garbage."""
     with session.held():
         session.sharing.employ(session.services)
@@ -103,40 +110,3 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
     if any(isinstance(error, InternalError) for error in errors):
         return InternalError.exit_code
     return 3 if errors and all(isinstance(error, PlatformError) for error in errors) else 1
-
-
-POLL = 0.1  # seconds between two looks
-NOTICE = 20.0  # seconds in which the watch must have begun on the tree's content
-
-
-async def reported(config: Config, services: Sequence[Service], world: World) -> Mapping[str, Json]:
-    """The trip that the running watch made for the tree as it is now, by service, as in /api/status.
-
-    Raises PlatformError if it does not answer, or takes no notice of the tree.
-    """
-    wanted = {}
-    for service in services:
-        fingerprint = await world.fingerprinter.take(service, Change.start(world.clock.now()))
-        wanted[service.name] = fingerprint.digest
-    begun = world.clock.ticks()
-    while True:
-        cards = (await anyio.to_thread.run_sync(ask, config)).get("services", {})
-        ended = {name: _trip_of(cards.get(name, {}), digest) for name, digest in wanted.items()}
-        found = {name: trip for name, trip in ended.items() if trip is not None}
-        if len(found) == len(wanted):
-            return found
-        idle = [name for name, trip in ended.items() if trip is None and not cards.get(name, {}).get("stage")]
-        if idle and world.clock.ticks() - begun > NOTICE:
-            raise PlatformError(
-                f"the running devloop watch takes no notice of {', '.join(idle)}",
-                reason="HeldByAnother",
-                hint="does it run the same services? end it with Ctrl-C and call once again",
-            )
-        await anyio.sleep(POLL)
-
-
-def _trip_of(card: Json, digest: str) -> Json | None:
-    """The newest trip, if it was this content's and no other runs."""
-    trips = card.get("trips") or [{}]
-    settled = trips[-1].get("fingerprint") == digest and not card.get("stage")
-    return dict(trips[-1]) if settled else None

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-import anyio
 import click
 
-from devloop.clock import Clock
-from devloop.config.load import Config
+from devloop.commands.frame import Project, in_session
 from devloop.errors import PatchError, StageError
 from devloop.image_refs import digest, same_repository
 from devloop.model import Change, Fingerprint, Image, Inputs, LoadedImage, Revision, Service, Target
 from devloop.ports import World
 from devloop.rollout.follow import follow
-from devloop.signals import INTERRUPTED, until_interrupted
 from devloop.stopwatch import Stopwatch
-from devloop.wiring import Fan, opened
+from devloop.wiring import Session
 
 HOLD = "dev.devloop/hold"
 Tell = Callable[[str], object]
@@ -130,13 +126,13 @@ async def _wait(service: Service, world: World, revisions: Sequence[Revision], l
             raise
 
 
-def hold(config: Config, kubeconfig: Path | None, name: str) -> int:
-    """`devloop rollback`; the exit code."""
+def rollback(project: Project, name: str) -> int:
+    """Hold the service `name` at its newest earlier image; the exit code."""
 
-    async def work() -> None:
-        async with opened(config, kubeconfig, (name,), Fan(), Clock()) as session:
-            lived = session.history.of(name)
-            ref = await roll_back(session.services[0], session.world, session.cluster, lived)
-            click.echo(f"{name}: held at {ref} until the next edit, or devloop resume {name}")
+    async def hold(session: Session) -> str:
+        lived = session.history.of(name)
+        return await roll_back(session.services[0], session.world, session.cluster, lived)
 
-    return INTERRUPTED if anyio.run(until_interrupted, work) else 0
+    ref = in_session(project, (name,), hold)
+    click.echo(f"{name}: held at {ref} until the next edit, or devloop resume {name}")
+    return 0

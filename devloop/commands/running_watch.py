@@ -1,16 +1,50 @@
-"""What a running `devloop watch` of the same config says of itself at /api/status."""
+"""A running `devloop watch` of the same config: what it reports of its services, and its trips (S26)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
+import anyio
+import anyio.to_thread
+
 from devloop.config.load import Config
 from devloop.errors import PlatformError
+from devloop.model import Change, Service
+from devloop.ports import World
 
+POLL = 0.1  # seconds between two looks
+NOTICE = 20.0  # seconds in which the watch must have begun on the tree's content
 Json = dict[str, Any]
+
+
+async def reported(config: Config, services: Sequence[Service], world: World) -> Mapping[str, Json]:
+    """The trip that the running watch made for the tree as it is now, by service, as in /api/status.
+
+    Raises PlatformError if it does not answer, or takes no notice of the tree.
+    """
+    wanted = {}
+    for service in services:
+        fingerprint = await world.fingerprinter.take(service, Change.start(world.clock.now()))
+        wanted[service.name] = fingerprint.digest
+    begun = world.clock.ticks()
+    while True:
+        cards = (await anyio.to_thread.run_sync(ask, config)).get("services", {})
+        ended = {name: _trip_of(cards.get(name, {}), digest) for name, digest in wanted.items()}
+        found = {name: trip for name, trip in ended.items() if trip is not None}
+        if len(found) == len(wanted):
+            return found
+        idle = [name for name, trip in ended.items() if trip is None and not cards.get(name, {}).get("stage")]
+        if idle and world.clock.ticks() - begun > NOTICE:
+            raise PlatformError(
+                f"the running devloop watch takes no notice of {', '.join(idle)}",
+                reason="HeldByAnother",
+                hint="does it run the same services? end it with Ctrl-C and call once again",
+            )
+        await anyio.sleep(POLL)
 
 
 def ask(config: Config) -> Json:
@@ -34,3 +68,10 @@ def ask(config: Config) -> Json:
             hint="write another port as metrics.listen in one of them",
         )
     return told
+
+
+def _trip_of(card: Json, digest: str) -> Json | None:
+    """The newest trip, if it was this content's and no other runs."""
+    trips = card.get("trips") or [{}]
+    settled = trips[-1].get("fingerprint") == digest and not card.get("stage")
+    return dict(trips[-1]) if settled else None

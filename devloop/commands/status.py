@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-import anyio
-
-from devloop.clock import Clock
 from devloop.commands import running_watch
+from devloop.commands.frame import Project, in_session
 from devloop.commands.output import secrets_of
 from devloop.config.load import Config
 from devloop.errors import PlatformError
 from devloop.rollout.service_status import Standing, standings
-from devloop.signals import INTERRUPTED, until_interrupted
-from devloop.wiring import Fan, opened
+from devloop.wiring import Session
 
 
-def status(config: Config, kubeconfig: Path | None, names: Sequence[str], *, as_json: bool) -> int:
+def status(project: Project, names: Sequence[str], *, as_json: bool) -> int:
     """Print how every service stands; 0 if each is live."""
     from devloop.sinks.standing import as_json as to_json
     from devloop.sinks.standing import as_table as to_table
 
-    found: dict[str, Standing] = {}
+    async def look(session: Session) -> Mapping[str, Standing]:
+        return await standings(session.services, session.world, session.release_status)
 
-    async def work() -> None:
-        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
-            found.update(await standings(session.services, session.world, session.release_status))
-
-    if anyio.run(until_interrupted, work):
-        return INTERRUPTED
-    stages = _stages(config)
-    hide = secrets_of(config, names)
+    found = in_session(project, names, look)
+    stages = _stages(project.config)
+    hide = secrets_of(project.config, names)
     clean = {
         name: replace(one, message=hide(one.message), hint=hide(one.hint or "") or None)
         for name, one in found.items()

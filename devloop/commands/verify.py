@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import anyio
 
 from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.exported_files import differences, files_of
 from devloop.adapters.nodes.stores import EngineStore
-from devloop.clock import Clock
+from devloop.commands.frame import Project, in_session
 from devloop.commands.output import secrets_of
-from devloop.config.load import Config
 from devloop.errors import LoadError
 from devloop.model import Change, Service
-from devloop.signals import INTERRUPTED, until_interrupted
-from devloop.wiring import Fan, Session, opened
+from devloop.wiring import Session
 
 SUFFIX = "-verify"  # of the full build's tag; it is removed again
 
@@ -61,21 +56,19 @@ async def _holder(session: Session, ref: str) -> Engine:
     )
 
 
-def verify(config: Config, kubeconfig: Path | None, names: Sequence[str]) -> int:
+def verify(project: Project, names: Sequence[str]) -> int:
     """Print whether each live image is what a full build gives; 1 if one is not."""
-    different, hide = False, secrets_of(config, names)
+    hide = secrets_of(project.config, names)
 
-    async def work() -> None:
-        nonlocal different
-        async with opened(config, kubeconfig, names, Fan(), Clock()) as session:
-            for service in session.services:
-                found = await compare(session, service, session.full)
-                different |= bool(found.different)
-                verdict = f"{len(found.different)} differ" if found.different else "equal to a full build"
-                print(f"{service.name}: {found.ref}: {found.files} paths, {verdict}")
-                for line in found.different:
-                    print(f"  {hide(line)}")
+    async def look(session: Session) -> bool:
+        different = False
+        for service in session.services:
+            found = await compare(session, service, session.full)
+            different |= bool(found.different)
+            verdict = f"{len(found.different)} differ" if found.different else "equal to a full build"
+            print(f"{service.name}: {found.ref}: {found.files} paths, {verdict}")
+            for line in found.different:
+                print(f"  {hide(line)}")
+        return different
 
-    if anyio.run(until_interrupted, work):
-        return INTERRUPTED
-    return 1 if different else 0
+    return 1 if in_session(project, names, look) else 0

@@ -1,0 +1,169 @@
+"""What `devloop watch` runs beside its workers: files watched, logs, states, releases, garbage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskStatus
+
+from devloop.adapters.watch.backend import local_backend
+from devloop.checks.background import CheckWatch, by_process
+from devloop.clock import Clock
+from devloop.commands.output import sources_of
+from devloop.config.load import together
+from devloop.errors import DevloopError
+from devloop.events import Event, Notice, TripEnded
+from devloop.model import Change, Live
+from devloop.rollout.pod_logs import follow_logs
+from devloop.rollout.state_monitor import follow_states
+from devloop.safety_net import SafetyNet
+from devloop.secrets.redaction import Secrets
+from devloop.trip.worker import Worker
+from devloop.trip.worker_pool import WorkerPool
+from devloop.watch.interests import CONFIG, MANIFESTS, RELEASES, service_interest
+from devloop.watch.project_files import Following, Override, ProjectFiles
+from devloop.watch.watcher import Interest, Watcher
+from devloop.wiring import Session
+
+TIDY_AFTER = 5.0  # seconds of rest after a trip before old images are removed
+
+
+async def watch_files(
+    session: Session,
+    pool: WorkerPool,
+    override: Override,
+    secrets: Secrets,
+    net: SafetyNet,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """File events to the inboxes of the services they concern; config.yaml and manifests to their own.
+
+    Started once every change from now on will be seen.
+    """
+    world, trees, current = session.world, session.fingerprinter, session.current
+    fallen: list[bool] = []
+
+    def taken(touched: Sequence[str]) -> None:
+        secrets.learn(sources_of(current.config, current.names))
+        pool.employ(current.services)
+        following.renew(touched)
+
+    async def look_whom_to_follow() -> None:
+        """A kustomization may name other files now."""
+        if await anyio.to_thread.run_sync(files.moved):
+            following.renew()
+
+    def interests() -> list[Interest]:
+        config = current.config
+        wanted = [
+            service_interest(service, partial(trees.concerns, service), partial(trees.counts, service))
+            for service in together(config, current.names)
+        ]
+        return [*wanted, *files.interests(config)]
+
+    def deliver(name: str, change: Change) -> None:
+        if name in (CONFIG, MANIFESTS, RELEASES):
+            files.deliver(name, change)
+            rules.wake()
+            keep("the files of kustomizations", look_whom_to_follow)
+        else:
+            pool.deliver(name, change)
+
+    def look_at(names: Sequence[str]) -> None:
+        """What was saved before it was watched."""
+        for name in (*names, MANIFESTS):
+            deliver(name, Change.start(world.clock.now()))
+
+    async def keep_watching(*, task_status: TaskStatus[None]) -> None:
+        """A watcher that fell begins anew, and everything is looked at: no save in between is lost."""
+        async with anyio.create_task_group() as watching:
+            await watching.start(watcher.run, deliver)
+            task_status.started()
+            _catch_up(fallen, pool, deliver, world.clock)
+
+    async with anyio.create_task_group() as group:
+        keep = net.keeper(group)
+        files = ProjectFiles(current, override, session.installation, taken, world.emit)
+        rules = CheckWatch(lambda: current.config, by_process(current.names), world.emit)
+        session.fan.sinks.append(rules.note)
+        keep("the rules", rules.run)
+        watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit, local_backend())
+        following = Following(watcher, interests, look_at)
+        await group.start(
+            partial(net.keep, "the watcher of files", keep_watching, fell=lambda: fallen.append(True))
+        )
+        files.reload()  # what was saved since it was read, before anybody works by it
+        keep("what is watched", following.run)
+        keep("the files of kustomizations", look_whom_to_follow)
+        keep("the watch of releases", _observe_releases, session, files)
+        task_status.started()
+        await net.keep("config.yaml and manifests", files.run)
+
+
+def _catch_up(
+    fallen: list[bool], pool: WorkerPool, deliver: Callable[[str, Change], None], clock: Clock
+) -> None:
+    """After the watcher fell: everything is looked at."""
+    for name in (*pool.names, CONFIG, MANIFESTS) if fallen else ():
+        deliver(name, Change.start(clock.now()))
+
+
+async def _observe_releases(session: Session, files: ProjectFiles) -> None:
+    """What others do to the releases; begun anew when config.yaml names other namespaces."""
+
+    def namespaces() -> set[str]:
+        return {release.namespace for release in session.config.releases()}
+
+    while True:
+        followed = namespaces()
+        async with anyio.create_task_group() as group:
+            group.start_soon(
+                session.releaser.watch,
+                session.cluster.observe,
+                lambda: session.config.releases(),
+                session.statuses.put,
+                lambda: files.deliver(RELEASES, Change.start(session.world.clock.now())),
+            )
+            while namespaces() == followed:
+                await session.current.taken()
+            group.cancel_scope.cancel()
+
+
+async def pod_logs(session: Session, worker: Worker) -> None:
+    await follow_logs(worker.service.name, await worker.feeds(), session.cluster, session.world.emit)
+
+
+async def states(session: Session, worker: Worker) -> None:
+    feeds = await worker.feeds()
+    await follow_states(worker.service.name, feeds, session.cluster, session.world.emit, session.statuses)
+
+
+async def tidy_up(session: Session) -> None:
+    """Garbage of this project away, some seconds after each trip that ended well (S25)."""
+    ended = anyio.Event()
+
+    def note(event: Event) -> None:
+        if isinstance(event, TripEnded) and isinstance(event.outcome, Live):
+            ended.set()
+
+    session.fan.sinks.append(note)
+    while True:
+        await ended.wait()
+        ended = anyio.Event()
+        await anyio.sleep(TIDY_AFTER)
+        try:
+            removed = await session.collect_garbage(session.world.clock.now())
+        except DevloopError:
+            continue  # the engine or the API server is away: after the next trip, then
+        if removed:
+            session.fan(
+                Notice(
+                    "",
+                    "info",
+                    f"removed {len(removed)} old image{'s' * (len(removed) > 1)}: {', '.join(removed)}",
+                )
+            )
