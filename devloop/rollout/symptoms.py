@@ -101,6 +101,14 @@ def exits(container: ContainerView) -> int:
     return max(0, container.restarts + ended - container.first)
 
 
+def _how_often(container: ContainerView) -> str:
+    """Who only looks (`devloop status`) saw one of the exits; how many there were is in the restart count."""
+    if 0 < container.first == container.restarts:
+        return f"restarted {container.restarts} times in all" if container.restarts > 1 else "restarted once"
+    often = exits(container)
+    return "once" if often == 1 else f"{often} times"
+
+
 def read_log(stuck: Stuck, log: tuple[str, ...]) -> Stuck:
     """The same finding with the log as evidence, and a better hint where the log gives the cause away."""
     hint = stuck.hint
@@ -142,10 +150,9 @@ def _crash(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Stuck:
     reason = container.waiting or container.exit_reason or "Error"
     code = container.exit_code
     told = _SIGNALS.get(code or 0, "")
-    often = exits(container)
     message = (
         f"{container.name} exited with code {code}{f', {told}' if told else ''}"
-        f" ({container.exit_reason or 'Error'}), {'once' if often == 1 else f'{often} times'}"
+        f" ({container.exit_reason or 'Error'}), {_how_often(container)}"
     )
     if container.exit_reason == "OOMKilled":
         return _stuck("OOMKilled", pod, container, snapshot, message)

@@ -171,3 +171,16 @@ def test_s19_an_image_that_never_started_leaves_nothing_to_subtract() -> None:
 def test_s19_a_rollout_that_nobody_joined_counts_only_what_is_there_now() -> None:
     """`devloop status` looks once: three reboots ago is no failure of today."""
     assert isinstance(judged(only(booting(3)), Expectation(IMAGE, REF)), Progressing)
+
+
+@pytest.mark.parametrize(
+    ("restarts", "words"), [(0, "once"), (1, "restarted once"), (4, "restarted 4 times in all")]
+)
+def test_who_looks_only_now_reports_the_restart_count(restarts: int, words: str) -> None:
+    """`devloop status` saw one exit at most, and a pod that crashed four times did not crash once."""
+    crashing = container(
+        ready=False, restarts=restarts, exit_code=3, exit_reason="Error", waiting="CrashLoopBackOff"
+    )
+    verdict = judged(only(pod("todo-1", crashing, ready=False)), STANDING)
+    assert isinstance(verdict, Stuck)
+    assert verdict.message.endswith(f"(Error), {words}")
