@@ -179,7 +179,12 @@ def test_s19_a_rollout_that_nobody_joined_counts_only_what_is_there_now() -> Non
 def test_who_looks_only_now_reports_the_restart_count(restarts: int, words: str) -> None:
     """`devloop status` saw one exit at most, and a pod that crashed four times did not crash once."""
     crashing = container(
-        ready=False, restarts=restarts, exit_code=3, exit_reason="Error", waiting="CrashLoopBackOff"
+        ready=False,
+        running=False,
+        restarts=restarts,
+        exit_code=3,
+        exit_reason="Error",
+        waiting="CrashLoopBackOff",
     )
     verdict = judged(only(pod("todo-1", crashing, ready=False)), STANDING)
     assert isinstance(verdict, Stuck)
