@@ -133,6 +133,11 @@ class Cluster(Protocol):
         """The last log lines of the container that died, or of the one that runs."""
         ...
 
+    async def delete_pod(self, target: Target, pod: str, uid: str) -> None:
+        """Delete this very pod of the target, if it is still there and the server lets us; its controller
+        makes the next one. Raises PlatformError."""
+        ...
+
     def logs(self, target: Target, pod: str, container: str, *, from_now: bool = False) -> AsyncIterator[str]:
         """Follow a container's log until it ends; `from_now` leaves out what was said before."""
         ...

@@ -17,6 +17,7 @@ class Expectation:
     `generation` and `uid` are those that the PATCH answered; 0 and "" = any. `patched_at` and `changed`
     tell a stale progress deadline from ours; `context` only makes the command lines in hints complete.
     `loaded_at`: when an image that a node had lost was loaded again (S13), which gives its pods new time.
+    `replaced_at`: when a broken pod that blocked the target was deleted last.
     `restarts`: what `restarts_of` gave when the rollout began, for exits from before are not its own; None:
     nobody looked, and then only a rollout that a PATCH began has its pods from their first start.
     `since`: when the rollout last got any further, 0 = nobody waits for it, so it has no deadline; `timeout`:
@@ -32,6 +33,7 @@ class Expectation:
     changed: bool = False
     context: str = ""
     loaded_at: float = 0.0
+    replaced_at: float = 0.0
     restarts: Mapping[tuple[str, str], int] | None = None
     since: float = 0.0
     timeout: float | None = None

@@ -41,6 +41,7 @@ from devloop.rollout.judge import (
 )
 from devloop.rollout.progress import Progress, Waits, first_patch, phases
 from devloop.rollout.symptoms import read_log
+from devloop.rollout.target_symptoms import pods_to_replace
 from devloop.stopwatch import Stopwatch
 
 RELOADS = 3  # times an image is brought back to a node within one rollout
@@ -67,6 +68,7 @@ async def follow(
             following.tell_phases()
             await following.tell_exits()
             await following.bring_back_lost_image()
+            await following.replace_broken_pods()
             verdicts = await following.judged()
             waiting = [verdict for verdict in verdicts if isinstance(verdict, Progressing)]
             if not waiting:
@@ -112,6 +114,7 @@ class _Following:
         self._exits: set[tuple[str, str, int]] = set()
         self._notes: set[str] = set()
         self._reloads: list[float] = []
+        self._replaced: set[str] = set()  # uids of pods
 
     def look(self) -> None:
         """Take what the feeds show now."""
@@ -200,6 +203,21 @@ class _Following:
         now = self._world.clock.now()
         self._reloads.append(now)
         self._expected = [replace(expected, loaded_at=now) for expected in self._expected]
+
+    async def replace_broken_pods(self) -> None:
+        """Delete what an earlier image of this service broke, and a StatefulSet would wait for for ever."""
+        now = self._world.clock.now()
+        for place, (snapshot, expected) in enumerate(zip(self.seen, self._expected, strict=True)):
+            for pod in pods_to_replace(snapshot, expected, now):
+                if pod.uid in self._replaced:
+                    continue
+                self._replaced.add(pod.uid)
+                text = (
+                    f"{pod.name} fails with an earlier image, and {snapshot.target} waits for it: deleting it"
+                )
+                self._world.emit(Notice(self._service.name, "info", text))
+                await self._world.cluster.delete_pod(snapshot.target, pod.name, pod.uid)
+                self._expected[place] = replace(expected, replaced_at=self._world.clock.now())
 
 
 def load_idle(image: Image, activity: Activity) -> LoadError:

@@ -5,9 +5,12 @@ Findings are those of symptoms.py: `(deadline, Stuck)`, None = it will not mend 
 
 from __future__ import annotations
 
-from devloop.image_refs import same
+from collections.abc import Iterator
+from math import inf
+
+from devloop.image_refs import digest, same
 from devloop.model import PodView, Snapshot, Stuck
-from devloop.rollout.expectation import Expectation, our_containers, own_pods
+from devloop.rollout.expectation import Expectation, our_containers
 from devloop.rollout.symptoms import GRACE, LAST_EXIT, Finding, find_symptom
 
 
@@ -53,24 +56,41 @@ def turned_away(snapshot: Snapshot, expected: Expectation) -> Finding | None:
 
 
 def blocking_pod(snapshot: Snapshot, expected: Expectation) -> Finding | None:
-    """A StatefulSet waits for a broken pod of the old template before it makes a new one."""
-    if snapshot.target.kind != "statefulset" or own_pods(snapshot, expected.image, expected.ref):
-        return None
+    """A StatefulSet waits for a broken pod of an old template before it replaces any."""
+    for pod, symptom in _broken_old_pods(snapshot):
+        since = pod.since if pod.since is not None else snapshot.at
+        return max(since, expected.patched_at, expected.replaced_at) + GRACE, Stuck(
+            "BrokenPodBlocks",
+            f"{pod.name} of the old template is broken ({symptom.reason}), and a StatefulSet"
+            " replaces no pod before that one is ready",
+            hint=f"kubectl delete pod {pod.name} -n {pod.namespace}",
+            pod=pod.name,
+            container=symptom.container,
+        )
+    return None
+
+
+def pods_to_replace(snapshot: Snapshot, expected: Expectation, now: float) -> tuple[PodView, ...]:
+    """The pods that block a StatefulSet because an earlier image of this service breaks them: Kubernetes
+    leaves it to whoever wrote that image to delete them
+    (https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback)."""
+    return tuple(
+        pod
+        for pod, symptom in _broken_old_pods(snapshot, now)
+        for container in our_containers(snapshot, pod, expected.image)
+        if container.name == symptom.container and digest(container.image)
+    )
+
+
+def _broken_old_pods(snapshot: Snapshot, now: float = inf) -> Iterator[tuple[PodView, Stuck]]:
+    if snapshot.target.kind != "statefulset":
+        return
     for pod in snapshot.pods:
         if pod.terminating or pod.ready or pod.revision == snapshot.revision:
             continue
         symptom = find_symptom(snapshot, pod)
-        if symptom:
-            since = pod.since if pod.since is not None else snapshot.at
-            return max(since, expected.patched_at) + GRACE, Stuck(
-                "BrokenPodBlocks",
-                f"{pod.name} of the old template is broken ({symptom[1].reason}), and a StatefulSet"
-                " replaces no pod before that one is ready",
-                hint=f"kubectl delete pod {pod.name} -n {pod.namespace}",
-                pod=pod.name,
-                container=symptom[1].container,
-            )
-    return None
+        if symptom and (symptom[0] is None or symptom[0] <= now):
+            yield pod, symptom[1]
 
 
 def on_delete(snapshot: Snapshot, expected: Expectation) -> Finding | None:

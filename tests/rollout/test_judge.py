@@ -32,6 +32,7 @@ from devloop.rollout.judge import (
     own_pods,
 )
 from devloop.rollout.symptoms import FATAL, GRACE, read_log
+from devloop.rollout.target_symptoms import pods_to_replace
 
 IMAGE = "todo"
 REF = "todo:dl-00000000000000aa"
@@ -241,6 +242,42 @@ def test_s18_statefulset_that_waits_for_a_broken_old_pod_says_so_after_the_grace
     verdict = stuck(snapshot, PATCHED + GRACE)
     assert verdict.reason == "BrokenPodBlocks"
     assert verdict.hint == "kubectl delete pod db-0 -n dev"
+
+
+def broken_old(name: str = "db-0", image: str = OLD_REF, reason: str = "CrashLoopBackOff") -> PodView:
+    view = old_pod(name, ready=False)
+    crashing = waiting(reason, exit_code=1, restarts=5, image=image)
+    return replace(view, since=PATCHED - 30, containers=(crashing,))
+
+
+def test_s18_a_broken_old_pod_blocks_though_others_have_the_new_template() -> None:
+    """The mend is an edit taken back: the pods that were not rolled yet carry that template already."""
+    snapshot = stateful(replicas=2, updated=1, available=1, pods=(pod("db-0"), broken_old("db-1")))
+    assert stuck(snapshot, PATCHED + GRACE).reason == "BrokenPodBlocks"
+
+
+def test_s18_a_pod_that_devloops_own_earlier_image_broke_is_to_be_replaced() -> None:
+    snapshot = stateful(replicas=2, updated=1, available=1, pods=(pod("db-0"), broken_old("db-1")))
+    assert [one.name for one in pods_to_replace(snapshot, EXPECTED, PATCHED)] == ["db-1"]
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        broken_old(image=IMAGE + ":latest"),
+        replace(broken_old(), terminating=True),
+        replace(broken_old(), revision="new"),
+        old_pod("db-0"),
+        replace(broken_old(reason="ImagePullBackOff"), since=PATCHED),
+    ],
+    ids=["no image of devloop's", "ends already", "this template", "ready", "may still be pulled"],
+)
+def test_s18_no_other_pod_is_replaced(view: PodView) -> None:
+    assert pods_to_replace(stateful(updated=0, available=0, pods=(view,)), EXPECTED, PATCHED) == ()
+
+
+def test_s18_pods_of_a_deployment_are_left_to_its_controller() -> None:
+    assert pods_to_replace(complete(available=0, pods=(broken_old(),)), EXPECTED, PATCHED) == ()
 
 
 # --- S1: what a pod must run --------------------------------------------------------------------

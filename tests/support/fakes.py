@@ -93,6 +93,7 @@ class FakeWorld:
         self.runs = ""  # the id that pods run, "" = of what was loaded
         self.feed_ = FakeFeed(self._snapshot(running, 1))
         self.logs: tuple[str, ...] = ("Traceback", "SyntaxError: invalid syntax")
+        self.deleted: list[str] = []  # uids of pods
 
     def world(self) -> World:
         return World(self, self, self, self, self, self.events.append, self.clock)
@@ -165,6 +166,9 @@ class FakeWorld:
 
     async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
         return self.logs
+
+    async def delete_pod(self, target: Target, pod: str, uid: str) -> None:
+        self.deleted.append(uid)
 
     async def url(self, target: Target) -> str | None:
         return "http://127.0.0.1:30080"

@@ -20,6 +20,7 @@ from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
 from devloop.adapters.kubernetes.informer import Health, Informer, Listener
 from devloop.adapters.kubernetes.inventory import find_url, images_of, read_images, read_nodes
 from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
+from devloop.adapters.kubernetes.removal import delete_pod
 from devloop.adapters.kubernetes.views import REVISION, owned_by
 from devloop.adapters.lock import Owner
 from devloop.clock import Clock
@@ -167,6 +168,9 @@ class KubernetesCluster:
 
     async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
         return await read_last_words(self.client, target.namespace, pod, container, lines)
+
+    async def delete_pod(self, target: Target, pod: str, uid: str) -> None:
+        await delete_pod(self.client, target.namespace, pod, uid)
 
     def logs(self, target: Target, pod: str, container: str, *, from_now: bool = False) -> AsyncIterator[str]:
         return follow_log(self.client, target.namespace, pod, container, from_now=from_now)

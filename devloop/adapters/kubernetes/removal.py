@@ -113,3 +113,10 @@ class Removal:
             reason="NotGone",
             hint="a finalizer may hold it: kubectl get -o yaml shows it",
         )
+
+
+async def delete_pod(client: Client, namespace: str, pod: str, uid: str) -> None:
+    """Delete the pod if it is still this one. A server that refuses leaves it as it is."""
+    body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+    with suppress(Refused):
+        await client.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{pod}", body=body)

@@ -22,6 +22,7 @@ from devloop.stopwatch import Stopwatch
 from tests.adapters.kubernetes.test_on_a_cluster import (
     IMAGE,
     NO_INPUTS,
+    REPOSITORY,
     SERVE,
     Workload,
     cluster,
@@ -158,3 +159,17 @@ async def test_s19_exits_from_before_the_trip_are_not_of_this_rollout(workload: 
         error = await stage.follow(feed, await stage.standing(feed))
     assert error is not None
     assert error.reason == "RolloutTimeout", json.dumps([error.message, error.hint])
+
+
+async def test_s18_a_pod_that_an_earlier_image_broke_is_deleted_where_its_statefulset_waits_for_it(
+    stateful: Workload,
+) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback"""
+    await stateful.create(f"{REPOSITORY}:dl-00000000deadbeef", SERVE, spec={"serviceName": "web"})
+    async with stateful.real.feed(stateful.target) as feed:
+        broken = await stateful.seen(feed, lambda s: s.pods and s.pods[0].since is not None)
+        patched = await stateful.patch(IMAGE)
+        stage = Stage(stateful)
+        revision = Revision(broken.target, patched.uid, patched.generation, IMAGE, patched.patched_at)
+        assert await stage.follow(feed, revision) is None
+        assert [pod.uid for pod in feed.latest.pods] != [pod.uid for pod in broken.pods]
