@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskStatus
@@ -112,3 +115,27 @@ async def in_stoppable_thread(work: Callable[[threading.Event], Result]) -> Resu
         result = await anyio.to_thread.run_sync(work, stop, limiter=anyio.CapacityLimiter(1))
         group.cancel_scope.cancel()
     return result
+
+
+async def in_daemon_thread(work: Callable[[], Result]) -> Result:
+    """Run in a thread that nobody waits for once the caller is cancelled, not even the end of the process:
+    for what may hang in other people's code (a library's socket, a credential helper)."""
+    token = anyio.lowlevel.current_token()
+    done = anyio.Event()
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+            errors.append(error)
+        with suppress(RuntimeError):  # the caller's event loop has ended
+            anyio.from_thread.run_sync(done.set, token=token)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="devloop daemon thread", daemon=True).start()
+    await done.wait()
+    if errors:
+        raise errors[0]
+    return results[0]

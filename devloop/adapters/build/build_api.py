@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -25,6 +26,7 @@ from devloop.adapters.docker.connection import EngineRefusal
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.engine_facts import Json
 from devloop.borders import ENGINE_ANSWER
+from devloop.concurrency import in_daemon_thread
 from devloop.errors import PlatformError
 from devloop.events import Emit
 from devloop.files import read_text
@@ -60,7 +62,7 @@ class ApiBuild:
         reader = _LegacyReader(transcript) if self._legacy else _TraceReader(transcript)
         auth = ""
         if self._legacy:
-            auth = await anyio.to_thread.run_sync(registry_config, self._environment, abandon_on_cancel=True)
+            auth = await in_daemon_thread(partial(registry_config, self._environment))
         query = self._query(service, ref, platform, labels, build)
         try:
             async with aclosing(self._engine.build(context, query, auth)) as answers:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
-
-import anyio
-import anyio.to_thread
 
 from devloop.activity import Activity, bounded
 from devloop.adapters.docker.config_digest import Digests
@@ -16,7 +15,7 @@ from devloop.adapters.docker.connection import EngineRefusal
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.engine_facts import ImageFacts, Json
 from devloop.borders import ENGINE_ANSWER
-from devloop.concurrency import gather
+from devloop.concurrency import gather, in_daemon_thread
 from devloop.errors import BuildError
 from devloop.events import Emit, Notice, Progress
 from devloop.image_refs import pull_reference, registry_of, split
@@ -31,8 +30,8 @@ class EngineBases:
         self._digests = digests
         self._emit = emit
         self._environment = environment
+        self._asking = threading.BoundedSemaphore(4)  # a credential helper that hangs keeps its thread
         self._told: set[str] = set()  # references whose pull was announced, and has not come through since
-        self._asking = anyio.CapacityLimiter(4)  # a credential helper that hangs keeps its thread
 
     async def resolve(self, service: Service, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
         """Each base's config digest and ONBUILD lines, in the order of `refs`; looked at again each time.
@@ -70,9 +69,7 @@ class EngineBases:
 
     async def _pull(self, service: str, ref: str, platform: str) -> None:
         name, tag = pull_reference(ref)
-        auth = await anyio.to_thread.run_sync(
-            credentials, ref, self._environment, abandon_on_cancel=True, limiter=self._asking
-        )
+        auth = await in_daemon_thread(partial(self._login, ref))
         if ref not in self._told:
             self._told.add(ref)
             self._emit(Notice(service, "info", f"pulling {ref}"))
@@ -84,6 +81,10 @@ class EngineBases:
                         progress.take(message)
         except EngineRefusal as refusal:
             raise await self._impossible(service, ref, refusal) from refusal
+
+    def _login(self, ref: str) -> str:
+        with self._asking:
+            return credentials(ref, self._environment)
 
     async def _impossible(self, service: str, ref: str, refusal: EngineRefusal) -> BuildError:
         repository = split(ref)[0].rpartition("/")[2]

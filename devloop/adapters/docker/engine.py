@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from devloop.adapters.docker.endpoint import Endpoint
+from devloop.adapters.docker.housekeeping import EngineSilentError, Housekeeping, Result, Work
+from devloop.concurrency import in_daemon_thread
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 from devloop.adapters.docker.connection import PIECE, Body, Connection, EngineRefusal, messages, noted
 from devloop.adapters.docker.engine_facts import (
@@ -24,7 +33,14 @@ TEMPORARY = "dev.devloop.temporary"  # the label of containers that only serve t
 class Engine(Connection):
     """Any method raises PlatformError if the engine does not answer and EngineRefusal if it says no."""
 
-    _info: EngineInfo | None = None
+    def __init__(self, source: Callable[[], Awaitable[Endpoint]], *, role: str = "engine") -> None:
+        super().__init__(source, role=role)
+        self._info: EngineInfo | None = None
+        self._house = Housekeeping()
+
+    async def aclose(self) -> None:
+        self._house.close()
+        await super().aclose()
 
     async def renew(self) -> bool:
         moved = await super().renew()
@@ -58,10 +74,10 @@ class Engine(Connection):
 
     async def images(self, label: str = "") -> tuple[Listed, ...]:
         """All images, or those with the label (`key` or `key=value`), untagged ones too."""
-        filters = json.dumps({"label": [label]} if label else {})
-        answer = await self._json("GET", "/images/json", {"filters": filters})
+        filters = {"label": [label]} if label else {}
+        found = await self._by_package("list of images", lambda client: client.images(filters=filters))
         with self._taking("GET /images/json"):
-            return tuple(map(listed_of, answer))
+            return tuple(map(listed_of, found))
 
     async def prepare_exec(self, container: str, wish: Json) -> str:
         """The id of an exec that is made and not started yet. EngineRefusal if there is no such container."""
@@ -96,10 +112,14 @@ class Engine(Connection):
 
     async def remove_old_containers(self, before: float) -> None:
         """Those of `create_container` that a killed devloop left; `before` in seconds since the epoch."""
-        filters = json.dumps({"label": [TEMPORARY], "status": ["created"]})
-        for row in await self._json("GET", "/containers/json", {"all": "1", "filters": filters}):
-            if int(row.get("Created") or 0) < before:
-                await self.remove_container(str(row["Id"]))
+        filters = {"label": [TEMPORARY], "status": ["created"]}
+
+        def work(client: APIClient) -> None:
+            for row in client.containers(all=True, filters=filters):
+                if int(row.get("Created") or 0) < before:
+                    client.remove_container(row["Id"], v=True, force=True)
+
+        await self._by_package("old containers", work)
 
     async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
         """A path of a container as a tar, in pieces. Raises EngineRefusal."""
@@ -117,20 +137,29 @@ class Engine(Connection):
     # --- changing -----------------------------------------------------------------------------
 
     async def tag(self, ref: str, repository: str, tag: str) -> None:
-        async with self._call(
-            "POST", f"/images/{quote(ref, safe='/:@')}/tag", {"repo": repository, "tag": tag}
-        ):
-            pass
+        await self._by_package(f"tag {ref}", lambda client: client.tag(ref, repository, tag))
 
     async def remove(self, ref: str) -> bool:
         """Untag, and delete what no other tag holds. False if it is gone already or in use."""
         try:
-            async with self._call("DELETE", f"/images/{quote(ref, safe='/:@')}"):
-                return True
+            await self._by_package(f"removal of {ref}", lambda client: client.remove_image(ref))
         except EngineRefusal as refusal:
             if refusal.status in (404, 409):
                 return False
             raise
+        return True
+
+    async def _by_package(self, call: str, work: Work[Result]) -> Result:
+        """What nobody waits for is done by the docker package; tried again where the engine has moved to."""
+        for last in (False, True):
+            endpoint = await self.endpoint()
+            try:
+                with self._taking(call):
+                    return await in_daemon_thread(partial(self._house.run, endpoint, work))
+            except EngineSilentError as error:
+                if last or not await self.renew():
+                    raise self._gone(endpoint, call, error.__cause__ or error) from error
+        raise AssertionError("the second try raises")
 
     async def pull(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json]:
         """The messages of a pull. Raises EngineRefusal when one of them is an error."""

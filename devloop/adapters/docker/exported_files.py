@@ -6,12 +6,13 @@ import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any, cast
-
-import anyio.to_thread
 
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import TEMPORARY, Engine
+from devloop.adapters.docker.housekeeping import open_client
+from devloop.concurrency import in_daemon_thread
 from devloop.errors import PlatformError
 
 # Made by the engine for each container, not by the image.
@@ -36,7 +37,7 @@ async def files_of(engine: Engine, ref: str) -> Mapping[str, Item]:
     Raises PlatformError.
     """
     endpoint = await engine.endpoint()
-    return await anyio.to_thread.run_sync(_read, endpoint, ref)
+    return await in_daemon_thread(partial(_read, endpoint, ref))
 
 
 def differences(one: Mapping[str, Item], other: Mapping[str, Item]) -> list[str]:
@@ -69,15 +70,14 @@ def _fields(left: Item, right: Item) -> Iterator[str]:
 
 
 def _read(endpoint: Endpoint, ref: str) -> dict[str, Item]:
-    import docker
-    import docker.errors
-    import docker.tls
+    import requests
+    from docker import errors
 
-    tls = None
-    if endpoint.certs is not None:
-        pair = (str(endpoint.certs / "cert.pem"), str(endpoint.certs / "key.pem"))
-        tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=str(endpoint.certs / "ca.pem"), verify=True)
-    client = docker.APIClient(base_url=endpoint.host, tls=tls or False, version="auto")
+    what = f"reading the files of {ref} from {endpoint.host}"
+    try:
+        client = open_client(endpoint)
+    except (errors.DockerException, requests.RequestException, OSError) as error:
+        raise PlatformError(f"{what}: {error}") from error
     try:
         container = client.create_container(ref, command=["-"], labels={TEMPORARY: "true"})["Id"]
         try:
@@ -90,8 +90,8 @@ def _read(endpoint: Endpoint, ref: str) -> dict[str, Item]:
                 }
         finally:
             client.remove_container(container, v=True, force=True)
-    except (docker.errors.DockerException, OSError, ValueError, tarfile.TarError, LookupError) as error:
-        raise PlatformError(f"reading the files of {ref} from {endpoint.host}: {error}") from error
+    except (errors.DockerException, OSError, ValueError, tarfile.TarError, LookupError) as error:
+        raise PlatformError(f"{what}: {error}") from error
     finally:
         client.close()
 
