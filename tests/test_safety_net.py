@@ -20,11 +20,11 @@ from devloop.events import Event, LiveChanged, Notice, TripEnded
 from devloop.model import Change, Failed, Live
 from devloop.safety_net import KEPT_REPORTS, Reports, SafetyNet
 from devloop.signals import END_SECONDS
+from devloop.sinks.fan import Fan
 from devloop.trip.reconciler import next_step
 from devloop.trip.sharing import Sharing
 from devloop.trip.worker import Worker
 from devloop.trip.worker_pool import WorkerPool
-from devloop.wiring import Fan
 from tests.support.fakes import SERVICE, FakeWorld, fingerprint
 
 

@@ -37,11 +37,11 @@ from devloop.secrets.redaction import Secrets
 from devloop.secrets.sources import SECRET_PATH, Sources, names_a_secret, secret_arguments
 from devloop.sinks import summary
 from devloop.sinks.console import Terminal
+from devloop.sinks.fan import Fan
 from devloop.sinks.journal import FILE_NAME, Journal
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.plain import JsonLines, Plain
 from devloop.sinks.status import StatusBoard
-from devloop.wiring import Fan
 
 PEM = (
     "-----BEGIN PRIVATE KEY-----\n"

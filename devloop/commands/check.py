@@ -32,7 +32,8 @@ from devloop.deploy.helm_values import base_values, with_images
 from devloop.errors import ConfigError, DevloopError, PlatformError, ReleaseError
 from devloop.image_refs import repository
 from devloop.model import Change, Release, Service
-from devloop.wiring import Fan, Session, opened
+from devloop.sinks.fan import Fan
+from devloop.wiring import Session, opened
 
 STAND_IN = "dl-0000000000000000"  # for a tag that is not known: rules ask for its form alone
 NOWHERE = Place(
@@ -79,10 +80,10 @@ async def _asked(config: Config, session: Session) -> Result:
     scans = Scans(configs.state_dir(config.path) / "layers.json")
     for service in session.services:
         try:
-            found = await session.fingerprinter.take(service, Change(frozenset(), 0.0, 0.0, "check"))
+            found = await session.images.fingerprinter.take(service, Change(frozenset(), 0.0, 0.0, "check"))
             refs[service.name] = ref = service.ref(found)
             allowed = config.by_name[service.name].max_image_size
-            image = await built_image(session.docker, scans, ref, allowed)
+            image = await built_image(session.images.docker, scans, ref, allowed)
         except PlatformError as error:
             absent["engine"] = f"the build engine is not reachable: {error.message}"
             break
@@ -100,7 +101,9 @@ async def _asked(config: Config, session: Session) -> Result:
         around = await look_around(session.cluster.client, own)
         pulled = {box.image for box in View(subjects, facts).containers() if box.image}
         ours = {service.image for service in config.services()}
-        lacking = await nodes_without(session.loader, [ref for ref in pulled if not _is_one(ref, ours)])
+        lacking = await nodes_without(
+            session.images.loader, [ref for ref in pulled if not _is_one(ref, ours)]
+        )
         facts = replace(
             facts,
             nodes=around.nodes,

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from devloop.adapters.kubernetes.made import Made
+from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, put_refs
+from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.commands.frame import Project, in_session
+from devloop.commands.leftovers import left_releases, removal_of
 from devloop.commands.output import secrets_of
+from devloop.deploy.diff import Preview
 from devloop.deploy.diff import diff as unified
+from devloop.deploy.live_refs import live_refs
+from devloop.deploy.needs import HELM, objects_of, owned
+from devloop.image_refs import repository
 from devloop.model import Release
 from devloop.wiring import Session
 
@@ -22,10 +29,10 @@ def diff(project: Project) -> int:
 
 async def _differences(session: Session) -> tuple[list[str], list[str]]:
     """Lines of the diff, and one line per object or release that is left over."""
-    lines = unified(await session.previews())
-    left = [_left_over(one) for one in await session.removal().find_left()]
+    lines = unified(await _previews(session))
+    left = [_left_over(one) for one in await removal_of(session).find_left()]
     known = {(one.namespace, one.name) for one in session.config.releases()}
-    releases = await session.left_releases()
+    releases = await left_releases(session)
     left += [_left_over(one) for one in releases if (one.namespace, one.name) not in known]
     return list(lines), left
 
@@ -33,3 +40,20 @@ async def _differences(session: Session) -> tuple[list[str], list[str]]:
 def _left_over(one: Made | Release) -> str:
     where = f" in namespace {one.namespace}" if one.namespace else ""
     return f"# {one}{where}: made by this project, which names it no more; devloop down removes it"
+
+
+async def _previews(session: Session) -> list[Preview]:
+    """What `once` would make of each object, with the images that are live now.
+
+    Raises ConfigError, PatchError, PlatformError.
+    """
+    applier, releases = session.cluster.applier, session.deployment.installation.releases
+    refs = await live_refs(session.deployment.releaser, session.services)
+    live = {repository(image): ref for image, ref in refs.items()}
+    files = await gather_manifests(session.config.manifest_files())
+    plain = [Manifest(put_refs(one.item, live), one.where) for one in files]
+    found = await applier.preview(plain, MANAGER)
+    for release in session.config.releases():
+        objects = [owned(item, release) for item in objects_of(await releases.preview(release), str(release))]
+        found += await applier.preview([Manifest(one, str(release)) for one in objects], HELM)
+    return found

@@ -61,7 +61,7 @@ async def _looked(what: str, look: Callable[[], Awaitable[Finding]]) -> Finding:
 
 
 async def _engine(session: Session) -> Finding:
-    info = await session.docker.info()
+    info = await session.images.docker.info()
     store = "containerd image store" if info.containerd_store else "graph driver"
     return Finding("good", "build engine", f"{info.name}, Docker {info.version}, {info.platform}, {store}")
 
@@ -87,14 +87,14 @@ async def _cluster(session: Session) -> Finding:
 
 
 async def _route(session: Session) -> Finding:
-    route = await session.loader.route()
+    route = await session.images.loader.route()
     return Finding(
         "good", "images", f"reach {', '.join(store.node for store in route.stores)} by {route.how}"
     )
 
 
 async def _helm(session: Session) -> Finding:
-    return Finding("good", "helm", session.releaser.require())
+    return Finding("good", "helm", session.deployment.releaser.require())
 
 
 async def _kubectl(folders: Sequence[str]) -> Finding:

@@ -9,6 +9,7 @@ import anyio.to_thread
 import click
 
 from devloop.commands.frame import Project, in_session
+from devloop.commands.leftovers import left_releases, removal_of
 from devloop.deploy import teardown
 from devloop.wiring import Session
 
@@ -25,16 +26,17 @@ def down(project: Project, *, sure: bool) -> int:
 
 async def _remove(session: Session, ask: Callable[[Sequence[str]], bool]) -> bool:
     """False if `ask` says no."""
-    removal = session.removal()
-    left = await session.left_releases()
-    found = await teardown.plan(session.config.releases(), left, session.releaser, removal)
+    removal = removal_of(session)
+    left = await left_releases(session)
+    found = await teardown.plan(session.config.releases(), left, session.deployment.releaser, removal)
     if found.empty:
         print("nothing of this project is in the cluster")
         return True
     if not await anyio.to_thread.run_sync(ask, found.lines()):
         return False
-    session.installation.manifests.forget()  # first: a down that is killed is no reason to leave out
-    await teardown.tear_down(found, session.releaser, removal)  # what it deleted
+    # Forgotten first: a down that is killed is no reason to leave out what it deleted.
+    session.deployment.installation.manifests.forget()
+    await teardown.tear_down(found, session.deployment.releaser, removal)
     print(f"removed: {', '.join(found.lines())}")
     return True
 

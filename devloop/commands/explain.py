@@ -77,8 +77,8 @@ def explain(project: Project, names: Sequence[str]) -> int:
 async def _answers(session: Session) -> list[str]:
     answers: list[str] = []
     for service in session.services:
-        found = await session.fingerprinter.take(service, Change.start(session.world.clock.now()))
-        plan = session.fingerprinter.plan_of(service)
+        found = await session.images.fingerprinter.take(service, Change.start(session.world.clock.now()))
+        plan = session.images.fingerprinter.plan_of(service)
         assert plan is not None
         answers += lines(service, grouped(plan, found.inputs.files))
     return answers

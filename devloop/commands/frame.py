@@ -17,7 +17,8 @@ from devloop.safety_net import FOLDER, Reports, guard_screen
 from devloop.secrets.redaction import Secrets
 from devloop.secrets.sources import Sources
 from devloop.signals import INTERRUPTED, until_interrupted
-from devloop.wiring import Fan, Session, opened
+from devloop.sinks.fan import Fan
+from devloop.wiring import Session, opened
 
 Override = Callable[[Config], Config]
 Result = TypeVar("Result")

@@ -11,6 +11,7 @@ import anyio
 
 from devloop.clock import Clock
 from devloop.commands.frame import Project, run
+from devloop.commands.garbage import collect_garbage
 from devloop.commands.output import Companion, names_of, secrets_of, show
 from devloop.commands.running_watch import Json, reported
 from devloop.config import load as configs
@@ -19,9 +20,10 @@ from devloop.events import Notice
 from devloop.model import Failed, Held, Outcome, Superseded
 from devloop.safety_net import FOLDER, Reports
 from devloop.secrets.redaction import Secrets
+from devloop.sinks.fan import Fan
 from devloop.trip import once as engine
 from devloop.trip.worker import Worker
-from devloop.wiring import Fan, Session, opened
+from devloop.wiring import Session, opened
 
 Outcomes = Mapping[str, Outcome]
 Reported = Mapping[str, Json]  # service -> the trip that a running watch of this config made
@@ -89,14 +91,14 @@ async def _work(
 async def _settled(session: Session, clock: Clock) -> Outcomes:
     """Every service's trip to its outcome, then the manifests that changed, then the garbage."""
     with session.held():
-        session.sharing.employ(session.services)
-        workers = [Worker(service, session.world, session.sharing) for service in session.services]
+        session.deployment.sharing.employ(session.services)
+        workers = [Worker(service, session.world, session.deployment.sharing) for service in session.services]
         outcomes = await engine.once(workers, clock)
         failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
         with suppress(DevloopError) if failed else nullcontext():  # a trip has told why already
-            await session.installation.settle()
+            await session.deployment.installation.settle()
     with suppress(DevloopError):  # what was rolled out is what counts
-        await session.collect_garbage(clock.now())
+        await collect_garbage(session, clock.now())
     return outcomes
 
 

@@ -12,7 +12,7 @@ from devloop.clock import Clock
 from devloop.config.load import Config, together
 from devloop.secrets.redaction import Secrets
 from devloop.secrets.sources import Sources
-from devloop.wiring import Fan
+from devloop.sinks.fan import Fan
 
 TEXTS_LOST = "... {} lines were not shown: nobody read them\n"
 Companion = Callable[[], Coroutine[Any, Any, None]]

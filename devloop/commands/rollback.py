@@ -130,7 +130,7 @@ def rollback(project: Project, name: str) -> int:
     """Hold the service `name` at its newest earlier image; the exit code."""
 
     async def hold(session: Session) -> str:
-        lived = session.history.of(name)
+        lived = session.images.history.of(name)
         return await roll_back(session.services[0], session.world, session.cluster, lived)
 
     ref = in_session(project, (name,), hold)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from devloop.commands import running_watch
 from devloop.commands.frame import Project, in_session
 from devloop.commands.output import secrets_of
 from devloop.config.load import Config
 from devloop.errors import PlatformError
+from devloop.model import Service
 from devloop.rollout.service_status import Standing, standings
 from devloop.wiring import Session
 
@@ -20,7 +22,7 @@ def status(project: Project, names: Sequence[str], *, as_json: bool) -> int:
     from devloop.sinks.standing import as_table as to_table
 
     async def look(session: Session) -> Mapping[str, Standing]:
-        return await standings(session.services, session.world, session.release_status)
+        return await standings(session.services, session.world, partial(_release_status, session))
 
     found = in_session(project, names, look)
     stages = _stages(project.config)
@@ -40,3 +42,12 @@ def _stages(config: Config) -> dict[str, str]:
     except PlatformError:
         return {}
     return {name: card.get("stage") or card.get("state") or "" for name, card in cards.items()}
+
+
+async def _release_status(session: Session, service: Service) -> str:
+    """The status of the Helm release that holds the service, "" without one. Raises PlatformError."""
+    for release in session.config.releases():
+        if service.name in release.images:
+            view = await session.deployment.releaser.find(release)
+            return view.status if view else ""
+    return ""

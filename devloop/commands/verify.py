@@ -32,20 +32,20 @@ async def compare(session: Session, service: Service, full: ImageBuilder) -> Ver
 
     Raises LoadError (the image is not on a node that can be read), BuildError, PlatformError.
     """
-    fingerprint = await session.fingerprinter.take(service, Change.start(session.world.clock.now()))
+    fingerprint = await session.images.fingerprinter.take(service, Change.start(session.world.clock.now()))
     ref = service.ref(fingerprint)
     node = await _holder(session, ref)
     live = await files_of(node, ref)
     built = await full.build(service, fingerprint, suffix=SUFFIX)
     try:
-        whole = await files_of(session.docker, built.ref)
+        whole = await files_of(session.images.docker, built.ref)
     finally:
-        await session.docker.remove(built.ref)
+        await session.images.docker.remove(built.ref)
     return Verified(ref, len(live.keys() | whole.keys()), tuple(differences(live, whole)))
 
 
 async def _holder(session: Session, ref: str) -> Engine:
-    route = await session.loader.route()
+    route = await session.images.loader.route()
     for store in route.stores:
         if isinstance(store, EngineStore) and await store.engine.inspect(ref) is not None:
             return store.engine
@@ -63,7 +63,7 @@ def verify(project: Project, names: Sequence[str]) -> int:
     async def look(session: Session) -> bool:
         different = False
         for service in session.services:
-            found = await compare(session, service, session.full)
+            found = await compare(session, service, session.images.full)
             different |= bool(found.different)
             verdict = f"{len(found.different)} differ" if found.different else "equal to a full build"
             print(f"{service.name}: {found.ref}: {found.files} paths, {verdict}")

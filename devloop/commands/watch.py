@@ -18,9 +18,10 @@ from devloop.config import load as configs
 from devloop.errors import DevloopError
 from devloop.events import Notice
 from devloop.safety_net import FOLDER, Reports, SafetyNet
+from devloop.sinks.fan import Fan
 from devloop.trip.worker_pool import Companion, WorkerPool
 from devloop.watch.rescan import Rescan
-from devloop.wiring import Fan, opened
+from devloop.wiring import opened
 
 
 def watch(project: Project, names: Sequence[str], *, logs: bool, log_format: str) -> None:
@@ -53,17 +54,17 @@ def watch(project: Project, names: Sequence[str], *, logs: bool, log_format: str
             ) as session:
                 session.require_tools()
                 fan(Notice("", "info", f"metrics on {web.url}/metrics"))
-                rescan = Rescan(session.fingerprinter, clock)
+                rescan = Rescan(session.images.fingerprinter, clock)
                 fan.sinks.append(rescan.note)
                 companions: list[Companion] = [partial(states, session), rescan.follow]
                 companions += [partial(pod_logs, session)] if logs else []
-                pool = WorkerPool(session.world, session.hold, net, session.sharing, companions)
+                pool = WorkerPool(session.world, session.hold, net, session.deployment.sharing, companions)
                 async with anyio.create_task_group() as group:
                     keep = net.keeper(group)
                     keep("the web server", web.run)
                     for companion in redraw:
                         keep("the screen", companion)
-                    for companion in session.companions:
+                    for companion in session.images.companions:
                         keep("what makes the next trip shorter", companion)
                     keep("the removal of old images", tidy_up, session)
                     await group.start(watch_files, session, pool, project.override, secrets, net)

@@ -12,6 +12,7 @@ from anyio.abc import TaskStatus
 from devloop.adapters.watch.backend import local_backend
 from devloop.checks.background import CheckWatch, by_process
 from devloop.clock import Clock
+from devloop.commands.garbage import collect_garbage
 from devloop.commands.output import sources_of
 from devloop.config.load import together
 from devloop.errors import DevloopError
@@ -44,7 +45,7 @@ async def watch_files(
 
     Started once every change from now on will be seen.
     """
-    world, trees, current = session.world, session.fingerprinter, session.current
+    world, trees, current = session.world, session.images.fingerprinter, session.setup.current
     fallen: list[bool] = []
 
     def taken(touched: Sequence[str]) -> None:
@@ -87,9 +88,9 @@ async def watch_files(
 
     async with anyio.create_task_group() as group:
         keep = net.keeper(group)
-        files = ProjectFiles(current, override, session.installation, taken, world.emit)
+        files = ProjectFiles(current, override, session.deployment.installation, taken, world.emit)
         rules = CheckWatch(lambda: current.config, by_process(current.names), world.emit)
-        session.fan.sinks.append(rules.note)
+        session.setup.fan.sinks.append(rules.note)
         keep("the rules", rules.run)
         watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit, local_backend())
         following = Following(watcher, interests, look_at)
@@ -122,14 +123,14 @@ async def _observe_releases(session: Session, files: ProjectFiles) -> None:
         followed = namespaces()
         async with anyio.create_task_group() as group:
             group.start_soon(
-                session.releaser.watch,
+                session.deployment.releaser.watch,
                 session.cluster.observe,
                 lambda: session.config.releases(),
-                session.statuses.put,
+                session.deployment.statuses.put,
                 lambda: files.deliver(RELEASES, Change.start(session.world.clock.now())),
             )
             while namespaces() == followed:
-                await session.current.taken()
+                await session.setup.current.taken()
             group.cancel_scope.cancel()
 
 
@@ -139,7 +140,9 @@ async def pod_logs(session: Session, worker: Worker) -> None:
 
 async def states(session: Session, worker: Worker) -> None:
     feeds = await worker.feeds()
-    await follow_states(worker.service.name, feeds, session.cluster, session.world.emit, session.statuses)
+    await follow_states(
+        worker.service.name, feeds, session.cluster, session.world.emit, session.deployment.statuses
+    )
 
 
 async def tidy_up(session: Session) -> None:
@@ -150,17 +153,17 @@ async def tidy_up(session: Session) -> None:
         if isinstance(event, TripEnded) and isinstance(event.outcome, Live):
             ended.set()
 
-    session.fan.sinks.append(note)
+    session.setup.fan.sinks.append(note)
     while True:
         await ended.wait()
         ended = anyio.Event()
         await anyio.sleep(TIDY_AFTER)
         try:
-            removed = await session.collect_garbage(session.world.clock.now())
+            removed = await collect_garbage(session, session.world.clock.now())
         except DevloopError:
             continue  # the engine or the API server is away: after the next trip, then
         if removed:
-            session.fan(
+            session.setup.fan(
                 Notice(
                     "",
                     "info",

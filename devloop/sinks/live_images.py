@@ -6,6 +6,7 @@ Bounded: what lies further back is not told from an image that never was live, a
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from devloop import state_file
@@ -20,8 +21,8 @@ MOST_SERVICES = 100  # those that were live last
 class History:
     """Kept in a file of the state directory, so that a way back survives a restart."""
 
-    def __init__(self, file: Path, most: int = MOST_IMAGES) -> None:
-        """`most`: how many of one service are remembered."""
+    def __init__(self, file: Path, most: Callable[[], int] = lambda: MOST_IMAGES) -> None:
+        """`most`: how many of one service are remembered, asked each time."""
         self._file, self._most = file, most
         self._lived: dict[str, list[str]] = _read(file)
 
@@ -60,7 +61,7 @@ class History:
         if known[:1] == [ref]:
             return
         others = {name: refs for name, refs in self._lived.items() if name != service}
-        newest = [ref, *(other for other in known if other != ref)][: self._most]
+        newest = [ref, *(other for other in known if other != ref)][: self._most()]
         self._lived = dict([*others.items(), (service, newest)][-MOST_SERVICES:])
         self._save()
 

@@ -42,18 +42,27 @@ def test_a_broken_file_is_an_empty_history(tmp_path: Path) -> None:
 
 
 def test_s25_the_history_is_bounded(tmp_path: Path) -> None:
-    history = History(tmp_path / "lived.json", most=10)
+    history = History(tmp_path / "lived.json", most=lambda: 10)
     for number in range(1000):
         history(lived("a", f"a:{number}"))
     for number in range(500):
         history(lived(f"s{number}", "b:1"))
     history(lived("a", "a:x"))
-    again = History(tmp_path / "lived.json", most=10)
+    again = History(tmp_path / "lived.json", most=lambda: 10)
     assert len(again.all()) < 200
     for number in range(1000, 1010):
         again(lived("a", f"a:{number}"))
     assert again.newest(10) >= {f"a:{number}" for number in range(1000, 1010)}
     assert (tmp_path / "lived.json").stat().st_size < 10_000
+
+
+def test_s28_a_reload_changes_how_many_are_remembered(tmp_path: Path) -> None:
+    most = [2]
+    history = History(tmp_path / "lived.json", most=lambda: most[0])
+    most[0] = 4
+    for number in range(10):
+        history(lived("a", f"a:{number}"))
+    assert history.of("a") == ("a:9", "a:8", "a:7", "a:6")
 
 
 def test_s25_what_a_node_calls_by_its_full_name_is_forgotten_too(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from devloop.clock import Clock
 from devloop.events import ConfigReloaded, LiveChanged, PodsCounted, StageEnded, StateChanged
+from devloop.sinks.fan import Fan
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.status import StatusBoard
-from devloop.wiring import Fan
 from tests.support.trips import live_trip
 
 
