@@ -32,7 +32,8 @@ from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.endpoint import current as current_engine
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.helm.releaser import HelmReleaser
-from devloop.adapters.helm.runner import Place, choose
+from devloop.adapters.helm.runner import Place
+from devloop.adapters.helm.runner_selection import choose
 from devloop.adapters.kubernetes.api.kubeconfig import find_files
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner, TargetLocks

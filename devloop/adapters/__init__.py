@@ -1,3 +1,3 @@
-"""Every foreign or blocking call. Each package implements ports of `devloop.ports`; only `wiring` and
-commands import them.
+"""Every foreign or blocking call: ports of `devloop.ports` in, engines, clusters, nodes and files out.
+Imported by wiring and commands.
 """

@@ -1,3 +1,3 @@
-"""Rules over rendered manifests and built images: objects in, findings out; each rule has an id and a
-severity (docs/checks.md).
+"""Rendered objects and facts in, findings out: pure rules, each with an id and a severity (docs/checks.md).
+Imported by adapters, sinks and commands.
 """

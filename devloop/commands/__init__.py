@@ -1,1 +1,3 @@
-"""One module per command: it wires, runs and prints, and gives the exit code back to `cli`."""
+"""A checked command line in, an exit code out: one module per command, which opens a session, runs and
+prints. Imported by cli.
+"""

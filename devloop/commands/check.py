@@ -14,7 +14,8 @@ import anyio.to_thread
 from devloop.adapters.checks.images import Scans, built_image
 from devloop.adapters.checks.surroundings import look_around, nodes_without
 from devloop.adapters.docker.connection import EngineRefusal
-from devloop.adapters.helm.runner import Place, Runner, choose
+from devloop.adapters.helm.runner import Place, Runner
+from devloop.adapters.helm.runner_selection import choose
 from devloop.adapters.kubernetes.kustomize import render
 from devloop.adapters.kubernetes.manifests import put_refs
 from devloop.checks.facts import BuiltImage, Facts, Need

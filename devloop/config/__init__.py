@@ -1,3 +1,3 @@
-"""config.yaml: a file in, a checked `Config` with its services, releases and settings out; imported by
-everything above it.
+"""config.yaml in, a checked `Config` with its services, releases and settings out. Imported by all layers
+above.
 """

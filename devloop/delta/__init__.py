@@ -1,3 +1,3 @@
-"""Images made from the one before: two trees and a plan in, a layer with what changed out, or the reason why
-that is not proven.
+"""Two trees and a build plan in, the layer with what changed out, or the reason why that is not proven.
+Imported by adapters, explain.
 """

@@ -1,3 +1,3 @@
-"""What is applied beside images: manifests and Helm releases in, the calls that install, compare and remove
-them out.
+"""Manifests and Helm releases in, the calls out that install, compare and remove them, and when. Imported by
+all layers above.
 """

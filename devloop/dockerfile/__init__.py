@@ -1,3 +1,3 @@
-"""A Dockerfile and its ignore file: text in, the plan of one build out (stages, bases, what it reads).
-Imports nothing of devloop but the ground.
+"""The text of a Dockerfile and of its ignore file in, the plan of one build out: stages, bases, what it
+reads. Imported by all layers above.
 """

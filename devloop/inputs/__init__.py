@@ -1,1 +1,1 @@
-"""What a build reads: a service in, its fingerprint and the archive of its context out."""
+"""A service in, its fingerprint and the archive of its build context out. Imported by all layers above."""

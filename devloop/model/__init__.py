@@ -1,7 +1,8 @@
-"""The values that travel, each frozen: a stage of a trip takes one and returns the next.
+"""The values that travel, each frozen: a stage of a trip takes one and returns the next. Imported by
+everybody.
 
 Change -> Fingerprint -> Image -> LoadedImage -> Rollout -> Timing. Times are seconds since the epoch on the
-`Clock` of clock.py unless a name says otherwise. Everybody may import this; it imports nothing of devloop.
+`Clock` of clock.py unless a name says otherwise. It imports nothing of devloop but errors.
 """
 
 from devloop.model.cluster import (

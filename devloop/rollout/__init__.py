@@ -1,3 +1,3 @@
-"""Rollouts: snapshots of a workload in, a verdict, its phases and its state in words out. Judging is pure;
-`follow` waits.
+"""Snapshots of a workload in, a verdict with its reason, its phases and its state in words out. Imported by
+trip, adapters, sinks and commands.
 """

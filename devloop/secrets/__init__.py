@@ -1,2 +1,3 @@
-"""What must not be shown (S30): configuration and environment go in, a function that takes secret values out
-of texts and events comes out; adapters, sinks, wiring and commands import it."""
+"""Configuration and environment in, a function that takes secret values out of texts and events out (S30).
+Imported by adapters, sinks and commands.
+"""

@@ -1,3 +1,3 @@
-"""What reads events: console, plain lines, metrics, journal, /api/status. Nothing of devloop but `wiring` and
-commands imports them.
+"""Events in; the console, plain lines, metrics, the journal and /api/status out. Imported by wiring and
+commands.
 """

@@ -1,3 +1,4 @@
-"""One service's way from a change to its outcome: `worker` takes changes from its inbox, `trip` is the
-straight line, `reconciler` decides what comes next.
+"""A change of one service in, its outcome out, and what follows from it. Imported by wiring and commands.
+
+`worker` takes changes from its inbox, `trip` is the straight line, `reconciler` decides what comes next.
 """

@@ -1,1 +1,1 @@
-"""File events in, changes for the services they concern out; config.yaml and manifests are followed too."""
+"""File events in, changes out, each for the service that it concerns. Imported by adapters and commands."""

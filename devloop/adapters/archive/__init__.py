@@ -1,3 +1,3 @@
-"""Image archives: tar streams, Docker archives and OCI layouts, read and written with only the layers that
-are missing.
+"""An image's layers and config in, the archive that an engine or a registry takes out, without what is there
+already. Imported by build, nodes and delta.
 """

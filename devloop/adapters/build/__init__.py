@@ -1,1 +1,3 @@
-"""Full builds: a service and its fingerprint in, an image on the builder's engine out."""
+"""A service and its fingerprint in, an image on the build engine out, built in full. Imported by nodes, delta
+and wiring.
+"""

@@ -1,2 +1,3 @@
-"""Facts for `devloop check`: an engine, a cluster and its nodes go in, values of `checks.facts` come out;
-commands alone import it."""
+"""An engine, a cluster and its nodes in, the facts that rules ask for (`devloop.checks.facts`) out. Imported
+by commands.
+"""

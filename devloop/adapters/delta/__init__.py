@@ -1,3 +1,3 @@
-"""Delta images on real engines: the builder that tries them first, their parents, and the loader that falls
-back to a full build.
+"""A fingerprint in, a delta image out where it is proven, else a full one; parents are learned here. Imported
+by wiring.
 """

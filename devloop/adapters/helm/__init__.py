@@ -1,1 +1,3 @@
-"""Helm releases: the library in a worker process, the user's command, and their records in the cluster."""
+"""A release and its values in, a revision in the cluster out, by Helm's library or the user's command.
+Imported by wiring and commands.
+"""

@@ -1,10 +1,8 @@
-"""Who is Helm here: the choice between the library and the user's command, and how a helm process runs."""
+"""What runs Helm, and how a helm process runs."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import Protocol
 
 import anyio.to_thread
 
-from devloop.errors import ConfigError, ReleaseError
+from devloop.errors import ReleaseError
 from devloop.model import Release, Values
 
 
@@ -43,29 +41,6 @@ class Place:
 
     def environ(self, base: Mapping[str, str]) -> dict[str, str]:
         return {**base, "KUBECONFIG": os.pathsep.join(map(str, self.kubeconfig))}
-
-
-def choose(place: Place, environ: Mapping[str, str]) -> Runner:
-    """The library where it is installed, else `helm` on PATH; DEVLOOP_HELM=sdk|PATH decides otherwise.
-
-    Raises ConfigError where there is neither.
-    """
-    from devloop.adapters.helm.command import CommandRunner
-    from devloop.adapters.helm.sdk import SdkRunner
-
-    wish = environ.get("DEVLOOP_HELM", "")
-    if wish != "sdk" and wish:
-        return CommandRunner(wish, place, environ)
-    if wish == "sdk" or importlib.util.find_spec("helm_python") is not None:
-        return SdkRunner(place, environ)
-    command = shutil.which("helm", path=environ.get("PATH"))
-    if command is not None:
-        return CommandRunner(command, place, environ)
-    raise ConfigError(
-        "releases: in config.yaml need Helm, and neither the library nor a helm command is there",
-        reason="NoHelm",
-        hint="pip install 'devloop[helm]', or install helm 3 or 4",
-    )
 
 
 async def run(

@@ -1,1 +1,3 @@
-"""Objects of the Kubernetes API: watched, patched, applied, removed, as devloop's own values."""
+"""Targets, manifests and images in, patches and applied objects out; watches come back as snapshots. Imported
+by helm, checks, wiring and commands.
+"""

@@ -1,3 +1,3 @@
-"""Images onto nodes: which route leads there, what each node holds, loading, verifying, and removing old
-ones.
+"""An image in, the same image on every node out, verified there; old images of the project go. Imported by
+delta, checks, wiring and commands.
 """

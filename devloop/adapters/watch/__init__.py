@@ -1,1 +1,3 @@
-"""Sources of file events: inotify, watchfiles, polling; mounts and links that decide which one is needed."""
+"""Roots in, batches of file events out: inotify, watchfiles or polling, as file systems and mounts ask for.
+Imported by wiring and commands.
+"""

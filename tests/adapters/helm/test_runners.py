@@ -15,7 +15,8 @@ import pytest
 
 from devloop.adapters.helm import records
 from devloop.adapters.helm.command import CommandRunner
-from devloop.adapters.helm.runner import Place, Runner, choose
+from devloop.adapters.helm.runner import Place, Runner
+from devloop.adapters.helm.runner_selection import choose
 from devloop.adapters.helm.sdk import SdkRunner
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner
