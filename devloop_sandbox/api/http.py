@@ -18,7 +18,7 @@ from devloop_sandbox.store.store import Store
 
 _OPEN_PATHS = ("/livez", "/readyz", "/healthz")
 _STREAMS = {"log": streams.log, "exec": streams.execute, "portforward": streams.forward}
-_TUNNELS = _STREAMS | {"exec": tunnels.execute, "portforward": tunnels.forward}
+_NO_WEBSOCKET = "exec and port-forward need a WebSocket upgrade: kubectl 1.31 or newer, which asks for one"
 _MAX_BODY = 3 * 1024 * 1024
 
 
@@ -87,5 +87,10 @@ class ApiServer:
     async def _stream(self, request: web.Request, where: Target) -> web.StreamResponse:
         if self.kubelet is None:
             raise ApiError(503, "ServiceUnavailable", "the node is not running")
-        handlers = _TUNNELS if tunnels.is_spdy(request) else _STREAMS
-        return await handlers[where.subresource](self._store, self.kubelet, request, where)
+        handler = _STREAMS[where.subresource]
+        if where.subresource != "log":
+            if request.headers.get("Upgrade", "").lower() != "websocket":
+                raise errors.bad_request(_NO_WEBSOCKET)
+            if tunnels.is_asked_for(request):
+                handler = tunnels.forward
+        return await handler(self._store, self.kubelet, request, where)

@@ -1,4 +1,4 @@
-"""SPDY/3.1, the server's side and only what kubectl uses: streams with headers, data, an end, pings."""
+"""SPDY/3.1, the server's side and only what `kubectl port-forward` uses: streams, data, an end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DICTIONARY = (
     + _TEXT.encode()
 )
 
-_SYN_STREAM, _SYN_REPLY, _RST_STREAM, _PING, _GOAWAY = 1, 2, 3, 6, 7
+_SYN_STREAM, _SYN_REPLY, _RST_STREAM, _PING = 1, 2, 3, 6
 _FIN = 1
 _MAX_DATA = 32768
 
@@ -127,10 +127,6 @@ class Session:
             words.append(raw[at + 4 : at + 4 + length].decode())
             at += 4 + length
         return {name.lower(): value for name, value in zip(words[::2], words[1::2], strict=True)}
-
-    async def go_away(self) -> None:
-        """Tell the client that no more streams are taken."""
-        await self._control(_GOAWAY, struct.pack("!II", max(self._open, default=0), 0))
 
     async def _control(self, kind: int, body: bytes) -> None:
         await self.write(struct.pack("!HHI", 0x8003, kind, len(body)) + body)

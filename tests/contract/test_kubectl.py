@@ -1,4 +1,4 @@
-"""The real kubectl: the one on PATH and Debian's 1.20, each through the same commands."""
+"""The real kubectl on PATH, 1.31 or newer: from there on it speaks WebSocket."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import json
 import os
 import queue
 import re
-import shutil
 import signal
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,38 +19,13 @@ import yaml
 from tests.contract.cluster import PATIENCE_S, Namespace, Object, eventually, is_true, name_of, owners, uid
 from tests.contract.objects import config_map, container, deployment, http_server, job, pod, service
 
-
-def binaries() -> dict[str, str]:
-    """Name -> where it is; the old one is out of skew for a real cluster, there it runs on demand."""
-    found = {"current": "kubectl"}
-    if given := os.environ.get("DEVLOOP_TEST_OLD_KUBECTL"):
-        found["old"] = given
-    elif "DEVLOOP_TEST_KUBECONFIG" not in os.environ and shutil.which("apt-get"):
-        found["old"] = ""  # unpacked from Debian's package when it is needed
-    return found
-
-
-@pytest.fixture(scope="session")
-def old_kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Debian's kubernetes-client, unpacked into a folder that later runs find again."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "devloop-contract"
-    kubectl = cache / "usr" / "bin" / "kubectl"
-    if not kubectl.exists():
-        fresh = tmp_path_factory.mktemp("kubectl")
-        download = ["apt-get", "download", "-q", "kubernetes-client"]
-        subprocess.run(download, cwd=fresh, check=True, capture_output=True, timeout=120)
-        (package,) = fresh.glob("*.deb")
-        subprocess.run(["dpkg", "-x", package, fresh / "root"], check=True, timeout=60)
-        cache.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(fresh / "root", cache, dirs_exist_ok=True)
-    return kubectl
+NEEDED = (1, 31)
 
 
 class Kubectl:
-    """One kubectl, in one namespace."""
+    """kubectl in one namespace."""
 
-    def __init__(self, program: str, ns: Namespace, home: Path) -> None:
-        self.program = program
+    def __init__(self, ns: Namespace, home: Path) -> None:
         self.ns = ns
         self.env = {
             "PATH": os.environ["PATH"],
@@ -61,7 +34,7 @@ class Kubectl:
         }
 
     def command(self, *arguments: str) -> list[str]:
-        return [self.program, "--namespace", self.ns.name, *arguments]
+        return ["kubectl", "--namespace", self.ns.name, *arguments]
 
     def run(self, *arguments: str, stdin: object = None) -> subprocess.CompletedProcess[str]:
         text = stdin if isinstance(stdin, str | None) else yaml.safe_dump(stdin)
@@ -115,17 +88,20 @@ class Lines:
 
 
 @pytest.fixture(scope="session")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A home for each kubectl, where it keeps what it discovered."""
-    made: dict[str, Path] = {}
-    return lambda which: made.setdefault(which, tmp_path_factory.mktemp(which))
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """kubectl's home, where it keeps what it discovered."""
+    done = subprocess.run(
+        ["kubectl", "version", "--client", "-o", "json"], capture_output=True, text=True, check=True
+    )
+    known = json.loads(done.stdout)["clientVersion"]
+    version = (int(known["major"]), int(known["minor"].rstrip("+")))
+    assert version >= NEEDED, f"kubectl on PATH is {known['gitVersion']}; these tests need 1.31 or newer"
+    return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(params=binaries().items(), ids=lambda p: p[0])
-def kubectl(request: pytest.FixtureRequest, ns: Namespace, homes: Callable[[str], Path]) -> Kubectl:
-    which, program = request.param
-    path = program or str(request.getfixturevalue("old_kubectl"))
-    return Kubectl(path, ns, homes(which))
+@pytest.fixture
+def kubectl(ns: Namespace, home: Path) -> Kubectl:
+    return Kubectl(ns, home)
 
 
 def ready(ns: Namespace, name: str = "one") -> Object:

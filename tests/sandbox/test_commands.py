@@ -148,12 +148,7 @@ def test_kubectl_from_apply_to_delete(sandbox: Sandbox, namespace: str) -> None:
     eventually(lambda: run("get", "pods", "-o", "name") == "", "pods stay after their Deployment")
 
 
-@pytest.mark.parametrize("websockets", ["true", "false"])
-def test_exec_and_port_forward_by_websocket_and_by_spdy(
-    sandbox: Sandbox, namespace: str, websockets: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets)
-    monkeypatch.setenv("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets)
+def test_exec_and_port_forward_carry_much_and_many(sandbox: Sandbox, namespace: str) -> None:
     sandbox.kubectl("-n", namespace, "apply", "-f", "-", stdin=WEB)
     sandbox.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=80s")
     words = ["-n", namespace, "exec", "-i", "deployment/web", "--"]
@@ -175,6 +170,19 @@ def test_exec_and_port_forward_by_websocket_and_by_spdy(
         )
         forward.kill()
     assert done.stdout == "200\n200\n200\n", done.stderr
+
+
+def test_exec_and_port_forward_without_websocket_say_what_is_needed(
+    sandbox: Sandbox, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kubectl older than 1.31 asks: by SPDY on the bare connection."""
+    monkeypatch.setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false")
+    monkeypatch.setenv("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false")
+    sandbox.kubectl("-n", namespace, "apply", "-f", "-", stdin=WEB)
+    sandbox.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=80s")
+    for words in (["exec", "deployment/web", "--", "true"], ["port-forward", "deployment/web", ":8000"]):
+        done = sandbox.kubectl("-n", namespace, *words, check=False)
+        assert "kubectl 1.31 or newer" in done.stdout + done.stderr
 
 
 def test_kill_9_in_a_rollout_ends_where_it_would_have(tmp_path: Path) -> None:
