@@ -1,8 +1,7 @@
-"""What every write passes, from a client or a controller: defaults, security, validation, quota."""
+"""What every write passes, from a client or a controller: defaults, security, validation."""
 
 from __future__ import annotations
 
-from devloop_sandbox import quotas
 from devloop_sandbox.admission import defaults, effects, security, validation
 from devloop_sandbox.admission.addressing import Addressing
 from devloop_sandbox.objects import errors
@@ -11,7 +10,7 @@ from devloop_sandbox.options import Options
 from devloop_sandbox.patching import ownership
 from devloop_sandbox.store.store import Store
 
-_UNOWNED = ("events", "endpoints", "endpointslices", "leases", "namespaces", "serviceaccounts")
+_UNOWNED = ("events", "endpoints", "endpointslices", "namespaces", "serviceaccounts")
 
 
 class Gate:
@@ -39,8 +38,6 @@ class Gate:
             if found:
                 why = 'violates PodSecurity "devloop-sandbox:latest": ' + ", ".join(found)
                 raise errors.forbidden(resource, obj["metadata"]["name"], why)
-        if old is None:
-            quotas.check(store, resource, obj)
 
     def own(self, resource: Resource, obj: Obj, old: Obj | None, subresource: str) -> None:
         """What a controller or the node writes is theirs."""

@@ -25,7 +25,6 @@ _SUB_VERBS = {
     "log": ["get"],
     "exec": ["create", "get"],
     "portforward": ["create", "get"],
-    "finalize": ["update"],
 }
 
 

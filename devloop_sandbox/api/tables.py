@@ -165,12 +165,6 @@ def _ingress(obj: Obj) -> list[Any]:
     return [spec.get("ingressClassName", "<none>"), ",".join(hosts) or "*", "", ports, _age(obj)]
 
 
-def _quota(obj: Obj) -> list[Any]:
-    used, hard = obj.get("status", {}).get("used", {}), obj.get("spec", {}).get("hard", {})
-    text = ", ".join(f"{name}: {used.get(name, 0)}/{limit}" for name, limit in sorted(hard.items()))
-    return [text, "", _age(obj)]
-
-
 def _revision(obj: Obj) -> list[Any]:
     owners = obj["metadata"].get("ownerReferences", [])
     owner = f"{owners[0]['kind'].lower()}.apps/{owners[0]['name']}" if owners else "<none>"
@@ -239,10 +233,5 @@ _TABLES: dict[str, tuple[list[str], Cells]] = {
     ),
     "endpoints": (["Name", "Endpoints", "Age"], _endpoints),
     "ingresses": (["Name", "Class", "Hosts", "Address", "Ports", "Age"], _ingress),
-    "resourcequotas": (["Name", "Request", "Limit", "Age"], _quota),
     "controllerrevisions": (["Name", "Controller", "Revision", "Age"], _revision),
-    "leases": (
-        ["Name", "Holder", "Age"],
-        lambda obj: [obj.get("spec", {}).get("holderIdentity", ""), _age(obj)],
-    ),
 }

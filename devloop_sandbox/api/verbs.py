@@ -26,7 +26,7 @@ _PATCH_TYPES = (
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 )
-_RETURNS_OBJECT = ("pods", "services", "serviceaccounts", "resourcequotas", "namespaces")
+_RETURNS_OBJECT = ("pods", "services", "serviceaccounts", "namespaces")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,6 @@ async def collection(cluster: Cluster, request: web.Request, where: Target) -> w
             return _list(cluster, request, where)
         case "POST" if where.namespace or not where.resource.namespaced:
             return await _create(cluster, request, where)
-        case "DELETE" if where.namespace or not where.resource.namespaced:
-            return await _delete_collection(cluster, request, where)
     raise errors.method_not_allowed()
 
 
@@ -190,8 +188,8 @@ def _write(
         raise errors.bad_request(
             f"the name of the object ({name}) does not match the name on the URL ({where.name})"
         )
-    if where.resource.plural == "namespaces" and where.subresource != "finalize":
-        obj["spec"] = old.get("spec", {})  # its finalizers go by the subresource alone
+    if where.resource.plural == "namespaces":
+        obj["spec"] = old.get("spec", {})  # its finalizers are the controller's
     defaults.fill(where.resource, obj)
     if obj["metadata"].get("managedFields") == [{}]:
         obj["metadata"]["managedFields"] = []
@@ -286,12 +284,3 @@ def _delete_one(cluster: Cluster, request: web.Request, where: Target, obj: Obj,
         version=known.get("resourceVersion"),
         dry_run=negotiation.dry_run(request, options),
     )
-
-
-async def _delete_collection(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
-    options = await negotiation.body(request) or {}
-    found = cluster.store.list(where.resource.plural, where.namespace, negotiation.test(request, where))
-    for obj in found:
-        _delete_one(cluster, request, where, obj, options)
-    meta = {"resourceVersion": str(cluster.store.resource_version)}
-    return as_json(negotiation.many(request, where, found, meta))

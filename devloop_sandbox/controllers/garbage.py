@@ -9,7 +9,6 @@ from typing_extensions import override
 from devloop_sandbox.controllers.base import Controller, Key, key_of
 from devloop_sandbox.controllers.owners import delete_quietly, owner_exists, seconds_since
 from devloop_sandbox.objects.resources import RESOURCES, Obj
-from devloop_sandbox.quotas import spelled, usage
 from devloop_sandbox.store.store import Event
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
@@ -179,41 +178,6 @@ class EventExpiry(Controller):
             if seconds_since(moment) > EVENTS_LIVE:
                 delete_quietly(self.store, "events", event)
         return EVENTS_SWEEP
-
-
-class Quotas(Controller):
-    """status.used of ResourceQuotas; refusing what would exceed them is the API server's."""
-
-    component = "resourcequota-controller"
-
-    @override
-    def initial(self) -> Iterable[Key]:
-        return [key_of(obj) for obj in self.store.list("resourcequotas")]
-
-    @override
-    def keys(self, event: Event) -> Iterable[Key]:
-        if event.resource == "resourcequotas":
-            return [key_of(event.obj)]
-        if event.resource == "events" or (event.type == "MODIFIED" and event.resource != "pods"):
-            return []
-        namespace = event.obj["metadata"].get("namespace")
-        return [key_of(one) for one in self.store.list("resourcequotas", namespace)] if namespace else []
-
-    @override
-    def sync(self, key: Key) -> float | None:
-        found = self.store.find("resourcequotas", *key)
-        if found is None:
-            return None
-        hard = found["spec"].get("hard") or {}
-        used = {name: spelled(name, amount) for name, amount in usage(self.store, found).items()}
-        status = {"hard": hard, "used": used}
-        if status != found.get("status"):
-
-            def change(copy: Obj) -> None:
-                copy["status"] = status
-
-            self.store.mutate("resourcequotas", *key, change, subresource="status")
-        return None
 
 
 def _key(plural: str, obj: Obj) -> Key:

@@ -7,7 +7,7 @@ import asyncio
 from devloop_sandbox.controllers.base import Controller
 from devloop_sandbox.controllers.deployment import Deployments
 from devloop_sandbox.controllers.endpoints import Endpoints
-from devloop_sandbox.controllers.garbage import EventExpiry, GarbageCollector, Namespaces, Quotas
+from devloop_sandbox.controllers.garbage import EventExpiry, GarbageCollector, Namespaces
 from devloop_sandbox.controllers.replicaset import ReplicaSets
 from devloop_sandbox.controllers.scheduler import Scheduler
 from devloop_sandbox.controllers.statefulset import StatefulSets
@@ -22,7 +22,6 @@ KINDS: tuple[type[Controller], ...] = (
     Endpoints,
     Namespaces,
     GarbageCollector,
-    Quotas,
     EventExpiry,
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 Obj = dict[str, Any]  # a Kubernetes object as JSON; shared once it is in the store, so never changed in place
 
-EVERY_VERB = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+EVERY_VERB = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ _POD_PARTS = ("status", "log", "exec", "portforward")
 _WORKLOAD = ("all",)
 
 RESOURCES: tuple[Resource, ...] = (
-    Resource("", "v1", "namespaces", "Namespace", ("ns",), False, ("status", "finalize")),
+    Resource("", "v1", "namespaces", "Namespace", ("ns",), False, ("status",)),
     Resource("", "v1", "nodes", "Node", ("no",), False, ("status",)),
     Resource("", "v1", "pods", "Pod", ("po",), True, _POD_PARTS, True, _WORKLOAD),
     Resource("", "v1", "services", "Service", ("svc",), True, ("status",), False, _WORKLOAD),
@@ -58,7 +58,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource("", "v1", "secrets", "Secret"),
     Resource("", "v1", "serviceaccounts", "ServiceAccount", ("sa",)),
     Resource("", "v1", "events", "Event", ("ev",)),
-    Resource("", "v1", "resourcequotas", "ResourceQuota", ("quota",), True, ("status",)),
     Resource(
         "apps",
         "v1",
@@ -95,7 +94,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource("apps", "v1", "controllerrevisions", "ControllerRevision"),
     Resource("networking.k8s.io", "v1", "ingresses", "Ingress", ("ing",), True, ("status",), True),
     Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
-    Resource("coordination.k8s.io", "v1", "leases", "Lease"),
 )
 
 BY_PLURAL = {resource.plural: resource for resource in RESOURCES}

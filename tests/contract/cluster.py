@@ -46,7 +46,6 @@ RESOURCES: dict[str, tuple[str, str]] = {
     "Node": ("v1", "nodes"),
     "Pod": ("v1", "pods"),
     "ReplicaSet": ("apps/v1", "replicasets"),
-    "ResourceQuota": ("v1", "resourcequotas"),
     "Secret": ("v1", "secrets"),
     "Service": ("v1", "services"),
     "StatefulSet": ("apps/v1", "statefulsets"),

@@ -1,22 +1,13 @@
-"""ReplicaSets: as many pods as wanted, by label; and quotas that refuse one."""
+"""ReplicaSets: as many pods as wanted, by label; and what is said when one is refused."""
 
 from __future__ import annotations
 
-from tests.contract.cluster import Namespace, Object, condition, is_true, name_of, owners, refused, uid
+from tests.contract.cluster import Namespace, Object, condition, is_true, name_of, owners, uid
 from tests.contract.objects import deployment, pod, replica_set
 
 
 def ready(ns: Namespace, count: int) -> Object:
     return ns.wait("ReplicaSet", "herd", lambda r: r["status"].get("readyReplicas", 0) == count)
-
-
-def quota(name: str, **hard: str) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": name},
-        "spec": {"hard": hard},
-    }
 
 
 def test_deleted_pod_is_replaced(ns: Namespace) -> None:
@@ -76,37 +67,15 @@ def test_pending_pods_are_ended_before_ready_ones(ns: Namespace) -> None:
     ready(ns, 1)
 
 
-def test_quota_refuses_a_pod_too_many(ns: Namespace) -> None:
-    """https://kubernetes.io/docs/concepts/policy/resource-quotas/"""
-    ns.create(quota("few", pods="1"))
-    ns.wait("ResourceQuota", "few", lambda q: q.get("status", {}).get("hard") == {"pods": "1"})
-    ns.create(pod(name="first", nodeSelector={"contract.example/no": "1"}))
-    with refused(403, "Forbidden") as refusal:
-        ns.create(pod(name="second"))
-    assert "exceeded quota: few" in refusal.message
-    ns.wait("ResourceQuota", "few", lambda q: q["status"]["used"] == {"pods": "1"})
-
-
-def test_quota_is_given_back(ns: Namespace) -> None:
-    """https://kubernetes.io/docs/concepts/policy/resource-quotas/"""
-    ns.create(quota("few", **{"count/deployments.apps": "1"}))
-    ns.wait("ResourceQuota", "few", lambda q: q.get("status", {}).get("hard"))
-    ns.create(deployment(replicas=0))
-    with refused(403, "Forbidden"):
-        ns.create(deployment(name="other", replicas=0))
-    ns.delete("Deployment", "web")
-    ns.wait("ResourceQuota", "few", lambda q: q["status"]["used"] == {"count/deployments.apps": "0"})
-    ns.create(deployment(name="other", replicas=0))
-
-
 def test_refused_pods_are_told_in_conditions_and_events(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#failed-deployment"""
-    ns.create(quota("none", pods="0"))
-    ns.wait("ResourceQuota", "none", lambda q: q.get("status", {}).get("hard"))
-    ns.create(deployment())
+    # What the standard asks of a namespace with this label, the sandbox asks of every one.
+    level = {"pod-security.kubernetes.io/enforce": "baseline"}
+    ns.merge("Namespace", ns.name, {"metadata": {"labels": level}})
+    ns.create(deployment(template={"hostPID": True}))
     failed = ns.wait("Deployment", "web", lambda d: is_true(d, "ReplicaFailure"))
     assert condition(failed, "ReplicaFailure")["reason"] == "FailedCreate"
-    assert "exceeded quota" in condition(failed, "ReplicaFailure")["message"]
+    assert "violates PodSecurity" in condition(failed, "ReplicaFailure")["message"]
     (herd,) = ns.items("ReplicaSet")
     assert is_true(herd, "ReplicaFailure")
     event = ns.wait_event("FailedCreate", "ReplicaSet", name_of(herd))

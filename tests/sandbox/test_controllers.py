@@ -178,34 +178,16 @@ async def test_missed_deadline_is_told_and_progress_heals_it(loops: Loops) -> No
 
 
 async def test_refused_pods_show_as_replica_failure(loops: Loops) -> None:
-    quota = {"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": {"pods": "1"}}}
-    loops.store.create("resourcequotas", quota)
     loops.deploy(2)
+    await loops.rolled()
+    loops.change(lambda d: d["spec"]["template"]["spec"].update(hostPID=True))
     failure = await loops.until(lambda: loops.condition("ReplicaFailure"))
     assert (failure["status"], failure["reason"]) == ("True", "FailedCreate")
-    assert "exceeded quota: q" in failure["message"]
-    assert len(loops.pods()) == 1
-    loops.store.delete("resourcequotas", "default", "q")
+    assert "violates PodSecurity" in failure["message"]
+    assert len(loops.pods()) == 2
+    loops.change(lambda d: d["spec"]["template"]["spec"].pop("hostPID"))
     await loops.rolled()
     assert loops.condition("ReplicaFailure") == {}
-
-
-async def test_quota_counts_processor_and_memory_of_the_pods(loops: Loops) -> None:
-    hard = {"requests.cpu": "1", "limits.memory": "1Gi", "pods": "5", "count/configmaps": "2"}
-    quota = {"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": hard}}
-    loops.store.create("resourcequotas", quota)
-    resources = {"requests": {"cpu": "250m"}, "limits": {"memory": "256Mi", "cpu": "1"}}
-    container = {"name": "c", "image": "a:1", "resources": resources}
-    for name in ("one", "two"):
-        meta = {"name": name, "namespace": "default"}
-        loops.store.create("pods", {"metadata": meta, "spec": {"containers": [container]}})
-    await loops.settle()
-    used = loops.store.get("resourcequotas", "default", "q")["status"]["used"]
-    assert used == {"requests.cpu": "500m", "limits.memory": "512Mi", "pods": "2", "count/configmaps": "0"}
-    loops.store.delete("pods", "default", "two", grace=0)
-    await loops.settle()
-    used = loops.store.get("resourcequotas", "default", "q")["status"]["used"]
-    assert (used["requests.cpu"], used["limits.memory"], used["pods"]) == ("250m", "256Mi", "1")
 
 
 async def test_history_keeps_its_limit(loops: Loops) -> None:

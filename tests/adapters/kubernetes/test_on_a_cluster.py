@@ -261,22 +261,14 @@ async def test_s19_a_missing_key_of_a_configmap_is_stuck_at_once(workload: Workl
     assert "gone" in verdict.message
 
 
-async def test_s19_a_quota_that_refuses_the_pod_is_stuck_after_its_grace(workload: Workload) -> None:
-    quota = {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "none"},
-        "spec": {"hard": {"pods": "0"}},
-    }
-    path = f"/api/v1/namespaces/{workload.target.namespace}/resourcequotas"
-    await workload.real.client.request("POST", path, body=quota)
-    await workload.create(IMAGE, SERVE)
+async def test_s19_a_pod_that_admission_refuses_is_stuck_after_its_grace(workload: Workload) -> None:
+    await workload.create(IMAGE, SERVE, pod={"hostPID": True})
     async with workload.real.feed(workload.target) as feed:
         snapshot = await workload.seen(feed, lambda s: "ReplicaFailure" in s.conditions)
         verdict = judge(snapshot, workload.standing(), workload.clock.now() + 11)
     assert isinstance(verdict, Stuck)
     assert verdict.reason == "FailedCreate"
-    assert "quota" in str(verdict.hint)
+    assert "PodSecurity" in verdict.message
 
 
 async def test_s18_a_paused_deployment_is_stuck_with_the_resume_line(workload: Workload) -> None:
