@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from devloop_sandbox.api import openapi
 from devloop_sandbox.objects.resources import GROUPS, RESOURCES, Obj, Resource
 
 VERSION: Obj = {
@@ -43,8 +44,8 @@ def answer(path: str) -> Obj | None:
             return {"kind": "APIGroup", "apiVersion": "v1", **_group(group)}
         case ["apis", group, "v1"] if group in _named():
             return _resource_list(group)
-        case ["openapi", "v3"]:
-            return {"paths": {}}
+        case ["openapi", *_]:
+            return openapi.answer(path.strip("/"))
         case _:
             return None
 

@@ -158,6 +158,13 @@ def _endpoints(obj: Obj) -> list[Any]:
     return [",".join(places[:3]) + more or "<none>", _age(obj)]
 
 
+def _slice(obj: Obj) -> list[Any]:
+    ports = [str(port["port"]) for port in obj.get("ports") or []]
+    places = [address for entry in obj.get("endpoints") or [] for address in entry["addresses"]]
+    lists = [",".join(found) or "<unset>" for found in (ports, places)]
+    return [obj.get("addressType", ""), *lists, _age(obj)]
+
+
 def _ingress(obj: Obj) -> list[Any]:
     spec = obj.get("spec", {})
     hosts = [rule.get("host", "*") for rule in spec.get("rules", [])]
@@ -232,6 +239,7 @@ _TABLES: dict[str, tuple[list[str], Cells]] = {
         _event,
     ),
     "endpoints": (["Name", "Endpoints", "Age"], _endpoints),
+    "endpointslices": (["Name", "AddressType", "Ports", "Endpoints", "Age"], _slice),
     "ingresses": (["Name", "Class", "Hosts", "Address", "Ports", "Age"], _ingress),
     "controllerrevisions": (["Name", "Controller", "Revision", "Age"], _revision),
 }

@@ -1,4 +1,4 @@
-"""Endpoints (and EndpointSlices): which pods stand behind a Service, by readiness."""
+"""Endpoints and EndpointSlices: which pods stand behind a Service, by readiness."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing_extensions import override
 
 from devloop_sandbox.controllers.base import Controller, Key, key_of
+from devloop_sandbox.controllers.endpoint_slices import SERVICE, slices
 from devloop_sandbox.controllers.owners import is_active, is_ready
 from devloop_sandbox.objects.resources import Obj
 from devloop_sandbox.store.store import Event
@@ -33,11 +34,10 @@ class Endpoints(Controller):
     @override
     def sync(self, key: Key) -> float | None:
         service = self.store.find("services", *key)
-        known = self.store.find("endpoints", *key)
         if service is None:
-            if known is not None:
+            if self.store.find("endpoints", *key) is not None:
                 self.store.delete("endpoints", *key)
-            return None
+            return None  # the garbage collector takes the slices
         if not service["spec"].get("selector"):
             return None  # its endpoints are written by hand
         pods = [
@@ -46,16 +46,29 @@ class Endpoints(Controller):
             if selects(service, pod["metadata"].get("labels") or {}) and is_active(pod)
         ]
         wanted = subsets(service, pods)
-        if known is None:
-            meta = {"name": key[1], "namespace": key[0], "labels": service["metadata"].get("labels") or {}}
-            self.store.create("endpoints", {"metadata": meta, "subsets": wanted})
-        elif (known.get("subsets") or []) != wanted:
-
-            def change(copy: Obj) -> None:
-                copy["subsets"] = wanted
-
-            self.store.mutate("endpoints", *key, change)
+        labels = service["metadata"].get("labels") or {}
+        meta = {"name": key[1], "namespace": key[0], "labels": labels}
+        self._write("endpoints", {"metadata": meta, "subsets": wanted})
+        self._write_slices(service, slices(service, wanted))
         return None
+
+    def _write_slices(self, service: Obj, wanted: list[Obj]) -> None:
+        """One for each group of ports; those of before go."""
+        namespace = service["metadata"]["namespace"]
+        for known in self.store.list("endpointslices", namespace):
+            mine = known["metadata"].get("labels", {}).get(SERVICE) == service["metadata"]["name"]
+            if mine and key_of(known) not in [key_of(one) for one in wanted]:
+                self.store.delete("endpointslices", *key_of(known))
+        for one in wanted:
+            self._write("endpointslices", one)
+
+    def _write(self, plural: str, wanted: Obj) -> None:
+        known = self.store.find(plural, *key_of(wanted))
+        content = {name: value for name, value in wanted.items() if name != "metadata"}
+        if known is None:
+            self.store.create(plural, wanted)
+        elif {name: known.get(name) or [] for name in content} != content:
+            self.store.mutate(plural, *key_of(wanted), lambda copy: copy.update(content))
 
 
 def selects(service: Obj, labels: dict[str, str]) -> bool:

@@ -41,6 +41,7 @@ RESOURCES: dict[str, tuple[str, str]] = {
     "ConfigMap": ("v1", "configmaps"),
     "Deployment": ("apps/v1", "deployments"),
     "Endpoints": ("v1", "endpoints"),
+    "EndpointSlice": ("discovery.k8s.io/v1", "endpointslices"),
     "Event": ("v1", "events"),
     "Namespace": ("v1", "namespaces"),
     "Node": ("v1", "nodes"),

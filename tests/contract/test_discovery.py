@@ -94,11 +94,14 @@ def test_openapi_v3_has_an_index_of_its_documents(cluster: Cluster) -> None:
         assert document["serverRelativeURL"].startswith(f"/openapi/v3/{group}")
 
 
-def test_openapi_v2_is_served_as_protobuf(cluster: Cluster) -> None:
-    """https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-v2"""
-    binary = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-    answer = cluster.call("GET", "/openapi/v2", accept=binary)
-    assert "proto-openapi" in answer.headers["content-type"]
+def test_openapi_v3_names_the_options_of_a_patch(cluster: Cluster) -> None:
+    """https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-v3"""
+    where = cluster.call("GET", "/openapi/v3").json()["paths"]["apis/apps/v1"]["serverRelativeURL"]
+    paths = cluster.call("GET", where).json()["paths"]
+    patch = paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]
+    kind = {"group": "apps", "version": "v1", "kind": "Deployment"}
+    assert patch["x-kubernetes-group-version-kind"] == kind
+    assert {"dryRun", "fieldManager", "force"} <= {one["name"] for one in patch["parameters"]}
 
 
 def test_unknown_group_is_not_found(cluster: Cluster) -> None:

@@ -71,6 +71,39 @@ def test_endpoints_name_the_ready_pod_and_its_port(town: Namespace) -> None:
     assert [p["port"] for p in subset["ports"]] == [8080]
 
 
+def slices(ns: Namespace, name: str = "web") -> dict[str, bool]:
+    """Pod -> whether it is ready, from the Service's EndpointSlices."""
+    mine = f"kubernetes.io/service-name={name}"
+    return {
+        entry["targetRef"]["name"]: entry["conditions"]["ready"]
+        for found in ns.items("EndpointSlice", labelSelector=mine)
+        for entry in found["endpoints"]
+    }
+
+
+def test_endpoint_slices_name_the_ready_pod_and_its_port(town: Namespace) -> None:
+    """https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/"""
+    eventually(lambda: slices(town) == {"server": True}, "the slice never named the pod")
+    (found,) = town.items("EndpointSlice", labelSelector="kubernetes.io/service-name=web")
+    server = town.read("Pod", "server")
+    assert found["addressType"] == "IPv4"
+    assert [(p["port"], p["protocol"]) for p in found["ports"]] == [(8080, "TCP")]
+    assert found["endpoints"][0]["addresses"] == [server["status"]["podIP"]]
+    assert found["endpoints"][0]["nodeName"] == server["spec"]["nodeName"]
+    assert [o["kind"] for o in found["metadata"]["ownerReferences"]] == ["Service"]
+
+
+def test_endpoint_slices_follow_readiness_and_the_service(ns: Namespace) -> None:
+    """https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions"""
+    ns.create(service())
+    ns.create(pod(container(readinessProbe=GATED), labels={"app": "web"}))
+    eventually(lambda: slices(ns) == {"one": False}, "the pod is not told as not ready")
+    assert ns.execute("one", "touch", "/tmp/good").code == 0
+    eventually(lambda: slices(ns) == {"one": True}, "the pod is not told as ready")
+    ns.delete("Service", "web")
+    eventually(lambda: ns.items("EndpointSlice") == [], "its slices stay")
+
+
 def test_endpoints_follow_readiness(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#when-should-you-use-a-readiness-probe"""
     ns.create(service())
