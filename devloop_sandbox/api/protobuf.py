@@ -1,9 +1,10 @@
-"""The protobuf bodies that Helm 4 and `kubectl create` insist on sending, read without a library."""
+"""The protobuf bodies that Helm 4 and `kubectl create` insist on sending, as objects."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from devloop_sandbox.objects.resources import Obj
@@ -14,7 +15,7 @@ _MAGIC = b"k8s\x00"
 # message -> {field number: (name, kind)}; a kind is str, int, bool, bytes, a message, or one of these
 # in [] (a list) or {} (a map by string). Any other field must be empty, or the body is refused.
 _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
-    "Unknown": {1: ("typeMeta", "TypeMeta"), 2: ("raw", "raw")},
+    "Unknown": {1: ("typeMeta", "TypeMeta"), 2: ("raw", "bytes")},
     "TypeMeta": {1: ("apiVersion", "str"), 2: ("kind", "str")},
     "ObjectMeta": {
         1: ("name", "str"), 2: ("generateName", "str"), 3: ("namespace", "str"),
@@ -56,9 +57,6 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
     "DeploymentSpec": {
         1: ("replicas", "int"), 2: ("selector", "LabelSelector"), 3: ("template", "PodTemplateSpec"),
     },
-    "ResourceQuota": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ResourceQuotaSpec")},
-    "ResourceQuotaSpec": {1: ("hard", "{Quantity}"), 2: ("scopes", "[str]")},
-    "Quantity": {1: ("text", "str")},
     "LabelSelector": {1: ("matchLabels", "{str}")},
     "PodTemplateSpec": {1: ("metadata", "ObjectMeta"), 2: ("spec", "PodSpec")},
     "PodSpec": {
@@ -73,8 +71,13 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         1: ("name", "str"), 3: ("containerPort", "int"), 4: ("protocol", "str"),
     },
 }  # fmt: skip
+_MAPS = {"{str}": "StringEntry", "{bytes}": "BytesEntry"}
+_ENTRIES = {
+    "StringEntry": {1: ("key", "str"), 2: ("value", "str")},
+    "BytesEntry": {1: ("key", "str"), 2: ("value", "bytes")},
+    "Nothing": {},
+}  # fmt: skip
 _KINDS = (
-    "ResourceQuota",
     "Secret",
     "ConfigMap",
     "Namespace",
@@ -89,88 +92,95 @@ def decode(body: bytes) -> Obj:
     """The object in a `k8s\\0` envelope; ValueError for another kind or a field that would be lost."""
     if not body.startswith(_MAGIC):
         raise ValueError("no Kubernetes protobuf envelope")
-    envelope = _message("Unknown", body[len(_MAGIC) :])
-    kind = envelope.get("typeMeta", {})
+    envelope = _parsed("Unknown", body[len(_MAGIC) :])
+    kind = _object("TypeMeta", envelope.typeMeta)
     if str(kind.get("kind")).endswith("Review"):  # answered alike, whatever it asks
-        return dict(kind)
+        return kind
     if kind.get("kind") not in _KINDS:
         raise ValueError(f"{kind.get('kind')} is not taken as protobuf; send JSON")
-    return {**kind, **_message(kind["kind"], envelope.get("raw", b""))}
+    return {**kind, **_object(kind["kind"], _parsed(kind["kind"], envelope.raw))}
 
 
-def _message(name: str, raw: bytes) -> Obj:
-    found: Obj = {}
-    for number, value in _fields(raw):
-        if number not in _MESSAGES[name]:
-            if not _is_empty(value):
-                raise ValueError(f"field {number} of {name} is not taken as protobuf; send JSON")
-            continue
-        key, kind = _MESSAGES[name][number]
-        if kind.startswith("["):
-            found.setdefault(key, []).append(_value(kind[1:-1], value))
-        elif kind.startswith("{"):
-            entry = dict(_fields(value))
-            text = _value("str", entry.get(1, b""))
-            found.setdefault(key, {})[text] = _value(kind[1:-1], entry.get(2, b""))
-        else:
-            found[key] = _value(kind, value)
-    return {key: value for key, value in found.items() if value != ""}
+@cache
+def _classes() -> dict[str, Callable[[], Any]]:
+    """A class of the library for each message. It is loaded with the first such body: few need it."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    kinds = descriptor_pb2.FieldDescriptorProto
+    scalars = {
+        "str": kinds.TYPE_STRING,
+        "int": kinds.TYPE_INT64,
+        "bool": kinds.TYPE_BOOL,
+        "bytes": kinds.TYPE_BYTES,
+    }
+    file = descriptor_pb2.FileDescriptorProto(name="sandbox.proto", package="sandbox", syntax="proto2")
+    for name, fields in (_MESSAGES | _ENTRIES).items():
+        message = file.message_type.add(name=name)
+        for number, (field, kind) in fields.items():
+            inner = _MAPS.get(kind) or kind.strip("[]")
+            label = kinds.LABEL_OPTIONAL if inner == kind else kinds.LABEL_REPEATED
+            row = message.field.add(name=field, number=number, label=label)
+            if inner in scalars:
+                row.type = scalars[inner]
+            else:
+                row.type, row.type_name = kinds.TYPE_MESSAGE, f".sandbox.{inner}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    names = {row.name: pool.FindMessageTypeByName(f"sandbox.{row.name}") for row in file.message_type}
+    return {name: message_factory.GetMessageClass(found) for name, found in names.items()}
 
 
-def _is_empty(value: Any) -> bool:
-    """0, nothing, or a message of only such fields: Go writes them for what was never set."""
-    if not value or isinstance(value, int):
-        return not value
+def _parsed(name: str, raw: bytes) -> Any:
+    from google.protobuf.message import DecodeError
+
+    message = _classes()[name]()
     try:
-        return all(_is_empty(inner) for _, inner in _fields(value))
-    except ValueError:
-        return False
+        message.ParseFromString(raw)
+    except DecodeError as error:
+        raise ValueError(f"the protobuf body is no {name}: {error}") from error
+    return message
+
+
+def _object(name: str, message: Any) -> Obj:
+    """The fields that are set, strings only if they are not empty."""
+    _check_unknown(name, message)
+    found: Obj = {}
+    for field, kind in _MESSAGES[name].values():
+        value = getattr(message, field)
+        if kind in _MAPS:
+            entries = {_value("str", entry.key): _value(kind[1:-1], entry.value) for entry in value}
+            found |= {field: entries} if entries else {}
+        elif kind.startswith("["):
+            found |= {field: [_value(kind[1:-1], one) for one in value]} if value else {}
+        elif message.HasField(field) and value != "":
+            found[field] = _value(kind, value)
+    return found
 
 
 def _value(kind: str, value: Any) -> Any:
-    if kind in ("int", "bool"):
-        return bool(value) if kind == "bool" else int(value)
-    if kind == "raw":
-        return value
-    if kind == "str":
-        return value.decode()
+    if kind == "str" and not isinstance(value, str):
+        raise ValueError(f"{value!r} is not UTF-8")
     if kind == "bytes":
         return base64.b64encode(value).decode()
-    if kind == "Quantity":
-        return _message(kind, value)["text"]
     if kind == "IntOrString":
-        parts = _message(kind, value)
-        return parts.get("str", "") if parts.get("type") else parts.get("int", 0)
-    return _message(kind, value)
+        return value.str if value.type else value.int
+    return _object(kind, value) if kind in _MESSAGES else value
 
 
-def _fields(raw: bytes) -> Iterator[tuple[int, Any]]:
-    at = 0
-    while at < len(raw):
-        tag, at = _varint(raw, at)
-        match tag & 7:
-            case 0:
-                value: Any
-                value, at = _varint(raw, at)
-            case 2:
-                length, at = _varint(raw, at)
-                value, at = raw[at : at + length], at + length
-            case 1 | 5 as width:
-                size = 8 if width == 1 else 4
-                value, at = raw[at : at + size], at + size
-            case other:
-                raise ValueError(f"protobuf wire type {other}")
-        yield tag >> 3, value
-    if at != len(raw):
-        raise ValueError("protobuf body is cut short")
+def _check_unknown(name: str, message: Any) -> None:
+    """Go writes fields that were never set, as 0, nothing, or a message of only such fields."""
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    for field in UnknownFieldSet(message):
+        if not _is_empty(field.data):
+            raise ValueError(f"field {field.field_number} of {name} is not taken as protobuf; send JSON")
 
 
-def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(raw):
-            raise ValueError("protobuf body is cut short")
-        value |= (raw[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if not raw[at - 1] & 0x80:
-            return value, at
+def _is_empty(data: Any) -> bool:
+    if not isinstance(data, bytes) or not data:
+        return not data
+    try:
+        _check_unknown("Nothing", _parsed("Nothing", data))
+    except ValueError:
+        return False
+    return True

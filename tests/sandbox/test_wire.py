@@ -99,7 +99,12 @@ def test_secret_as_protobuf_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "raw"),
-    [("Widget", b""), ("ServiceAccount", message(2, message(3, b"token"))), ("Secret", b"\x0a\x7f")],
+    [
+        ("Widget", b""),
+        ("ServiceAccount", message(2, message(3, b"token"))),
+        ("Secret", b"\x0a\x7f"),
+        ("Secret", message(1, message(1, b"\xff"))),
+    ],
 )
 def test_protobuf_that_would_lose_something_is_refused(kind: str, raw: bytes) -> None:
     with pytest.raises(ValueError):
