@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import http.client
 import json
@@ -27,7 +26,6 @@ from devloop_sandbox import pki
 from devloop_sandbox.options import Options
 
 _START = 60.0  # seconds until the node must have registered
-_CLEAN = 20.0  # seconds in which the engine must have let go of containers and network
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_BIND_SERVICE": 10}
 _STOP = 20.0  # seconds until a process that ignores SIGTERM is killed
 
@@ -105,7 +103,7 @@ def stop(state: Path) -> list[str] | None:
                 process.kill()
                 process.wait(_STOP)
         text = _read(state / "options.json")
-        left = _clean_engine(Options.load(text)) if text else []
+        left = _clean(Options.load(text)) if text else []
         shutil.rmtree(state)
         return left
 
@@ -213,26 +211,14 @@ def _answers(state: Path) -> bool:
         line.close()
 
 
-def _clean_engine(options: Options) -> list[str]:
-    from devloop_sandbox.network.addresses import remove_all
-    from devloop_sandbox.node import Node
+def _clean(options: Options) -> list[str]:
+    from devloop_sandbox import cleanup  # the engine's client takes a while to load
     from devloop_sandbox.node.engine import EngineError
-    from devloop_sandbox.store.store import Store
 
-    deadline = time.monotonic() + _CLEAN
-    while True:
-        try:
-            remove_all(options.state_dir / "addresses")
-            asyncio.run(Node(Store(), options).cleanup())
-            return []
-        except (OSError, EngineError) as error:
-            # A container that is just being removed holds the network for a while; and an engine can lose
-            # count of a network's endpoints, which only its own restart mends.
-            if time.monotonic() > deadline and "has active endpoints" in str(error):
-                return [str(error)]
-            if time.monotonic() > deadline or (isinstance(error, EngineError) and not error.status):
-                raise DaemonError(
-                    f"what the sandbox left on {options.engine} could not be removed: {error}",
-                    "see to the engine and run `devloop sandbox down` again",
-                ) from error
-            time.sleep(0.5)
+    try:
+        return cleanup.clean(options)
+    except (OSError, EngineError) as error:
+        raise DaemonError(
+            f"what the sandbox left on {options.engine} could not be removed: {error}",
+            "see to the engine and run `devloop sandbox down` again",
+        ) from error

@@ -1,9 +1,9 @@
-"""What `devloop sandbox up` was told; the same value for the API server, controllers and node."""
+"""What `devloop sandbox up` was asked for; the same value for the API server, controllers and node."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -22,8 +22,6 @@ class Options:
     backoff_scale: float = 1.0
     node_port_range: tuple[int, int] = (30000, 32767)
     allow_host_paths: tuple[Path, ...] = ()
-    memory_mib: int = 0  # what the Node reports; 0 = the machine's
-    cpus: int = 0
     api_port: int = 0
 
     @property
@@ -35,7 +33,9 @@ class Options:
 
     @classmethod
     def load(cls, text: str) -> Self:
-        values = json.loads(text)
+        """From `dump`, also that of an older version; ValueError if it is none."""
+        known = {field.name for field in fields(cls)}
+        values = {name: value for name, value in json.loads(text).items() if name in known}
         values["state_dir"] = Path(values["state_dir"])
         values["node_port_range"] = tuple(values["node_port_range"])
         values["allow_host_paths"] = tuple(Path(path) for path in values["allow_host_paths"])

@@ -10,7 +10,7 @@ from devloop_sandbox.node.engine import Engine, EngineError
 from devloop_sandbox.node.problem import Problem
 from devloop_sandbox.objects.resources import Obj
 
-Tell = Callable[[str, str, str], None]  # (type, reason, message) of an event
+Report = Callable[[str, str, str], None]  # (type, reason, message) of an event
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
@@ -33,7 +33,7 @@ def pull_policy(container: Obj) -> str:
     return "Always" if tagless or name.endswith(":latest") else "IfNotPresent"
 
 
-async def ensure(engine: Engine, container: Obj, tell: Tell, may_pull: bool) -> Obj:
+async def ensure(engine: Engine, container: Obj, report: Report, may_pull: bool) -> Obj:
     """The image's inspection. Problem: InvalidImageName, ErrImageNeverPull, ErrImagePull, ImagePullBackOff.
 
     `may_pull` is False while the back-off of an earlier failure runs.
@@ -41,29 +41,29 @@ async def ensure(engine: Engine, container: Obj, tell: Tell, may_pull: bool) -> 
     name = container["image"]
     if not is_reference(name):
         text = f'couldn\'t parse image name "{name}": invalid reference format'
-        tell("Warning", "InspectFailed", f'Failed to apply default image tag "{name}": {text}')
+        report("Warning", "InspectFailed", f'Failed to apply default image tag "{name}": {text}')
         raise Problem("InvalidImageName", f'Failed to apply default image tag "{name}": {text}')
     policy = pull_policy(container)
     found = await _find(engine, name)
     if found is not None and policy != "Always":
-        tell("Normal", "Pulled", f'Container image "{name}" already present on machine')
+        report("Normal", "Pulled", f'Container image "{name}" already present on machine')
         return found
     if policy == "Never":
         text = f'Container image "{name}" is not present with pull policy of Never'
-        tell("Warning", "ErrImageNeverPull", text)
+        report("Warning", "ErrImageNeverPull", text)
         raise Problem("ErrImageNeverPull", text)
     if not may_pull:
-        tell("Normal", "BackOff", f'Back-off pulling image "{name}"')
+        report("Normal", "BackOff", f'Back-off pulling image "{name}"')
         raise Problem("ImagePullBackOff", f'Back-off pulling image "{name}"')
-    tell("Normal", "Pulling", f'Pulling image "{name}"')
+    report("Normal", "Pulling", f'Pulling image "{name}"')
     error = await _pull(engine, name)
     found = await _find(engine, name) if error is None else None
     if found is None:
         text = f'Failed to pull image "{name}": {error or "the engine does not have it afterwards"}'
-        tell("Warning", "Failed", text)
-        tell("Warning", "Failed", "Error: ErrImagePull")
+        report("Warning", "Failed", text)
+        report("Warning", "Failed", "Error: ErrImagePull")
         raise Problem("ErrImagePull", error or text)
-    tell("Normal", "Pulled", f'Successfully pulled image "{name}"')
+    report("Normal", "Pulled", f'Successfully pulled image "{name}"')
     return found
 
 

@@ -43,6 +43,10 @@ class Network:
 _making = asyncio.Lock()  # node and network both ask at start, and an engine makes two of one name
 
 
+def network_name(project: str) -> str:
+    return f"devloop-sandbox-{project}"
+
+
 async def ensure_network(engine: Engine, project: str) -> Network:
     """The pods' bridge, made if absent."""
     async with _making:
@@ -50,7 +54,7 @@ async def ensure_network(engine: Engine, project: str) -> Network:
 
 
 async def _ensure_network(engine: Engine, project: str) -> Network:
-    name = f"devloop-sandbox-{project}"
+    name = network_name(project)
     try:
         found = await engine.call("GET", f"/networks/{name}")
     except EngineError as error:

@@ -15,7 +15,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 _KINDS = {"uts": 0x04000000, "net": 0x40000000}
-_RUNC_ROOTS = {Path(run, "docker/runtime-runc/moby").resolve() for run in ("/run", "/var/run")}
+_USUAL_ROOTS = {Path(run, "docker/runtime-runc/moby").resolve() for run in ("/run", "/var/run")}
 _libc = ctypes.CDLL(None, use_errno=True)
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="namespace")
 
@@ -75,14 +75,29 @@ def _created_pid(states: list[Path]) -> int | None:
     return None
 
 
-async def name_at_birth(container: str, name: str) -> None:
-    """Give the pod's name to a container while it starts. Cancel it when the start has returned.
+def runc_roots(pid: int) -> set[Path]:
+    """Where runc keeps its containers' states, found by a process in one of them.
+
+    Its parent is the shim, whose folder is `…/<containerd's namespace>/<container>` and holds the engine's
+    options for runc.
+    """
+    try:
+        shim = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        options = json.loads(Path(f"/proc/{shim}/cwd/options.json").read_bytes())
+        return {Path(options["root"], Path(f"/proc/{shim}/cwd").readlink().parent.name)}
+    except (OSError, ValueError, LookupError, TypeError):
+        return _USUAL_ROOTS
+
+
+async def name_at_birth(container: str, name: str, holder: int) -> None:
+    """Give the pod's name to a container while it starts; `holder` is a process of its pod.
+    Cancel it when the start has returned.
 
     A container that joins another's network takes the other's host name, and a warm holder has none
     of the pod's. runc creates the process, waits, and only then runs the program: in that gap, about
     20 ms, the name is set, so the program never sees another.
     """
-    states = [root / container / "state.json" for root in _RUNC_ROOTS]
+    states = [root / container / "state.json" for root in runc_roots(holder)]
     while (pid := _created_pid(states)) is None:  # noqa: ASYNC110  nothing tells of it
         await asyncio.sleep(0.002)
     await set_hostname(pid, name)

@@ -1,4 +1,4 @@
-"""One pod on the node, from its binding to its end. Over 300 lines: one loop reads best in one place."""
+"""One pod on the node, from its binding to its end."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import time
 from collections.abc import Awaitable
 from contextlib import suppress
 
-from devloop_sandbox.admission.security import host_path_refusal
-from devloop_sandbox.node import infra, status
-from devloop_sandbox.node.backoff import Backoff, go_duration
-from devloop_sandbox.node.container import ATTEMPT, CONTAINER, POD_UID
+from devloop_sandbox.node import adoption, status
+from devloop_sandbox.node.attempts import Attempts, should_run
+from devloop_sandbox.node.container import POD_UID
 from devloop_sandbox.node.engine import EngineError
-from devloop_sandbox.node.oom import correct_oom
+from devloop_sandbox.node.housing import Housing
+from devloop_sandbox.node.infra import Holder
+from devloop_sandbox.node.parts import Parts
+from devloop_sandbox.node.prober import Prober
 from devloop_sandbox.node.problem import Problem
-from devloop_sandbox.node.runner import Parts, Runner
+from devloop_sandbox.node.runner import Runner
 from devloop_sandbox.node.status import Record
 from devloop_sandbox.node.volumes import Volumes
 from devloop_sandbox.objects.errors import ApiError
 from devloop_sandbox.objects.resources import Obj
 from devloop_sandbox.store.store import now
 
-RETRY = 10.0  # seconds until a pod that could not be set up is tried again, scaled as the back-off is
 ENGINE_AWAY = 2.0
 
 
@@ -30,37 +31,29 @@ class Worker:
 
     def __init__(self, parts: Parts, pod: Obj) -> None:
         self.pod = pod
-        self.holder: infra.Holder | None = None
-        self._unnamed: infra.Holder | None = None  # taken, and not yet called after the pod
+        self.housing = Housing(parts)
         self.inits = [Record(spec, init=True) for spec in pod["spec"].get("initContainers") or []]
         self.containers = [Record(spec) for spec in pod["spec"]["containers"]]
         self._parts = parts
-        self._scale = parts.options.backoff_scale
-        folder = parts.options.state_dir / "pods" / pod["metadata"]["uid"]
-        claims = parts.options.state_dir / "claims" / pod["metadata"]["namespace"]
-        self._volumes = Volumes(
-            folder,
-            claims,
-            parts.store.find,
-            parts.capacity,
-            lambda path: host_path_refusal(path, parts.options),
-        )
+        self._volumes = Volumes(parts, pod)
         self._wake = asyncio.Event()
         self._gone = asyncio.Event()
         self._deleted = asyncio.Event()
         self._hurry = asyncio.Event()  # the grace period may have been shortened
-        self._runner = Runner(parts, self._volumes, self.publish)
+        self._runner = Runner(parts, self._volumes)
+        self._prober = Prober(parts, self.publish)
         self._background: list[asyncio.Task[None]] = []
-        self._housing: asyncio.Task[None] | None = None
-        self._refused: EngineError | None = None
-        self._restarts: dict[str, Backoff] = {}
-        self._pulls: dict[str, Backoff] = {}
+        self._attempts = Attempts(parts)
         self._stale: set[str] = set()
         self._tasks: asyncio.TaskGroup
 
     @property
     def records(self) -> list[Record]:
         return [*self.inits, *self.containers]
+
+    @property
+    def holder(self) -> Holder | None:
+        return self.housing.holder
 
     @property
     def finished(self) -> bool:
@@ -85,27 +78,10 @@ class Worker:
         self._stale.add(container)
         self.wake()
 
-    async def adopt(self, containers: list[Obj], holder: infra.Holder | None) -> None:
+    async def adopt(self, containers: list[Obj], holder: Holder | None) -> None:
         """Take over what an earlier process left; `containers` are entries of the engine's list."""
-        self.holder = holder
-        attempts = sorted(containers, key=lambda entry: int(entry["Labels"][ATTEMPT]))
-        reported = {
-            entry.get("containerID"): entry
-            for entry in self.pod.get("status", {}).get("containerStatuses") or []
-        }
-        for record in self.records:
-            for entry in attempts:
-                if entry["Labels"][CONTAINER] == record.name:
-                    found = await self._parts.engine.inspect(entry["Id"])
-                    if found["State"]["Status"] == "created" and not found["State"]["Error"]:
-                        await self._parts.engine.remove(entry["Id"])  # its start was cut short
-                        continue
-                    record.previous, record.current = record.current, found
-            for found in filter(None, (record.previous, record.current)):
-                correct_oom(found)
-            if record.current is not None:
-                known = reported.get(f"docker://{record.current['Id']}", {})
-                record.ready, record.started = bool(known.get("ready")), bool(known.get("started"))
+        self.housing.holder = holder
+        await adoption.adopt_containers(self._parts.engine, self.pod, self.records, containers)
 
     async def run(self) -> None:
         """Until the pod is gone from the API and from the engine."""
@@ -125,10 +101,8 @@ class Worker:
 
     def publish(self) -> None:
         """Write the status if it has changed."""
-        facts: Obj = {"hostIP": self._parts.network.gateway, "hostIPs": [{"ip": self._parts.network.gateway}]}
-        facts["startTime"] = self.pod.get("status", {}).get("startTime") or now()
-        if self.holder is not None:
-            facts |= {"podIP": self.holder.address, "podIPs": [{"ip": self.holder.address}]}
+        started = self.pod.get("status", {}).get("startTime") or now()
+        facts = {"startTime": started, **self.housing.addresses()}
         fresh = status.build(self.pod, self.inits, self.containers, facts, now())
         if self._gone.is_set() or fresh == self.pod.get("status"):
             return
@@ -156,8 +130,7 @@ class Worker:
             if changed and record.running:
                 text = f"Container {record.name} definition changed, will be restarted"
                 grace = spec.get("terminationGracePeriodSeconds", 30)
-                address = self.holder.address if self.holder is not None else ""
-                self._task(self._runner.kill(self.pod, record, address, text, grace), "kill")
+                self._kill(record, text, grace)
 
     async def _loop(self) -> None:
         self.publish()
@@ -177,32 +150,20 @@ class Worker:
         """Bring the engine one step nearer to the spec; the seconds after which to look again."""
         await self._refresh()
         if self.finished:
-            await self._release()
+            await self.housing.release()
             return None
-        if self.holder is None:
-            self._refused = None
-            self._housing = self._tasks.create_task(self._house())
-            await asyncio.shield(self._housing)
-            if self._refused is not None:
-                raise self._refused
+        await self.housing.ensure(self._tasks)
         try:
             self._volumes.mount(self.pod)
         except Problem as problem:
             self._parts.record(self.pod, "Warning", problem.reason, problem.message)
-            return RETRY * self._scale
+            return self._attempts.retry_after(problem.reason)
         for record in self.inits:
             if not record.succeeded:
                 return await self._keep(record)
             record.ready = True
         delays = [await self._keep(record) for record in self.containers]
         return min((delay for delay in delays if delay is not None), default=None)
-
-    async def _house(self) -> None:
-        """Take a holder. It runs on when the loop is cancelled, so that no holder is lost."""
-        try:
-            self.holder = self._unnamed = await self._parts.pool.take()
-        except EngineError as error:
-            self._refused = error
 
     async def _refresh(self) -> None:
         """Look at what the engine said has changed."""
@@ -211,13 +172,11 @@ class Worker:
             if record.current is not None and record.current["Id"] in stale:
                 await self._runner.look(record, record.current["Id"])
         if self.holder is not None and self.holder.container in stale:
-            await self._check_holder(self.holder)
+            await self._check_holder()
 
-    async def _check_holder(self, holder: infra.Holder | None) -> None:
+    async def _check_holder(self) -> None:
         """A dead holder takes the network along: everything in the pod starts again."""
-        if holder is None or await infra.inspect_holder(
-            self._parts.engine, holder.container, self._parts.network
-        ):
+        if not await self.housing.is_dead():
             return
         if not self.finished:
             text = "Pod sandbox changed, it will be killed and re-created."
@@ -226,95 +185,56 @@ class Worker:
             if record.running and record.current is not None:
                 await self._parts.engine.stop(record.current["Id"], 0)
                 self._stale.add(record.current["Id"])
-        await self._parts.engine.remove(holder.container)
-        self.holder = None
+        await self.housing.release()
         await self._refresh()
 
     async def _keep(self, record: Record) -> float | None:
         """Have the container running if it should; the seconds to wait before it may be tried again."""
-        if record.running or not self._should_run(record):
+        if record.running or not should_run(self.pod, record):
             return None
-        moment = time.time()
-        restarts = self._restarts.setdefault(record.name, Backoff(self._scale))
-        if record.current is not None:
-            finished = status.parse(status.terminated(record.current)["finishedAt"]).timestamp()
-            left = restarts.remaining(finished, moment)
-            if left:
-                self._say_backoff(record, restarts)
-                return left
-            restarts.advance(finished, moment)
+        if left := self._attempts.wait_for_restart(self.pod, record):
+            return left
         try:
             await self._start(record)
         except Problem as problem:
-            if self._should_run(record):
+            if should_run(self.pod, record):
                 record.waiting = (problem.reason, problem.message)
             if problem.reason in ("CreateContainerError", "RunContainerError"):
-                await self._check_holder(self.holder)
-            return self._retry_after(problem.reason) if self.holder is not None else 0.0
+                await self._check_holder()
+            return self._attempts.retry_after(problem.reason) if self.holder is not None else 0.0
         return None
-
-    def _say_backoff(self, record: Record, backoff: Backoff) -> None:
-        if record.waiting is not None and record.waiting[0] == "CrashLoopBackOff":
-            return
-        meta = self.pod["metadata"]
-        where = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
-        wait = go_duration(backoff.seconds)
-        text = f"back-off {wait} restarting failed container={record.name} pod={where}"
-        record.waiting = ("CrashLoopBackOff", text)
-        event = f"Back-off restarting failed container {record.name} in pod {where}"
-        self._runner.tell(self.pod, record, "Warning", "BackOff", event)
 
     async def _start(self, record: Record) -> None:
         assert self.holder is not None
-        pulls = self._pulls.setdefault(record.name, Backoff(self._scale))
-        moment = time.time()
-        may_pull = not pulls.remaining(pulls.updated, moment)
+        began = time.time()
         record.ready = record.started = False
         try:
-            await self._runner.start(self._addressed(), record, self.holder, may_pull)
+            await self._runner.start(
+                self.housing.addressed(self.pod), record, self.holder, self._attempts.may_pull(record)
+            )
         except Problem as problem:
             if problem.reason == "ErrImagePull":
-                pulls.advance(moment, moment)
+                self._attempts.pull_failed(record, began)
             raise
         self.publish()
-        if self._unnamed is not None:
-            self._task(self._parts.pool.name(self._unnamed, self.pod), "name")
-            self._unnamed = None
+        if self.housing.is_new:
+            self._task(self.housing.name(self.pod), "name")
         if not record.init:
             await self._runner.post_start(self.pod, record, self.holder.address)
             self._watch(record)
 
-    def _addressed(self) -> Obj:
-        """The pod with its address, which the downward API and /etc/hosts show."""
-        assert self.holder is not None
-        known = self.pod.get("status", {})
-        host = self._parts.network.gateway
-        return {**self.pod, "status": {**known, "podIP": self.holder.address, "hostIP": host}}
-
-    def _retry_after(self, reason: str) -> float:
-        if reason in ("ErrImagePull", "RunContainerError", "PostStartHookError"):
-            return 2.0 * self._scale  # then the next pass shows the back-off
-        return RETRY * self._scale
-
-    def _should_run(self, record: Record) -> bool:
-        if record.current is None:
-            return True
-        policy = self.pod["spec"].get("restartPolicy", "Always")
-        if policy == "Always" and not record.init:
-            return True
-        return policy != "Never" and not record.succeeded
-
     def _watch(self, record: Record) -> None:
-        assert self.holder is not None
-
-        def kill(why: str, grace: int) -> None:
-            self._task(self._runner.kill(self.pod, record, address, why, grace), "kill")
-
-        address = self.holder.address
         if not any(kind in record.spec for kind in ("startupProbe", "readinessProbe", "livenessProbe")):
             record.ready = record.started = record.running
             return
-        self._task(self._runner.watch(self.pod, record, address, kill), "watch")
+
+        def kill(why: str, grace: int) -> None:
+            self._kill(record, why, grace)
+
+        self._task(self._prober.watch(self.pod, record, self.housing.address, kill), "watch")
+
+    def _kill(self, record: Record, why: str, grace: int) -> None:
+        self._task(self._runner.kill(self.pod, record, self.housing.address, why, grace), "kill")
 
     def _task(self, work: Awaitable[None], name: str) -> None:
         self._background = [task for task in self._background if not task.done()]
@@ -340,7 +260,7 @@ class Worker:
 
     async def _stop(self, grace: int, *, hooks: bool) -> None:
         """The graceful end: hooks and SIGTERM for all at once, then the last status."""
-        address = self.holder.address if self.holder is not None else ""
+        address = self.housing.address
         for task in self._background:
             if task.get_name() == "watch":
                 task.cancel()
@@ -356,12 +276,11 @@ class Worker:
     async def _remove(self) -> None:
         """Take everything off the engine and the disk, and the object out of the API."""
         meta = self.pod["metadata"]
-        if self._housing is not None:
-            await asyncio.wait([self._housing])
+        await self.housing.settle()
         while True:
             try:
                 await self._remove_containers()
-                await self._release()
+                await self.housing.release()
                 await self._remove_containers()  # a start that was cut short may have come through late
                 break
             except EngineError:
@@ -374,13 +293,8 @@ class Worker:
         for entry in await self._parts.engine.containers(f"{POD_UID}={self.pod['metadata']['uid']}"):
             await self._parts.engine.remove(entry["Id"])
 
-    async def _release(self) -> None:
-        if self.holder is not None:
-            holder, self.holder = self.holder, None
-            await self._parts.engine.remove(holder.container)
-
 
 async def _unless_away(work: Awaitable[None]) -> None:
-    """Do the work; an engine that refuses or is away is met, and told of, by the pod's loop too."""
+    """Do the work; an engine that refuses or is away is met, and reported, by the pod's loop too."""
     with suppress(EngineError):
         await work

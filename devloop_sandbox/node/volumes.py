@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from devloop_sandbox.admission.security import host_path_refusal
 from devloop_sandbox.node.container import Mount, hostname
-from devloop_sandbox.node.environment import Find, data_of, field, resource_field
+from devloop_sandbox.node.environment import data_of, field, resource_field
 from devloop_sandbox.node.namespaces import mount_memory, unmount_below
+from devloop_sandbox.node.parts import Parts
 from devloop_sandbox.node.problem import Problem
 from devloop_sandbox.objects.quantity import to_int
 from devloop_sandbox.objects.resources import Obj
@@ -21,15 +23,13 @@ Payload = dict[str, tuple[bytes, int]]  # relative path -> content, mode
 class Volumes:
     """One pod's: under `folder`, which goes with it, and under `claims`, which stays."""
 
-    def __init__(
-        self, folder: Path, claims: Path, find: Find, capacity: Obj, refuse: Callable[[str], str]
-    ) -> None:
-        """`refuse` says why a path of the machine may not be mounted, or "": links may have changed."""
-        self._refuse = refuse
-        self._folder = folder
-        self._claims = claims
-        self._find = find
-        self._capacity = capacity
+    def __init__(self, parts: Parts, pod: Obj) -> None:
+        state, meta = parts.options.state_dir, pod["metadata"]
+        self._options = parts.options
+        self._folder: Path = state / "pods" / meta["uid"]
+        self._claims: Path = state / "claims" / meta["namespace"]
+        self._find = parts.store.find
+        self._capacity = parts.capacity
 
     def mount(self, pod: Obj) -> None:
         """Make what is missing and rewrite what changed; Problem("FailedMount") names the volume."""
@@ -102,7 +102,7 @@ class Volumes:
     def _mount(self, pod: Obj, volume: Obj) -> None:
         path = self._path(volume)
         if "hostPath" in volume:
-            if why := self._refuse(str(path)):
+            if why := host_path_refusal(str(path), self._options):
                 raise Problem("FailedMount", why)
             _check_host_path(path, volume["hostPath"].get("type") or "")
             return

@@ -31,6 +31,11 @@ class Disk:
         found: tuple[int] = self._db.execute("SELECT version FROM counter").fetchone()
         return found[0]
 
+    def keep_only(self, resources: tuple[str, ...]) -> None:
+        """Forget objects of kinds that an older version served."""
+        marks = ", ".join("?" * len(resources))
+        self._db.execute(f"DELETE FROM objects WHERE resource NOT IN ({marks})", resources)
+
     def objects(self) -> Iterator[tuple[str, str, str, Obj, bytes]]:
         """(resource, namespace, name, object, its JSON) of everything stored."""
         for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):

@@ -48,6 +48,7 @@ class Store:
         self._disk = Disk(path)
         self._objects: dict[str, dict[tuple[str, str], Obj]] = {plural: {} for plural in BY_PLURAL}
         self._raw: dict[str, bytes] = {}  # by uid: each object encoded once, for every watch
+        self._disk.keep_only(tuple(BY_PLURAL))
         for resource, namespace, name, obj, raw in self._disk.objects():
             self._objects[resource][namespace, name] = obj
             self._raw[obj["metadata"]["uid"]] = raw

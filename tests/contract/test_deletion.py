@@ -75,17 +75,6 @@ def test_delete_of_another_version_is_a_conflict(ns: Namespace) -> None:
     assert ns.exists("ConfigMap", "settings")
 
 
-def test_collection_is_deleted_by_selector(ns: Namespace) -> None:
-    """https://kubernetes.io/docs/reference/using-api/api-concepts/#collections"""
-    for name in ("a", "b"):
-        ns.create(config_map(name, labels={"go": "yes"}))
-    ns.create(config_map("c"))
-    ns.cluster.call("DELETE", ns.path("ConfigMap"), labelSelector="go=yes")
-    ns.wait_gone("ConfigMap", "a")
-    ns.wait_gone("ConfigMap", "b")
-    assert ns.exists("ConfigMap", "c")
-
-
 def test_finalizer_holds_the_object(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/"""
     ns.create(config_map(finalizers=[HOLD]))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from devloop_sandbox.cleanup import clean_engine
 from devloop_sandbox.node.engine import Engine
 from devloop_sandbox.node.infra import LABEL, SPARE
 from devloop_sandbox.objects.errors import ApiError
@@ -296,7 +297,7 @@ async def test_killed_in_mid_rollout_it_ends_where_it_would_have(tmp_path: Path)
         assert held == {pod["metadata"]["uid"] for pod in parts.store.list("pods")}
     finally:
         await parts.crash()
-        await parts.node.cleanup()
+        await clean_engine(parts.options)
 
 
 async def test_cleanup_leaves_nothing_behind_even_after_a_kill(tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ async def test_cleanup_leaves_nothing_behind_even_after_a_kill(tmp_path: Path) -
     here = ["ip", "-o", "addr", "show", "dev", "lo", "to", address]
     await parts.until(lambda: subprocess.run(here, capture_output=True, check=True).stdout)
     await parts.crash()
-    await parts.node.cleanup()
+    await clean_engine(parts.options)
     assert not subprocess.run(here, capture_output=True, check=True).stdout
     async with Engine(parts.options.engine) as engine:
         assert await engine.containers(f"{LABEL}={parts.options.project}") == []
@@ -326,5 +327,5 @@ async def test_stopped_while_it_makes_holders_the_network_can_be_removed(tmp_pat
         while not await engine.containers(f"{LABEL}={parts.options.project}"):
             pass
         await parts.crash()
-        await parts.node.cleanup()
+        await clean_engine(parts.options)
         assert await engine.containers(f"{LABEL}={parts.options.project}") == []

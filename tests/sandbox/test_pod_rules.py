@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from devloop_sandbox.node.backoff import Backoff, go_duration
+from devloop_sandbox.node.attempts import Backoff, go_duration
 from devloop_sandbox.node.container import create_body
 from devloop_sandbox.node.environment import environment, expand, field, service_links
 from devloop_sandbox.node.images import is_reference, pull_policy

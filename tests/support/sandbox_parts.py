@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from devloop_sandbox.admission.gate import Gate
+from devloop_sandbox.cleanup import clean_engine
 from devloop_sandbox.controllers import manager
 from devloop_sandbox.network import services
 from devloop_sandbox.node import Node
@@ -25,7 +27,8 @@ class Parts:
 
     def __init__(self, folder: Path, scale: float = 0.05) -> None:
         name = f"t{uuid.uuid4().hex[:8]}"
-        self.options = Options(name=name, state_dir=folder, backoff_scale=scale, allow_host_paths=(folder,))
+        engine = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        self.options = Options(name, folder, engine, scale, allow_host_paths=(folder,))
         self.store: Store
         self.node: Node
         self._tasks: list[asyncio.Task[None]] = []
@@ -115,7 +118,7 @@ async def running(folder: Path, scale: float = 0.05) -> AsyncIterator[Parts]:
         yield parts
     finally:
         await parts.crash()
-        await parts.node.cleanup()
+        await clean_engine(parts.options)
 
 
 def container(script: str = "sleep 3600", **more: Any) -> Obj:

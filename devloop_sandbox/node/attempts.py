@@ -1,0 +1,102 @@
+"""When each container of a pod is tried again: its restartPolicy, and the back-off of restarts and pulls."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from devloop_sandbox.node import status
+from devloop_sandbox.node.parts import Parts
+from devloop_sandbox.node.status import Record
+from devloop_sandbox.objects.resources import Obj
+
+INITIAL, MAXIMUM = 10.0, 300.0  # seconds
+RETRY = 10.0  # seconds until a pod that could not be set up is tried again, scaled as the back-off is
+_SOON = ("ErrImagePull", "RunContainerError", "PostStartHookError")  # the next pass shows the back-off
+
+
+@dataclass(slots=True)
+class Backoff:
+    """The kubelet's patience with one container (or image): 10 s, doubling to 300 s, forgotten after ten
+    quiet minutes. Times are seconds of one clock; waits come out scaled."""
+
+    scale: float = 1.0
+    seconds: float = 0.0  # nominal length of the current wait; 0 = nothing has failed yet
+    updated: float = 0.0
+
+    def remaining(self, since: float, now: float) -> float:
+        """How much longer to wait when the failure was at `since`; 0 = go on."""
+        if not self.seconds or self._expired(since):
+            return 0.0
+        return max(0.0, since + self.seconds * self.scale - now)
+
+    def advance(self, since: float, now: float) -> None:
+        """Another try begins: the next wait is twice as long, or the first again."""
+        fresh = not self.seconds or self._expired(since)
+        self.seconds = INITIAL if fresh else min(self.seconds * 2, MAXIMUM)
+        self.updated = now
+
+    def _expired(self, since: float) -> bool:
+        return since - self.updated > 2 * MAXIMUM * self.scale
+
+
+def go_duration(seconds: float) -> str:
+    """10 -> "10s", 160 -> "2m40s", 300 -> "5m0s"."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def should_run(pod: Obj, record: Record) -> bool:
+    """Whether the container has to be started, by the pod's restartPolicy."""
+    if record.current is None:
+        return True
+    policy = pod["spec"].get("restartPolicy", "Always")
+    if policy == "Always" and not record.init:
+        return True
+    return policy != "Never" and not record.succeeded
+
+
+class Attempts:
+    """For one pod."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._scale = parts.options.backoff_scale
+        self._restarts: dict[str, Backoff] = {}
+        self._pulls: dict[str, Backoff] = {}
+
+    def wait_for_restart(self, pod: Obj, record: Record) -> float:
+        """The seconds that a container which has ended has to wait; 0.0 counts as a restart."""
+        if record.current is None:
+            return 0.0
+        moment = time.time()
+        backoff = self._restarts.setdefault(record.name, Backoff(self._scale))
+        finished = status.parse(status.terminated(record.current)["finishedAt"]).timestamp()
+        left = backoff.remaining(finished, moment)
+        if left:
+            self._show(pod, record, backoff)
+        else:
+            backoff.advance(finished, moment)
+        return left
+
+    def may_pull(self, record: Record) -> bool:
+        backoff = self._pulls.setdefault(record.name, Backoff(self._scale))
+        return not backoff.remaining(backoff.updated, time.time())
+
+    def pull_failed(self, record: Record, began: float) -> None:
+        self._pulls[record.name].advance(began, began)
+
+    def retry_after(self, reason: str) -> float:
+        """Seconds until a container whose start failed for that reason is looked at again."""
+        return (2.0 if reason in _SOON else RETRY) * self._scale
+
+    def _show(self, pod: Obj, record: Record, backoff: Backoff) -> None:
+        if record.waiting is not None and record.waiting[0] == "CrashLoopBackOff":
+            return
+        meta = pod["metadata"]
+        where = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
+        wait = go_duration(backoff.seconds)
+        text = f"back-off {wait} restarting failed container={record.name} pod={where}"
+        record.waiting = ("CrashLoopBackOff", text)
+        event = f"Back-off restarting failed container {record.name} in pod {where}"
+        self._parts.report(pod, record, "Warning", "BackOff", event)
