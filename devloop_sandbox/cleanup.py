@@ -6,10 +6,11 @@ import asyncio
 import shutil
 import time
 
+from devloop_sandbox.engine.bridge import LABEL, network_name
+from devloop_sandbox.engine.client import Engine, EngineError
+from devloop_sandbox.engine.holders import IMAGE
+from devloop_sandbox.engine.namespaces import unmount_below
 from devloop_sandbox.network.addresses import remove_all
-from devloop_sandbox.node.engine import Engine, EngineError
-from devloop_sandbox.node.infra import IMAGE, LABEL, network_name
-from devloop_sandbox.node.namespaces import unmount_below
 from devloop_sandbox.options import Options
 
 _PATIENCE = 20.0  # seconds in which the engine must have let go of containers and network

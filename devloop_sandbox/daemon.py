@@ -213,7 +213,7 @@ def _answers(state: Path) -> bool:
 
 def _clean(options: Options) -> list[str]:
     from devloop_sandbox import cleanup  # the engine's client takes a while to load
-    from devloop_sandbox.node.engine import EngineError
+    from devloop_sandbox.engine.client import EngineError
 
     try:
         return cleanup.clean(options)

@@ -19,7 +19,7 @@ from devloop_sandbox.admission.gate import Gate
 from devloop_sandbox.api.http import ApiServer
 from devloop_sandbox.controllers import manager
 from devloop_sandbox.network import services
-from devloop_sandbox.node import Node
+from devloop_sandbox.node.node import Node
 from devloop_sandbox.options import Options
 from devloop_sandbox.store.store import Store
 

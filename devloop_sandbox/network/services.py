@@ -9,11 +9,11 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from devloop_sandbox.engine.bridge import ensure_network
+from devloop_sandbox.engine.client import Engine
 from devloop_sandbox.network import dns
 from devloop_sandbox.network.addresses import Addresses
 from devloop_sandbox.network.proxy import Backend, Proxy
-from devloop_sandbox.node.engine import Engine
-from devloop_sandbox.node.infra import ensure_network
 from devloop_sandbox.objects.resources import Obj
 from devloop_sandbox.options import Options
 from devloop_sandbox.store.recorder import Recorder

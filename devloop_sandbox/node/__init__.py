@@ -1,7 +1,1 @@
-"""The sandbox's one node: pods as containers on a Docker engine."""
-
-from __future__ import annotations
-
-from devloop_sandbox.node.node import Node
-
-__all__ = ["Node"]
+"""Pods that are bound to the node in, their containers and status out; used by the server."""

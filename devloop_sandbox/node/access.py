@@ -8,10 +8,10 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+from devloop_sandbox.engine.client import Engine, EngineError, frames
+from devloop_sandbox.engine.holders import Holder
+from devloop_sandbox.engine.namespaces import within
 from devloop_sandbox.node.container import ATTEMPT, CONTAINER, POD_UID
-from devloop_sandbox.node.engine import Engine, EngineError, frames
-from devloop_sandbox.node.infra import Holder
-from devloop_sandbox.node.namespaces import within
 from devloop_sandbox.objects import errors
 from devloop_sandbox.objects.errors import ApiError
 from devloop_sandbox.objects.resources import Obj

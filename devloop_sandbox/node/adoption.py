@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+from devloop_sandbox.engine.client import Engine, EngineError
+from devloop_sandbox.engine.holders import TYPE, Holder, inspect_holder
+from devloop_sandbox.engine.oom import correct_oom
 from devloop_sandbox.node.container import ATTEMPT, CONTAINER, POD_UID
-from devloop_sandbox.node.engine import Engine, EngineError
-from devloop_sandbox.node.infra import TYPE, Holder, inspect_holder
-from devloop_sandbox.node.oom import correct_oom
 from devloop_sandbox.node.parts import Parts
 from devloop_sandbox.node.status import Record
 from devloop_sandbox.objects.resources import Obj

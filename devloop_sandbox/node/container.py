@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from devloop_sandbox.engine.bridge import LABEL
+from devloop_sandbox.engine.holders import TYPE
+from devloop_sandbox.engine.problem import Problem
 from devloop_sandbox.node.environment import expand
-from devloop_sandbox.node.infra import LABEL, TYPE
-from devloop_sandbox.node.problem import Problem
 from devloop_sandbox.objects.quantity import to_int, to_milli
 from devloop_sandbox.objects.resources import Obj
 
@@ -50,7 +51,7 @@ def create_body(
     container: Obj,
     *,
     image: Obj,
-    infra: str,
+    holder: str,
     values: dict[str, str],
     mounts: list[Mount],
     attempt: int,
@@ -68,7 +69,7 @@ def create_body(
         "OpenStdin": bool(container.get("stdin")),
         "StdinOnce": bool(container.get("stdinOnce")),
         "Tty": bool(container.get("tty")),
-        "HostConfig": _host_config(pod, container, infra, mounts, security),
+        "HostConfig": _host_config(pod, container, holder, mounts, security),
     }
     if container.get("command"):
         body["Entrypoint"] = [expand(word, values) for word in container["command"]]
@@ -116,7 +117,7 @@ def _check_user(pod: Obj, container: Obj, security: Obj, image: Obj) -> None:
         raise Problem("CreateContainerConfigError", f"{text}, cannot verify user is non-root {where}")
 
 
-def _host_config(pod: Obj, container: Obj, infra: str, mounts: list[Mount], security: Obj) -> Obj:
+def _host_config(pod: Obj, container: Obj, holder: str, mounts: list[Mount], security: Obj) -> Obj:
     resources = container.get("resources") or {}
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     capabilities = security.get("capabilities") or {}
@@ -125,8 +126,8 @@ def _host_config(pod: Obj, container: Obj, infra: str, mounts: list[Mount], secu
     if of_pod.get("fsGroup") is not None:
         groups.append(of_pod["fsGroup"])
     config: Obj = {
-        "NetworkMode": f"container:{infra}",
-        "IpcMode": f"container:{infra}",
+        "NetworkMode": f"container:{holder}",
+        "IpcMode": f"container:{holder}",
         "CpuShares": max(2, to_milli(requests.get("cpu", limits.get("cpu", 0))) * 1024 // 1000),
         "ReadonlyRootfs": bool(security.get("readOnlyRootFilesystem")),
         "CapAdd": capabilities.get("add") or [],

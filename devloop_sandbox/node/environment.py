@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-from devloop_sandbox.node.problem import Problem
+from devloop_sandbox.engine.problem import Problem
 from devloop_sandbox.objects.quantity import to_milli, to_number
 from devloop_sandbox.objects.resources import Obj
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from devloop_sandbox.node.engine import EngineError
-from devloop_sandbox.node.infra import Holder, inspect_holder
+from devloop_sandbox.engine.client import EngineError
+from devloop_sandbox.engine.holders import Holder, inspect_holder
 from devloop_sandbox.node.parts import Parts
 from devloop_sandbox.objects.resources import Obj
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from devloop_sandbox.node import adoption, infra, registration
+from devloop_sandbox.engine.bridge import LABEL, ensure_network
+from devloop_sandbox.engine.client import Engine, EngineError
+from devloop_sandbox.engine.holders import TYPE, Holder, Pool, ensure_image
+from devloop_sandbox.node import adoption, registration
 from devloop_sandbox.node.access import Access
 from devloop_sandbox.node.container import POD_UID
-from devloop_sandbox.node.engine import Engine, EngineError
-from devloop_sandbox.node.infra import LABEL, TYPE, Pool
 from devloop_sandbox.node.parts import Parts
 from devloop_sandbox.node.pod import Worker
 from devloop_sandbox.objects.errors import ApiError
@@ -42,8 +43,8 @@ class Node(Access):
     async def run(self) -> None:
         """Until cancelled. EngineError at the start if there is no engine; later it waits for it."""
         async with self._engine as engine:
-            network = await infra.ensure_network(engine, self._options.project)
-            await infra.ensure_image(engine)
+            network = await ensure_network(engine, self._options.project)
+            await ensure_image(engine)
             info = await engine.call("GET", "/info")
             capacity = registration.register(self._store, self.name, self._options, network, info)
             pool = Pool(engine, network, self._options.project)
@@ -75,7 +76,7 @@ class Node(Access):
             await worker.adopt(left.containers.get(uid, []), left.holders.get(uid))
             self._begin(uid, worker)
 
-    def holder(self, pod: Obj) -> infra.Holder | None:
+    def holder(self, pod: Obj) -> Holder | None:
         worker = self._workers.get(pod["metadata"]["uid"])
         return worker.holder if worker is not None else None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from devloop_sandbox.node.engine import Engine
-from devloop_sandbox.node.infra import Network, Pool
+from devloop_sandbox.engine.bridge import Network
+from devloop_sandbox.engine.client import Engine
+from devloop_sandbox.engine.holders import Pool
 from devloop_sandbox.node.status import Record
 from devloop_sandbox.objects.resources import Obj
 from devloop_sandbox.options import Options

@@ -7,15 +7,15 @@ import time
 from collections.abc import Awaitable
 from contextlib import suppress
 
+from devloop_sandbox.engine.client import EngineError
+from devloop_sandbox.engine.holders import Holder
+from devloop_sandbox.engine.problem import Problem
 from devloop_sandbox.node import adoption, status
 from devloop_sandbox.node.attempts import Attempts, should_run
 from devloop_sandbox.node.container import POD_UID
-from devloop_sandbox.node.engine import EngineError
 from devloop_sandbox.node.housing import Housing
-from devloop_sandbox.node.infra import Holder
 from devloop_sandbox.node.parts import Parts
 from devloop_sandbox.node.prober import Prober
-from devloop_sandbox.node.problem import Problem
 from devloop_sandbox.node.runner import Runner
 from devloop_sandbox.node.status import Record
 from devloop_sandbox.node.volumes import Volumes

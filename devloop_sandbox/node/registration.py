@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 
-from devloop_sandbox.node.infra import Network
+from devloop_sandbox.engine.bridge import Network
 from devloop_sandbox.objects.resources import Obj, clone
 from devloop_sandbox.options import Options
 from devloop_sandbox.store.lifecycle import now

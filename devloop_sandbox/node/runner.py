@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from devloop_sandbox.node import images
+from devloop_sandbox.engine import images
+from devloop_sandbox.engine.client import EngineError, frames
+from devloop_sandbox.engine.holders import Holder
+from devloop_sandbox.engine.namespaces import name_at_birth
+from devloop_sandbox.engine.oom import correct_oom
+from devloop_sandbox.engine.problem import Problem
 from devloop_sandbox.node.container import Mount, container_name, create_body, hostname
-from devloop_sandbox.node.engine import EngineError, frames
 from devloop_sandbox.node.environment import environment, service_links
 from devloop_sandbox.node.handlers import handle
-from devloop_sandbox.node.infra import Holder
-from devloop_sandbox.node.namespaces import name_at_birth
-from devloop_sandbox.node.oom import correct_oom
 from devloop_sandbox.node.parts import Parts
-from devloop_sandbox.node.problem import Problem
 from devloop_sandbox.node.status import Record
 from devloop_sandbox.node.volumes import Volumes
 from devloop_sandbox.objects.resources import Obj
@@ -52,7 +52,7 @@ class Runner:
                 pod,
                 spec,
                 image=image,
-                infra=holder.container,
+                holder=holder.container,
                 values=values,
                 mounts=mounts,
                 attempt=attempt,

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from devloop_sandbox.admission.security import host_path_refusal
+from devloop_sandbox.engine.namespaces import mount_memory, unmount_below
+from devloop_sandbox.engine.problem import Problem
 from devloop_sandbox.node.container import Mount, hostname
 from devloop_sandbox.node.environment import data_of, field, resource_field
-from devloop_sandbox.node.namespaces import mount_memory, unmount_below
 from devloop_sandbox.node.parts import Parts
-from devloop_sandbox.node.problem import Problem
 from devloop_sandbox.objects.quantity import to_int
 from devloop_sandbox.objects.resources import Obj
 

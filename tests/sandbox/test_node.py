@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from devloop_sandbox.cleanup import clean_engine
-from devloop_sandbox.node.engine import Engine
-from devloop_sandbox.node.infra import LABEL, SPARE
+from devloop_sandbox.engine.bridge import LABEL
+from devloop_sandbox.engine.client import Engine
+from devloop_sandbox.engine.holders import SPARE
 from devloop_sandbox.objects.errors import ApiError
 from tests.support.sandbox_parts import IMAGE, Parts, container, is_ready, pod_spec, running, state
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from devloop_sandbox.engine.holders import pause_program
+from devloop_sandbox.engine.images import is_reference, pull_policy
+from devloop_sandbox.engine.problem import Problem
 from devloop_sandbox.node.attempts import Backoff, go_duration
 from devloop_sandbox.node.container import create_body
 from devloop_sandbox.node.environment import environment, expand, field, service_links
-from devloop_sandbox.node.images import is_reference, pull_policy
-from devloop_sandbox.node.infra import pause_program
 from devloop_sandbox.node.probes import Streak, next_due, port_number
-from devloop_sandbox.node.problem import Problem
 from devloop_sandbox.node.status import Record, build
 from devloop_sandbox.node.volumes import write_atomically
 from devloop_sandbox.objects.quantity import to_int, to_milli
@@ -194,7 +194,7 @@ def _body(container: dict[str, Any], spec: dict[str, Any] | None = None, user: s
         pod,
         {"name": "web", **container},
         image=image,
-        infra="holder",
+        holder="holder",
         values={"A": "1"},
         mounts=[],
         attempt=2,

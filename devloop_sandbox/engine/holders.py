@@ -14,10 +14,10 @@ import struct
 import tarfile
 from dataclasses import dataclass
 
-from devloop_sandbox.node.engine import Engine, EngineError, to_its_end
+from devloop_sandbox.engine.bridge import LABEL, Network
+from devloop_sandbox.engine.client import Engine, EngineError, to_its_end
 from devloop_sandbox.objects.resources import Obj
 
-LABEL = "dev.devloop.sandbox"
 TYPE = "dev.devloop.sandbox.type"  # podsandbox | container, as the dockershim had it
 IMAGE = "devloop-sandbox-pause:1"
 SPARE = 3  # warm ones kept: a rolling update of two services needs that many at once
@@ -29,46 +29,6 @@ _CODE = {
     # aarch64 has no pause: ppoll(NULL, 0, NULL, NULL), and again
     "aarch64": (183, bytes.fromhex("000080d2010080d2020080d2030080d2280980d2010000d4faffff17")),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """The bridge that all pods are on; the sandbox's host has the gateway's address."""
-
-    name: str
-    subnet: str
-    gateway: str
-
-
-_making = asyncio.Lock()  # node and network both ask at start, and an engine makes two of one name
-
-
-def network_name(project: str) -> str:
-    return f"devloop-sandbox-{project}"
-
-
-async def ensure_network(engine: Engine, project: str) -> Network:
-    """The pods' bridge, made if absent."""
-    async with _making:
-        return await _ensure_network(engine, project)
-
-
-async def _ensure_network(engine: Engine, project: str) -> Network:
-    name = network_name(project)
-    try:
-        found = await engine.call("GET", f"/networks/{name}")
-    except EngineError as error:
-        if error.status != 404:
-            raise
-        body = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": {LABEL: project}}
-        try:
-            await engine.call("POST", "/networks/create", body=body)
-        except EngineError as late:
-            if late.status != 409:
-                raise
-        found = await engine.call("GET", f"/networks/{name}")
-    config = found["IPAM"]["Config"][0]
-    return Network(name, config["Subnet"], config["Gateway"].split("/")[0])
 
 
 def pause_program(machine: str) -> bytes:

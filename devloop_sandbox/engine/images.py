@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Callable
 
-from devloop_sandbox.node.engine import Engine, EngineError
-from devloop_sandbox.node.problem import Problem
+from devloop_sandbox.engine.client import Engine, EngineError
+from devloop_sandbox.engine.problem import Problem
 from devloop_sandbox.objects.resources import Obj
 
 Report = Callable[[str, str, str], None]  # (type, reason, message) of an event
