@@ -1,4 +1,4 @@
-"""The HTTPS front: who may speak, which room a request goes to, and how refusals are told."""
+"""The HTTPS front: who may speak, what answers a request, and the form of a refusal."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from devloop_sandbox.api import discovery, negotiation, scale, streams, tunnels, verbs
+from devloop_sandbox.api import discovery, negotiation, reading, scale, streams, tunnels, writing
 from devloop_sandbox.api.kubelet import Kubelet
 from devloop_sandbox.api.negotiation import Target, as_json
-from devloop_sandbox.api.verbs import Cluster
+from devloop_sandbox.api.writing import Cluster
 from devloop_sandbox.objects import errors
 from devloop_sandbox.objects.errors import ApiError
 from devloop_sandbox.objects.resources import Obj
@@ -75,12 +75,12 @@ class ApiServer:
             return as_json(discovery.review(await negotiation.body(request) or {}), 201)
         where = negotiation.target(path)
         if not where.name:
-            return await verbs.collection(self._cluster, request, where)
+            return await _on_collection(self._cluster, request, where)
         if where.subresource == "scale":
             return await scale.answer(self._store, request, where)
         if where.subresource in _STREAMS:
             return await self._stream(request, where)
-        return await verbs.item(self._cluster, request, where)
+        return await _on_item(self._cluster, request, where)
 
     async def _stream(self, request: web.Request, where: Target) -> web.StreamResponse:
         if self.kubelet is None:
@@ -92,3 +92,31 @@ class ApiServer:
             if tunnels.is_asked_for(request):
                 handler = tunnels.forward
         return await handler(self._store, self.kubelet, request, where)
+
+
+async def _on_collection(cluster: Cluster, request: web.Request, where: Target) -> web.StreamResponse:
+    """A request without a name."""
+    match request.method:
+        case "GET" if negotiation.flag(request, "watch"):
+            return await reading.watch(cluster.store, request, where)
+        case "GET":
+            return reading.list_of(cluster.store, request, where)
+        case "POST" if where.namespace or not where.resource.namespaced:
+            return await writing.create(cluster, request, where)
+    raise errors.method_not_allowed()
+
+
+async def _on_item(cluster: Cluster, request: web.Request, where: Target) -> web.StreamResponse:
+    """A request on one named object, or its status."""
+    match request.method:
+        case "GET" if negotiation.flag(request, "watch"):
+            return await reading.watch(cluster.store, request, where)
+        case "GET":
+            return reading.one(cluster.store, request, where)
+        case "PUT":
+            return await writing.update(cluster, request, where)
+        case "PATCH":
+            return await writing.patch(cluster, request, where)
+        case "DELETE" if not where.subresource:
+            return await writing.delete(cluster, request, where)
+    raise errors.method_not_allowed()

@@ -7,7 +7,8 @@ import asyncio
 from devloop_sandbox.controllers.base import Controller
 from devloop_sandbox.controllers.deployment import Deployments
 from devloop_sandbox.controllers.endpoints import Endpoints
-from devloop_sandbox.controllers.garbage import EventExpiry, GarbageCollector, Namespaces
+from devloop_sandbox.controllers.garbage import EventExpiry, GarbageCollector
+from devloop_sandbox.controllers.namespaces import Namespaces
 from devloop_sandbox.controllers.replicaset import ReplicaSets
 from devloop_sandbox.controllers.scheduler import Scheduler
 from devloop_sandbox.controllers.statefulset import StatefulSets

@@ -1,9 +1,7 @@
-"""The verbs of the API on one target: get, list, watch, create, update, patch, delete."""
+"""create, update, patch, apply and delete."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +9,8 @@ from typing import Any
 from aiohttp import web
 
 from devloop_sandbox.admission import defaults
-from devloop_sandbox.api import decoding, negotiation, tables
+from devloop_sandbox.api import decoding, negotiation
 from devloop_sandbox.api.negotiation import Target, as_json
-from devloop_sandbox.api.watch import View, Watch
 from devloop_sandbox.objects import errors
 from devloop_sandbox.objects.resources import Obj, clone
 from devloop_sandbox.objects.schema import root
@@ -35,109 +32,6 @@ class Cluster:
 
     store: Store
     warn: Callable[[Obj], list[str]]
-
-
-async def collection(cluster: Cluster, request: web.Request, where: Target) -> web.StreamResponse:
-    """A request without a name."""
-    match request.method:
-        case "GET" if negotiation.flag(request, "watch"):
-            return await _watch(cluster, request, where)
-        case "GET":
-            return _list(cluster, request, where)
-        case "POST" if where.namespace or not where.resource.namespaced:
-            return await _create(cluster, request, where)
-    raise errors.method_not_allowed()
-
-
-async def item(cluster: Cluster, request: web.Request, where: Target) -> web.StreamResponse:
-    """A request on one named object, or its status."""
-    match request.method:
-        case "GET" if negotiation.flag(request, "watch"):
-            return await _watch(cluster, request, where)
-        case "GET":
-            found = cluster.store.get(where.resource.plural, where.namespace, where.name)
-            return as_json(negotiation.one(request, where, found))
-        case "PUT":
-            return await _update(cluster, request, where)
-        case "PATCH":
-            return await _patch(cluster, request, where)
-        case "DELETE" if not where.subresource:
-            return await _delete(cluster, request, where)
-    raise errors.method_not_allowed()
-
-
-def _list(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
-    test = negotiation.test(request, where)
-    found = cluster.store.list(where.resource.plural, where.namespace, test)
-    meta: Obj = {"resourceVersion": str(cluster.store.resource_version)}
-    limit, token = negotiation.number(request, "limit"), request.query.get("continue", "")
-    if token:
-        meta["resourceVersion"], start = _resume(token)
-        found = _as_of(cluster.store, found, where, int(meta["resourceVersion"]))
-        found = [obj for obj in found if _place(obj) > start and (test is None or test(obj))]
-    if limit and len(found) > limit:
-        rest, found = len(found) - limit, found[:limit]
-        mark = [meta["resourceVersion"], *_place(found[-1])]
-        meta["continue"] = base64.urlsafe_b64encode(json.dumps(mark).encode()).decode()
-        if test is None:
-            meta["remainingItemCount"] = rest
-    return as_json(negotiation.many(request, where, found, meta))
-
-
-def _as_of(store: Store, found: list[Obj], where: Target, version: int) -> list[Obj]:
-    """The same list at an earlier version: later pages belong to the first. 410 if that is forgotten."""
-    then = {tuple(_place(obj)): obj for obj in found}
-    for event in reversed(store.since(version)):
-        place = tuple(_place(event.obj))
-        if event.resource != where.resource.plural or where.namespace not in ("", place[0]):
-            continue
-        then.pop(place, None)
-        if event.old is not None:
-            then[place] = event.old
-    return [then[place] for place in sorted(then)]
-
-
-def _place(obj: Obj) -> list[str]:
-    return [obj["metadata"].get("namespace", ""), obj["metadata"]["name"]]
-
-
-def _resume(token: str) -> tuple[str, list[str]]:
-    try:
-        version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
-        return str(int(version)), [str(namespace), str(name)]
-    except (ValueError, TypeError) as error:
-        raise errors.bad_request("continue key is not valid") from error
-
-
-async def _watch(cluster: Cluster, request: web.Request, where: Target) -> web.StreamResponse:
-    test = negotiation.test(request, where)
-    if where.name:
-        name, inner = where.name, test
-        test = lambda obj: obj["metadata"]["name"] == name and (inner is None or inner(obj))  # noqa: E731
-    form = negotiation.wants(request)
-    view: View | None = None
-    if form:
-        view = negotiation.RowView(request, where) if form == "Table" else tables.partial
-    initial = negotiation.flag(request, "sendInitialEvents")
-    watch = Watch(
-        resource=where.resource.plural,
-        namespace=where.namespace,
-        test=test,
-        version=None if initial else negotiation.version(request),
-        bookmarks=negotiation.flag(request, "allowWatchBookmarks"),
-        initial_end=initial,
-        timeout=negotiation.number(request, "timeoutSeconds"),
-        view=view,
-    )
-    answer = web.StreamResponse(
-        headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
-    )
-    answer.enable_chunked_encoding()
-    await answer.prepare(request)
-    async for line in watch.lines(cluster.store):
-        await answer.write(line)
-    await answer.write_eof()
-    return answer
 
 
 def _checked(request: web.Request, where: Target, body: Any) -> tuple[Obj, list[str]]:
@@ -165,7 +59,7 @@ def _checked(request: web.Request, where: Target, body: Any) -> tuple[Obj, list[
     return obj, unknown if mode == "Warn" else []
 
 
-async def _create(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
+async def create(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
     obj, warnings = _checked(request, where, await negotiation.body(request))
     obj["metadata"].pop("managedFields", None)
     defaults.fill(where.resource, obj)
@@ -174,7 +68,7 @@ async def _create(cluster: Cluster, request: web.Request, where: Target) -> web.
     return as_json(negotiation.one(request, where, made), 201, warnings + cluster.warn(made))
 
 
-async def _update(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
+async def update(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
     obj, warnings = _checked(request, where, await negotiation.body(request))
     old = cluster.store.get(where.resource.plural, where.namespace, where.name)
     return _write(cluster, request, where, obj, old, warnings)
@@ -205,7 +99,7 @@ def _write(
     return as_json(negotiation.one(request, where, made), 200, warnings + cluster.warn(made))
 
 
-async def _patch(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
+async def patch(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
     kind, body = where.resource, await negotiation.body(request)
     if request.content_type == "application/apply-patch+yaml":
         return _apply(cluster, request, where, body)
@@ -248,7 +142,7 @@ def _apply(cluster: Cluster, request: web.Request, where: Target, body: Any) -> 
     return as_json(negotiation.one(request, where, made), 200, warnings + cluster.warn(made))
 
 
-async def _delete(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
+async def delete(cluster: Cluster, request: web.Request, where: Target) -> web.Response:
     options = await negotiation.body(request) or {}
     known = cluster.store.get(where.resource.plural, where.namespace, where.name)
     gone = _delete_one(cluster, request, where, known, options)
