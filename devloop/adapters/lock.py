@@ -78,7 +78,7 @@ class TargetLocks:
         name = file_name(self._server, target)
         if name in self._held:
             return self._owner
-        with private_folder.opened(self._folder) as folder:
+        with _usable(self._folder / name), private_folder.opened(self._folder) as folder:
             try:
                 handle = private_folder.open_file(self._folder, folder, name, os.O_RDWR)
             except FileNotFoundError:
@@ -111,8 +111,13 @@ class TargetLocks:
                 f"{target} in namespace {target.namespace} is held by another devloop: {who}",
                 hint=f"end it first: kill {other.pid}" if other and other.pid else "end it first",
             )
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, self._owner.dump().encode(), 0)
+        try:
+            with _usable(self._folder / name):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, self._owner.dump().encode(), 0)
+        except PlatformError:
+            os.close(handle)  # or it would stay locked by ourselves
+            raise
         return handle
 
 
@@ -127,7 +132,7 @@ def take(folder: Path, name: str, looks: int = 1) -> int | None:
 
     More than one look takes a moment. Raises PlatformError where no lock can be had.
     """
-    with private_folder.opened(folder) as inside:
+    with _usable(folder / name), private_folder.opened(folder) as inside:
         for look in range(looks):
             if look:
                 time.sleep(PAUSE)
@@ -135,13 +140,24 @@ def take(folder: Path, name: str, looks: int = 1) -> int | None:
             try:
                 if _locked(handle) and _is_named(inside, name, handle):
                     return handle
-            except OSError as error:
+            except OSError:
                 os.close(handle)
-                raise PlatformError(
-                    f"{folder / name} cannot be locked: {error.strerror}", reason="NoLock"
-                ) from error
+                raise
             os.close(handle)
     return None
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """A disk that is full, a file system that locks nothing: no lock can be had, for now."""
+    try:
+        yield
+    except OSError as error:
+        raise PlatformError(
+            f"{path} cannot be locked: {error.strerror or error}",
+            reason="NoLock",
+            hint="is the disk full, or mounted read-only? devloop keeps its lock files there",
+        ) from error
 
 
 def _locked(handle: int) -> bool:

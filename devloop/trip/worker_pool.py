@@ -105,7 +105,7 @@ class WorkerPool:
         for post in leaving:
             post.scope.cancel()
 
-    async def _work(self, post: _Post, error: PlatformError | None, first: bool) -> None:
+    async def _work(self, post: _Post, error: DevloopError | None, first: bool) -> None:
         name = post.service.name
         try:
             with post.scope:
@@ -143,30 +143,33 @@ class WorkerPool:
 
     # --- targets --------------------------------------------------------------------------------
 
-    def _take_targets(self, post: _Post) -> PlatformError | None:
-        """Hold all of them, or none and say why."""
+    def _take_targets(self, post: _Post) -> DevloopError | None:
+        """Hold all of them, or none and say why. Raises nothing: this is outside of what `_net` keeps."""
         with ExitStack() as stack:
             try:
                 for target in post.service.targets:
                     stack.enter_context(self._hold(target))
-            except PlatformError as error:
-                return error
+            except Exception as error:  # noqa: BLE001 - the lock of one service ends no other
+                return self._net.error(f"the lock of {post.service.name}", error)
             post.held = stack.pop_all()
         return None
 
-    async def _until_held(self, post: _Post, error: PlatformError | None) -> None:
-        """Wait as long as another devloop has a target: told once, and taken as soon as it is free."""
-        if error is not None:
-            self._complain(post.service, error)
-            self._world.emit(LiveChanged(post.service.name, False, "", "waiting"))
+    async def _until_held(self, post: _Post, error: DevloopError | None) -> None:
+        """Wait as long as another devloop has a target, or no lock can be had: each reason is shown once, and
+        the targets are taken as soon as they are free."""
+        shown = ""
         while error is not None:
+            if error.message != shown:
+                self._complain(post.service, error)
+                shown = error.message
+                self._world.emit(LiveChanged(post.service.name, False, "", "waiting"))
             await anyio.sleep(AGAIN_SECONDS)
             error = self._take_targets(post)
 
     def _complain(self, service: Service, error: BaseException) -> None:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        assert isinstance(error, PlatformError)
+        assert isinstance(error, DevloopError)
         self._sharing.rests(service, "waits for another devloop or the cluster")
         self._world.emit(Notice(service.name, "error", error.message, error.hint))
 

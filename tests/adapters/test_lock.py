@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -20,6 +22,7 @@ OWNER = Owner("h", 1, "p")
 HOLD = """
 import sys, pathlib
 from devloop.adapters.lock import Owner, TargetLocks
+from devloop.model import Target
 locks = TargetLocks(pathlib.Path(sys.argv[1]), "https://127.0.0.1:6443",
                     Owner.here(pathlib.Path("/home/me/a/config.yaml")))
 with locks.hold(Target("deployment", "todo", "default")):
@@ -266,3 +269,26 @@ def test_s26_an_owner_that_no_devloop_wrote_is_none(text: str) -> None:
 def test_s26_an_owner_survives_the_annotation() -> None:
     owner = Owner.here(Path("/a/config.yaml"))
     assert Owner.parse(owner.dump()) == owner
+
+
+@pytest.mark.parametrize("call", [(os, "ftruncate"), (os, "pwrite"), (os, "pread"), (fcntl, "flock")])
+def test_s26_a_lock_file_that_cannot_be_used_is_an_expected_error_and_can_be_had_later(
+    locks: TargetLocks, monkeypatch: pytest.MonkeyPatch, call: tuple[object, str]
+) -> None:
+    """A full disk, or a home folder whose server locks nothing. It ended `devloop watch`."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*call, full)
+        if call[1] != "pread":
+            with pytest.raises(PlatformError, match="No space left on device") as caught, locks.hold(TARGET):
+                pass
+            assert caught.value.reason == "NoLock"
+    with locks.hold(TARGET):  # it was not left locked
+        other = TargetLocks(locks._folder, SERVER, OWNER)
+        with monkeypatch.context() as patch:
+            patch.setattr(*call, full)
+            with pytest.raises(PlatformError):
+                other.hold(TARGET).__enter__()

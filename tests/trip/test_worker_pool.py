@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -31,9 +32,12 @@ class Locks:
         self.held: dict[str, int] = {}
         self.freed: list[str] = []
         self.stranger: set[str] = set()
+        self.full = False
 
     @contextmanager
     def hold(self, target: Target) -> Iterator[None]:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
         if target.name in self.stranger:
             raise HeldError(f"{target} is held by another devloop: pid 4711")
         self.held[target.name] = self.held.get(target.name, 0) + 1
@@ -148,6 +152,25 @@ async def test_s28_a_workload_that_another_devloop_has_is_taken_when_it_is_free(
         locks.stranger.clear()
         await until(lambda: live(world))
         assert world.patched[-1].endswith(world_ref("v2"))
+
+
+async def test_s26_a_lock_that_cannot_be_made_ends_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever taking a lock raises, the others run on, and it is tried again."""
+    monkeypatch.setattr("devloop.trip.worker_pool.AGAIN_SECONDS", 0.001)
+    world, locks = FakeWorld(), Locks()
+    new = replace(SERVICE, name="new", targets=(replace(SERVICE.targets[0], name="new"),))
+    async with working(world, locks, SERVICE) as pool:
+        await until(lambda: live(world))
+        locks.full = True
+        pool.employ([SERVICE, new])
+        await until(lambda: any(isinstance(event, Notice) for event in world.events))
+        save(world, pool, "v2")
+        await until(lambda: world.patched[-1].endswith(world_ref("v2")) and live(world))
+        told = [event.message for event in world.events if isinstance(event, Notice)]
+        assert len(told) == 1, told
+        assert "No space left on device" in told[0]
+        locks.full = False
+        await until(lambda: live(world, "new"))
 
 
 async def test_s26_at_the_start_it_is_an_error() -> None:
