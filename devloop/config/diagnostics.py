@@ -39,7 +39,7 @@ SECTIONS: dict[Location, type[Section]] = {
     ("gc",): GcConfig,
     ("checks",): ChecksConfig,
 }
-_EXAMPLES = {"version": "version: 1", "context": "context: backend", "image": "image: todo-backend"}
+_EXAMPLES = {"version": "version: 1", "context": "context: FOLDER"}
 
 
 def known_keys() -> dict[str, type[Section]]:
@@ -83,6 +83,8 @@ def _text(location: Location, details: ErrorDetails) -> str:
         return _unknown_key(location)
     if kind == "missing":
         key = str(location[-1])
+        if len(location) == 3 and location[0] == "services" and key == "image":
+            return f"missing; write image: {str(location[1]).lower()}"
         return f"missing; write {_EXAMPLES.get(key, key + ':')}"
     if kind == "literal_error" and location == ("version",):
         return f"this devloop reads version 1, not {details['input']!r}; write version: 1"

@@ -223,6 +223,8 @@ def test_s25_two_ways_to_one_config_are_one_project(tmp_path: Path) -> None:
         (MINIMAL.replace("version: 1", "version: 2"), "1:1: version: this devloop reads version 1, not 2"),
         (MINIMAL.replace("version: 1\n", ""), "1:1: version: missing; write version: 1"),
         ("version: 1\n", "1:1: services: missing; write services:"),
+        ("version: 1\nservices: {web: {build: {context: .}}}\n", "2:12: services.web.image: missing; write image: web"),
+        ("version: 1\nservices: {web: {image: web, build: {}}}\n", "2:30: services.web.build.context: missing; write context: FOLDER"),
         ("version: 1\nservices: {}\n", "2:1: services: must be at least one entry"),
         ("", "1:1: the file is empty"),
         ("- a\n", "1:1: not a mapping"),
