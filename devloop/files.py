@@ -66,6 +66,11 @@ def is_there(path: Path) -> bool:
     return os.path.lexists(path)
 
 
+def exists(path: Path) -> bool:
+    """Something is there; not a link that leads nowhere."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 

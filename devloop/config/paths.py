@@ -8,7 +8,7 @@ from pathlib import Path
 
 from devloop.deploy.kustomization import is_kustomization
 from devloop.errors import ConfigError
-from devloop.files import is_file, is_folder
+from devloop.files import exists, is_file, is_folder
 
 
 def absolute(root: Path, text: str) -> Path:
@@ -29,7 +29,8 @@ def matching(root: Path, pattern: str) -> list[Path]:
     if not re.search(r"[*?\[]", pattern):
         return [path] if is_file(path) or is_kustomization(path) else []
     try:
-        return [one for one in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if is_file(one)]
+        found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+        return [one for one in found if exists(one) and not is_folder(one)]  # a FIFO too: reading it says so
     except (
         ValueError,
         OSError,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,21 @@ def test_manifest_globs_match_as_pathlib_does(tmp_path: Path, pattern: str, path
         for folder in file.parents:
             if folder != top and folder.is_relative_to(top):
                 assert interest.enters(folder)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket"])
+def test_what_a_glob_matches_and_is_no_file_is_not_left_out(tmp_path: Path, kind: str) -> None:
+    """A manifest that became a FIFO was dropped without a word. Reading it says what it is."""
+    config = write_config(tmp_path, "manifests: ['k8s/*']\n")
+    (tmp_path / "k8s" / "folder").mkdir(parents=True)
+    (tmp_path / "k8s" / ".#editor").symlink_to("nobody@nowhere.1")  # Emacs's lock
+    odd = tmp_path / "k8s" / "odd.yaml"
+    if kind == "fifo":
+        os.mkfifo(odd)
+    else:
+        with socket.socket(socket.AF_UNIX) as one, chdir(tmp_path / "k8s"):
+            one.bind(odd.name)
+    assert config.manifest_files() == (odd,)
 
 
 def test_a_manifest_glob_does_not_enter_deeper_than_it_reaches(tmp_path: Path) -> None:
