@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -21,6 +20,7 @@ from devloop.events import Checked, Emit, Event, Notice, TripEnded
 Json = dict[str, Any]
 COMMAND = (sys.executable, "-m", "devloop.cli", "check", "--offline", "--format", "json")
 Look = Callable[[Config], Awaitable[Json]]
+TOLD_ELSEWHERE = "renders"  # the rule whose findings whoever applies manifests and releases reports too
 
 
 class CheckFailedError(DevloopError):
@@ -37,7 +37,7 @@ def by_process(names: Sequence[str]) -> Look:
             [*COMMAND, *where, *there], check=False, start_new_session=True
         )
         if done.returncode not in (0, 1) or not done.stdout:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
+            said = done.stderr.decode(errors="replace").strip().removeprefix("devloop: ").splitlines()
             raise CheckFailedError("\n".join(said[-3:]) or f"devloop check ended with {done.returncode}")
         found: Json = json.loads(done.stdout)
         return found
@@ -46,10 +46,14 @@ def by_process(names: Sequence[str]) -> Look:
 
 
 class CheckWatch:
-    """`note` is a sink: the first judgement is made when the first trip is over, to be no burden on it."""
+    """`note` is a sink: the first judgement is made when the first trip is over, to be no burden on it.
 
-    def __init__(self, config: Callable[[], Config], look: Look, emit: Emit) -> None:
+    `config` gives None while config.yaml is refused: the reload reports that.
+    """
+
+    def __init__(self, config: Callable[[], Config | None], look: Look, emit: Emit) -> None:
         self._config, self._look, self._emit = config, look, emit
+        self._failure = ""  # why the last judgement could not be made
         self._woken = anyio.Event()
         self._known: set[tuple[str, ...]] | None = None
 
@@ -67,13 +71,16 @@ class CheckWatch:
             await self._woken.wait()
             self._woken = anyio.Event()
             config = self._config()
-            if not config.manifests and not config.releases_by_name:
+            if config is None or not (config.manifests or config.releases_by_name):
                 continue
             try:
                 report = await self._look(config)
             except (CheckFailedError, OSError, ValueError) as error:
-                self._emit(Notice("", "warning", f"check: {error}"))
+                if str(error) != self._failure:
+                    self._emit(Notice("", "warning", f"check: {error}"))
+                self._failure = str(error)
                 continue
+            self._failure = ""
             self._tell(report)
 
     def _tell(self, report: Json) -> None:
@@ -83,7 +90,7 @@ class CheckWatch:
         gone = len(known - findings.keys())
         self._known = set(findings)
         if new or gone or (first and findings):
-            lines = tuple((one["severity"], _line(one)) for one in new)
+            lines = tuple((one["severity"], _line(one)) for one in new if one["rule"] != TOLD_ELSEWHERE)
             self._emit(Checked(lines, gone, report["errors"], report["warnings"]))
 
 
@@ -93,5 +100,6 @@ def _identity(finding: Json) -> tuple[str, ...]:
 
 
 def _line(finding: Json) -> str:
-    place = f"{Path(finding['file'])}:{finding['line']}: " if finding["line"] else ""
-    return f"{place}{finding['about']}: {finding['text']} [{finding['rule']}]"
+    place = f"{finding['file']}:{finding['line']}: " if finding["line"] else ""
+    about = "" if place and finding["about"] == finding["file"] else f"{finding['about']}: "
+    return f"{place}{about}{finding['text']} [{finding['rule']}]"

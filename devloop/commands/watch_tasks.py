@@ -68,8 +68,7 @@ async def watch_files(
 
     def deliver(name: str, change: Change) -> None:
         if name in (CONFIG, MANIFESTS, RELEASES):
-            files.deliver(name, change)
-            rules.wake()
+            _deliver_to_project(files, rules, name, change)
             keep("the files of kustomizations", look_whom_to_follow)
         else:
             pool.deliver(name, change)
@@ -89,7 +88,9 @@ async def watch_files(
     async with anyio.create_task_group() as group:
         keep = net.keeper(group)
         files = ProjectFiles(current, override, session.deployment.installation, taken, world.emit)
-        rules = CheckWatch(lambda: current.config, by_process(current.names), world.emit)
+        rules = CheckWatch(
+            lambda: None if files.refused else current.config, by_process(current.names), world.emit
+        )
         session.setup.fan.sinks.append(rules.note)
         keep("the rules", rules.run)
         watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit, local_backend())
@@ -103,6 +104,12 @@ async def watch_files(
         keep("the watch of releases", _observe_releases, session, files)
         task_status.started()
         await net.keep("config.yaml and manifests", files.run)
+
+
+def _deliver_to_project(files: ProjectFiles, rules: CheckWatch, name: str, change: Change) -> None:
+    files.deliver(name, change)
+    if name != CONFIG:  # a config.yaml that was taken leads to a look at the manifests: it is judged then
+        rules.wake()
 
 
 def _catch_up(

@@ -80,10 +80,14 @@ def _checked(event: Checked) -> Iterable[Line]:
     for severity, text in event.new[:SHOWN_FINDINGS]:
         yield Line("", f"check: {severity}: {text}", "bad" if severity == "error" else "warn")
     more = len(event.new) - SHOWN_FINDINGS
-    parts = [f"{event.errors} errors, {event.warnings} warnings"]
+    parts = [f"{_count(event.errors, 'error')}, {_count(event.warnings, 'warning')}"]
     parts += [f"{more} more new ones"] if more > 0 else []
     parts += [f"{event.gone} gone"] if event.gone else []
     yield Line("", f"check: {', '.join(parts)} (devloop check)", "bad" if event.errors else "plain")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _started(event: TripStarted, root: Path) -> tuple[Line, ...]:

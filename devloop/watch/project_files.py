@@ -43,6 +43,11 @@ class ProjectFiles:
         self._saved = anyio.Event()  # config.yaml was
         self._woken = anyio.Event()  # something else is to be written to the cluster
 
+    @property
+    def refused(self) -> bool:
+        """Whether config.yaml as it lies there is not the one that counts."""
+        return bool(self._refused)
+
     def interests(self, config: Config) -> list[Interest]:
         """What the watcher has to tell of. Reads files."""
         manifests = manifest_interest(config)

@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
-from devloop.checks.background import CheckWatch, by_process
+from devloop.checks.background import CheckWatch, Json, by_process
 from devloop.config import load as configs
-from devloop.events import Checked, Event, Notice
+from devloop.config.load import Config
+from devloop.events import Checked, Event
 from devloop.sinks.wording import lines_of
 
 CONFIG = """\
@@ -160,15 +162,62 @@ async def test_watch_tells_what_is_new_and_what_is_gone(project: Path) -> None:
         (project / "k8s.yaml").write_text("# one line more\n" + text.replace("replicas: 0", "replicas: 12"))
         rules.wake()
         await told(2)
-        (project / "config.yaml").write_text("version: 1\n")
-        rules.wake()
-        await told(3)
         group.cancel_scope.cancel()
     line = "k8s.yaml:6: Deployment web: 12 replicas; 1 to 10 is the rule [replica-count]"
-    assert heard[:2] == [Checked((), 0, 1, 0), Checked((("error", line),), 1, 1, 0)]
-    assert isinstance(heard[2], Notice)
-    assert "services" in heard[2].message
+    assert heard == [Checked((), 0, 1, 0), Checked((("error", line),), 1, 1, 0)]
     assert [one.text for one in lines_of(heard[1], project)] == [
         f"check: error: {line}",
-        "check: 1 errors, 0 warnings, 1 gone (devloop check)",
+        "check: 1 error, 0 warnings, 1 gone (devloop check)",
     ]
+
+
+async def judged(config: Callable[[], Config | None], *reports: Json) -> list[Event]:
+    """What is said of judgements that give these reports, one after the other."""
+    heard: list[Event] = []
+    left = list(reports)
+    looked = anyio.Event()
+
+    async def look(_: Config) -> Json:
+        nonlocal looked
+        looked.set()
+        looked = anyio.Event()
+        return left.pop(0)
+
+    rules = CheckWatch(config, look, heard.append)
+    async with anyio.create_task_group() as group:
+        group.start_soon(rules.run)
+        while left:
+            seen = looked
+            rules.wake()
+            with anyio.move_on_after(0.2) as late:
+                await seen.wait()
+            await anyio.wait_all_tasks_blocked()
+            if late.cancelled_caught:
+                break
+        group.cancel_scope.cancel()
+    return heard
+
+
+def finding(rule: str, about: str, text: str, line: int = 0) -> Json:
+    found = {"rule": rule, "severity": "error", "file": "k8s.yaml", "line": line}
+    return {"findings": [{**found, "about": about, "text": text}], "errors": 1, "warnings": 0}
+
+
+NOTHING_FOUND: Json = {"findings": [], "errors": 0, "warnings": 0}
+
+
+async def test_watch_judges_nothing_while_config_yaml_is_refused(project: Path) -> None:
+    """The reload says why it is; the check's process would say the same once more, at every save."""
+    assert await judged(lambda: None, finding("renders", "k8s.yaml", "no YAML")) == []
+
+
+async def test_watch_leaves_what_cannot_be_rendered_to_who_applies_it(project: Path) -> None:
+    config = configs.load(project / "config.yaml")
+    heard = await judged(lambda: config, NOTHING_FOUND, finding("renders", "k8s.yaml", "no YAML"))
+    assert heard == [Checked((), 0, 1, 0)]
+
+
+async def test_a_finding_about_a_file_names_it_once(project: Path) -> None:
+    config = configs.load(project / "config.yaml")
+    heard = await judged(lambda: config, NOTHING_FOUND, finding("no-tabs", "k8s.yaml", "a tab", 3))
+    assert heard == [Checked((("error", "k8s.yaml:3: a tab [no-tabs]"),), 0, 1, 0)]
