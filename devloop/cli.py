@@ -86,16 +86,22 @@ def main(ctx: click.Context, /, **given: Any) -> None:
 @main.command()
 @services_argument
 @click.option("--no-logs", is_flag=True, help="Do not show the pods' logs.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Of the metrics, instead of that of metrics.listen."
+)
 @log_format_option
 @on_project
-def watch(project: Project, services: tuple[str, ...], no_logs: bool, log_format: str) -> None:
+def watch(
+    project: Project, services: tuple[str, ...], no_logs: bool, port: int | None, log_format: str
+) -> None:
     """Bring the cluster to the tree at every save; Ctrl-C ends it.
 
-    Metrics are served at metrics.listen of config.yaml [default: 127.0.0.1:9100].
+    Metrics are served at metrics.listen of config.yaml [default: 127.0.0.1:9100]; where that port is in use,
+    at the next free one, which is printed.
     """
     from devloop.commands import watch as command
 
-    command.watch(project, services, logs=not no_logs, log_format=log_format)
+    command.watch(project, services, logs=not no_logs, log_format=log_format, port=port)
 
 
 @main.command()

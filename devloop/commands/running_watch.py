@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
@@ -11,6 +14,8 @@ from urllib.request import ProxyHandler, build_opener
 import anyio
 import anyio.to_thread
 
+from devloop import state_file
+from devloop.config import load as configs
 from devloop.config.load import Config
 from devloop.errors import PlatformError
 from devloop.model import Change, Service
@@ -47,23 +52,59 @@ async def reported(config: Config, services: Sequence[Service], world: World) ->
         await anyio.sleep(POLL)
 
 
-def ask(config: Config) -> Json:
-    """/api/status of the running watch of this config. Blocking. Raises PlatformError."""
+@contextmanager
+def announced(config: Config, url: str) -> Iterator[None]:
+    """Where this watch answers, for other commands on the same config: its port may be another than the
+    config's. A disk that cannot be written leaves them with the config's."""
+    file = _address_file(config)
+    with suppress(OSError):
+        state_file.write(file, json.dumps({"pid": os.getpid(), "url": url}).encode())
+    try:
+        yield
+    finally:
+        if _announced(config) == url:
+            file.unlink(missing_ok=True)
+
+
+def _address_file(config: Config) -> Path:
+    return configs.state_dir(config.path) / "watch.json"
+
+
+def _announced(config: Config) -> str | None:
+    """What the last watch announced, if its process is still there."""
+    try:
+        found = json.loads(_address_file(config).read_bytes())
+        os.kill(found["pid"], 0)
+        return str(found["url"])
+    except PermissionError:  # another user's process: it is there
+        return str(found["url"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def url_of(config: Config) -> str:
+    """Where the running watch of this config answers."""
     host, port = config.metrics.address
     host = f"[{host}]" if ":" in host else host
+    return _announced(config) or f"http://{host}:{port}"
+
+
+def ask(config: Config) -> Json:
+    """/api/status of the running watch of this config. Blocking. Raises PlatformError."""
+    url = url_of(config)
     direct = build_opener(ProxyHandler({}))  # it is on this machine, whatever the environment says
     try:
-        with direct.open(f"http://{host}:{port}/api/status", timeout=2) as answer:
+        with direct.open(f"{url}/api/status", timeout=2) as answer:
             told: Json = json.load(answer)
     except (URLError, OSError, ValueError) as error:
         raise PlatformError(
-            f"the devloop that holds these services does not answer on {host}:{port}: {error}",
+            f"the devloop that holds these services does not answer on {url}: {error}",
             reason="HeldByAnother",
             hint="is it another config? end it with Ctrl-C and call once again",
         ) from error
     if told.get("config") != str(config.path):
         raise PlatformError(
-            f"{host}:{port} is served by a devloop of {told.get('config')}, not of {config.path}",
+            f"{url} is served by a devloop of {told.get('config')}, not of {config.path}",
             reason="HeldByAnother",
             hint="write another port as metrics.listen in one of them",
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -13,6 +14,7 @@ from devloop import __version__
 from devloop.clock import Clock
 from devloop.commands.frame import Project, run
 from devloop.commands.output import names_of, secrets_of, show
+from devloop.commands.running_watch import announced
 from devloop.commands.watch_tasks import pod_logs, states, tidy_up, watch_files
 from devloop.config import load as configs
 from devloop.errors import DevloopError
@@ -23,21 +25,24 @@ from devloop.trip.worker_pool import Companion, WorkerPool
 from devloop.watch.rescan import Rescan
 from devloop.wiring import opened
 
+if TYPE_CHECKING:
+    from devloop.config.load import Config
+    from devloop.sinks.web import Web
 
-def watch(project: Project, names: Sequence[str], *, logs: bool, log_format: str) -> None:
-    """Until a signal ends it. The options of the command line are applied to each new config.yaml too."""
+
+def watch(
+    project: Project, names: Sequence[str], *, logs: bool, log_format: str, port: int | None = None
+) -> None:
+    """Until a signal ends it. The options of the command line are applied to each new config.yaml too.
+    `port`: instead of that of metrics.listen."""
     from devloop.sinks.journal import Journal
     from devloop.sinks.metrics import Metrics
     from devloop.sinks.status import StatusBoard
-    from devloop.sinks.web import Web, open_listener
 
     config = project.config
     clock, secrets = Clock(), secrets_of(config, names)
     fan = Fan(secrets)
-    host, port = config.metrics.address
     with ExitStack() as stack:
-        listener = open_listener(host, port)
-        stack.callback(listener.close)
         served = names_of(config, names)
         metrics = Metrics(__version__, served)
         board = StatusBoard(__version__, config.path, configs.project_id(config.path), served, clock.now())
@@ -45,7 +50,8 @@ def watch(project: Project, names: Sequence[str], *, logs: bool, log_format: str
         net = SafetyNet(Reports(configs.state_dir(config.path) / FOLDER, secrets), fan)
         fan.fell = net.sink_fell
         fan.sinks += [metrics, board, journal]
-        web = Web(listener, host, metrics.render, board.answer)
+        wanted = config.metrics.address[1] if port is None else port
+        web = stack.enter_context(_web(config, wanted, metrics.render, board.answer))
         redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=False, logs=logs)
 
         async def work() -> None:
@@ -53,7 +59,7 @@ def watch(project: Project, names: Sequence[str], *, logs: bool, log_format: str
                 config, project.kubeconfig, names, fan, clock, patient=True, report=net.error, whole=True
             ) as session:
                 session.require_tools()
-                fan(Notice("", "info", f"metrics on {web.url}/metrics"))
+                fan(Notice("", "info", _metrics_line(web, wanted)))
                 rescan = Rescan(session.images.fingerprinter, clock)
                 fan.sinks.append(rescan.note)
                 companions: list[Companion] = [partial(states, session), rescan.follow]
@@ -61,7 +67,8 @@ def watch(project: Project, names: Sequence[str], *, logs: bool, log_format: str
                 pool = WorkerPool(session.world, session.hold, net, session.deployment.sharing, companions)
                 async with anyio.create_task_group() as group:
                     keep = net.keeper(group)
-                    keep("the web server", web.run)
+                    if web:
+                        keep("the web server", web.run)
                     for companion in redraw:
                         keep("the screen", companion)
                     for companion in session.images.companions:
@@ -75,3 +82,31 @@ def watch(project: Project, names: Sequence[str], *, logs: bool, log_format: str
         except DevloopError as error:
             error.conceal(secrets)  # it knows those of a config.yaml that was changed since
             raise
+
+
+@contextmanager
+def _web(
+    config: Config, port: int, metrics: Callable[[], bytes], status: Callable[[], dict[str, Any]]
+) -> Iterator[Web | None]:
+    """The web server on its port, or on the next free one (metrics.strict); None where it is off."""
+    from devloop.sinks.web import Web, listener_near, open_listener
+
+    if not config.metrics.enabled:
+        yield None
+        return
+    host, _ = config.metrics.address
+    listen = open_listener if config.metrics.strict else listener_near
+    with closing(listen(host, port)) as listener:
+        web = Web(listener, host, metrics, status)
+        with announced(config, web.url):
+            yield web
+
+
+def _metrics_line(web: Web | None, wanted: int) -> str:
+    from devloop.sinks.web import holder
+
+    if web is None:
+        return "metrics are off (metrics.enabled)"
+    if wanted in (0, web.port):
+        return f"metrics on {web.url}/metrics"
+    return f"port {wanted} is in use by {holder(wanted)}: metrics on {web.url}/metrics"

@@ -23,7 +23,12 @@ LISTEN = re.compile(r"^(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(?P<port>\d{1,5}
 class MetricsConfig(Section):
     """Where /metrics, /healthz and /api/status are served."""
 
+    enabled: bool = Field(default=True, description="Whether they are served at all.")
     listen: str = Field(default="127.0.0.1:9100", description="host:port; port 0 takes any free one.")
+    strict: bool = Field(
+        default=False,
+        description="Fail where the port is in use; otherwise the next free one is taken, and printed.",
+    )
 
     @field_validator("listen")
     @classmethod

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -19,6 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from devloop.errors import PlatformError
 
+IN_USE = "PortInUse"
+PORTS = 100  # how many are tried after one that is in use
 # Names that containers on this machine know it by; nobody can register them.
 OWN_NAMES = frozenset({"localhost", "host.docker.internal", "host.minikube.internal"})
 
@@ -38,11 +41,24 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
+def listener_near(host: str, port: int) -> socket.socket:
+    """A listening socket on this port, or on the next one that is free. Raises PlatformError."""
+    try:
+        return open_listener(host, port)
+    except PlatformError as error:
+        if error.reason != IN_USE:
+            raise
+        for other in range(port + 1, min(port + PORTS, 65535) + 1):
+            with suppress(PlatformError):
+                return open_listener(host, other)
+        raise
+
+
 def _refused(host: str, port: int, error: OSError) -> PlatformError:
     if error.errno == errno.EADDRINUSE:
         return PlatformError(
-            f"port {port} on {host} is in use by {_holder(port)}, so the metrics cannot be served there",
-            reason="PortInUse",
+            f"port {port} on {host} is in use by {holder(port)}, so the metrics cannot be served there",
+            reason=IN_USE,
             hint=f'end it, or write another port in config.yaml: metrics: {{listen: "{host}:{port + 1}"}}',
         )
     return PlatformError(
@@ -52,7 +68,8 @@ def _refused(host: str, port: int, error: OSError) -> PlatformError:
     )
 
 
-def _holder(port: int) -> str:
+def holder(port: int) -> str:
+    """Who listens on a port of this machine: "nginx (pid 123)", or "another process"."""
     import psutil
 
     try:
@@ -79,8 +96,8 @@ class Web:
         status: Callable[[], dict[str, Any]],
     ) -> None:
         self._listener = listener
-        own, port = self._address = listener.getsockname()[:2]
-        self.url = f"http://[{own}]:{port}" if ":" in own else f"http://{own}:{port}"
+        own, self.port = self._address = listener.getsockname()[:2]
+        self.url = f"http://[{own}]:{self.port}" if ":" in own else f"http://{own}:{self.port}"
         self._metrics, self._status = metrics, status
         routes = [
             Route("/metrics", self._serve_metrics),

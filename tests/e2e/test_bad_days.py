@@ -155,6 +155,19 @@ def test_a_stopped_api_server(project: Project, tmp_path: Path) -> None:
 
 
 def test_a_busy_port(project: Project) -> None:
+    """The next free one is taken, and found by the other commands."""
+    with socket.create_server(("127.0.0.1", project.metrics_port)), project.watch() as watch:
+        watch.wait("the first trip", lambda: re.search(r"^backend \| (live|unchanged)", watch.text(), re.M))
+        shown = project.devloop("status", "backend").stdout
+    port = project.metrics_port
+    assert re.search(rf"port {port} is in use by \S+ \(pid \d+\): metrics on http://127", watch.text())
+    assert re.search(r"^backend .* live *$", shown, re.M), shown
+
+
+def test_a_busy_port_with_strict_metrics(project: Project) -> None:
+    text = project.config.read_text()
+    assert "metrics: {" in text
+    project.config.write_text(text.replace("metrics: {", "metrics: {strict: true, "))
     with socket.create_server(("127.0.0.1", project.metrics_port)):
         done = project.devloop("watch", seconds=60)
     assert done.returncode == 3

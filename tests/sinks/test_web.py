@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import anyio
@@ -20,7 +20,7 @@ from devloop.errors import PlatformError
 from devloop.events import Event
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.status import StatusBoard
-from devloop.sinks.web import Web, open_listener
+from devloop.sinks.web import PORTS, Web, listener_near, open_listener
 from tests.support.trips import live_trip
 
 
@@ -111,6 +111,23 @@ def test_a_port_in_use_names_the_port_and_the_process() -> None:
     assert caught.value.exit_code == 3
     assert f"port {port} on 127.0.0.1 is in use by {name} (pid {os.getpid()})" in caught.value.message
     assert f'metrics: {{listen: "127.0.0.1:{port + 1}"}}' in (caught.value.hint or "")
+
+
+def test_a_port_in_use_gives_way_to_the_next_free_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, socket.socket() as next_one:
+        port = other.getsockname()[1]
+        try:
+            next_one.bind(("127.0.0.1", port + 1))
+            next_one.listen()
+        except OSError:
+            pass  # somebody else's: in use all the same
+        with closing(listener_near("127.0.0.1", port)) as listener:
+            assert port + 1 < listener.getsockname()[1] <= port + PORTS
+
+
+def test_only_a_port_in_use_gives_way() -> None:
+    with pytest.raises(PlatformError, match=r"cannot listen on 192\.0\.2\.1:9100"):
+        listener_near("192.0.2.1", 9100)
 
 
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
