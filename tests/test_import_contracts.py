@@ -59,7 +59,7 @@ PLANTED = {
         ("devloop.adapters.process", "devloop.adapters.docker.endpoint"),
     ),
     "devloop.adapters: Helm writes through the Kubernetes client": (
-        ("devloop.adapters.kubernetes.applier", "devloop.adapters.helm.records"),
+        ("devloop.adapters.kubernetes.apply.applier", "devloop.adapters.helm.records"),
         ("devloop.adapters.lock", "devloop.adapters.kubernetes.cluster"),
     ),
     "devloop.adapters: engines, clusters and files know nothing of each other": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devloop.adapters.kubernetes.removal import Removal
+from devloop.adapters.kubernetes.apply.removal import Removal
 from devloop.config import load as configs
 from devloop.model import Release
 from devloop.wiring import Session

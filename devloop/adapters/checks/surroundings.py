@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from devloop.adapters.kubernetes.api.client import Client, Refused
+from devloop.adapters.kubernetes.api.answers import Refused
+from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.checks.facts import NodeCapacity
 from devloop.checks.quantity import number

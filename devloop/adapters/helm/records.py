@@ -13,7 +13,8 @@ import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 
-from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client, Json, Refused
+from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client
 from devloop.adapters.kubernetes.views import MADE_BY
 from devloop.errors import ReleaseError
 from devloop.model import Release, ReleaseView

@@ -13,7 +13,8 @@ import anyio
 
 from devloop.adapters.helm import records
 from devloop.adapters.helm.runner import Runner
-from devloop.adapters.kubernetes.api.client import Client, Json, Refused
+from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.informer import Listener
 from devloop.adapters.kubernetes.patch import matching, read_workload
 from devloop.adapters.kubernetes.views import MADE_BY, image_writer

@@ -12,15 +12,16 @@ import anyio
 from anyio.abc import TaskGroup
 
 from devloop.adapters.kubernetes.api.access import Access, open_access
-from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client, Refused
+from devloop.adapters.kubernetes.api.answers import Refused
+from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client
 from devloop.adapters.kubernetes.api.guard import Platform
-from devloop.adapters.kubernetes.applier import Applier
+from devloop.adapters.kubernetes.apply.applier import Applier
+from devloop.adapters.kubernetes.apply.removal import delete_pod
 from devloop.adapters.kubernetes.evidence import follow_log, read_last_words
 from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
 from devloop.adapters.kubernetes.informer import Health, Informer, Listener
 from devloop.adapters.kubernetes.inventory import find_url, images_of, read_images, read_nodes
 from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
-from devloop.adapters.kubernetes.removal import delete_pod
 from devloop.adapters.kubernetes.views import REVISION, owned_by
 from devloop.adapters.lock import Owner
 from devloop.clock import Clock

@@ -7,7 +7,8 @@ from datetime import datetime
 
 import anyio
 
-from devloop.adapters.kubernetes.api.client import Client, Refused, Unreachable
+from devloop.adapters.kubernetes.api.answers import Refused, Unreachable
+from devloop.adapters.kubernetes.api.client import Client
 
 LONGEST = 64 * 1024  # bytes of a log taken as evidence
 RETRY_SECONDS = 0.5

@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from devloop.adapters.kubernetes.api.client import Client, Json
+from devloop.adapters.kubernetes.api.answers import Json
+from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.informer import NEWEST, Health, Informer
 from devloop.adapters.kubernetes.stamps import ConditionStamps, PodStamps
 from devloop.adapters.kubernetes.views import (

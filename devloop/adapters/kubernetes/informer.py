@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import anyio
 
 from devloop.adapters.kubernetes.api.access import Access
-from devloop.adapters.kubernetes.api.client import Client, Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.answers import Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.client import Client
 from devloop.clock import Clock
 from devloop.deploy.kubernetes_object import shape_of_answer
 from devloop.errors import ConfigError, DevloopError, PlatformError

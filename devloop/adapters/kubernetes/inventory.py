@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from devloop.adapters.kubernetes.api.client import Client, Json, Refused
+from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.api.guard import Platform
 from devloop.errors import PlatformError
 from devloop.model import NodeFacts

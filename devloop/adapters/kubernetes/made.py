@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from devloop.adapters.kubernetes.api.client import Client, Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.answers import Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.manifests import ORDER
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.views import MADE_BY

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from devloop.adapters.kubernetes.api.client import Json
+from devloop.adapters.kubernetes.api.answers import Json
 from devloop.adapters.kubernetes.kustomize import render
 from devloop.deploy.kubernetes_object import is_list, what_is_wrong
 from devloop.deploy.kustomization import FILE_NAMES

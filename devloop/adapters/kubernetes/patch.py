@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from devloop.adapters.kubernetes.api.client import JSON_PATCH, Client, Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.answers import Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.client import JSON_PATCH, Client
 from devloop.adapters.kubernetes.views import OWNER, is_helm_managed
 from devloop.clock import Clock
 from devloop.errors import PatchError, PlatformError, TargetMissingError

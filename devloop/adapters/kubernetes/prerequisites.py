@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from devloop.adapters.kubernetes.api.client import Client, Json, Refused
+from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.client import Client
 from devloop.deploy.needs import Need, needs_of
 from devloop.errors import PrerequisiteError
 

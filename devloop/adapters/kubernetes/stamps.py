@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from devloop.adapters.kubernetes.api.client import Json
+from devloop.adapters.kubernetes.api.answers import Json
 
 _PULLS = {"ErrImagePull": "pull", "ImagePullBackOff": "pull"}  # these two take turns: one trouble
 

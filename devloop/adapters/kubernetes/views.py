@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from devloop.adapters.kubernetes.api.client import Json
+from devloop.adapters.kubernetes.api.answers import Json
 from devloop.adapters.kubernetes.stamps import Instance, Stamp, grace_of
 from devloop.model import ContainerView, EventView, PodView, Target
 

@@ -9,12 +9,12 @@ from typing import Any
 import anyio
 import pytest
 
-from devloop.adapters.kubernetes.api.client import Json
-from devloop.adapters.kubernetes.applier import Applier
+from devloop.adapters.kubernetes.api.answers import Json
+from devloop.adapters.kubernetes.apply.applier import Applier
+from devloop.adapters.kubernetes.apply.removal import Removal
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.manifests import read_manifests
 from devloop.adapters.kubernetes.patch import MANAGER
-from devloop.adapters.kubernetes.removal import Removal
 from devloop.adapters.kubernetes.views import MADE_BY, STATE
 from devloop.deploy.diff import diff
 from devloop.deploy.manifests import Manifests

@@ -7,7 +7,8 @@ import anyio
 import pytest
 
 from devloop.adapters.kubernetes.api.access import Access, open_access
-from devloop.adapters.kubernetes.api.client import Client, Refused, Unreachable
+from devloop.adapters.kubernetes.api.answers import Refused, Unreachable
+from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.errors import PatchError, PlatformError
 from devloop.events import Event

@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from devloop.adapters.kubernetes.api import client as clients
+from devloop.adapters.kubernetes.apply.removal import Removal
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
-from devloop.adapters.kubernetes.removal import Removal
 from devloop.deploy.manifests import Manifests
 from devloop.errors import ConfigError, PatchError, PlatformError, PrerequisiteError
 from devloop.events import Event, Notice

@@ -9,49 +9,31 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 import anyio
-from aiohttp.http_exceptions import HttpProcessingError
 
 from devloop import __version__
 from devloop.adapters.kubernetes.api.access import Access
+from devloop.adapters.kubernetes.api.answers import (
+    Json,
+    Refused,
+    Translated,
+    Unreachable,
+    decoded,
+    problem_of,
+)
 from devloop.adapters.kubernetes.api.sockets import open_socket
-from devloop.deploy.kubernetes_object import shape_of_answer
-from devloop.errors import PatchError, PlatformError
 
-Json = dict[str, Any]
 Params = Mapping[str, str]
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
-NO_API = "is it a Kubernetes API server that answers there? kubectl version"
 CONNECT_SECONDS = 3.0
 REQUEST_SECONDS = 10.0
-
-
-class Refused(PatchError):
-    """The API server said no (4xx). `status` is the HTTP code, `details` those of the Status object."""
-
-    def __init__(
-        self, message: str, *, status: int, reason: str, details: Json, hint: str | None = None
-    ) -> None:
-        super().__init__(message, reason=reason, hint=hint)
-        self.status = status
-        self.details = details
-
-
-class Unreachable(PlatformError):
-    """No usable answer: not reached, cut off, timed out, or 5xx. `sent` False = it surely had no effect."""
-
-    def __init__(
-        self, message: str, *, sent: bool, reason: str = "Unreachable", hint: str | None = None
-    ) -> None:
-        super().__init__(message, reason=reason, hint=hint)
-        self.sent = sent
 
 
 class Client:
@@ -143,7 +125,7 @@ class Client:
         async with self._respond(method, path, params, data, headers, timeout) as response:
             with self._translate(method, path):
                 text = await response.read()
-        return response.status, _decode(text, method, path)
+        return response.status, decoded(text, method, path)
 
     @asynccontextmanager
     async def lines(
@@ -183,7 +165,7 @@ class Client:
             if response.status >= 300:
                 with self._translate(method, path):
                     text = await response.read()
-                raise self._problem(method, path, response.status, text)
+                raise problem_of(self.access, method, path, response.status, text)
             yield response
 
     async def _relogin(self, access: Access) -> bool:
@@ -230,82 +212,5 @@ class Client:
         if rest:
             yield bytes(rest)
 
-    def _translate(self, method: str, path: str) -> _Translate:
-        return _Translate(f"{method} {path} at {self.access.server} (context {self.access.context.name})")
-
-    def _problem(self, method: str, path: str, status: int, text: bytes) -> Refused | Unreachable:
-        """An answer of 300 and above as one of ours, with the server's own sentence."""
-        try:
-            body = json.loads(text)
-        except (ValueError, RecursionError):
-            body = {}
-        if not isinstance(body, dict):
-            body = {}
-        said = str(body.get("message") or text.decode(errors="replace").strip()[:500] or f"HTTP {status}")
-        reason = str(body.get("reason") or f"Http{status}")
-        context = self.access.context.name
-        if status == 401:
-            return Unreachable(
-                f"{self.access.server} does not accept the credentials of context {context}: {said}",
-                sent=False,
-                reason="Unauthorized",
-                hint=f"kubectl --context {context} get nodes shows the same; make the kubeconfig anew",
-            )
-        if status < 400:
-            return Unreachable(
-                f"{method} {path} at {self.access.server}: {status}, which sends devloop elsewhere",
-                sent=True,
-                reason="Redirected",
-                hint=f"no redirect is followed (S29): is the server of context {context} a Kubernetes API?",
-            )
-        if status >= 500 or status == 429:
-            return Unreachable(
-                f"{method} {path} at {self.access.server}: {status} {said}", sent=status != 429, reason=reason
-            )
-        details = body.get("details")
-        return Refused(
-            said, status=status, reason=reason, details=details if isinstance(details, dict) else {}
-        )
-
-
-class _Translate:
-    """`with`: aiohttp's errors become Unreachable; a connection that was never made counts as not sent."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        hint = "is the cluster running? minikube status, devloop sandbox status"
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            said = getattr(error, "os_error", None) or error
-            raise Unreachable(f"{self._what}: {said}", sent=False, hint=hint) from error
-        if isinstance(error, TimeoutError):
-            raise Unreachable(
-                f"{self._what}: no answer in time", sent=True, reason="Timeout", hint=hint
-            ) from error
-        if isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError | ValueError):
-            raise Unreachable(
-                f"{self._what}: {str(error) or type(error).__name__}", sent=True, hint=hint
-            ) from error
-
-
-def _decode(text: bytes, method: str, path: str) -> Json:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Unreachable(
-            f"{method} {path}: a broken answer: {error}", sent=True, reason="BrokenAnswer", hint=NO_API
-        ) from error
-    wrong = shape_of_answer(data)
-    if wrong:
-        raise Unreachable(f"{method} {path}: {wrong}", sent=True, reason="BrokenAnswer", hint=NO_API)
-    assert isinstance(data, dict)
-    return data
+    def _translate(self, method: str, path: str) -> Translated:
+        return Translated(f"{method} {path} at {self.access.server} (context {self.access.context.name})")

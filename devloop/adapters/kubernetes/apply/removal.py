@@ -8,8 +8,10 @@ from pathlib import Path
 
 import anyio
 
-from devloop.adapters.kubernetes.api.client import Client, Refused
-from devloop.adapters.kubernetes.applier import Applier, mark
+from devloop.adapters.kubernetes.api.answers import Refused
+from devloop.adapters.kubernetes.api.client import Client
+from devloop.adapters.kubernetes.apply.applier import Applier
+from devloop.adapters.kubernetes.apply.marks import mark
 from devloop.adapters.kubernetes.made import Made, find_namespaces, find_noted, is_made
 from devloop.adapters.kubernetes.manifests import gather_manifests
 from devloop.errors import PatchError, PrerequisiteError

@@ -1,0 +1,114 @@
+"""What an API server's answers and failures mean: an object, Refused, or Unreachable."""
+
+from __future__ import annotations
+
+import json
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from devloop.adapters.kubernetes.api.access import Access
+from devloop.deploy.kubernetes_object import shape_of_answer
+from devloop.errors import PatchError, PlatformError
+
+Json = dict[str, Any]
+NO_API = "is it a Kubernetes API server that answers there? kubectl version"
+
+
+class Refused(PatchError):
+    """The API server said no (4xx). `status` is the HTTP code, `details` those of the Status object."""
+
+    def __init__(
+        self, message: str, *, status: int, reason: str, details: Json, hint: str | None = None
+    ) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.status = status
+        self.details = details
+
+
+class Unreachable(PlatformError):
+    """No usable answer: not reached, cut off, timed out, or 5xx. `sent` False = it surely had no effect."""
+
+    def __init__(
+        self, message: str, *, sent: bool, reason: str = "Unreachable", hint: str | None = None
+    ) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.sent = sent
+
+
+def problem_of(access: Access, method: str, path: str, status: int, text: bytes) -> Refused | Unreachable:
+    """An answer of 300 and above as one of ours, with the server's own sentence."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        body = {}
+    if not isinstance(body, dict):
+        body = {}
+    said = str(body.get("message") or text.decode(errors="replace").strip()[:500] or f"HTTP {status}")
+    reason = str(body.get("reason") or f"Http{status}")
+    context = access.context.name
+    if status == 401:
+        return Unreachable(
+            f"{access.server} does not accept the credentials of context {context}: {said}",
+            sent=False,
+            reason="Unauthorized",
+            hint=f"kubectl --context {context} get nodes shows the same; make the kubeconfig anew",
+        )
+    if status < 400:
+        return Unreachable(
+            f"{method} {path} at {access.server}: {status}, which sends devloop elsewhere",
+            sent=True,
+            reason="Redirected",
+            hint=f"no redirect is followed (S29): is the server of context {context} a Kubernetes API?",
+        )
+    if status >= 500 or status == 429:
+        return Unreachable(
+            f"{method} {path} at {access.server}: {status} {said}", sent=status != 429, reason=reason
+        )
+    details = body.get("details")
+    return Refused(said, status=status, reason=reason, details=details if isinstance(details, dict) else {})
+
+
+class Translated:
+    """`with`: aiohttp's errors become Unreachable; a connection that was never made counts as not sent."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        hint = "is the cluster running? minikube status, devloop sandbox status"
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+            said = getattr(error, "os_error", None) or error
+            raise Unreachable(f"{self._what}: {said}", sent=False, hint=hint) from error
+        if isinstance(error, TimeoutError):
+            raise Unreachable(
+                f"{self._what}: no answer in time", sent=True, reason="Timeout", hint=hint
+            ) from error
+        if isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError | ValueError):
+            raise Unreachable(
+                f"{self._what}: {str(error) or type(error).__name__}", sent=True, hint=hint
+            ) from error
+
+
+def decoded(text: bytes, method: str, path: str) -> Json:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreachable(
+            f"{method} {path}: a broken answer: {error}", sent=True, reason="BrokenAnswer", hint=NO_API
+        ) from error
+    wrong = shape_of_answer(data)
+    if wrong:
+        raise Unreachable(f"{method} {path}: {wrong}", sent=True, reason="BrokenAnswer", hint=NO_API)
+    assert isinstance(data, dict)
+    return data
