@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from tests.support.charted_project import Charted
 from tests.support.sample_project import Project, Sandbox, free_port
 
 _numbers = itertools.count(1)
+_PORTS = 400
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox cluster for one module's tests."""
+    """A sandbox cluster for all tests of this process, each of them in a namespace of its own."""
     cluster = Sandbox(f"e2e-{os.getpid()}-{next(_numbers)}", tmp_path_factory.mktemp("state"))
     cluster.up()
     yield cluster
@@ -50,10 +52,10 @@ def new_charted(sandbox: Sandbox, root: Path) -> Charted:
 
 
 def _node_port() -> int:
-    """A free port of the NodePort range."""
-    import socket
-
-    for port in range(30100 + os.getpid() % 1000, 32767):
+    """A free port of this process' part of the NodePort range; another test may not listen on its own yet."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for _ in range(_PORTS):
+        port = 30100 + worker * _PORTS + next(_numbers) % _PORTS
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port

@@ -64,8 +64,9 @@ def objects(project: Project, kinds: str = "deploy,svc,cm,secret") -> dict[str, 
 
 
 def spec(project: Project) -> dict[str, Any]:
-    found = project.sandbox.kubectl("-n", project.namespace, "get", "deploy", "todo-backend", "-o", "json")
-    return dict(json.loads(found)["spec"])
+    found = project.sandbox.get(f"/apis/apps/v1/namespaces/{project.namespace}/deployments/todo-backend")
+    assert found, "no deployment todo-backend"
+    return dict(found["spec"])
 
 
 def image(project: Project) -> str:
@@ -77,9 +78,9 @@ def served(project: Project) -> str | None:
 
 
 def setting(project: Project, key: str) -> str:
-    words = ("-n", project.namespace, "get", "cm", "-l", "app.kubernetes.io/name=backend", "-o", "json")
-    items = json.loads(project.sandbox.kubectl(*words))["items"]
-    return str(items[0]["data"].get(key)) if items else ""
+    label = "labelSelector=app.kubernetes.io/name%3Dbackend"
+    found = project.sandbox.get(f"/api/v1/namespaces/{project.namespace}/configmaps?{label}")
+    return str(found["items"][0]["data"].get(key)) if found and found["items"] else ""
 
 
 # --- diff ---------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from tests.e2e.test_by_hand import config_of
 from tests.support.sample_project import BASE, Project, Sandbox, Watch
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.engine, pytest.mark.timeout(400)]
+SLEEP = f"600.{os.getpid()}"  # seconds; a number that no other process on the machine sleeps
 LIVE = 'devloop_live{service="backend"}'
 
 
@@ -106,7 +107,7 @@ def test_s8_a_change_without_an_event_is_found_by_a_look_at_the_whole_tree(backe
 
 
 def hang(project: Project) -> None:
-    dockerfile(project).write_text(dockerfile(project).read_text() + "RUN sleep 600\n")
+    dockerfile(project).write_text(dockerfile(project).read_text() + f"RUN sleep {SLEEP}\n")
 
 
 def in_build(watch: Watch) -> bool:
@@ -118,7 +119,7 @@ def test_s21_a_fix_that_is_saved_long_into_a_build_that_hangs_is_built(backend: 
     with backend.watch("--no-logs") as watch:
         watch.wait("live", lambda: watch.live("backend"))
         hang(backend)
-        watch.wait("it hangs", lambda: in_build(watch) and "sleep 600" in watch.text())
+        watch.wait("it hangs", lambda: in_build(watch) and f"sleep {SLEEP}" in watch.text())
         since = watch.status()["services"]["backend"]["stage_started_at"]
         clock = backend.root / "clock"
         watch.wait("longer than 10 s", lambda: clock.touch() or clock.stat().st_mtime - since > 11)
@@ -133,7 +134,7 @@ def test_s21_a_build_that_prints_nothing_is_ended(backend: Project) -> None:
     hang(backend)
     found = backend.once()["backend"]
     assert (found["outcome"], found["error"]["reason"]) == ("failed", "BuildIdle")
-    assert any("sleep 600" in line for line in found["error"]["evidence"])
+    assert any(f"sleep {SLEEP}" in line for line in found["error"]["evidence"])
     assert "services.backend.build.idle_timeout" in found["error"]["hint"]
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert not [line for line in running.splitlines() if line.startswith("sleep 600")]
+    assert not [line for line in running.splitlines() if line.startswith(f"sleep {SLEEP}")]

@@ -24,7 +24,7 @@ from tests.support.sample_project import Project, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(300)]
 
-SLEEP = "299.7"  # seconds; a number that no other process on the machine sleeps
+SLEEP = f"299.{os.getpid()}"  # seconds; a number that no other process on the machine sleeps
 
 
 def sleeping() -> bool:

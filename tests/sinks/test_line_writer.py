@@ -43,9 +43,17 @@ def test_a_full_pipe_holds_up_nobody_and_what_is_dropped_is_counted(monkeypatch:
     writer.drain(10)
     stream.close()
     reader.join(10)
-    *lines, lost, last = found.decode().splitlines()
-    assert [int(line) for line in lines] == list(range(len(lines)))
-    assert (lost, last) == (f"{5000 - len(lines)} lost", "last")
+    *lines, last = found.decode().splitlines()
+    assert last == "last"
+    number = 0
+    for line in lines:  # "N lost" stands where the N are missing: once, or more often if the thread is quick
+        if line.endswith(" lost"):
+            number += int(line.removesuffix(" lost"))
+        else:
+            assert int(line) == number
+            number += 1
+    assert number == 5000
+    assert any(line.endswith(" lost") for line in lines)
 
 
 def test_a_closed_stream_or_a_full_disk_takes_nothing_and_raises_nothing() -> None:

@@ -114,16 +114,13 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
         (self.root / "values.yaml").write_text(json.dumps(values))
 
     def colour(self) -> str:
-        return self.sandbox.kubectl(
-            "-n", self.namespace, "get", "configmap", "settings", "-o", "jsonpath={.data.colour}", check=False
-        )
+        found = self.sandbox.get(f"/api/v1/namespaces/{self.namespace}/configmaps/settings")
+        return str(found["data"]["colour"]) if found else ""
 
     def records(self) -> dict[int, str]:
         """Revision -> status label of each of the release's records."""
-        listed = self.sandbox.kubectl(
-            "-n", self.namespace, "get", "secrets", "-l", "owner=helm", "-o", "json"
-        )
-        labels = [item["metadata"]["labels"] for item in json.loads(listed)["items"]]
+        found = self.sandbox.get(f"/api/v1/namespaces/{self.namespace}/secrets?labelSelector=owner%3Dhelm")
+        labels = [item["metadata"]["labels"] for item in found["items"]] if found else []
         return {int(one["version"]): one["status"] for one in labels}
 
     def status(self) -> str:
@@ -134,9 +131,9 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
     def note(self) -> str:
         """The newest revision's description."""
         name = f"sh.helm.release.v1.todo.v{max(self.records())}"
-        text = self.sandbox.kubectl(
-            "-n", self.namespace, "get", "secret", name, "-o", "jsonpath={.data.release}"
-        )
+        found = self.sandbox.get(f"/api/v1/namespaces/{self.namespace}/secrets/{name}")
+        assert found, f"no Secret {name}"
+        text = found["data"]["release"]
         release = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(text))))
         return str(release["info"]["description"])
 
@@ -166,10 +163,8 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
         )
 
     def pod_image(self) -> str:
-        return self.sandbox.kubectl(
-            "-n", self.namespace, "get", "deployment", "todo-backend",
-            "-o", "jsonpath={.spec.template.spec.containers[0].image}", check=False,
-        )  # fmt: skip
+        found = self.sandbox.get(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/todo-backend")
+        return str(found["spec"]["template"]["spec"]["containers"][0]["image"]) if found else ""
 
 
 def helm_pids(watch: Watch) -> list[int]:

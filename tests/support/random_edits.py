@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import subprocess
@@ -131,11 +130,7 @@ def _by_digest(project: Project, deployment: str, pattern: str, files: dict[str,
     ).stdout
     wanted = dict(zip(files, (line.split()[0] for line in disk.splitlines()), strict=True))
     name = deployment.removeprefix("todo-")
-    pods = json.loads(
-        project.sandbox.kubectl(
-            "get", "pods", "-n", project.namespace, "-l", f"app.kubernetes.io/name={name}", "-o", "json"
-        )
-    )["items"]
+    pods = project.sandbox.pods(project.namespace, f"app.kubernetes.io/name={name}")
     running = [p["metadata"]["name"] for p in pods if not p["metadata"].get("deletionTimestamp")]
     found = [] if running else [f"{deployment} has no pod"]
     for pod in running:
