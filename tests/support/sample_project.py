@@ -13,7 +13,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -57,17 +56,12 @@ def until(what: str, look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 
 
 @functools.cache
-def _access(kubeconfig: str) -> tuple[str, ssl.SSLContext]:
-    """(server, TLS) of a kubeconfig's text; a sandbox that starts again writes another."""
+def _access(kubeconfig: str) -> tuple[str, str, ssl.SSLContext]:
+    """(server, token, TLS) of a kubeconfig's text; a sandbox that starts again may write another."""
     document = yaml.safe_load(kubeconfig)
     cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-    tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-    with tempfile.NamedTemporaryFile(prefix="e2e-") as pem:  # ssl takes a key from a file alone
-        for key in ("client-certificate-data", "client-key-data"):
-            pem.write(base64.b64decode(user[key]) + b"\n")
-        pem.flush()
-        tls.load_cert_chain(pem.name)
-    return str(cluster["server"]), tls
+    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+    return str(cluster["server"]), str(user["token"]), ssl.create_default_context(cadata=authority)
 
 
 @dataclass
@@ -127,9 +121,10 @@ class Sandbox:
     def get(self, path: str) -> dict[str, Any] | None:
         """An object or a list as the API gives it, None where there is none. For what is asked again and
         again: a kubectl costs a tenth of a second of a core each time."""
-        server, tls = _access(self.kubeconfig.read_text())
+        server, token, tls = _access(self.kubeconfig.read_text())
+        request = urllib.request.Request(server + path, headers={"Authorization": f"Bearer {token}"})
         try:
-            with urllib.request.urlopen(server + path, timeout=20, context=tls) as answer:
+            with urllib.request.urlopen(request, timeout=20, context=tls) as answer:
                 found: dict[str, Any] = json.loads(answer.read())
                 return found
         except urllib.error.HTTPError as error:
