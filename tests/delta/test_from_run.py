@@ -21,7 +21,7 @@ from devloop.dockerfile.plan import Plan
 from devloop.dockerfile.planner import plan
 from devloop.model import BuildSpec, FileEntry, Inputs, Service
 from tests.support.delta_bench import BASE, Bench, differences, fix_times, make_base, plant
-from tests.support.delta_shapes import EDITS, TREE
+from tests.support.delta_shapes import EDITS, TREE, share
 
 
 @dataclass(frozen=True)
@@ -187,12 +187,26 @@ class Matrix:
 @pytest.mark.engine
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", range(len(SHAPES)), ids=map(str, SHAPES))
+@pytest.mark.usefixtures("base")
+def test_s9_going_on_equals_a_full_build(number: int, tmp_path: Path) -> None:
+    equal(SHAPES[number], share(number, 5), tmp_path)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.usefixtures("base")
-def test_going_on_equals_a_full_build(shape: Shape, tmp_path: Path) -> None:
-    matrix = Matrix(shape, tmp_path)
+def test_s9_going_on_equals_a_full_build_after_every_edit(shape: Shape, tmp_path: Path) -> None:
+    equal(shape, EDITS, tmp_path)
+
+
+def equal(shape: Shape, edits: tuple[Callable[[Path], None], ...], home: Path) -> None:
+    matrix = Matrix(shape, home)
     try:
-        for edit in EDITS:
+        for edit in edits:
             assert not matrix.run(edit), edit.__name__
     finally:
         matrix.bench.close()

@@ -11,9 +11,12 @@ import pytest
 
 from devloop.delta.delta import Delta, NotProven, obstacle
 from tests.support.delta_bench import Bench, differences, fix_times, make_base, plant
-from tests.support.delta_shapes import EDITS, SHAPES, TREE, Shape
+from tests.support.delta_shapes import EDITS, SHAPES, TREE, Shape, share
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+Edit = Callable[[Path], None]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,7 +44,7 @@ class Matrix:
         shutil.copytree(self.bench.context, self.original, symlinks=True)
         self.proven: set[str] = set()
 
-    def run(self, edit: Callable[[Path], None]) -> None:
+    def run(self, edit: Edit) -> None:
         """Fails if the delta is another image than a full build, or doubts what it should not."""
         bench, name = self.bench, edit.__name__
         shutil.rmtree(bench.context)
@@ -58,13 +61,29 @@ class Matrix:
             check(bench, made, name)
 
 
-@pytest.mark.parametrize("shape", [s for s in SHAPES if s.runs], ids=str)
-def test_delta_equals_full_build(shape: Shape, tmp_path: Path) -> None:
-    matrix = Matrix(shape, tmp_path)
+RUN = [shape for shape in SHAPES if shape.runs]
+
+
+SOME = [pytest.param(shape, share(number, 4), id=str(shape)) for number, shape in enumerate(RUN)]
+
+
+@pytest.mark.parametrize(("shape", "edits"), SOME)
+def test_s9_delta_equals_full_build(shape: Shape, edits: tuple[Edit, ...], tmp_path: Path) -> None:
+    equal(shape, edits, tmp_path)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("shape", RUN, ids=str)
+def test_s9_delta_equals_full_build_after_every_edit(shape: Shape, tmp_path: Path) -> None:
+    equal(shape, EDITS, tmp_path)
+
+
+def equal(shape: Shape, edits: tuple[Edit, ...], home: Path) -> None:
+    matrix = Matrix(shape, home)
     try:
-        for edit in EDITS:
+        for edit in edits:
             matrix.run(edit)
-        assert matrix.proven == shape.proven
+        assert matrix.proven == shape.proven & {edit.__name__ for edit in edits}
     finally:
         matrix.bench.close()
 
@@ -123,3 +142,4 @@ def test_a_chain_of_deltas_equals_a_full_build(name: str, tmp_path: Path) -> Non
 def test_there_are_enough_shapes_and_edits() -> None:
     assert len(SHAPES) >= 40
     assert len(EDITS) == 9
+    assert set(EDITS) == {edit for number in range(4) for edit in share(number, 4)}

@@ -86,6 +86,11 @@ EDITS: tuple[Callable[[Path], None], ...] = (
 ALL = frozenset(edit.__name__ for edit in EDITS)
 
 
+def share(number: int, of: int) -> tuple[Callable[[Path], None], ...]:
+    """Every `of`-th edit, other ones for the next number: over some shapes in a row all of them come up."""
+    return EDITS[number % of :: of]
+
+
 @dataclass(frozen=True)
 class Shape:
     """`proven`: the edits that must be deltas; the others must give one of `reasons`, or change nothing.

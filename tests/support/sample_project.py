@@ -31,6 +31,7 @@ from devloop.config.load import project_id
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "examples" / "todo"
 BASE = os.environ.get("DEVLOOP_TEST_BASE", "devloop-base:bookworm-1")
+TINY = "devloop-tiny:1"  # a static busybox, for what only has to run
 DEVLOOP = (sys.executable, "-m", "devloop.cli")
 PATIENCE = 120.0  # seconds that a condition may take before the test says what it saw instead
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.sample_project import BASE, Project
+from tests.support.sample_project import TINY, Project
 
 DOCKERFILE = f"""\
-FROM {BASE}
+FROM {TINY}
 COPY . /app/
 CMD ["/bin/sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.2; done"]
 """
@@ -112,7 +112,7 @@ spec:
 
 
 INIT = f"""\
-FROM {BASE}
+FROM {TINY}
 COPY . /app/
 CMD ["/bin/true"]
 """
