@@ -278,12 +278,13 @@ def _(world: World) -> None:
         shared.write_text(DOCKERFILE)
         dockerfile.unlink()
         dockerfile.symlink_to("../shared.Dockerfile")
-        assert world.watch is not None
-        world.watch.wait("converged with the link", world.converged, SETTLE)
-        before = world.watch.trips("b")  # the last 50 only
+        watch = world.watch
+        assert watch is not None
+        watch.wait("converged with the link", world.converged, SETTLE)
+        before = watch.trips("b")  # the last 50 only
         shared.write_text(DOCKERFILE + f"ENV SHARED={time.time()}\n")
-        world.watch.wait("the shared file's edit", lambda: world.watch.trips("b") != before, SETTLE)
-        world.watch.wait("converged", world.converged, SETTLE)
+        watch.wait("the shared file's edit", lambda: watch.trips("b") != before, SETTLE)
+        watch.wait("converged", world.converged, SETTLE)
     shared.unlink()
 
 

@@ -28,7 +28,7 @@ IGNORE = "*\n!src/**\n**/*.pyc\n!src/keep/*.pyc\n**/node_modules\n"
 
 
 class NoBases:
-    async def resolve(self, service: str, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
+    async def resolve(self, service: Service, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
         return ()
 
 

@@ -191,11 +191,11 @@ async def run(axes: list[str], edits: int, svg: Path | None) -> None:
 def panel(axis: str, points: list[Point]) -> Panel:
     mine = [point for point in points if point.axis == axis]
     lines = [
-        Line(name, tuple((point.at, value(point)) for point in mine))
-        for name, value in (
-            ("edit to verified image", lambda point: point.steps["trip"]),
-            ("the engine alone", lambda point: point.steps["engine"]),
-            ("devloop: fingerprint + build", lambda point: point.steps["fingerprint"] + point.steps["build"]),
+        Line(name, tuple((point.at, sum(point.steps[step] for step in steps)) for point in mine))
+        for name, steps in (
+            ("edit to verified image", ("trip",)),
+            ("the engine alone", ("engine",)),
+            ("devloop: fingerprint + build", ("fingerprint", "build")),
         )
     ]
     labels = tuple((at, shown(axis, at).partition(f" {UNITS[axis]}")[0]) for at in AXES[axis])

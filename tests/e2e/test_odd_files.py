@@ -178,7 +178,7 @@ planted(fingerprinter.TreeFingerprinter, "take", 2)
 planted(metrics.Metrics, "__call__", 1)
 planted(state_monitor, "deployment_state", 1)
 planted(watcher.Watcher, "_deliver_when_quiet", 1)
-planted(watch, "_tidy_up", 1)
+planted(watch, "tidy_up", 1)
 cli.main()
 """
 
@@ -196,7 +196,7 @@ def test_faults_of_devloops_own_are_told_and_the_rest_runs_on(project: Project) 
         watch.wait("everything is live all the same", watch.live)
         told = watch.text()
         assert told.count("internal error in the trip of ") == 2
-        for what in ("_deliver_when_quiet", "_tidy_up", "deployment_state", "__call__"):
+        for what in ("_deliver_when_quiet", "tidy_up", "deployment_state", "__call__"):
             assert f"planted in {what}" in told, told
         project.greet("the watcher is there again")
         watch.wait("saves count", lambda: project.served_greeting() == "the watcher is there again")

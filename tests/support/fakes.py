@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import anyio
 
 from devloop import activity
 from devloop.clock import Clock
+from devloop.errors import PrerequisiteError
 from devloop.events import Event
 from devloop.model import (
     BuildSpec,
@@ -26,7 +27,7 @@ from devloop.model import (
     Snapshot,
     Target,
 )
-from devloop.ports import World
+from devloop.ports import Application, Trouble, World
 
 TARGET = Target("deployment", "todo-backend", "default")
 SERVICE = Service("backend", "todo-backend", BuildSpec(Path("/src"), Path("/src/Dockerfile")), (TARGET,))
@@ -92,7 +93,7 @@ class FakeWorld:
         self.loads_as = ""  # the id of what a load brings, "" = of what was built
         self.runs = ""  # the id that pods run, "" = of what was loaded
         self.feed_ = FakeFeed(self._snapshot(running, 1))
-        self.logs: tuple[str, ...] = ("Traceback", "SyntaxError: invalid syntax")
+        self.last_lines: tuple[str, ...] = ("Traceback", "SyntaxError: invalid syntax")
         self.deleted: list[str] = []  # uids of pods
 
     def world(self) -> World:
@@ -165,7 +166,7 @@ class FakeWorld:
         self.feed_.show()
 
     async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
-        return self.logs
+        return self.last_lines
 
     async def delete_pod(self, target: Target, pod: str, uid: str) -> None:
         self.deleted.append(uid)
@@ -173,8 +174,23 @@ class FakeWorld:
     async def url(self, target: Target) -> str | None:
         return "http://127.0.0.1:30080"
 
-    async def apply(self, paths: Sequence[Path], refs: Sequence[str]) -> tuple[str, ...]:
-        return ()
+    async def logs(
+        self, target: Target, pod: str, container: str, *, from_now: bool = False
+    ) -> AsyncIterator[str]:
+        for line in self.last_lines:
+            yield line
+
+    async def apply(
+        self,
+        paths: Sequence[Path],
+        refs: Sequence[str],
+        withheld: Sequence[str] = (),
+        only: Collection[Trouble] | None = None,
+    ) -> Application:
+        return Application()
+
+    async def prerequisite(self, image: str = "") -> PrerequisiteError | None:
+        return None
 
     def _snapshot(self, ref: str, generation: int) -> Snapshot:
         now = self.clock.now()

@@ -318,7 +318,7 @@ def upstream_of(kubeconfig: Path) -> tuple[str, ssl.SSLContext]:
         for key in ("client-certificate-data", "client-key-data"):
             files.append(kubeconfig.parent / key)
             files[-1].write_bytes(base64.b64decode(user[key]))
-        tls.load_cert_chain(*files)
+        tls.load_cert_chain(files[0], files[1])
     return cluster["server"], tls
 
 

@@ -627,6 +627,7 @@ async def test_one_folder_under_two_names_is_reported_to_both(tmp_path: Path) ->
 # --- losses and limits ---------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 async def test_an_overflow_of_the_kernels_queue_becomes_a_look_at_everything(root: Path) -> None:
     with kernel_limit("max_queued_events", 16):
         async with watching(interest(root)) as ears:
@@ -642,6 +643,7 @@ async def test_an_overflow_of_the_kernels_queue_becomes_a_look_at_everything(roo
             await ears.until(lambda: ears.heard(root / "d199" / "file.py"))
 
 
+@pytest.mark.alone
 async def test_an_overflow_caused_by_moved_folders_leaves_no_stale_path(root: Path) -> None:
     (root / "old").mkdir()
     with kernel_limit("max_queued_events", 16):
@@ -669,6 +671,7 @@ def watches_in_use() -> int:
     return found
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("when", ["at the start", "later"])
 async def test_at_the_watch_limit_the_remedy_is_told_and_the_tree_is_polled(root: Path, when: str) -> None:
     for number in range(60 if when == "at the start" else 2):
@@ -742,6 +745,7 @@ async def test_a_folder_that_vanishes_while_arming_does_not_stop_the_rest(root: 
         await ears.until(lambda: ears.heard(root / "main.py") or ears.told_all())
 
 
+@pytest.mark.alone
 async def test_roots_within_roots_keep_what_only_one_of_them_enters(tmp_path: Path) -> None:
     inner = tmp_path / "src" / "web"
     (inner / "docs").mkdir(parents=True)
@@ -868,6 +872,7 @@ def test_the_git_folder_of_a_linked_work_tree_is_found(tmp_path: Path) -> None:
     assert git_folder(tmp_path / "linked") == tmp_path / "main" / ".git" / "worktrees" / "linked"
 
 
+@pytest.mark.alone
 async def test_a_limit_names_what_to_raise(root: Path) -> None:
     with kernel_limit("max_user_watches", 1):
         limit: Limit | None = None

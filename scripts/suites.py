@@ -1,0 +1,183 @@
+"""Runs the suites of scripts/test: what waits beside what computes, each output apart, the times at the end.
+
+A lane runs its stages one after the other, the lanes run beside each other. A stage that needs another
+begins when that one is over, whether it passed or not. Each stage's output goes to a file; what is shown is
+a line of progress now and then, and the output's end when the stage is over (all of it when it failed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+ROOT = Path(__file__).resolve().parents[1]
+UNIT, REAL = "not engine and not sandbox", "engine or sandbox"
+PERCENT = re.compile(r"\[ *(\d+)%\]")
+EVERY = 20.0  # seconds between two lines of progress of a stage
+LAST_LINES = 30  # of a stage that passed: its durations and its count
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    command: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    environ: dict[str, str] = field(default_factory=dict)
+
+
+def pytest(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "pytest", "-q", *words)
+
+
+def python(*words: str) -> tuple[str, ...]:
+    return (sys.executable, *words)
+
+
+# Some lower limits of the kernel, which others beside them would feel.
+ALONE = Stage("unit tests that run alone", pytest("-m", f"({UNIT}) and alone", "tests/watch"))
+UNITS = Stage(
+    "unit tests",
+    pytest("-n", "2", "--dist", "worksteal", "-m", f"({UNIT}) and not alone", "--durations", "10",
+           "--ignore", "tests/contract"),
+    after=(ALONE.name,),
+)  # fmt: skip
+CHECKS = Stage("checks", ("scripts/check",))
+BASES = Stage("base images", ("scripts/base-image",))
+CONTRACT = Stage("contract suite", ("scripts/contract", "sandbox", "--durations", "10"))
+
+
+def adapters(which: str) -> Stage:
+    elsewhere = [
+        word for path in ("contract", "e2e", "test_readme.py") for word in ("--ignore", f"tests/{path}")
+    ]
+    words = ("-n", "2", "--dist", "loadfile", "-m", which, "--durations", "15", *elsewhere)
+    return Stage("adapters, sandbox, deltas, charts", pytest(*words), after=(BASES.name,))
+
+
+def end_to_end(which: str, environ: dict[str, str]) -> Stage:
+    words = ("-n", "2", "--dist", "worksteal", "-m", which, "--durations", "15")
+    return Stage("end to end", pytest(*words, "tests/e2e", "tests/test_readme.py"), environ=environ)
+
+
+# Random cases without an end of their own: a number of them, of seeds that each run takes anew.
+LONG_COMPUTING = (
+    Stage("random deltas", python("-m", "tests.differential", "--cases", "500")),
+    Stage("random builds that go on", python("-m", "tests.differential.continued", "--cases", "200")),
+)
+LONG_WAITING = (Stage("convergence", python("-m", "tests.e2e.test_convergence", "--edits", "200")),)
+
+
+def fast() -> list[list[Stage]]:
+    return [[ALONE, UNITS]]
+
+
+def usual() -> list[list[Stage]]:
+    which = f"({REAL}) and not exhaustive"
+    return [[CHECKS, UNITS, adapters(which)], [ALONE, BASES, CONTRACT, end_to_end(which, {})]]
+
+
+def everything() -> list[list[Stage]]:
+    writing = {"DEVLOOP_TEST_WRITING": "60"}  # S21 at its full length
+    computing = [CHECKS, UNITS, adapters(REAL), *LONG_COMPUTING]
+    return [computing, [ALONE, BASES, CONTRACT, end_to_end(REAL, writing), *LONG_WAITING]]
+
+
+class Run:
+    """Every stage of every lane; `failed` and `seconds` by the stages' names."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self.began = time.monotonic()
+        self.failed: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self._over: dict[str, asyncio.Event] = {}
+        self._running: set[asyncio.subprocess.Process] = set()
+        self._interrupted = False
+
+    async def all(self, lanes: Sequence[Sequence[Stage]]) -> None:
+        self._over = {stage.name: asyncio.Event() for lane in lanes for stage in lane}
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt)
+        await asyncio.gather(*(self._lane(lane) for lane in lanes))
+
+    async def _lane(self, lane: Sequence[Stage]) -> None:
+        for stage in lane:
+            for name in stage.after:
+                await self._over[name].wait()
+            if not self._interrupted:
+                await self._stage(stage)
+            self._over[stage.name].set()
+
+    async def _stage(self, stage: Stage) -> None:
+        began = time.monotonic()
+        log = self.logs / f"{re.sub('[^a-z0-9]+', '-', stage.name)}.log"
+        self.say(f"{stage.name} …")
+        process = await asyncio.create_subprocess_exec(
+            *stage.command, cwd=ROOT, env={**os.environ, **stage.environ}, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        self._running.add(process)
+        try:
+            with log.open("wb") as file:
+                await self._read(stage, process, file)
+            status = await process.wait()
+        finally:
+            self._running.discard(process)
+        self.seconds[stage.name] = time.monotonic() - began
+        lines = log.read_text(errors="replace").splitlines()
+        self.say(f"{stage.name}: {'passed' if not status else 'FAILED'} in {self.seconds[stage.name]:.0f} s")
+        if status:
+            self.failed.append(stage.name)
+        for line in lines if status else lines[-LAST_LINES:]:
+            if not PERCENT.search(line):
+                print(f"  | {line}", flush=True)
+
+    async def _read(self, stage: Stage, process: asyncio.subprocess.Process, log: BinaryIO) -> None:
+        assert process.stdout is not None
+        shown = time.monotonic()
+        while line := await process.stdout.readline():
+            log.write(line)
+            found = PERCENT.search(line.decode(errors="replace"))
+            if found and time.monotonic() - shown > EVERY:
+                shown = time.monotonic()
+                self.say(f"{stage.name}: {found[1]} %")
+
+    def _interrupt(self) -> None:
+        """Ctrl-C: each suite cleans up after itself, and none begins any more."""
+        self._interrupted = True
+        for process in self._running:
+            os.killpg(process.pid, signal.SIGINT)
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self.began:6.0f} s  {text}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("which", choices=("fast", "usual", "everything"))
+    parser.add_argument("logs", type=Path)
+    given = parser.parse_args()
+    given.logs.mkdir(parents=True, exist_ok=True)
+    run = Run(given.logs)
+    lanes = {"fast": fast, "usual": usual, "everything": everything}[given.which]()
+    asyncio.run(run.all(lanes))
+    for name, seconds in run.seconds.items():
+        print(f"  {seconds:6.0f} s  {name}{'  FAILED' if name in run.failed else ''}")
+    print(f"  {time.monotonic() - run.began:6.0f} s  altogether; whole outputs: {given.logs}")
+    return 1 if run.failed or len(run.seconds) < sum(map(len, lanes)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
