@@ -165,8 +165,8 @@ async def deltas(bench: Bench, node: Node, route: ContainerdRoute, base: str, ed
         seen.add("build", built - begun)
         seen.add("load", ended - built)
         seen.add("delta", ended - begun)
-        while made.builder._to_learn:
-            await made.builder.learn(await made.builder.to_learn(), made.loader._inner.load)
+        while made.builder.keeper._to_learn:
+            await made.builder.keeper.learn(await made.builder.keeper.to_learn(), made.loader._inner.load)
         await anyio.sleep(1.0)
         assert image.archive is not None
         by_hand(seen, node, image.archive)

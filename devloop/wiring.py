@@ -23,6 +23,7 @@ from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.build.context import FingerprintedTree
 from devloop.adapters.build.sent_contexts import SentContexts
 from devloop.adapters.delta.builder import DeltaBuilder
+from devloop.adapters.delta.keeper import ParentKeeper
 from devloop.adapters.delta.loader import DeltaLoader
 from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.bases import EngineBases
@@ -260,7 +261,8 @@ def _images(
     tree, sent = FingerprintedTree(fingerprinter), SentContexts(state / "contexts")
     full = ImageBuilder(docker, digests, tree, setup.id, fan, environ, sent)
     parents = ParentStore(state / "parents", blobs)
-    builder = DeltaBuilder(full, docker, fingerprinter, parents, lambda name: known_salts.get(name, ""), fan)
+    keeper = ParentKeeper(full, docker, parents, lambda name: known_salts.get(name, ""))
+    builder = DeltaBuilder(full, docker, fingerprinter, parents, keeper, fan)
     claims = Claims()
     loader = ClusterLoader(docker, digests, cluster.nodes, route, fan, claims)
     delta_loader = DeltaLoader(loader, builder)

@@ -17,7 +17,7 @@ async def collect_garbage(session: Session, now: float) -> tuple[str, ...]:
     used = await session.cluster.images_in_use(namespaces)
 
     def keep() -> Keep:
-        kept = used | images.claims.refs | images.builder.parents()
+        kept = used | images.claims.refs | images.builder.keeper.parents()
         return Keep(kept | images.history.newest(session.config.gc.keep), images.history.all())
 
     collector = Collector(

@@ -14,33 +14,21 @@ from typing import Any
 
 from devloop.delta.changes import MOST_LAYERS
 from devloop.delta.delta import Delta, NotProven, Parent, recipe, stamp
-from devloop.delta.eligibility import check_copy, check_plan
-from devloop.delta.image_config import Settings, is_plain
+from devloop.delta.image_config import Settings
 from devloop.delta.layer_index import WHITEOUT, Layers, Node
 from devloop.delta.layer_writer import LARGEST_LAYER, write_layer
 from devloop.delta.placement import NotProvenError, Place, Placement, forced_mode, placements, roots
+from devloop.delta.plain_dockerfile import check_step, only_stage
 from devloop.dockerfile.dockerignore import IgnoreRules
-from devloop.dockerfile.plan import Copy, Plan, Setting, StagePlan, Workdir
+from devloop.dockerfile.plan import Copy, Plan, Setting, Workdir
 from devloop.model import Archive, FileEntry, Inputs, Service
 
-__all__ = ["first", "stands_on"]
+__all__ = ["first"]
 
 _ROOT_USERS = ("", "0", "0:0")  # not "root": a passwd that was copied may give it another number
 _KEPT = ("architecture", "os", "variant", "os.version", "author")  # of the base's config
 
 Made = dict[str, tuple[Node, FileEntry | None]]  # image path -> what lies there, and its source
-
-
-def stands_on(plan: Plan, inputs: Inputs) -> str | None:
-    """The base image's reference if the Dockerfile is plain enough for `first` to be tried, else None."""
-    try:
-        stage = _only_stage(plan)
-        for step in stage.steps:
-            _check_step(step)
-    except NotProvenError:
-        return None
-    known = {base.ref for base in inputs.bases}
-    return stage.base_image if stage.base_image in known else None
 
 
 def first(
@@ -65,26 +53,6 @@ def first(
         return NotProven.of(doubt)
 
 
-def _only_stage(plan: Plan) -> StagePlan:
-    check_plan(plan)
-    stage = plan.stages[plan.target]
-    if len(plan.stages) != 1 or stage.base_image is None or any(base.platform for base in plan.bases):
-        raise NotProvenError("NotPlain", "more than one stage, or one that stands on no image")
-    return stage
-
-
-def _check_step(step: object) -> None:
-    if isinstance(step, Copy) and not step.onbuild:
-        line = step.instruction.line
-        if step.add or not step.source.is_context or step.inline or step.remote or not step.sources:
-            raise NotProvenError("NotPlain", "only COPY from the context is plain", line)
-        check_copy(step)
-    elif isinstance(step, Workdir) and not step.onbuild:
-        return
-    elif not isinstance(step, Setting) or not is_plain(step):
-        raise NotProvenError("NotPlain", "only COPY and plain settings may follow FROM")
-
-
 class _First:
     """One image in the making: the layers and the config so far."""
 
@@ -98,7 +66,7 @@ class _First:
         check: Callable[[], None],
     ) -> None:
         self._service, self._inputs, self._rules, self._check = service, inputs, rules, check
-        self._stage = _only_stage(plan)
+        self._stage = only_stage(plan)
         self._base = base
         self._config: dict[str, Any] = json.loads(base.config)
         self._check_base()
@@ -115,7 +83,7 @@ class _First:
 
     def make(self, labels: Mapping[str, str], salt: str) -> Delta:
         for step in self._stage.steps:
-            _check_step(step)
+            check_step(step)
             self._check()
             if isinstance(step, Copy):
                 self._copy(step)

@@ -14,8 +14,9 @@ import pytest
 import devloop.delta.from_base as firsts
 from devloop.delta import image_config as settings
 from devloop.delta.delta import Delta, NotProven
-from devloop.delta.from_base import first, stands_on
+from devloop.delta.from_base import first
 from devloop.delta.layer_writer import write_layer
+from devloop.delta.plain_dockerfile import stands_on
 from tests.delta.test_matrix import check
 from tests.support.delta_bench import BASE, LABEL, Bench, differences, fix_times, make_base, plant
 from tests.support.delta_shapes import TREE, Shape, refused, shape

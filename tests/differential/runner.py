@@ -18,8 +18,9 @@ from pathlib import Path
 import docker
 
 from devloop.delta.delta import Delta, NotProven, Parent, delta, recipe
-from devloop.delta.from_base import first, stands_on
+from devloop.delta.from_base import first
 from devloop.delta.layer_index import Layers
+from devloop.delta.plain_dockerfile import stands_on
 from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import Plan
 from devloop.dockerfile.planner import plan

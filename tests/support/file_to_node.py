@@ -13,6 +13,7 @@ from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.build.context import FingerprintedTree
 from devloop.adapters.build.sent_contexts import SentContexts
 from devloop.adapters.delta.builder import DeltaBuilder
+from devloop.adapters.delta.keeper import ParentKeeper
 from devloop.adapters.delta.loader import DeltaLoader
 from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.bases import EngineBases
@@ -68,8 +69,9 @@ class Pipeline:
             SentContexts(self.state / "contexts"),
         )
         store = ParentStore(self.state / "parents", bench.digests.blobs)
+        keeper = ParentKeeper(full, bench.engine, store, lambda name: "", again=0.0)
         self.builder = DeltaBuilder(
-            full, bench.engine, self.fingerprinter, store, lambda name: "", bench.events.append, again=0.0
+            full, bench.engine, self.fingerprinter, store, keeper, bench.events.append
         )
         inner = ClusterLoader(bench.engine, bench.digests, nodes, choose, bench.events.append)
         self.loader = DeltaLoader(inner, self.builder)
@@ -84,8 +86,8 @@ class Pipeline:
         taken = await self.fingerprint(*paths)
         image = await self.loader.find(self.service, taken)
         loaded = await self.loader.load(image or await self.builder.build(self.service, taken))
-        while self.builder._to_learn:
-            await self.builder.learn(await self.builder.to_learn(), self.loader._inner.load)
+        while self.builder.keeper._to_learn:
+            await self.builder.keeper.learn(await self.builder.keeper.to_learn(), self.loader._inner.load)
         return loaded
 
     def write(self, path: str, text: str) -> None:

@@ -6,36 +6,30 @@ kind, in the Dockerfile, the layers or the load, ends in a full build.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-import anyio
-
-from devloop.adapters.archive.oci_layout import sha256
 from devloop.adapters.build.builder import ImageBuilder
+from devloop.adapters.delta.keeper import ParentKeeper
 from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.connection import EngineRefusal
 from devloop.adapters.docker.engine import Engine
 from devloop.concurrency import Check, in_thread
-from devloop.delta.delta import Delta, NotProven, Parent, delta, recipe
-from devloop.delta.from_base import first, stands_on
+from devloop.delta.delta import Delta, NotProven, Parent, delta
+from devloop.delta.from_base import first
 from devloop.delta.from_run import RUN_AFTER, Continuation, continuation, rest
 from devloop.delta.layer_writer import LARGEST_LAYER
+from devloop.delta.plain_dockerfile import stands_on
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.plan import Plan
 from devloop.errors import BuildError, DevloopError, LoadError, TreeMovedError
 from devloop.events import DeltaFallback, Emit, Notice
 from devloop.inputs.archive import read_dockerfile
-from devloop.model import Fingerprint, Image, Inputs, LoadedImage, Service
+from devloop.model import Fingerprint, Image, Service
 
-FOLD_AFTER = 20  # deltas on one full build
-FOLD_SHARE = 0.25  # of the image's size
 UNVERIFIED = 8  # deltas that were made and not loaded yet
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
-AGAIN_SECONDS = 60.0  # an edit that no delta can carry is likely followed by its like
-BASE = "-base"  # what a folded image's tag ends in (S3)
 TRIED_IN_VAIN = 2  # times that builds of one Dockerfile go on from a RUN and fail, where full ones do not
 FAILED = "FasterWayFailed"  # the reason of a full build after a way that saves work has failed
 BELOW = "-below"  # that of the image that a build goes on from
@@ -52,17 +46,6 @@ class Plans(Protocol):
     def rules_of(self, service: Service) -> IgnoreRules: ...
 
 
-@dataclass(slots=True)
-class _Standing:
-    """The image that the nodes hold and that is known in every layer: the next delta's parent."""
-
-    inputs: Inputs
-    parent: Parent
-    added: int = 0  # bytes of deltas since the full build
-    size: int = 0  # of the image, bytes
-    ref: str = ""  # what keeps the layers on the nodes
-
-
 class DeltaBuilder:
     """`ports.Builder`: a delta on what the nodes hold where that is proven, else a full build."""
 
@@ -72,31 +55,30 @@ class DeltaBuilder:
         engine: Engine,
         plans: Plans,
         store: ParentStore,
-        salts: Callable[[str], str],
+        keeper: ParentKeeper,
         emit: Emit,
-        again: float = AGAIN_SECONDS,
     ) -> None:
         self._full = full
-        self._again = again
         self._engine = engine
         self._plans = plans
         self._store = store
-        self._salts = salts
+        self.keeper = keeper
         self._emit = emit
-        self._services: dict[str, Service] = {}
-        self._standing: dict[str, _Standing] = {}
         self._made: dict[str, Parent] = {}  # by id, of deltas that no load has verified yet
         self._told: set[tuple[str, str, int]] = set()
         self._in_vain: dict[str, tuple[str, int]] = {}  # by service: a recipe, and how often going on failed
         self._stopped: set[str] = set()  # services whose last edit a line of the Dockerfile stopped
-        self._to_learn: dict[str, tuple[Image, float]] = {}  # and from when on, in the event loop's seconds
-        self._something = anyio.Event()
 
     async def build(self, service: Service, fingerprint: Fingerprint) -> Image:
-        self._services[service.name] = service
+        self.keeper.note(service)
         made = await _or_doubt(self._delta(service, fingerprint))
-        below = self._standing[service.name].size if service.name in self._standing else 0
-        if isinstance(made, NotProven) and made.reason in _FROM_THE_BASE and not self._salts(service.name):
+        standing = self.keeper.standing(service.name)
+        below = standing.size if standing is not None else 0
+        if (
+            isinstance(made, NotProven)
+            and made.reason in _FROM_THE_BASE
+            and not self.keeper.rebuild_salt(service)
+        ):
             first = await _or_doubt(self._first(service, fingerprint, made))
             made, below = (first, 0) if isinstance(first, NotProven) else first
         if isinstance(made, NotProven) and made.reason == RUN_AFTER:
@@ -129,106 +111,28 @@ class DeltaBuilder:
             raise
         if why.reason == FAILED:
             recipe, failures = self._in_vain.get(service.name, ("", 0))
-            now = self._recipe(service, fingerprint)
+            now = self.keeper.recipe(service, fingerprint)
             self._in_vain[service.name] = now, 1 + (failures if recipe == now else 0)
         return image
 
     async def build_full(self, image: Image) -> Image:
         """The full build of a delta that could not be loaded; its parent is forgotten."""
-        service = self._services[image.service]
-        self._standing.pop(service.name, None)
+        service = self.keeper.service(image.service)
+        self.keeper.forget(service.name)
         self._fall_back(service, NotProven("LoadFailed", "a layer below the delta is gone from the node"))
         return await self._full.build(service, image.fingerprint)
 
-    async def landed(self, image: Image) -> None:
+    async def loaded(self, image: Image) -> None:
         """A load has verified the image on every node: deltas may stand on it."""
-        if image.how == "continued":
-            return  # the next one stands on the same full build
-        digest = image.fingerprint.digest
         made = self._made.pop(image.id, None)
-        if made is not None:
-            below = self._standing.get(image.service)
-            assert image.archive is not None
-            added = (below.added if below else 0) + image.archive.size
-            if made.full == len(made.diff_ids):  # it stands on its base alone: nothing to fold
-                added = 0
-            self._standing[image.service] = _Standing(
-                image.fingerprint.inputs, made, added, image.size, image.ref
-            )
-            await self._store.put_late(image.service, digest, made)
-            if len(made.diff_ids) - made.full >= FOLD_AFTER or added > FOLD_SHARE * max(image.size, 1):
-                self._ask(image)
-            return
-        known = await self._store.get(image.service, digest)
-        if known is not None and known.diff_ids and _is_of(known, image):
-            self._standing[image.service] = _Standing(
-                image.fingerprint.inputs, known, 0, image.size, image.ref
-            )
-        elif image.service not in self._standing or image.how != "reused":
-            self._standing.pop(image.service, None)
-            self._ask(image, self._again if image.service in self._stopped else 0.0)
-
-    def parents(self) -> frozenset[str]:
-        """The references whose layers the next deltas stand on (S25)."""
-        return frozenset(one.ref for one in self._standing.values())
-
-    async def to_learn(self) -> Image:
-        """The next image that is to become a parent, as soon as there is one whose time has come."""
-        while True:
-            name, (image, due) = min(self._to_learn.items(), key=_due, default=("", (None, math.inf)))
-            if image is not None and due <= anyio.current_time():
-                del self._to_learn[name]
-                return image
-            self._something = anyio.Event()
-            with anyio.CancelScope(deadline=due):
-                await self._something.wait()
-
-    def note(self, service: Service) -> None:
-        """A service is about to be looked at: its name will be asked for."""
-        self._services[service.name] = service
-
-    def _ask(self, image: Image, rest: float = 0.0) -> None:
-        """Have it learned after so many seconds: to read it keeps the engine busy."""
-        bare = replace(image, archive=None)  # its bytes have been sent
-        self._to_learn[image.service] = bare, anyio.current_time() + rest
-        self._something.set()
-
-    async def write(self) -> None:
-        """Keeps what is known of parents in the state directory, until cancelled."""
-        await self._store.write_late()
-
-    async def learn(self, image: Image, load: Callable[[Image], Awaitable[LoadedImage]]) -> None:
-        """Make the image a parent. One that is a delta is folded first: a full build under `…-base`.
-
-        Raises StageError, PlatformError, EngineRefusal: the next full build tries again.
-        """
-        service = self._services.get(image.service)
-        if service is None:
-            return
-        whole = image
-        folded = image.how == "delta"
-        if folded:
-            whole = await self._full.build(service, image.fingerprint, suffix=BASE)
-            await load(whole)
-        known = await self._store.learn(self._engine, whole, self._recipe(service, image.fingerprint))
-        if known is None:
-            return
-        now = self._standing.get(service.name)
-        if now is None or folded:  # else a newer image landed meanwhile
-            inputs = image.fingerprint.inputs
-            self._standing[service.name] = _Standing(inputs, known, 0, whole.size, whole.ref)
-        if not folded:
-            await self._store.put(service.name, image.fingerprint.digest, known)
-
-    def _recipe(self, service: Service, fingerprint: Fingerprint) -> str:
-        return recipe(service.build, fingerprint.inputs, self._salts(service.name))
+        await self.keeper.loaded(image, made, stopped=image.service in self._stopped)
 
     async def _delta(self, service: Service, fingerprint: Fingerprint) -> Delta | NotProven:
-        standing, plan = self._standing.get(service.name), self._plans.plan_of(service)
+        standing, plan = self.keeper.standing(service.name), self._plans.plan_of(service)
         if standing is None or plan is None:
             return NotProven("NoParent", "no image is known yet that a delta could stand on")
         labels = self._full.labels(service, fingerprint)
-        rules, salt = self._plans.rules_of(service), self._salts(service.name)
+        rules, salt = self._plans.rules_of(service), self.keeper.rebuild_salt(service)
 
         def make(check: Check) -> Delta | NotProven:
             before, after = standing.inputs, fingerprint.inputs
@@ -240,13 +144,13 @@ class DeltaBuilder:
         self, service: Service, fingerprint: Fingerprint, why: NotProven
     ) -> Image | NotProven:
         """The image by a build that goes on from the RUN that `why` names."""
-        standing, plan = self._standing[service.name], self._plans.plan_of(service)
-        if plan is None or not await self._full.continues(service):
+        standing, plan = self.keeper.standing(service.name), self._plans.plan_of(service)
+        if plan is None or standing is None or not await self._full.continues(service):
             return why
-        if self._in_vain.get(service.name) == (self._recipe(service, fingerprint), TRIED_IN_VAIN):
+        if self._in_vain.get(service.name) == (self.keeper.recipe(service, fingerprint), TRIED_IN_VAIN):
             return why
         labels, ref = self._full.labels(service, fingerprint), service.ref(fingerprint) + BELOW
-        rules, salt = self._plans.rules_of(service), self._salts(service.name)
+        rules, salt = self._plans.rules_of(service), self.keeper.rebuild_salt(service)
         inputs, parent = fingerprint.inputs, standing.parent
 
         def make(check: Check) -> tuple[Continuation, bytes] | NotProven:
@@ -316,12 +220,3 @@ async def _or_doubt(work: Awaitable[Result]) -> Result | NotProven:
         return NotProven(FAILED, error.message)
     except Exception as error:  # noqa: BLE001 - no fault of a short cut may cost more than the short cut
         return NotProven(FAILED, f"internal error: {type(error).__name__}: {error}")
-
-
-def _due(waiting: tuple[str, tuple[Image, float]]) -> float:
-    return waiting[1][1]
-
-
-def _is_of(parent: Parent, image: Image) -> bool:
-    """Whether a remembered parent is this very image."""
-    return sha256(parent.config) == image.id

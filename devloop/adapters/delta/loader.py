@@ -30,7 +30,7 @@ class DeltaLoader:
         self._builder = builder
 
     async def find(self, service: Service, fingerprint: Fingerprint) -> Image | None:
-        self._builder.note(service)
+        self._builder.keeper.note(service)
         return await self._inner.find(service, fingerprint)
 
     async def load(self, image: Image) -> LoadedImage:
@@ -40,22 +40,22 @@ class DeltaLoader:
             if image.archive is None or error.reason == "DiskFull":
                 raise
             loaded = await self._inner.load(await self._builder.build_full(image))
-        await self._builder.landed(loaded.image)
+        await self._builder.loaded(loaded.image)
         return replace(loaded, image=replace(loaded.image, archive=None))  # its bytes are not needed any more
 
     async def run(self) -> None:
         """Learns parents, folds chains and writes down what is known in the background, until cancelled."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._builder.write)
+            group.start_soon(self._builder.keeper.write)
             await self._learn()
 
     async def _learn(self) -> None:
         while True:
-            image = await self._builder.to_learn()
+            image = await self._builder.keeper.to_learn()
             try:
                 with disk(f"learning the layers of {image.ref}", LoadError):
                     await bounded(
-                        partial(self._builder.learn, image, self._inner.load), LONGEST_SILENCE, _silent
+                        partial(self._builder.keeper.learn, image, self._inner.load), LONGEST_SILENCE, _silent
                     )
             except (PlatformError, StageError, EngineRefusal):
                 continue  # without a parent the next build is a full one, and asks again

@@ -7,7 +7,7 @@ import pytest
 
 from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.delta import builder as deltas
-from devloop.adapters.delta import parents
+from devloop.adapters.delta import keeper, parents
 from devloop.adapters.delta.builder import BELOW
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.connection import EngineRefusal
@@ -230,15 +230,15 @@ async def test_after_an_edit_that_a_line_stops_the_engine_is_left_alone_for_a_wh
     pipeline.write("Dockerfile", RUN_AFTER.format(tiny=tiny) + "ENV A=1\n")
     await pipeline.trip("Dockerfile")
     builder, loader = pipeline.builder, pipeline.loader
-    builder._again = 3600.0
+    builder.keeper._again = 3600.0
     pipeline.write("src/main.py", "two")
     image = await builder.build(pipeline.service, await pipeline.fingerprint("src/main.py"))
     await loader.load(image)
-    (waiting,) = builder._to_learn.values()
+    (waiting,) = builder.keeper._to_learn.values()
     assert waiting[0] == image
     assert waiting[1] > anyio.current_time() + 3000
     with anyio.move_on_after(0.1) as scope:
-        await builder.to_learn()
+        await builder.keeper.to_learn()
     assert scope.cancelled_caught
 
 
@@ -285,7 +285,7 @@ async def test_a_large_edit_is_a_full_build_with_its_reason(pipeline: Pipeline) 
 async def test_a_long_chain_is_folded_and_goes_on(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deltas, "FOLD_AFTER", 3)
+    monkeypatch.setattr(keeper, "FOLD_AFTER", 3)
     first = await pipeline.trip()
     layers = []
     for number in range(5):
@@ -297,7 +297,7 @@ async def test_a_long_chain_is_folded_and_goes_on(
         assert now is not None
         layers.append(len(now.diff_ids))
         folded = {f"{loaded.image.ref}-base"} if number == 2 else {loaded.image.ref}
-        assert pipeline.builder.parents() == folded  # S25: what the next delta stands on stays
+        assert pipeline.builder.keeper.parents() == folded  # S25: what the next delta stands on stays
     facts = await pipeline.bench.engine.inspect(first.image.ref)
     assert facts is not None
     full = len(facts.diff_ids)
