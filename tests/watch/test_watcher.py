@@ -698,7 +698,7 @@ async def test_at_the_instance_limit_the_remedy_is_told_and_the_tree_is_polled(
     def refuse(kernel: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr("devloop.adapters.watch.inotify.Kernel.init", refuse)
+    monkeypatch.setattr("devloop.adapters.watch.inotify_watches.Kernel.init", refuse)
     async with watching(interest(root)) as ears:
         assert any("max_user_instances" in (e.hint or "") for e in ears.events if isinstance(e, Notice))
         (root / "main.py").write_text("two")
