@@ -78,14 +78,14 @@ def run_days(world: World, days: dict[str, Day], ends: float) -> list[str]:
             try:
                 function(world)
                 world.watch.wait("converged after it was mended", world.converged, SETTLE)
-                said = "ok"
+                result = "ok"
             except (AssertionError, OSError) as error:
-                said = f"WRONG: {str(error).splitlines()[0]}"
-                wrong.append(f"{name}: {said}\n{world.watch.text()[mark:][-3000:]}")
+                result = f"WRONG: {str(error).splitlines()[0]}"
+                wrong.append(f"{name}: {result}\n{world.watch.text()[mark:][-3000:]}")
             if "Traceback (most recent call last)" in world.watch.text()[mark:]:
-                said = "WRONG: a traceback was printed"
-                wrong.append(f"{name}: {said}\n{world.watch.text()[mark:][-3000:]}")
-            print(f"{time.monotonic() - began:6.1f} s  {name}: {said}", flush=True)
+                result = "WRONG: a traceback was printed"
+                wrong.append(f"{name}: {result}\n{world.watch.text()[mark:][-3000:]}")
+            print(f"{time.monotonic() - began:6.1f} s  {name}: {result}", flush=True)
             if world.watch.process.poll() is not None:
                 return [*wrong, f"devloop watch ended with {world.watch.process.returncode} in {name}"]
         first = False

@@ -177,13 +177,13 @@ async def deltas(bench: Bench, node: Node, route: ContainerdRoute, base: str, ed
 
 def own_layers(ref: str) -> int:
     """Bytes that `docker history` shows above the base."""
-    told = subprocess.run(
+    output = subprocess.run(
         ["docker", "history", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}", ref],
         check=True,
         capture_output=True,
         text=True,
     ).stdout
-    mine = [line.split(" ", 1) for line in told.splitlines() if "WORKDIR" in line or "COPY" in line]
+    mine = [line.split(" ", 1) for line in output.splitlines() if "WORKDIR" in line or "COPY" in line]
     return sum(int(size) for size, _ in mine)
 
 

@@ -265,10 +265,10 @@ class ThinLoad:
             }
         )
         begun = time.monotonic()
-        said = self._call("POST", "/images/load?quiet=1", archive)
+        reply = self._call("POST", "/images/load?quiet=1", archive)
         took = time.monotonic() - begun
-        if b"error" in said:
-            raise OSError(said.decode())
+        if b"error" in reply:
+            raise OSError(reply.decode())
         self._call("DELETE", f"/images/{tag}")
         return took
 
@@ -279,10 +279,10 @@ class ThinLoad:
         try:
             line.request(method, path, body, {"Content-Type": "application/x-tar"} if body else {})
             answer = line.getresponse()
-            said = answer.read()
+            reply = answer.read()
             if answer.status >= 400:
-                raise OSError(f"{method} {path}: {said.decode()}")
-            return said
+                raise OSError(f"{method} {path}: {reply.decode()}")
+            return reply
         finally:
             line.close()
 

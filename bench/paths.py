@@ -69,8 +69,10 @@ def run(topology: Topology, edits: int, folder: Path, sandbox: Sandbox) -> Count
         with project.watch("--no-logs") as watch:
             watch.wait("the start", lambda: watch.live("backend", "frontend"), SECONDS)
             for service, path in files.items():
-                told = project.devloop("explain", service).stdout
-                stopped = any(Path(path).name in line for line in told.splitlines() if "full build  " in line)
+                output = project.devloop("explain", service).stdout
+                stopped = any(
+                    Path(path).name in line for line in output.splitlines() if "full build  " in line
+                )
                 found = edited(
                     project, watch, service, project.root / path, 2 if stopped else edits, deltas=not stopped
                 )

@@ -35,7 +35,7 @@ class Border:
         except DevloopError:
             raise
         except Exception as cause:
-            raise self.error(f"{what}: {_said(cause)}", reason=self.reason, hint=self.hint) from cause
+            raise self.error(f"{what}: {_message(cause)}", reason=self.reason, hint=self.hint) from cause
 
 
 ENGINE_ANSWER = Border(PlatformError, "BadAnswer", "is it a Docker engine that answers there? docker version")
@@ -67,7 +67,7 @@ def disk(what: str, error: type[DevloopError] = BuildError) -> Iterator[None]:
         ) from cause
 
 
-def _said(cause: BaseException) -> str:
+def _message(cause: BaseException) -> str:
     """Faults of shape are told as such: `KeyError: 'Id'` alone says nothing to whoever reads it."""
     if isinstance(cause, KeyError | TypeError | AttributeError | IndexError | RecursionError):
         return f"not what was expected ({one_line(cause, 120)})"

@@ -158,7 +158,7 @@ class InternalError(DevloopError):
 
 def one_line(error: BaseException, longest: int = 300) -> str:
     """What an exception says, in one line that names its class: `TypeError: no such thing`."""
-    said = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     name = type(error).__name__
-    text = f"{name}: {said}" if said else name
+    text = f"{name}: {message}" if message else name
     return text if len(text) <= longest else f"{text[:longest]}..."

@@ -249,8 +249,8 @@ def guard_loop() -> None:
     if not _guarding:
         return
 
-    def told(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def report_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         cause = context.get("exception") or RuntimeError(str(context.get("message")))
         _guarding[-1].write(f"the event loop: {context.get('message')}", cause)
 
-    asyncio.get_running_loop().set_exception_handler(told)
+    asyncio.get_running_loop().set_exception_handler(report_exception)

@@ -165,7 +165,7 @@ async def opened(
     fan: Fan,
     clock: Clock,
     *,
-    salt: str = "",
+    rebuild_salt: str = "",
     patient: bool = False,
     report: Report = InternalError,
     whole: bool = False,

@@ -34,7 +34,7 @@ async def test_s21_work_that_shows_progress_may_last() -> None:
     assert await bounded(lambda: lasts(3 * LIMIT, LIMIT / 10, note=True), LIMIT, late) == "done"
 
 
-async def test_s21_work_that_shows_none_is_cancelled_and_what_it_said_last_is_told() -> None:
+async def test_s21_work_without_progress_is_cancelled_and_its_last_output_reported() -> None:
     cancelled = anyio.Event()
 
     async def work() -> None:

@@ -497,8 +497,8 @@ def test_a_pax_record_of_no_length_ends() -> None:
 @pytest.mark.parametrize("name", ["500 deep", "nothing", "an ssh server", "a bad chunk"])
 async def test_a_load_that_fails_leaves_no_generator_behind(name: str) -> None:
     """What a garbage collector closes later, Python prints: "generator didn't stop after athrow()"."""
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    contexts: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
     ended: list[str] = []
 
     @asynccontextmanager
@@ -529,4 +529,4 @@ async def test_a_load_that_fails_leaves_no_generator_behind(name: str) -> None:
         await engine.aclose()
     gc.collect()
     await anyio.sleep(0.05)
-    assert told == []
+    assert contexts == []

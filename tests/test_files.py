@@ -152,7 +152,7 @@ def trees(tmp_path: Path) -> TreeFingerprinter:
 @pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore"])
 @pytest.mark.parametrize("make", OTHERS)
 @pytest.mark.timeout(20)
-async def test_a_dockerfile_or_ignore_file_that_is_none_is_said(
+async def test_a_dockerfile_or_ignore_file_that_is_no_file_is_reported(
     root: Path, trees: TreeFingerprinter, name: str, make: Callable[[Path], None]
 ) -> None:
     (root / name).unlink(missing_ok=True)
@@ -171,7 +171,7 @@ async def test_in_a_context_it_counts_and_is_watched(
     before = await trees.take(service, EVERYTHING)
     async with watching(interest(root)) as ears:
         make(root / "it")
-        await ears.until(lambda: ears.heard(root / "it") or ears.told_all())
+        await ears.until(lambda: ears.heard(root / "it") or ears.looks_at_all())
         await ears.settled()
         change = ears.changes[0][1]
         after = await trees.take(service, change)
@@ -194,7 +194,7 @@ async def test_odd_names_are_watched_read_and_sent(root: Path, trees: TreeFinger
     async with watching(interest(root)) as ears:
         (root / name).mkdir()
         (root / name / name).write_text("one")
-        await ears.until(lambda: ears.heard(root / name / name) or ears.told_all())
+        await ears.until(lambda: ears.heard(root / name / name) or ears.looks_at_all())
         await ears.settled()
     after = await trees.take(service, EVERYTHING)
     assert f"{name}/{name}" in after.inputs.files
@@ -230,9 +230,9 @@ async def test_times_from_another_age_end_nothing(
 
 @pytest.mark.parametrize("seconds", [YEAR_12000, 10**15, -1, -(2**31), -62_135_596_800, -(10**15), 0])
 def test_a_time_that_no_config_can_say_is_the_nearest_that_it_can(seconds: int) -> None:
-    said = stamp(seconds * 10**9 + 5)
-    assert len(said) == len("2026-01-02T03:04:05.000000000Z")
-    assert "0001" <= said[:4] <= "9999"
+    text = stamp(seconds * 10**9 + 5)
+    assert len(text) == len("2026-01-02T03:04:05.000000000Z")
+    assert "0001" <= text[:4] <= "9999"
     assert stamp(1_700_000_000 * 10**9) == "2023-11-14T22:13:20.000000000Z"
 
 
@@ -265,7 +265,7 @@ def as_nobody(root: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", ["locked", "secret"])
-async def test_what_is_unreadable_is_said_and_the_rest_is_watched(as_nobody: Path, name: str) -> None:
+async def test_what_is_unreadable_is_reported_and_the_rest_is_watched(as_nobody: Path, name: str) -> None:
     root = as_nobody
     trees = TreeFingerprinter(NoBases(), StatCache(root.parent / "stat.sqlite"), amd64)
     async with watching(interest(root)) as ears:
@@ -300,7 +300,7 @@ async def test_a_root_that_may_not_be_entered_ends_nothing(as_nobody: Path) -> N
     try:
         async with watching(interest(as_nobody, files=frozenset({as_nobody / "Dockerfile"}))) as ears:
             as_nobody.parent.chmod(0o755)
-            await ears.until(ears.told_all)
+            await ears.until(ears.looks_at_all)
             await ears.settled()
             ears.forget()
             (as_nobody / "main.py").write_text("two")

@@ -78,7 +78,7 @@ def test_a_report_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     assert error.message == "internal error in a test: ValueError: x; report: not written (Not a directory)"
 
 
-def test_s30_where_secrets_cannot_be_told_nothing_of_the_fault_is_shown(tmp_path: Path) -> None:
+def test_s30_where_secrets_cannot_be_recognised_nothing_of_the_fault_is_shown(tmp_path: Path) -> None:
     def conceal(text: str) -> str:
         raise RuntimeError(text)
 
@@ -96,7 +96,7 @@ def test_an_expected_error_in_a_task_groups_wrapping_is_given_back(tmp_path: Pat
 # --- background tasks ---------------------------------------------------------------------------------
 
 
-async def test_a_task_that_raises_is_told_and_started_again(tmp_path: Path) -> None:
+async def test_a_task_that_raises_is_reported_and_started_again(tmp_path: Path) -> None:
     events: list[Event] = []
     runs: list[int] = []
 
@@ -107,10 +107,10 @@ async def test_a_task_that_raises_is_told_and_started_again(tmp_path: Path) -> N
 
     await net_of(tmp_path, events).keep("the task", task)
     assert len(runs) == 4
-    told = [event.message for event in events if isinstance(event, Notice)]
-    assert told[0].startswith("internal error in the task: TypeError: odd; report: ")
-    assert told[1] == "the task: gone"  # an expected error in its own words
-    assert told[2].startswith("internal error in the task: KeyError: 'x'")
+    messages = [event.message for event in events if isinstance(event, Notice)]
+    assert messages[0].startswith("internal error in the task: TypeError: odd; report: ")
+    assert messages[1] == "the task: gone"  # an expected error in its own words
+    assert messages[2].startswith("internal error in the task: KeyError: 'x'")
 
 
 async def test_cancelling_ends_what_is_kept_also_between_two_tries(tmp_path: Path) -> None:
@@ -274,12 +274,12 @@ def start(
 
 def test_a_command_that_falls_prints_one_line_and_exits_with_its_own_code(tmp_path: Path) -> None:
     process = start(tmp_path, "raise ZeroDivisionError('odd hunter22')")
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 70, said
-    assert "Traceback" not in said
-    assert "hunter22" not in said
+    _, errors_shown = process.communicate(timeout=60)
+    assert process.returncode == 70, errors_shown
+    assert "Traceback" not in errors_shown
+    assert "hunter22" not in errors_shown
     (report,) = (tmp_path / "state").rglob("internal-error-*.txt")
-    assert str(report) in said
+    assert str(report) in errors_shown
     assert "ZeroDivisionError" in report.read_text()
     assert "hunter22" not in report.read_text()
 
@@ -318,8 +318,8 @@ STRAYS = """
 
 def test_what_python_would_print_goes_to_a_report(tmp_path: Path) -> None:
     process = start(tmp_path, STRAYS.strip())
-    shown, said = process.communicate(timeout=60)
-    assert (process.returncode, shown, said) == (0, "well\n", "")
+    shown, errors_shown = process.communicate(timeout=60)
+    assert (process.returncode, shown, errors_shown) == (0, "well\n", "")
     reports = "".join(one.read_text() for one in (tmp_path / "state").rglob("internal-error-*.txt"))
     for what in ("destroyed", "ZeroDivisionError", "generator", "task", "logged"):
         assert what in reports

@@ -373,8 +373,8 @@ def test_config_at_the_root_deploys_the_umbrella_chart_with_quick_probes() -> No
     for service in ("backend", "frontend"):
         assert release.images[service] == f"{service}.image"
         for probe in ("livenessProbe", "readinessProbe"):
-            told = quick[service][probe]
-            assert (told["initialDelaySeconds"], told["periodSeconds"]) == (0, 1)
+            settings = quick[service][probe]
+            assert (settings["initialDelaySeconds"], settings["periodSeconds"]) == (0, 1)
     # What the tests of the topology install is what this config says, but for the port.
     topology = UMBRELLA.releases["todo-chatbot"]
     written = yaml.safe_load((ROOT / "config.yaml").read_text())["releases"]["todo-chatbot"]

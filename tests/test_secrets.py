@@ -98,7 +98,7 @@ def sinks(tmp_path: Path, secrets: Secrets) -> Iterator[tuple[Fan, Callable[[], 
     fan.sinks += [Plain(plain, tmp_path), JsonLines(lines, clock), metrics, board]
     seen = ""
 
-    def told() -> str:
+    def shown() -> str:
         nonlocal seen
         while select.select([controller], [], [], 0.05)[0]:
             seen += os.read(controller, 1 << 16).decode("utf-8", "replace")
@@ -111,7 +111,7 @@ def sinks(tmp_path: Path, secrets: Secrets) -> Iterator[tuple[Fan, Callable[[], 
         Terminal(["web"], tmp_path, clock, stream=screen) as console,
     ):
         fan.sinks += [journal, console]
-        yield fan, told
+        yield fan, shown
     screen.close()
     os.close(controller)
 
@@ -139,10 +139,10 @@ def everything(text: str) -> list[Event]:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_s30_no_shape_of_a_secret_reaches_any_sink(tmp_path: Path, shape: str) -> None:
     value, printed, hidden = SHAPES[shape]
-    with sinks(tmp_path, of(tmp_path, value)) as (fan, told):
+    with sinks(tmp_path, of(tmp_path, value)) as (fan, shown):
         for event in everything(printed):
             fan(event)
-        found = told()
+        found = shown()
     assert not [part for part in hidden if part in found]
     assert TOLD in found  # and the rest is shown
     assert "[DEPLOY_KEY]" in found
@@ -154,17 +154,17 @@ def test_s30_nor_the_json_of_once_nor_an_error(tmp_path: Path, shape: str) -> No
     secrets = of(tmp_path, value)
     error = BuildError(printed, evidence=(printed,), hint=printed)
     outcome = secrets.outcome(Failed("build", error, Timing(0.0, 1.0, ()), None, frozenset()))
-    told = summary.as_json({"web": outcome}) + summary.as_table({"web": outcome})
+    shown = summary.as_json({"web": outcome}) + summary.as_table({"web": outcome})
     assert error.message == printed  # who acts on the error has it as it was
     error.conceal(secrets)
-    told += "".join((error.message, str(error), *error.evidence, error.hint or ""))
-    assert not [part for part in hidden if part in told]
+    shown += "".join((error.message, str(error), *error.evidence, error.hint or ""))
+    assert not [part for part in hidden if part in shown]
 
 
 def test_s30_short_secrets_leave_words_and_devloops_own_text_alone(tmp_path: Path) -> None:
-    with sinks(tmp_path, of(tmp_path, "live", "A_TOKEN")) as (fan, told):
+    with sinks(tmp_path, of(tmp_path, "live", "A_TOKEN")) as (fan, shown):
         fan(Notice("web", "info", "alive and delivered, live-reload in live/x and x.live; it is live"))
-        found = told()
+        found = shown()
     assert "alive and delivered, live-reload in live/x and x.live; it is [A_TOKEN]" in found
     assert '"level": "info"' in found
 
@@ -192,10 +192,10 @@ def test_s30_paths_are_never_changed(tmp_path: Path) -> None:
     path = tmp_path / "web" / "production" / "settings.js"
     path.write_text("")
     secrets = of(tmp_path, "production", "APP_KEY")
-    with sinks(tmp_path, secrets) as (fan, told):
+    with sinks(tmp_path, secrets) as (fan, shown):
         fan(TripStarted("web", 1, 0.0, Change(frozenset({path}), 0.0, 0.0)))
         fan(Notice("web", "error", f"{path} is gone; COPY production/settings.js /app: it is production"))
-        found = told()
+        found = shown()
     assert "web/production/settings.js" in found
     assert f"{path} is gone; COPY production/settings.js /app: it is [APP_KEY]" in found
     gone = tmp_path / "web" / "production" / "Dockerfile"
@@ -221,8 +221,8 @@ def test_s30_the_longest_goes_first_and_overlaps_leave_nothing(tmp_path: Path) -
     secrets = Secrets(Sources((service(tmp_path, args),)))
     assert secrets("abcdefghij!") == "[B_KEY]!"
     assert secrets("abcdef!") == "[A_KEY]!"
-    told = secrets("x abcdefghijklmn y")
-    assert not [part for part in ("abc", "klmn", "hij") if part in told]
+    hidden_text = secrets("x abcdefghijklmn y")
+    assert not [part for part in ("abc", "klmn", "hij") if part in hidden_text]
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ def numbers_of_tests() -> set[int]:
     return found
 
 
-def test_every_rule_is_held_by_a_test_that_bears_its_number() -> None:
+def test_every_rule_has_a_test_with_its_number() -> None:
     assert rules() == set(range(1, 33))
     assert sorted(rules() - numbers_of_tests()) == []
 
 
-def test_no_test_bears_the_number_of_a_rule_that_is_not_there() -> None:
+def test_no_test_has_the_number_of_a_rule_that_does_not_exist() -> None:
     assert sorted(numbers_of_tests() - rules()) == []

@@ -17,7 +17,7 @@ from devloop.clock import Clock
 from devloop.delta.delta import Parent
 from devloop.delta.layer_index import Layer, Layers
 from devloop.events import Notice, TripEnded
-from devloop.inputs import rebuild_salt as salts
+from devloop.inputs import rebuild_salt
 from devloop.inputs.stat_cache import StatCache
 from devloop.model import Timing, Unchanged
 from devloop.sinks.journal import Journal
@@ -54,15 +54,15 @@ def _parents(state: Path) -> None:
     ParentFiles(state / "parents").write("a", "f", Parent("r", b"{}", (digest,), Layers((Layer({}, ()),)), 1))
 
 
-def _salts(state: Path) -> None:
-    salts.renew(state / "salts.json", ["a"], "x")
+def _rebuild_salt(state: Path) -> None:
+    rebuild_salt.renew(state, ["a"], "x")
 
 
 def _blobs(state: Path) -> None:
     Blobs(state / "blobs.json").name("a", "b")
 
 
-WRITERS = [_history, _journal, _cache, _parents, _salts, _blobs]
+WRITERS = [_history, _journal, _cache, _parents, _rebuild_salt, _blobs]
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)

@@ -32,8 +32,8 @@ def image_user(view: View) -> Iterator[Found]:
             continue
         runs = [one for one in view.containers() if view.service_of(one) == service]
         if not runs or not all(_user(one) for one in runs):
-            said = f"USER {image.user}" if image.user else "no USER"
-            yield Found(None, (), f"{image.ref} runs as root ({said}); add USER with a UID", service)
+            user = f"USER {image.user}" if image.user else "no USER"
+            yield Found(None, (), f"{image.ref} runs as root ({user}); add USER with a UID", service)
 
 
 def image_port(view: View) -> Iterator[Found]:

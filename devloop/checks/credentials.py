@@ -36,8 +36,8 @@ AUTH, AUTH_BYTES = "BETTER_AUTH_SECRET", 32
 def configmap_credential(view: View) -> Iterator[Found]:
     for one in view.of("ConfigMap"):
         for place, text in texts_of(one):
-            if said := _credential(str(place[-1]), text):
-                yield Found(one, place, f"{place[-1]} {said}; it belongs into a Secret")
+            if problem := _credential(str(place[-1]), text):
+                yield Found(one, place, f"{place[-1]} {problem}; it belongs into a Secret")
 
 
 def env_credential(view: View) -> Iterator[Found]:
@@ -45,8 +45,8 @@ def env_credential(view: View) -> Iterator[Found]:
         for place, text in texts_of(one):
             # A command is judged by shape alone: its words have no key.
             key = "" if place[-1] in ("command", "args") else str(place[-1])
-            if said := _credential(key, text):
-                yield Found(one, place, f"{place[-1]} {said}; take it from a Secret with secretKeyRef")
+            if problem := _credential(key, text):
+                yield Found(one, place, f"{place[-1]} {problem}; take it from a Secret with secretKeyRef")
 
 
 def secret_base64(view: View) -> Iterator[Found]:
@@ -71,9 +71,9 @@ def secret_keys(view: View) -> Iterator[Found]:
 def secret_shape(view: View) -> Iterator[Found]:
     for one in view.of("Secret"):
         for key, value in _values(one).items():
-            for pattern, fits, said in REQUIRED:
+            for pattern, fits, problem in REQUIRED:
                 if value and pattern.fullmatch(key) and not fits(value):
-                    yield Found(one, (_field(one, key), key), f"{key} {said}")
+                    yield Found(one, (_field(one, key), key), f"{key} {problem}")
 
 
 def auth_secret_equal(view: View) -> Iterator[Found]:

@@ -33,8 +33,8 @@ def schema(view: View) -> Iterator[Found]:
 
 def name_form(view: View) -> Iterator[Found]:
     for one in view.subjects:
-        if said := _name_problem(one):
-            yield Found(one, ("metadata", "name"), said)
+        if problem := _name_problem(one):
+            yield Found(one, ("metadata", "name"), problem)
         for box in one.containers():
             if len(box.name) > 63 or not LABEL_WORD.match(box.name):
                 text = f"container name {box.name!r}: a-z, 0-9 and -, at most 63"
@@ -49,8 +49,8 @@ def label_form(view: View) -> Iterator[Found]:
     for one in view.subjects:
         for place in _label_places(one):
             for key, value in mapping(one.at(*place)).items():
-                if said := _label_problem(key, value):
-                    yield Found(one, (*place, key), said)
+                if problem := _label_problem(key, value):
+                    yield Found(one, (*place, key), problem)
 
 
 def data_keys(view: View) -> Iterator[Found]:

@@ -89,15 +89,15 @@ def url_service(view: View) -> Iterator[Found]:
             if key is None or (key not in services and key in view.facts.others):
                 continue
             if key not in services:
-                said = f"{place[-1]}: {scheme}://{host} names no Service of what is deployed"
-                yield Found(subject, place, said)
+                message = f"{place[-1]}: {scheme}://{host} names no Service of what is deployed"
+                yield Found(subject, place, message)
                 continue
             number = int(port) if port else DEFAULT_PORTS.get(scheme)
             served = [mapping(one).get("port") for one in listing(services[key].at("spec", "ports"))]
             if number is not None and number not in served:
                 listed = ", ".join(map(str, served))
-                said = f"{place[-1]}: {scheme}://{host} at port {number}; {services[key]} has {listed}"
-                yield Found(subject, place, said)
+                message = f"{place[-1]}: {scheme}://{host} at port {number}; {services[key]} has {listed}"
+                yield Found(subject, place, message)
 
 
 def texts_of(subject: Subject) -> Iterator[tuple[Place, str]]:
@@ -154,8 +154,8 @@ def _selected_by(view: View, service: Subject) -> list[Subject]:
 
 
 def _is_backend(subject: Subject) -> bool:
-    said = [subject.name, *(str(subject.labels.get(key) or "") for key in COMPONENT_LABELS)]
-    return any(not BACKEND.isdisjoint(re.split(r"[-._]", text)) for text in said)
+    names = [subject.name, *(str(subject.labels.get(key) or "") for key in COMPONENT_LABELS)]
+    return any(not BACKEND.isdisjoint(re.split(r"[-._]", text)) for text in names)
 
 
 def _labels(selector: dict[str, object], keys: list[str]) -> str:

@@ -37,8 +37,8 @@ def pull_policy(view: View) -> Iterator[Found]:
             continue
         policy = one.item.get("imagePullPolicy")
         if policy == "Always" or (policy is None and split(one.image)[1] in ("", "latest")):
-            said = policy or "Always (the default without a tag)"
-            text = f"{one}: imagePullPolicy {said} asks a registry for an image that is only on the node"
+            effective = policy or "Always (the default without a tag)"
+            text = f"{one}: imagePullPolicy {effective} asks a registry for an image that is only on the node"
             yield Found(one.subject, (*one.place, "imagePullPolicy"), text)
 
 

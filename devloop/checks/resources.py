@@ -60,16 +60,16 @@ def requests_ratio(view: View) -> Iterator[Found]:
 def fits_nodes(view: View) -> Iterator[Found]:
     nodes = view.facts.nodes
     for name in NAMES:
-        room = [getattr(node, name) for node in nodes]
+        headroom = [getattr(node, name) for node in nodes]
         wanted = [(one, _request(one, name)) for one in view.workloads()]
         total = sum(amount * one.replicas for one, amount in wanted)
         for one, amount in wanted:
-            if amount > (most := max(room, default=0.0)):
+            if amount > (most := max(headroom, default=0.0)):
                 text = f"a pod asks for {_shown(name, amount)}, no node has more than {_shown(name, most)}"
                 yield Found(one, _pod_place(one), text)
-        if total > sum(room) and wanted:
+        if total > sum(headroom) and wanted:
             largest = max(wanted, key=lambda pair: pair[1] * pair[0].replicas)[0]
-            text = f"all pods ask for {_shown(name, total)}, the nodes have {_shown(name, sum(room))}"
+            text = f"all pods ask for {_shown(name, total)}, the nodes have {_shown(name, sum(headroom))}"
             yield Found(largest, _pod_place(largest), text)
 
 

@@ -106,7 +106,9 @@ def judge(rules: Sequence[Rule], view: View, ignored: Collection[str] = ()) -> R
             not_run.append((rule.name, why))
             continue
         if rule.needs == "engine":
-            not_run += [(f"{rule.name} on {service}", said) for service, said in view.facts.unbuilt.items()]
+            not_run += [
+                (f"{rule.name} on {service}", reason) for service, reason in view.facts.unbuilt.items()
+            ]
         for found in rule.check(view):
             off = rule.name in ignored or (found.subject and rule.name in found.subject.ignored)
             (suppressed if off else findings).append(_finding(rule, found))

@@ -80,11 +80,11 @@ def _problem(error: Any) -> tuple[Place, str]:
     match error.validator:
         case "type":
             kinds = error.validator_value
-            said = f"not {' or '.join(map(str, kinds)) if isinstance(kinds, list) else kinds}"
+            message = f"not {' or '.join(map(str, kinds)) if isinstance(kinds, list) else kinds}"
         case "additionalProperties":
-            said = UNEXPECTED.sub(r"no such field: \1", error.message)
+            message = UNEXPECTED.sub(r"no such field: \1", error.message)
         case "required":
-            said = error.message
+            message = error.message
         case _:
-            said = f"does not fit the schema ({error.validator})"
-    return place, f"{written}: {said}"
+            message = f"does not fit the schema ({error.validator})"
+    return place, f"{written}: {message}"

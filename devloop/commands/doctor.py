@@ -75,8 +75,8 @@ async def _command() -> Finding:
             "none with BuildKit: the engine's own API builds, without build secrets",
             "install docker-buildx (apt install docker-buildx-plugin)",
         )
-    way = "with buildx" if command.buildx else "with BuildKit built in"
-    return Finding("good", "docker command", f"{command.path}, {way}")
+    how = "with buildx" if command.buildx else "with BuildKit built in"
+    return Finding("good", "docker command", f"{command.path}, {how}")
 
 
 async def _cluster(session: Session) -> Finding:

@@ -32,11 +32,11 @@ def last_net() -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.partition(".")[0] == "click":
             raise  # usage errors and aborts: click's own way
-        code = _told(error)
+        code = _report(error)
     _leave(code)
 
 
-def _told(error: Exception) -> int:
+def _report(error: Exception) -> int:
     """Say what went wrong; the exit code."""
     if isinstance(error, OSError) and error.errno in _LOST and error.filename is None:
         _say(f"devloop: standard output: {error.strerror or error}")

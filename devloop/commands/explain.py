@@ -19,11 +19,11 @@ LISTED = 5  # paths per group that are named; the rest is counted
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Paths of the context that share a fate. `obstacle` None: an edit of them is a delta."""
+    """Paths of the context that share a fate. `why_full` None: an edit of them is a delta."""
 
     paths: tuple[str, ...]
-    obstacle: NotProven | None
-    goes_on: bool = False  # a build goes on from the RUN that the obstacle names
+    why_full: NotProven | None
+    goes_on: bool = False  # a build goes on from the RUN that `why_full` names
 
 
 def grouped(plan: Plan, files: Mapping[str, FileEntry]) -> tuple[Group, ...]:
@@ -33,7 +33,7 @@ def grouped(plan: Plan, files: Mapping[str, FileEntry]) -> tuple[Group, ...]:
     for path, entry in sorted(files.items()):
         if entry.kind == "dir":
             continue
-        found = obstacle(plan, path)
+        found = ineligible_because(plan, path)
         key = (found.reason, found.line, found.message) if found else ("", 0, "")
         groups.setdefault(key, []).append(path)
         reasons[key] = found
@@ -48,23 +48,23 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
     """The answer for people; the Dockerfile as seen from the working folder."""
     dockerfile = os.path.relpath(service.build.dockerfile)
     total = sum(len(group.paths) for group in groups)
-    able = sum(len(group.paths) for group in groups if group.obstacle is None)
+    able = sum(len(group.paths) for group in groups if group.why_full is None)
     runs = sum(len(group.paths) for group in groups if group.goes_on)
-    told = [f"{service.name}: an edit of {able} of {total} files is a delta"]
-    told[0] += f", of {runs} a build of the RUNs alone" if runs else ""
-    told[0] += ", of the others a full build" if able + runs < total else ""
+    shown = [f"{service.name}: an edit of {able} of {total} files is a delta"]
+    shown[0] += f", of {runs} a build of the RUNs alone" if runs else ""
+    shown[0] += ", of the others a full build" if able + runs < total else ""
     for group in groups:
         named = ", ".join(group.paths[:LISTED])
         more = f" and {len(group.paths) - LISTED} more" if len(group.paths) > LISTED else ""
-        if group.obstacle is None:
-            told.append(f"  delta       {named}{more}")
+        if group.why_full is None:
+            shown.append(f"  delta       {named}{more}")
             continue
-        where = f"{dockerfile}:{group.obstacle.line}: " if group.obstacle.line else ""
-        told.append(f"  {'RUNs alone' if group.goes_on else 'full build'}  {named}{more}")
-        told.append(f"              {where}{group.obstacle.message} ({group.obstacle.reason})")
-        if group.obstacle.advice:
-            told.append(f"              -> {group.obstacle.advice}")
-    return told
+        where = f"{dockerfile}:{group.why_full.line}: " if group.why_full.line else ""
+        shown.append(f"  {'RUNs alone' if group.goes_on else 'full build'}  {named}{more}")
+        shown.append(f"              {where}{group.why_full.message} ({group.why_full.reason})")
+        if group.why_full.advice:
+            shown.append(f"              -> {group.why_full.advice}")
+    return shown
 
 
 def explain(project: Project, names: Sequence[str]) -> int:

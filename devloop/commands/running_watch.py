@@ -102,7 +102,7 @@ def ask(config: Config) -> Json:
             reason="HeldByAnother",
             hint="is it another config? end it with Ctrl-C and call once again",
         ) from error
-    if told.get("config") != str(config.path):
+    if status.get("config") != str(config.path):
         raise PlatformError(
             f"{url} is served by a devloop of {told.get('config')}, not of {config.path}",
             reason="HeldByAnother",

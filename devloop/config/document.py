@@ -61,8 +61,8 @@ def parse(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         return Document(None, {}, {}, (_syntax_problem(error),))
     except Exception as error:  # noqa: BLE001 - the border: whatever the reader makes of a text that is none
-        said = str(error).splitlines() or [type(error).__name__]
-        return Document(None, {}, {}, (Problem((1, 1), "", f"not valid YAML: {said[0]}"),))
+        message = str(error).splitlines() or [type(error).__name__]
+        return Document(None, {}, {}, (Problem((1, 1), "", f"not valid YAML: {message[0]}"),))
     return Document(value, reader.positions, reader.texts, tuple(reader.problems))
 
 
@@ -80,14 +80,14 @@ def _position(node: yaml.Node) -> Position:
 
 def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
-    said = error.problem or error.context or "not valid YAML"
-    if "'\\t'" in said:
-        said = "a tab; YAML is indented with spaces"
-    elif "mapping values are not allowed" in said:
-        said += '; a value that holds ": " needs quotes, or the indentation is off'
-    elif said == "but found another document":
-        said = "a second document (---); write one"
-    return Problem((mark.line + 1, mark.column + 1) if mark else (1, 1), "", said)
+    message = error.problem or error.context or "not valid YAML"
+    if "'\\t'" in message:
+        message = "a tab; YAML is indented with spaces"
+    elif "mapping values are not allowed" in message:
+        message += '; a value that holds ": " needs quotes, or the indentation is off'
+    elif message == "but found another document":
+        message = "a second document (---); write one"
+    return Problem((mark.line + 1, mark.column + 1) if mark else (1, 1), "", message)
 
 
 @dataclass(slots=True)

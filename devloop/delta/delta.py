@@ -40,7 +40,7 @@ __all__ = [
     "NotProven",
     "Parent",
     "delta",
-    "obstacle",
+    "ineligible_because",
     "recipe",
     "stamp",
 ]
@@ -77,7 +77,7 @@ class NotProven:
         return cls(doubt.reason, doubt.message, doubt.line, doubt.advice)
 
 
-def recipe(spec: BuildSpec, inputs: Inputs, salt: str = "") -> str:
+def recipe(spec: BuildSpec, inputs: Inputs, rebuild_salt: str = "") -> str:
     """All that makes an image beside the files of its context: an image is a parent for deltas only while
     this stays the same. `salt`: of a forced rebuild (S3)."""
     everything = [
@@ -88,7 +88,7 @@ def recipe(spec: BuildSpec, inputs: Inputs, salt: str = "") -> str:
         spec.target,
         sorted(spec.args.items()),
         sorted(secret.id for secret in spec.secrets),
-        salt,
+        rebuild_salt,
     ]
     return hashlib.sha256(json.dumps(everything).encode()).hexdigest()
 
@@ -102,7 +102,7 @@ def delta(
     rules: IgnoreRules,
     labels: Mapping[str, str],
     *,
-    salt: str = "",
+    rebuild_salt: str = "",
     check: Callable[[], None] = lambda: None,
 ) -> Delta | NotProven:
     """The image of `after`, given the parent that was built from `before`. Reads only changed files, in the
@@ -111,7 +111,11 @@ def delta(
     Raises TreeMovedError if a file is not what `after` says, and whatever `check` raises.
     """
     try:
-        if not parent.recipe == recipe(service.build, before, salt) == recipe(service.build, after, salt):
+        if (
+            not parent.recipe
+            == recipe(service.build, before, rebuild_salt)
+            == recipe(service.build, after, rebuild_salt)
+        ):
             raise NotProvenError("RecipeChanged", "more changed than files of the context")
         effects = Effects(parent, before, after, plan, rules)
         nodes, deleted = effects.all()
@@ -120,7 +124,7 @@ def delta(
         return NotProven.of(doubt)
 
 
-def obstacle(plan: Plan, path: str) -> NotProven | None:
+def ineligible_because(plan: Plan, path: str) -> NotProven | None:
     """What in the Dockerfile keeps an edit of this context path from being a delta; None if nothing does
     as far as the Dockerfile alone can tell. For `devloop explain`."""
     try:

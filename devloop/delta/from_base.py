@@ -39,7 +39,7 @@ def first(
     rules: IgnoreRules,
     labels: Mapping[str, str],
     *,
-    salt: str = "",
+    rebuild_salt: str = "",
     check: Callable[[], None] = lambda: None,
 ) -> Delta | NotProven:
     """The image of `inputs` on its base, whose layers and config `base` tells (its recipe is not looked at).
@@ -48,7 +48,7 @@ def first(
     and whatever `check` raises.
     """
     try:
-        return _First(service, base, inputs, plan, rules, check).make(labels, salt)
+        return _First(service, base, inputs, plan, rules, check).make(labels, rebuild_salt)
     except NotProvenError as doubt:
         return NotProven.of(doubt)
 
@@ -81,7 +81,7 @@ class _First:
         self._made_at = newest // 1_000_000_000
         self._history: list[dict[str, Any]] = list(self._config.get("history") or [])
 
-    def make(self, labels: Mapping[str, str], salt: str) -> Delta:
+    def make(self, labels: Mapping[str, str], rebuild_salt: str) -> Delta:
         for step in self._stage.steps:
             check_step(step)
             self._check()
@@ -91,7 +91,7 @@ class _First:
                 self._workdir(step)
             elif isinstance(step, Setting):
                 self._settings.apply(step)
-                self._tell(step.instruction.text, empty=True)
+                self._record(step.instruction.text, empty=True)
         if not self._blobs or len(self._diff_ids) >= MOST_LAYERS:
             raise NotProvenError("NotPlain", f"{len(self._blobs)} new layers, {len(self._diff_ids)} in all")
         self._settings.add_labels(labels)
@@ -100,7 +100,7 @@ class _First:
         made["rootfs"] = {"type": "layers", "diff_ids": self._diff_ids}
         config = json.dumps(made, separators=(",", ":")).encode()
         diff_ids = tuple(self._diff_ids)
-        known = recipe(self._service.build, self._inputs, salt)
+        known = recipe(self._service.build, self._inputs, rebuild_salt)
         parent = Parent(known, config, diff_ids, Layers(tuple(self._stack)), len(diff_ids))
         archive = Archive(config, self._blobs[-1], diff_ids, tuple(self._blobs[:-1]))
         return Delta(archive, tuple(sorted(self._copied)), (), parent)
@@ -131,9 +131,9 @@ class _First:
             raise NotProvenError("TooLarge", f"the copied files are more than {LARGEST_LAYER >> 20} MB")
         self._stack.append(layer)
         self._diff_ids.append(f"sha256:{hashlib.sha256(blob).hexdigest()}")
-        self._tell(text, empty=False)
+        self._record(text, empty=False)
 
-    def _tell(self, text: str, *, empty: bool) -> None:
+    def _record(self, text: str, *, empty: bool) -> None:
         entry: dict[str, Any] = {"created": self._created, "created_by": text, "comment": "devloop"}
         self._history.append(entry | ({"empty_layer": True} if empty else {}))
 
@@ -238,7 +238,7 @@ class _First:
             raise NotProvenError("Unresolvable", "a variable here is known only to the build", line)
         self._settings.values["WorkingDir"] = path
         if path == "/":
-            self._tell(f"WORKDIR {path}", empty=True)
+            self._record(f"WORKDIR {path}", empty=True)
             return
         layers, target = self._layers(), path.strip("/")
         if layers.resolve(path, len(self._stack)) != target:

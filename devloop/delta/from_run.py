@@ -51,7 +51,7 @@ def continuation(
     labels: Mapping[str, str],
     why: NotProven,
     *,
-    salt: str = "",
+    rebuild_salt: str = "",
     check: Callable[[], None] = lambda: None,
 ) -> Continuation | NotProven:
     """The image of `after` as far as the RUN that `why` names. `parent`: the last full build, from `before`.
@@ -65,7 +65,9 @@ def continuation(
             lower = _below(parent, _layer_of(parent, plan, stage.steps[index]))
             shorter = replace(stage, steps=stage.steps[:index])
             short = replace(plan, stages={**plan.stages, plan.target: shorter})
-            made = delta(service, lower, before, after, short, rules, labels, salt=salt, check=check)
+            made = delta(
+                service, lower, before, after, short, rules, labels, rebuild_salt=rebuild_salt, check=check
+            )
             if isinstance(made, Delta):
                 return Continuation(made, why.line)
             why = made  # another changed file is seen by an earlier RUN

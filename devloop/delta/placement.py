@@ -84,9 +84,9 @@ def places(plan: Plan, full: int, history: Iterable[Mapping[str, object]]) -> tu
         if not _makes_layer(step):
             found.append(Place(stage, step, None))
             continue
-        told = str(made[number].get("created_by", ""))
-        if not told.startswith(_KEYWORDS[type(step)]):
-            raise NotProvenError("HistoryDiffers", f"layer {number} was made by {told[:60]!r}")
+        created_by = str(made[number].get("created_by", ""))
+        if not created_by.startswith(_KEYWORDS[type(step)]):
+            raise NotProvenError("HistoryDiffers", f"layer {number} was made by {created_by[:60]!r}")
         found.append(Place(stage, step, number))
         number += 1
     return tuple(found)

@@ -120,8 +120,8 @@ def _read(file: ValuesFile, release: Release) -> Values:
             hint="write {file: PATH, optional: true} for one that may be absent",
         ) from error
     except OSError as error:
-        said = f"{release}: values file {file.path}: {error.strerror}"
-        raise ConfigError(said, reason="InvalidValues") from error
+        message = f"{release}: values file {file.path}: {error.strerror}"
+        raise ConfigError(message, reason="InvalidValues") from error
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -54,7 +54,7 @@ class Manifests:
         self._tried: tuple[str, frozenset[str]] | None = None  # content of the files, what was withheld
         self._troubles: tuple[Trouble, ...] = ()  # what this try could not apply
         self._lacking: PrerequisiteError | None = None  # what it waits for
-        self._told: Set[str] = frozenset()
+        self._reported: Set[str] = frozenset()
         self.blocked = False  # something that must be there beforehand is not
         self.held = anyio.Event()  # set while blocked
 
@@ -145,7 +145,7 @@ class Manifests:
         """Say what the caller does not raise: in a service's trip the project's own, else the services'."""
         standing = [trouble.error for trouble in self._troubles]
         messages = {error.message for error in (*standing, self._lacking) if error is not None}
-        self._told = self._told & messages
+        self._reported = self._reported & messages
         for trouble in self._troubles:
             names = [one.name for one in self._services() if trouble.concerns(one)]
             if service is not None and not names:
@@ -154,8 +154,8 @@ class Manifests:
                 self._say(names[0], trouble.error)
 
     def _say(self, name: str, error: DevloopError) -> None:
-        if error.message not in self._told:
-            self._told = self._told | {error.message}
+        if error.message not in self._reported:
+            self._reported = self._reported | {error.message}
             self._emit(Notice(name, "error", error.message, error.hint))
 
     def _has_service(self, trouble: Trouble) -> bool:

@@ -139,8 +139,8 @@ class Releases:
             self._refused[release.name] = after.revision if after else 0, note, refs
             raise
         self._refused.pop(release.name, None)
-        told = "installed" if view is None else f"upgraded from revision {revision}"
-        self._emit(Applied(str(release), (told,)))
+        change = "installed" if view is None else f"upgraded from revision {revision}"
+        self._emit(Applied(str(release), (change,)))
         return True
 
     async def _settled_view(self, release: Release) -> ReleaseView | None:

@@ -71,12 +71,12 @@ class TreeFingerprinter:
         platform: Platform,
         *,
         build_platform: str = "",
-        salts: Mapping[str, str] | None = None,
+        rebuild_salts: Mapping[str, str] | None = None,
     ) -> None:
         """`platform`: the nodes' ("linux/amd64"), asked where `build.platform` says nothing (S6);
-        `build_platform`: the engine's, "" = the same; `salts`: by service, for --rebuild (S3)."""
+        `build_platform`: the engine's, "" = the same; `rebuild_salts`: by service (S3)."""
         self._bases, self._cache, self._platform = bases, cache, platform
-        self._build_platform, self._salts = build_platform, salts or {}
+        self._build_platform, self._rebuild_salts = build_platform, rebuild_salts or {}
         self._memories: dict[str, _Memory] = {}
 
     async def take(self, service: Service, change: Change) -> Fingerprint:
@@ -230,11 +230,11 @@ class TreeFingerprinter:
             tree = read(context, Selection.of(planned.reads, recipe.rules), fresh, self._cache, check)
         self._cache.save_if_many()
         inputs = Inputs(tree.files, bases, platform, recipe.dockerfile_digest, recipe.ignore_digest)
-        digest = _digest(service.build, inputs, tree.digest, self._salts.get(service.name, ""))
+        digest = _digest(service.build, inputs, tree.digest, self._rebuild_salts.get(service.name, ""))
         return _Known(recipe, bases, planned, key, real, tree, Fingerprint(digest, inputs))
 
 
-def _digest(spec: BuildSpec, inputs: Inputs, files: bytes, salt: str) -> str:
+def _digest(spec: BuildSpec, inputs: Inputs, files: bytes, rebuild_salt: str) -> str:
     """16 hex digits of everything in S5. Values of secrets are no part of it, those of args are."""
     everything = [
         _FORMAT,
@@ -246,7 +246,7 @@ def _digest(spec: BuildSpec, inputs: Inputs, files: bytes, salt: str) -> str:
         sorted(secret.id for secret in spec.secrets),
         [[base.ref, base.id, list(base.onbuild)] for base in inputs.bases],
         files.hex(),
-        salt,
+        rebuild_salt,
     ]
     return hashlib.sha256(json.dumps(everything, ensure_ascii=True).encode()).hexdigest()[:16]
 

@@ -10,9 +10,13 @@ from devloop import state_file
 from devloop.borders import disk
 from devloop.errors import PlatformError
 
+FILE = "rebuilds.json"
+OLD_FILE = "salts.json"  # its name in the first versions
 
-def read(file: Path) -> dict[str, str]:
-    """Service -> salt; {} where there is no file, or none that can be read."""
+
+def read(folder: Path) -> dict[str, str]:
+    """Service -> salt, from the state directory; {} where there is no file, or none that can be read."""
+    file = folder / FILE if (folder / FILE).exists() else folder / OLD_FILE
     try:
         known = json.loads(file.read_text())
         return {str(name): str(salt) for name, salt in known.items()}
@@ -20,9 +24,9 @@ def read(file: Path) -> dict[str, str]:
         return {}
 
 
-def renew(file: Path, services: Iterable[str], salt: str) -> Mapping[str, str]:
+def renew(folder: Path, services: Iterable[str], rebuild_salt: str) -> Mapping[str, str]:
     """Give these services a new salt, and remember it."""
-    salts = {**read(file), **dict.fromkeys(services, salt)}
+    by_service = {**read(folder), **dict.fromkeys(services, rebuild_salt)}
     with disk("what --rebuild has to remember", PlatformError):
-        state_file.write(file, json.dumps(salts).encode())
-    return salts
+        state_file.write(folder / FILE, json.dumps(by_service).encode())
+    return by_service

@@ -131,10 +131,10 @@ class Walk:
         out = self._rules.leaves_out(found.path)
         selected = selection.selects(parts)
         complete = any(len(parts) >= len(p.parts) and p.fits(parts) for p in selection.patterns)
-        on_the_way = selection.leads_to(parts)
-        if found.kind == "link" and on_the_way:
+        leading = selection.leads_to(parts)
+        if found.kind == "link" and leading:
             if not out:
-                self._follow(found, parts, on_the_way)
+                self._follow(found, parts, leading)
                 yield found
         elif complete:
             yield from self._taken(found, out, selection, ahead)

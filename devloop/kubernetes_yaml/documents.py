@@ -98,8 +98,8 @@ def _first(text: str, place: Position, places: bool) -> Document | None:
         raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        said = error.problem or error.context or "not valid YAML"
-        raise place.error(mark.line + 1 if mark else None, said) from error
+        problem = error.problem or error.context or "not valid YAML"
+        raise place.error(mark.line + 1 if mark else None, problem) from error
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise place.error(None, f"not valid YAML: {said}") from error
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise place.error(None, f"not valid YAML: {problem}") from error

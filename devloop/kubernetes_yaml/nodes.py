@@ -24,9 +24,9 @@ class Position:
     reason: str
     above: int  # lines
 
-    def error(self, line: int | None, said: str) -> ConfigError:
+    def error(self, line: int | None, problem: str) -> ConfigError:
         place = self.name if line is None else f"{self.name}:{self.above + line}"
-        return ConfigError(f"{place}: {said}", reason=self.reason)
+        return ConfigError(f"{place}: {problem}", reason=self.reason)
 
 
 @dataclass(slots=True)

@@ -79,8 +79,8 @@ class Values:
         for source in sources:
             target = source.alias if source.kind == "alias" else source
             if target is None or target.kind != "map":
-                said = "map merge requires map or sequence of maps as the value"
-                raise self._place.error(source.line, said)
+                problem = "map merge requires map or sequence of maps as the value"
+                raise self._place.error(source.line, problem)
             self._count(source)
             if source.kind == "alias":
                 with self._open(source):

@@ -91,8 +91,8 @@ def _judge_target(snapshot: Snapshot, expected: Expectation, now: float) -> Verd
     if snapshot.generation < expected.generation:
         return _wait(snapshot, expected, now)
     if not carries(snapshot, expected.image, expected.ref):
-        said = drift(snapshot, expected.image, expected.ref)
-        return Stuck(TEMPLATE_CHANGED, said or f"{target} is held at another image")
+        difference = drift(snapshot, expected.image, expected.ref)
+        return Stuck(TEMPLATE_CHANGED, difference or f"{target} is held at another image")
     return None
 
 
@@ -198,11 +198,11 @@ def _late(snapshot: Snapshot, expected: Expectation) -> Stuck:
     running = [c.name for c in waiting.containers if not c.ready and not c.init] if waiting else []
     own = expected.timeout is None and snapshot.target.kind == "deployment"
     _, reason, message = snapshot.conditions.get("Progressing", ("", "", ""))
-    said = message if own and reason == DEADLINE_EXCEEDED and message else _note(snapshot, expected)
+    cause = message if own and reason == DEADLINE_EXCEEDED and message else _note(snapshot, expected)
     seconds = snapshot.progress_deadline if expected.timeout is None else expected.timeout
     return Stuck(
         DEADLINE_EXCEEDED if own else "RolloutTimeout",
-        said if own else f"no further within {seconds:g} s (rollout_timeout): {said}",
+        cause if own else f"no further within {seconds:g} s (rollout_timeout): {cause}",
         evidence=_warnings(snapshot, pods),
         hint=_late_hint(snapshot, waiting, pods),
         pod=waiting.name if waiting else "",
@@ -212,13 +212,13 @@ def _late(snapshot: Snapshot, expected: Expectation) -> Stuck:
 
 def _warnings(snapshot: Snapshot, pods: Sequence[PodView]) -> tuple[str, ...]:
     """The last warnings on the workload and its new pods; those on older pods are of another template."""
-    told = [
+    warnings = [
         event
         for event in snapshot.events
         if event.type == "Warning"
         and (not event.about.startswith("Pod/") or any(event.concerns(pod) for pod in pods))
     ]
-    return tuple(dict.fromkeys(f"{event.reason}: {event.message}" for event in told))[-5:]
+    return tuple(dict.fromkeys(f"{event.reason}: {event.message}" for event in warnings))[-5:]
 
 
 def _late_hint(snapshot: Snapshot, waiting: PodView | None, pods: Sequence[PodView]) -> str:
@@ -257,7 +257,9 @@ def _note(snapshot: Snapshot, expected: Expectation) -> str:
             if container.exit_code and exits(container) and not container.running:
                 count = exits(container)
                 return f"{pod.name}/{container.name} exited with {container.exit_code} ({count} of 3 times)"
-    failing = next((said for p in pods if not p.ready and (said := probe_failure(snapshot, p, TELLING))), "")
+    failing = next(
+        (failure for p in pods if not p.ready and (failure := probe_failure(snapshot, p, TELLING))), ""
+    )
     return failing or _count_note(snapshot, pods)
 
 

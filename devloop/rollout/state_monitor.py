@@ -12,7 +12,7 @@ from devloop.events import Emit, PodsCounted, StateChanged
 from devloop.model import PodView, Release, Snapshot
 from devloop.ports import Cluster, Feed
 from devloop.rollout.follow import any_newer
-from devloop.rollout.states import DeploymentState, continued, deployment_state, deployment_way, pod_state
+from devloop.rollout.states import DeploymentState, continued, deployment_path, deployment_state, pod_state
 
 
 class Statuses:
@@ -64,7 +64,7 @@ async def follow_states(
         if [s.uid for s in before] == [s.uid for s in seen]:
             now = continued(state, now, [s.revision for s in before] == [s.revision for s in seen])
         before = seen
-        for after in deployment_way(state, now) if now is not state else ():
+        for after in deployment_path(state, now) if now is not state else ():
             log = await _last_words(seen, cluster) if after is now is DeploymentState.DEGRADED else ()
             emit(StateChanged(service, str(state), str(after), log))
             state = after
@@ -99,12 +99,12 @@ async def _last_words(snapshots: Sequence[Snapshot], cluster: Cluster) -> tuple[
             name = _crashed(pod)
             if name is None:
                 continue
-            container, told = name
+            container, ending = name
             try:
                 lines = await cluster.last_words(snapshot.target, pod.name, container, LINES)
             except DevloopError:
                 lines = ()
-            return (f"{pod.name}, container {container}: {told}", *lines)
+            return (f"{pod.name}, container {container}: {ending}", *lines)
     return ()
 
 
@@ -113,6 +113,6 @@ def _crashed(pod: PodView) -> tuple[str, str] | None:
     for container in pod.containers:
         if not pod.ready and container.exit_code not in (None, 0):
             reason = container.exit_reason
-            told = f"exit code {container.exit_code}"
-            return container.name, f"{told} ({reason})" if reason not in ("", "Error") else told
+            ending = f"exit code {container.exit_code}"
+            return container.name, f"{ending} ({reason})" if reason not in ("", "Error") else ending
     return None

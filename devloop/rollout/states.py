@@ -139,20 +139,20 @@ def pod_state(pod: PodView) -> PodState:
     return _P.CREATING if pod.scheduled else _P.PENDING
 
 
-def deployment_way(before: DeploymentState, after: DeploymentState) -> Sequence[DeploymentState]:
+def deployment_path(before: DeploymentState, after: DeploymentState) -> Sequence[DeploymentState]:
     """The states from `before` (left out) to `after` by the shortest way of listed transitions.
 
     What happens between two looks is passed through, not skipped: an install that took no time is still
     Installing, then Deployed, then Running.
     """
-    ways: deque[tuple[DeploymentState, ...]] = deque([(before,)])
+    paths: deque[tuple[DeploymentState, ...]] = deque([(before,)])
     seen = {before}
-    while ways:
-        way = ways.popleft()
-        if way[-1] is after:
-            return way[1:]
+    while paths:
+        path = paths.popleft()
+        if path[-1] is after:
+            return path[1:]
         for state in DeploymentState:
-            if (way[-1], state) in DEPLOYMENT_TRANSITIONS and state not in seen:
+            if (path[-1], state) in DEPLOYMENT_TRANSITIONS and state not in seen:
                 seen.add(state)
-                ways.append((*way, state))
+                paths.append((*path, state))
     return (after,)

@@ -22,22 +22,22 @@ def as_text(report: Report) -> str:
 
 def as_json(report: Report) -> str:
     """{"errors", "warnings": counts, "findings", "suppressed": [Finding's fields], "not_run": {rule: why}}"""
-    told = {
+    fields = {
         "errors": report.errors,
         "warnings": report.warnings,
         "findings": [asdict(finding) for finding in report.findings],
         "suppressed": [asdict(finding) for finding in report.suppressed],
         "not_run": dict(report.not_run),
     }
-    return json.dumps(told, indent=2)
+    return json.dumps(fields, indent=2)
 
 
 def as_github(report: Report) -> str:
     """Workflow commands: each finding becomes an annotation of its line."""
     lines = [_annotation(finding) for finding in report.findings]
     for why, rules in _grouped(report).items():
-        said = f"not run: {', '.join(rules)}: {why}"
-        lines.append(f"::notice title=devloop check::{_escaped(said)}")
+        message = f"not run: {', '.join(rules)}: {why}"
+        lines.append(f"::notice title=devloop check::{_escaped(message)}")
     return "\n".join(lines)
 
 

@@ -49,8 +49,8 @@ class Journal:
             return
         self._write({"time": self._clock.now(), **_without_prints(describe_event(event))})
 
-    def _write(self, told: dict[str, object]) -> None:
-        line = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+    def _write(self, entry: dict[str, object]) -> None:
+        line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
         assert self._file is not None
         try:
             if self._size + len(line) > self._largest:
@@ -75,8 +75,8 @@ class Journal:
         self._open()
 
 
-def _without_prints(told: dict[str, Any]) -> dict[str, Any]:
+def _without_prints(entry: dict[str, Any]) -> dict[str, Any]:
     """Without log lines: devloop cannot know what secrets of the cluster a container prints."""
-    if isinstance(error := told.get("error"), dict):
-        told = {**told, "error": {**error, "evidence": []}}
-    return {key: value for key, value in told.items() if key != "log"}
+    if isinstance(error := entry.get("error"), dict):
+        entry = {**entry, "error": {**error, "evidence": []}}
+    return {key: value for key, value in entry.items() if key != "log"}

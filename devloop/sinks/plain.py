@@ -22,7 +22,7 @@ class Plain:
     def __init__(self, stream: TextIO, root: Path, *, logs: bool = True) -> None:
         self._stream, self._root, self._logs = stream, root, logs
         self._quiet: set[str] = set()  # services whose running trip nobody asked for
-        self._told: dict[tuple[str, str], float] = {}  # (service, stage) -> progress that was told last
+        self._printed: dict[tuple[str, str], float] = {}  # (service, stage) -> progress that was told last
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, PodLog) and not self._logs:
@@ -37,7 +37,7 @@ class Plain:
             case Progress():
                 self._progress(event)
             case StageEnded():
-                self._told.pop((event.service, event.stage), None)
+                self._printed.pop((event.service, event.stage), None)
             case _:
                 pass
 
@@ -46,9 +46,9 @@ class Plain:
             return  # each step has a line of its own already
         key = (event.service, event.stage)
         reached = event.done / event.total if event.total else event.done / BLIND_STEP * STEP
-        if reached - self._told.get(key, 0.0) < STEP:
+        if reached - self._printed.get(key, 0.0) < STEP:
             return
-        self._told[key] = reached
+        self._printed[key] = reached
         self._write(event.service, f"{event.stage} {amount(event)}")
 
     def _write(self, who: str, text: str) -> None:
@@ -66,8 +66,8 @@ class JsonLines:
     def __call__(self, event: Event) -> None:
         if isinstance(event, WatchBatch) or (isinstance(event, PodLog) and not self._logs):
             return
-        told = {"time": self._clock.now(), **describe_event(event)}
-        write_line(self._stream, json.dumps(told))
+        record = {"time": self._clock.now(), **describe_event(event)}
+        write_line(self._stream, json.dumps(record))
 
 
 def write_line(stream: TextIO, line: str) -> None:

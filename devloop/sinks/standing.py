@@ -13,8 +13,8 @@ COLUMNS = ("SERVICE", "STATE", "DEPLOYMENT", "READY", "TREE", "CLUSTER", "WATCH"
 
 def as_json(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> str:
     """{"services": {NAME: the fields of Standing, and `stage`: what a running watch does, or null}}"""
-    told = {name: {**asdict(one), "stage": stages.get(name)} for name, one in standings.items()}
-    return json.dumps({"services": told}, indent=2)
+    services = {name: {**asdict(one), "stage": stages.get(name)} for name, one in standings.items()}
+    return json.dumps({"services": services}, indent=2)
 
 
 def as_table(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> str:

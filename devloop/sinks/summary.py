@@ -14,20 +14,20 @@ from devloop.sinks.outcomes import describe, error_fields, image_of
 
 def as_json(outcomes: Mapping[str, Outcome]) -> str:
     """{"services": {NAME: …}}, each as outcomes.describe gives it."""
-    told = {name: describe(outcome) for name, outcome in outcomes.items()}
-    return json.dumps({"services": told}, indent=2)
+    services = {name: describe(outcome) for name, outcome in outcomes.items()}
+    return json.dumps({"services": services}, indent=2)
 
 
 def error_as_json(error: DevloopError, services: Mapping[str, object]) -> str:
     """The same object where a platform or config error ended `once` before any trip."""
     nothing: dict[str, Any] = dict.fromkeys(("fingerprint", "image", "built", "loaded"))
     times = dict.fromkeys((*STAGES, "trip"))
-    told = {"stage": None, **error_fields(error)}
-    entry = {"outcome": "failed", **nothing, "seconds": times, "url": None, "error": told}
+    failure = {"stage": None, **error_fields(error)}
+    entry = {"outcome": "failed", **nothing, "seconds": times, "url": None, "error": failure}
     return json.dumps({"services": dict.fromkeys(services, entry)}, indent=2)
 
 
-def told_as_json(trips: Mapping[str, Mapping[str, Any]]) -> str:
+def running_as_json(trips: Mapping[str, Mapping[str, Any]]) -> str:
     """The same object from the trips that a running watch tells of, as in /api/status."""
     keys = ("outcome", "fingerprint", "image", "built", "loaded", "seconds", "url", "error")
     return json.dumps(
@@ -35,7 +35,7 @@ def told_as_json(trips: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def told_as_lines(trips: Mapping[str, Mapping[str, Any]]) -> str:
+def running_as_lines(trips: Mapping[str, Mapping[str, Any]]) -> str:
     lines = []
     for name, trip in trips.items():
         error = f": {trip['error']['reason']}: {trip['error']['message']}" if trip["error"] else ""
@@ -58,7 +58,7 @@ def as_table(outcomes: Mapping[str, Outcome]) -> str:
                 outcome_word(outcome),
                 wording.seconds(outcome.timing.trip),
                 f"{longest} {wording.seconds(ran[longest])}" if longest else "",
-                _said(outcome),
+                _shown(outcome),
                 (outcome.url or "") if isinstance(outcome, Live | Unchanged) else "",
             )
         )
@@ -68,7 +68,7 @@ def as_table(outcomes: Mapping[str, Outcome]) -> str:
     )
 
 
-def _said(outcome: Outcome) -> str:
+def _shown(outcome: Outcome) -> str:
     return (
         f"{outcome.stage}: {outcome.error.reason}" if isinstance(outcome, Failed) else image_of(outcome) or ""
     )

@@ -72,8 +72,8 @@ def _written(event: Applied) -> tuple[Line, ...]:
 def _noticed(event: Notice) -> tuple[Line, ...]:
     tone: Tone = {"info": "plain", "warning": "warn", "error": "bad"}[event.level]  # type: ignore[assignment]
     hint = (Line(event.service, f"-> {event.hint}", tone),) if event.hint else ()
-    said = (Line(event.service, text, tone) for text in event.message.splitlines())
-    return (*said, *hint)
+    message = (Line(event.service, text, tone) for text in event.message.splitlines())
+    return (*message, *hint)
 
 
 def _checked(event: Checked) -> Iterable[Line]:
@@ -125,8 +125,8 @@ def headline(outcome: Outcome) -> str:
             return f"unchanged: the cluster runs the tree  {outcome.ref}{url}"
         case Failed():
             reason = outcome.error.reason
-            said = f": {reason}" if reason not in ("Failed", "Error") else ""
-            return f"FAILED in {outcome.stage} after {trip}{said}"
+            suffix = f": {reason}" if reason not in ("Failed", "Error") else ""
+            return f"FAILED in {outcome.stage} after {trip}{suffix}"
         case Superseded():
             return f"superseded in {outcome.stage} after {trip} by a newer change"
         case Held():

@@ -70,7 +70,7 @@ class ServiceState:
     tries: int = 0
     reversals: Reversals = field(default_factory=Reversals)
     contested: bool = False
-    said: tuple[str, ...] = ()
+    error_key: tuple[str, ...] = ()
     word: str = "starting"
     live: bool = False
 
@@ -109,7 +109,7 @@ def ended(
 ) -> Next:
     """A trip is over: what it leaves undone, and what it waits for."""
     waits_for = _waits_for(outcome)
-    word, live = _told(outcome)
+    word, live = _shown_state(outcome)
     known = replace(
         state,
         outcome=outcome,
@@ -117,7 +117,7 @@ def ended(
         undone=replace(change, paths=frozenset(), why=AGAIN) if waits_for == "moved" else None,
         waits_for=waits_for,
         tries=state.tries + 1 if waits_for == state.waits_for else 1,
-        said=_key(outcome),
+        error_key=_key(outcome),
         word=word,
         live=live,
     )
@@ -134,7 +134,7 @@ def fell(state: ServiceState) -> ServiceState:
 def repeats(state: ServiceState, change: Change, outcome: Outcome) -> bool:
     """Whether the outcome is an error that was shown already, found by a look that nobody asked for."""
     again = change.why == AGAIN or _waits_for(outcome) == "moved"
-    return again and isinstance(outcome, Failed) and _key(outcome) == state.said
+    return again and isinstance(outcome, Failed) and _key(outcome) == state.error_key
 
 
 def next_step(service: Service, state: ServiceState, snapshots: Sequence[Snapshot], now: float) -> Next:
@@ -213,9 +213,9 @@ def _review_failure(
     """A rollout that failed may still become ready (S19); any other stage has to be gone through again."""
     unchanged = recovered(service, state, snapshots, now)
     if unchanged is not None:
-        said = Notice(service.name, "info", "the failed rollout became ready after all: live")
-        return replace(state, outcome=unchanged, waits_for=None, said=(), word="live", live=True), Step(
-            notice=said
+        notice = Notice(service.name, "info", "the failed rollout became ready after all: live")
+        return replace(state, outcome=unchanged, waits_for=None, error_key=(), word="live", live=True), Step(
+            notice=notice
         )
     assert isinstance(state.outcome, Failed)
     before = all(carries(snapshot, service.image, expected.ref) for snapshot in state.settled)
@@ -277,7 +277,7 @@ def _waits_for(outcome: Outcome) -> Wait | None:
     return "outside" if error.outside_tree or error.reason in MISSING_IMAGE else None
 
 
-def _told(outcome: Outcome) -> tuple[str, bool]:
+def _shown_state(outcome: Outcome) -> tuple[str, bool]:
     """(state, live) as people and metrics are told."""
     if isinstance(outcome, Live | Unchanged):
         return "live", True

@@ -55,9 +55,9 @@ class Sharing:
         if not isinstance(outcome, Superseded) and not isinstance(error, TreeMovedError | OvertakenError):
             self.rests(service, _word(outcome))
 
-    def rests(self, service: Service, told: str) -> None:
+    def rests(self, service: Service, result: str) -> None:
         """No trip of the service is under way, and none is to come by itself."""
-        self._rests[service.name] = told
+        self._rests[service.name] = result
         self._stir()
 
     def gives_up(self, service: Service) -> None:
@@ -77,10 +77,10 @@ class Sharing:
         while others := [other for other, _ in self._sharing(service) if other.name not in self._loaded]:
             for other in others:
                 if other.name in self._rests:
-                    told = self._rests[other.name]
+                    result = self._rests[other.name]
                     raise TargetMissingError(
                         f"{service.targets[0]} is not there yet: it waits for the image of {other.name}, "
-                        f"which {told}",
+                        f"which {result}",
                         reason="WaitsForImage",
                         hint=f"mend {other.name}: both go on as soon as its image is there",
                     )

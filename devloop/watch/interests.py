@@ -63,7 +63,7 @@ def manifest_interest(config: Config) -> Interest:
             for fixed, pattern in ((_fixed_part(pattern), pattern) for pattern in patterns)
         )
 
-    ways = [_expression(part) for pattern in patterns for part in _followed_parts(pattern)]
+    expressions = [_expression(part) for pattern in patterns for part in _followed_parts(pattern)]
     single = [Path(pattern) for pattern in patterns if not _is_glob(pattern)]
     read = (file for path in single if is_folder(path) for file in sources(path))
     files = frozenset((*(path for path in single if not is_folder(path)), *read))
@@ -73,7 +73,7 @@ def manifest_interest(config: Config) -> Interest:
         files,
         concerns,
         enters,
-        follows=lambda link: any(way.fullmatch(str(link)) for way in ways),
+        follows=lambda link: any(expression.fullmatch(str(link)) for expression in expressions),
     )
 
 

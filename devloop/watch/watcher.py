@@ -44,7 +44,7 @@ class Watcher:
         self._sources: anyio.CancelScope | None = None
         self._wake = anyio.Event()
         self._arming = anyio.Lock()
-        self._told: set[Path] = set()
+        self._reported: set[Path] = set()
         self._watched = WatchPlan({}, frozenset(), {})
         self._turns_at: frozenset[Path] = frozenset()
         self._turned = False  # a link may lead elsewhere than when the watches were set
@@ -142,8 +142,8 @@ class Watcher:
         return _Plan(sources, silent)
 
     def _tell_silent(self, path: Path, kind: str) -> None:
-        if path not in self._told:
-            self._told.add(path)
+        if path not in self._reported:
+            self._reported.add(path)
             message = f"{path} lies on {kind}, which does not report changes; polling it instead"
             self._emit(Notice("", "info", message, "a tree on a local disk is seen at once"))
 
@@ -151,8 +151,8 @@ class Watcher:
         """Once for each kind: such files count because whoever reads the folder takes them."""
         for path in sorted(change.paths):
             kind = Path(path.suffix or path.name)
-            if kind not in self._told and is_there(path):
-                self._told.add(kind)
+            if kind not in self._reported and is_there(path):
+                self._reported.add(kind)
                 message = f"{path} looks like an editor's temporary file and counts like any other file"
                 self._emit(Notice(service, "info", message, f"to leave it out: *{kind} in the ignore file"))
 

@@ -34,8 +34,8 @@ def grown(new: Size, old: list[Size], desired: int, surge: int) -> int:
     """What the new ReplicaSet may have now."""
     if new.replicas > desired:
         return desired
-    room = desired + surge - new.replicas - sum(size.replicas for size in old)
-    return new.replicas + max(0, min(room, desired - new.replicas))
+    spare = desired + surge - new.replicas - sum(size.replicas for size in old)
+    return new.replicas + max(0, min(spare, desired - new.replicas))
 
 
 def shrunk(new: Size, old: list[Size], desired: int, unavailable: int) -> list[int]:

@@ -59,16 +59,16 @@ class Scheduler(Controller):
         wanted = pod["spec"].get("nodeSelector") or {}
         if not wanted.items() <= (node["metadata"].get("labels") or {}).items():
             return "node(s) didn't match Pod's node affinity/selector"
-        room = node.get("status", {}).get("allocatable")
-        if not room:
+        allocatable = node.get("status", {}).get("allocatable")
+        if not allocatable:
             return "node(s) not ready"
         there = [other for other in self.store.list("pods") if _occupies(other, node["metadata"]["name"])]
-        if len(there) >= int(room["pods"]):
+        if len(there) >= int(allocatable["pods"]):
             return "Too many pods"
         for name in ("cpu", "memory"):
             used = sum(requested(other, name) for other in there)
             asked = requested(pod, name)
-            if asked and used + asked > to_milli(room[name]):
+            if asked and used + asked > to_milli(allocatable[name]):
                 return f"Insufficient {name}"
         return None
 

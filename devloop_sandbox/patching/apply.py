@@ -80,12 +80,12 @@ def _conflict(conflicts: list[tuple[Obj, Paths]]) -> errors.ApiError:
     if len(causes) == 1:
         text = f"1 conflict: {causes[0]['message']}: {causes[0]['field']}"
     else:
-        told = [
+        listed = [
             line
             for who in sorted(lines)
             for line in (f"conflicts with {who}:", *(f"- {n}" for n in lines[who]))
         ]
-        text = f"{len(causes)} conflicts: " + "\n".join(told)
+        text = f"{len(causes)} conflicts: " + "\n".join(listed)
     return errors.ApiError(409, "Conflict", f"Apply failed with {text}", {"causes": causes})
 
 

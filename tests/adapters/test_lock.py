@@ -55,7 +55,7 @@ def other(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_s26_a_second_devloop_is_told_who_holds_the_target(
+def test_s26_a_second_devloop_learns_who_holds_the_target(
     locks: TargetLocks, other: subprocess.Popen[str]
 ) -> None:
     with pytest.raises(HeldError) as caught, locks.hold(TARGET):
@@ -208,10 +208,10 @@ async def test_s26_sshs_socket_lies_there_too_where_its_path_is_short_enough(
     environ = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     monkeypatch.setenv("PATH", environ["PATH"])
     shell = await Minikube("p", environ).machine("n")
-    code, said = await shell.run("true")
+    code, output = await shell.run("true")
     assert code == 0
     wanted = "none" if "long" in home else "/home/me/.local/state/devloop/run/ssh-192.168.49.2"
-    assert f"ControlPath={wanted} " in said
+    assert f"ControlPath={wanted} " in output
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o1777])

@@ -91,7 +91,7 @@ def test_yaml_that_is_none_is_an_error_with_its_line(tmp_path: Path) -> None:
         from_file(tmp_path / "bad.yaml", tmp_path, "shop")
 
 
-def test_sources_are_told_apart() -> None:
+def test_sources_are_distinguished() -> None:
     text = (
         "---\n# Source: a/templates/x.yaml\nkind: A\n---\nkind: B\n---\n"
         "# Source: a/templates/y.yaml\nkind: C\n"

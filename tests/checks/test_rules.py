@@ -42,7 +42,7 @@ def test_every_rule_has_a_mistake_and_there_are_forty() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-def test_an_ignored_rule_finds_nothing_and_its_finding_is_told_apart(case: dict[str, Any]) -> None:
+def test_an_ignored_rule_finds_nothing_and_its_finding_is_listed_apart(case: dict[str, Any]) -> None:
     ignored = {case["rule"], *case.get("also", ())}
     report = judge(RULES, view(case["mistake"]), ignored)
     assert report.findings == ()
@@ -70,7 +70,7 @@ def test_what_was_not_asked_is_not_run_and_never_passed() -> None:
     assert len(needing) >= 8
 
 
-def test_an_image_that_is_not_built_is_told_for_every_rule_on_images() -> None:
+def test_an_image_that_is_not_built_is_reported_for_every_rule_on_images() -> None:
     report = judge(RULES, view(unbuilt={"backend": "no image yet"}))
     assert {f"{rule.name} on backend" for rule in RULES if rule.needs == "engine"} == {
         name for name, why in report.not_run if why == "no image yet"

@@ -84,11 +84,11 @@ def test_an_error_exits_1_in_every_format_with_file_and_line(project: Path) -> N
         "error    k8s.yaml:5  Deployment web: 11 replicas; 1 to 10 is the rule  [replica-count]"
         in text.stdout
     )
-    told = json.loads(check(project, "--offline", "--format", "json").stdout)
-    assert [(one["rule"], one["file"], one["line"]) for one in told["findings"]] == [
+    report = json.loads(check(project, "--offline", "--format", "json").stdout)
+    assert [(one["rule"], one["file"], one["line"]) for one in report["findings"]] == [
         ("replica-count", "k8s.yaml", 5)
     ]
-    assert told["not_run"]["image-size"] == "--offline"
+    assert report["not_run"]["image-size"] == "--offline"
     line = check(project, "--offline", "--format", "github").stdout.splitlines()[0]
     assert line == (
         "::error file=k8s.yaml,line=5,title=devloop check%3A replica-count"
@@ -146,7 +146,7 @@ async def test_watch_tells_what_is_new_and_what_is_gone(project: Path) -> None:
         heard.append(event)
         more.set()
 
-    async def told(number: int) -> None:
+    async def reported(number: int) -> None:
         nonlocal more
         while len(heard) < number:
             await more.wait()
@@ -157,7 +157,7 @@ async def test_watch_tells_what_is_new_and_what_is_gone(project: Path) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(rules.run)
         rules.wake()
-        await told(1)
+        await reported(1)
         text = (project / "k8s.yaml").read_text()
         (project / "k8s.yaml").write_text("# one line more\n" + text.replace("replicas: 0", "replicas: 12"))
         rules.wake()

@@ -35,7 +35,7 @@ OURS_BEFORE = "a:1.0.0"
         ([[V3]], [V3, "b:dl-1111111111111111"], V3, []),
     ],
 )
-def test_s24_a_way_back_leads_to_what_was_live(
+def test_s24_a_rollback_leads_to_what_was_live(
     ran: list[list[str]], lived: list[str], tree: str, expected: list[str]
 ) -> None:
     wanted = tuple(Earlier(ref.removeprefix("?"), not ref.startswith("?")) for ref in expected)

@@ -206,7 +206,7 @@ def test_s27_the_state_lives_outside_the_tree_under_the_hash_of_the_path(tmp_pat
         assert found.is_relative_to(Path.home() / ".local" / "state" / "devloop")
 
 
-def test_s25_two_ways_to_one_config_are_one_project(tmp_path: Path) -> None:
+def test_s25_two_paths_to_one_config_are_one_project(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     assert configs.project_id(tmp_path / "link" / "c.yaml") == configs.project_id(
@@ -282,7 +282,7 @@ def test_yaml_1_1_traps_are_explained_where_text_is_wanted(project: Path, value:
     assert f'"{value}"' in lines[0]
 
 
-def test_all_problems_are_told_at_once_in_the_files_order(project: Path) -> None:
+def test_all_problems_are_reported_at_once_in_the_files_order(project: Path) -> None:
     text = MINIMAL.replace("version: 1", "version: one") + "gc: {keep: 0, kep: 1}\nmetrics: 5\n"
     lines = refused(project, text)
     assert [line.split(": ")[1] for line in lines] == ["version", "gc.keep", "gc.kep", "metrics"]

@@ -301,12 +301,12 @@ class Namespace:
             seen = self.read(kind, name)
             return seen if until(seen) else None
 
-        def told() -> str:
+        def description() -> str:
             return f"{kind} {name} never came to {what or 'what was awaited'}; last seen:\n" + (
                 yaml.safe_dump({"status": seen.get("status", seen)})
             )
 
-        return eventually(look, told, seconds)
+        return eventually(look, description, seconds)
 
     def wait_gone(self, kind: str, name: str, *, seconds: float = PATIENCE_S) -> None:
         eventually(lambda: not self.exists(kind, name), f"{kind} {name} is still there", seconds)
@@ -327,12 +327,12 @@ class Namespace:
             seen = self.items(kind, **params)
             return (seen or [{}]) if until(seen) else None
 
-        def told() -> str:
+        def description() -> str:
             return f"{kind} list never came to {what or 'what was awaited'}; last seen:\n" + (
                 yaml.safe_dump([{"m": i["metadata"], "s": i.get("status")} for i in seen])
             )
 
-        return [item for item in eventually(look, told, seconds) if item]
+        return [item for item in eventually(look, description, seconds) if item]
 
     def wait_event(self, reason: str, kind: str, name: str, *, seconds: float = 90.0) -> Object:
         """The first event of that reason about that object."""
@@ -340,12 +340,12 @@ class Namespace:
         def found() -> list[Object]:
             return self.items("Event", fieldSelector=f"involvedObject.name={name},reason={reason}")
 
-        def told() -> str:
+        def description() -> str:
             about = self.items("Event", fieldSelector=f"involvedObject.name={name}")
             lines = [f"{e['type']} {e['reason']}: {e.get('message')}" for e in about]
             return f"no event {reason} about {kind} {name}, only: {lines}"
 
-        events = eventually(found, told, seconds)
+        events = eventually(found, description, seconds)
         return next(e for e in events if e["involvedObject"]["kind"] == kind)
 
     # -- pods --------------------------------------------------------------------------------
@@ -473,27 +473,31 @@ class Watch:
     def next(self) -> tuple[str, Object]:
         for event in self:
             return event
-        raise AssertionError(f"the watch ended; seen: {self.told()}")
+        raise AssertionError(f"the watch ended; seen: {self.description()}")
 
     def until(self, done: Callable[[str, Object], Any]) -> list[tuple[str, Object]]:
         """All events seen so far, up to and with the first for which `done(type, object)`."""
         for kind, thing in self:
             if done(kind, thing):
                 return self.seen
-        raise AssertionError(f"the watch ended before what was awaited; seen: {self.told()}")
+        raise AssertionError(f"the watch ended before what was awaited; seen: {self.description()}")
 
-    def told(self) -> list[str]:
+    def description(self) -> list[str]:
         return [f"{t} {o.get('metadata', {}).get('name', o)}" for t, o in self.seen]
 
 
-def eventually(look: Callable[[], T | None], told: str | Callable[[], str], seconds: float = PATIENCE_S) -> T:
+def eventually(
+    look: Callable[[], T | None], description: str | Callable[[], str], seconds: float = PATIENCE_S
+) -> T:
     """What `look` gives as soon as it is true; AssertionError with `told` after the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         if found := look():
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"{told if isinstance(told, str) else told()} (after {seconds} s)")
+            raise AssertionError(
+                f"{description if isinstance(description, str) else description()} (after {seconds} s)"
+            )
         time.sleep(POLL_S)
 
 

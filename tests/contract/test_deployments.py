@@ -216,7 +216,7 @@ def test_recreate_ends_the_old_before_it_makes_the_new(ns: Namespace) -> None:
                 break
 
 
-def test_new_template_in_mid_rollout_replaces_the_one_under_way(ns: Namespace) -> None:
+def test_new_template_in_mid_rollout_replaces_the_running_one(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#rollover-aka-multiple-updates-in-flight"""
     ns.create(deployment())
     complete(ns)

@@ -11,7 +11,7 @@ def resources(cluster: Cluster, path: str) -> dict[str, Object]:
     return {r["name"]: r for r in cluster.call("GET", path).json()["resources"]}
 
 
-def test_version_is_told(cluster: Cluster) -> None:
+def test_version_is_served(cluster: Cluster) -> None:
     """https://kubernetes.io/docs/concepts/overview/kubernetes-api/"""
     version = cluster.call("GET", "/version").json()
     assert version["major"] == "1"

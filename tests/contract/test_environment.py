@@ -152,13 +152,13 @@ def test_last_of_two_values_wins(printed: Printed) -> None:
     assert printed.env["TWICE"] == "last"
 
 
-def test_api_server_is_told_to_every_container(printed: Printed) -> None:
+def test_every_container_has_the_address_of_the_api_server(printed: Printed) -> None:
     """https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/"""
     assert printed.env["KUBERNETES_SERVICE_HOST"]
     assert printed.env["KUBERNETES_SERVICE_PORT"].isdigit()
 
 
-def test_services_of_the_namespace_are_told(ns: Namespace) -> None:
+def test_services_of_the_namespace_are_in_the_environment(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
     made = ns.create(service("my-db", port=5432))
     env: dict[str, str] = {}
@@ -172,7 +172,7 @@ def test_services_of_the_namespace_are_told(ns: Namespace) -> None:
     assert env["MY_DB_SERVICE_PORT"] == "5432"
 
 
-def test_services_are_not_told_where_links_are_off(ns: Namespace) -> None:
+def test_services_are_not_in_the_environment_where_links_are_off(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tutorials/services/connect-applications-service/#accessing-the-service"""
     ns.create(service("my-db", port=5432))
     main = container(None, command=PRINT_ENV)

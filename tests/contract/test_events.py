@@ -6,7 +6,7 @@ from tests.contract.cluster import Namespace, condition, is_true, name_of, uid
 from tests.contract.objects import container, deployment, pod, stateful_set
 
 
-def test_start_of_a_pod_is_told_step_by_step(ns: Namespace) -> None:
+def test_start_of_a_pod_makes_an_event_for_each_step(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/debug/debug-application/debug-running-pod/"""
     made = ns.create(pod())
     ns.wait("Pod", "one", lambda p: is_true(p, "Ready"))
@@ -58,7 +58,7 @@ def test_stateful_set_tells_its_pods(ns: Namespace) -> None:
     assert ns.wait_event("SuccessfulCreate", "StatefulSet", "db")["type"] == "Normal"
 
 
-def test_end_of_a_pod_is_told(ns: Namespace) -> None:
+def test_end_of_a_pod_makes_an_event(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-flow"""
     ns.create(pod())
     ns.wait("Pod", "one", lambda p: is_true(p, "Ready"))

@@ -93,7 +93,7 @@ def test_missing_pod_or_container_is_refused(running: Namespace) -> None:
     assert refusal_of(running, "single", container="nowhere") == 400
 
 
-def test_command_that_is_not_there_is_told(running: Namespace) -> None:
+def test_command_that_does_not_exist_is_an_error(running: Namespace) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
     ran = running.execute("single", "/no/such/command")
     assert ran.status["status"] == "Failure"

@@ -129,7 +129,7 @@ def test_container_over_its_memory_limit_is_oom_killed(ns: Namespace) -> None:
     assert terminated(seen)["exitCode"] == 137
 
 
-def test_limits_are_told_in_the_status(ns: Namespace) -> None:
+def test_limits_are_in_the_status(ns: Namespace) -> None:
     """https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/"""
     limits = {"memory": "64Mi"}
     ns.create(pod(container(resources={"limits": limits})))

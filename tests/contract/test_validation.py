@@ -23,11 +23,11 @@ def invalid(ns: Namespace, thing: Object, field: str, cause: str) -> None:
     """Creating it must be refused because of that field, or one inside it if it ends in `*`."""
     with refused(422, "Invalid") as refusal:
         ns.create(thing, dryRun="All")
-    told = refusal.causes
+    causes = refusal.causes
     if field.endswith("*"):
-        assert any(f.startswith(field[:-1]) and told[f] == cause for f in told), told
+        assert any(f.startswith(field[:-1]) and causes[f] == cause for f in causes), causes
     else:
-        assert told.get(field) == cause, told
+        assert causes.get(field) == cause, causes
     assert refusal.error.details["kind"] == thing["kind"]
 
 
@@ -327,7 +327,7 @@ def test_service_type_must_be_known(ns: Namespace) -> None:
     invalid(ns, service(type="Somewhere"), "spec.type", UNSUPPORTED)
 
 
-def test_all_causes_are_told_at_once(ns: Namespace) -> None:
+def test_all_causes_are_reported_at_once(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/"""
     thing = deployment(replicas=-1, strategy={"type": "BlueGreen"})
     with refused(422, "Invalid") as refusal:

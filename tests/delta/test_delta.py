@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from devloop.delta.delta import Delta, NotProven, Parent, delta, obstacle, recipe
+from devloop.delta.delta import Delta, NotProven, Parent, delta, ineligible_because, recipe
 from devloop.delta.layer_index import Layer, Layers, Node
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.parser import Dockerfile
@@ -218,7 +218,7 @@ def test_explain_names_the_line_that_stops_a_delta(
     text: str, path: str, reason: str | None, line: int
 ) -> None:
     planned = plan(Dockerfile.parse(text), target=None, args={}, platform="linux/amd64")
-    found = obstacle(planned, path)
+    found = ineligible_because(planned, path)
     assert (found.reason, found.line) == (reason, line) if found else reason is None
     assert found is None or reason in ("Unresolvable", "TakenFrom", "Mounted") or found.advice
 

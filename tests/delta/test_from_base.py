@@ -103,10 +103,10 @@ def test_the_first_image_on_its_base_equals_a_full_build(one: Shape, tmp_path: P
         full = bench.build("full")
         assert differences(bench.files(full), bench.files(thin), made.changed) == []
         assert {**bench.config(full), "Labels": None} == {**bench.config(thin), "Labels": None}
-        told, built = (bench.client.inspect_image(ref) for ref in (thin, full))
-        labels = {**told["Config"]["Labels"], LABEL: ""}
+        inspected, built = (bench.client.inspect_image(ref) for ref in (thin, full))
+        labels = {**inspected["Config"]["Labels"], LABEL: ""}
         assert labels == {**built["Config"]["Labels"], LABEL: ""}
-        assert len(told["RootFS"]["Layers"]) == len(built["RootFS"]["Layers"])
+        assert len(inspected["RootFS"]["Layers"]) == len(built["RootFS"]["Layers"])
         assert keywords(bench, thin) == keywords(bench, full)
     finally:
         bench.close()

@@ -316,15 +316,15 @@ def test_every_line_stays_where_the_user_wrote_it() -> None:
         "RUN <<END\nmake\n\nEND\n# why\nRUN more `\n  words\nCMD x\n"
     )
     made = plan(Dockerfile.parse(text), target=None, args={}, platform="linux/amd64")
-    told = rest(text, made, 12, "app:dl-1-below")
-    assert told.split("\n") == [
+    dockerfile = rest(text, made, 12, "app:dl-1-below")
+    assert dockerfile.split("\n") == [
         "# syntax=docker/dockerfile:1", "# escape=`", "", "ARG TAG=1", "", "",
         "FROM app:dl-1-below AS last", "ARG A=1", "", "", "",
         "RUN <<END", "make", "", "END", "", "RUN more `", "  words", "", "",
     ]  # fmt: skip
 
 
-def test_explain_tells_the_three_ways() -> None:
+def test_explain_shows_the_three_kinds_of_build() -> None:
     text = (
         "FROM base AS other\nCOPY conf /conf\nRUN make\nFROM base\nCOPY --from=other /conf /conf\n"
         "COPY src /app\nRUN compile\nCMD x\n"
@@ -333,9 +333,9 @@ def test_explain_tells_the_three_ways() -> None:
     paths = ("src/main.py", "conf/app.conf")
     files = {path: FileEntry(path, "file", 0o644, 1, 0, "digest") for path in paths}
     service = Service("app", "app", BuildSpec(Path("/x"), Path("/x/Dockerfile")), ())
-    told = explaining.lines(service, explaining.grouped(made, files))
-    assert told[0].split(": ", 1)[1] == (
+    explained = explaining.lines(service, explaining.grouped(made, files))
+    assert explained[0].split(": ", 1)[1] == (
         "an edit of 0 of 2 files is a delta, of 1 a build of the RUNs alone, of the others a full build"
     )
-    assert "  RUNs alone  src/main.py" in told
-    assert "  full build  conf/app.conf" in told
+    assert "  RUNs alone  src/main.py" in explained
+    assert "  full build  conf/app.conf" in explained

@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from devloop.delta.delta import Delta, NotProven, obstacle
+from devloop.delta.delta import Delta, NotProven, ineligible_because
 from tests.support.delta_bench import Bench, differences, fix_times, make_base, plant
 from tests.support.delta_shapes import EDITS, SHAPES, TREE, Shape, share
 
@@ -110,7 +110,9 @@ def test_shapes_without_a_proof_reach_the_fallback(shape: Shape, tmp_path: Path)
     """Those that this engine may not know are not run: their fallback is all that is claimed."""
     bench = bench_for(shape, tmp_path / "home")
     try:
-        found = obstacle(bench.plan, "src/pkg/a.py") or obstacle(bench.plan, "src/main.py")
+        found = ineligible_because(bench.plan, "src/pkg/a.py") or ineligible_because(
+            bench.plan, "src/main.py"
+        )
         assert (found.reason if found else "Add") in shape.reasons
     finally:
         bench.close()

@@ -106,7 +106,7 @@ async def test_a_release_may_bring_what_manifests_lack(installing: Make, cluster
     assert not installation.manifests.blocked
 
 
-async def test_what_no_release_brings_is_told_after_the_releases(
+async def test_what_no_release_brings_is_reported_after_the_releases(
     installing: Make, cluster: FakeCluster
 ) -> None:
     brought: list[str] = []
@@ -160,8 +160,8 @@ async def test_watch_applies_by_itself_what_no_service_waits_for(
             files.deliver(":manifests", cast("Any", None))
             while not events:
                 await anyio.sleep(0)
-            (told,) = [event for event in events if isinstance(event, Notice)]
-            assert "Secret s" in told.message
+            (notice,) = [event for event in events if isinstance(event, Notice)]
+            assert "Secret s" in notice.message
             cluster.missing = False
             while cluster.applied < 2:
                 await anyio.sleep(0.001)
@@ -169,7 +169,7 @@ async def test_watch_applies_by_itself_what_no_service_waits_for(
     assert len(events) == 1, "and nothing more to say"
 
 
-class HalfWay(FakeCluster):
+class HalfDone(FakeCluster):
     """Applies what it can; a file that says so holds one object more, which is refused."""
 
     def __init__(self) -> None:
@@ -191,7 +191,7 @@ class HalfWay(FakeCluster):
 async def test_a_manifest_that_is_undone_is_undone_in_the_cluster(tmp_path: Path) -> None:
     """One save, of which a part was applied and a part refused, then the content from before: it was taken
     for applied already, the part stayed, and the refusal was told for ever."""
-    file, cluster = tmp_path / "a.yaml", HalfWay()
+    file, cluster = tmp_path / "a.yaml", HalfDone()
 
     def session() -> Manifests:
         return Manifests(

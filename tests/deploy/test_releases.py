@@ -124,21 +124,21 @@ async def test_s22_the_first_install_waits_for_the_image_of_every_service(
 
 async def test_s22_nobody_waits_for_a_service_that_failed(releases: Releases, helm: FakeHelm) -> None:
     failed = Failed("build", BuildError("no"), NO_TIME)
-    told: list[str] = []
+    messages: list[str] = []
 
     async def install() -> None:
         try:
             await releases.install(A, "shop-a:dl-1")
         except ReleaseWaitsError as error:
-            told.append(error.message)
+            messages.append(error.message)
 
     async with anyio.create_task_group() as group:
         group.start_soon(install)
         await anyio.wait_all_tasks_blocked()
-        assert told == []
+        assert messages == []
         releases.note(TripEnded("b", 1, 0.0, failed))
-    assert len(told) == 1
-    assert "waits for the image of b, which failed in build" in told[0]
+    assert len(messages) == 1
+    assert "waits for the image of b, which failed in build" in messages[0]
     await releases.install(B, "shop-b:dl-2")
     assert tags(helm) == ("dl-1", "dl-2"), "the release is installed as soon as b is mended"
 

@@ -58,11 +58,11 @@ def save(client: docker.APIClient, ref: str) -> Saved:
 
 def settings(config: bytes) -> dict[str, Any]:
     """What counts of a config JSON when two images are compared."""
-    told = json.loads(config)
-    given = told.get("config") or {}
+    described = json.loads(config)
+    given = described.get("config") or {}
     return {
         **{key: value for key, value in given.items() if key not in _UNCOMPARED and value is not None},
-        **{key: told.get(key) for key in ("architecture", "os", "author")},
+        **{key: described.get(key) for key in ("architecture", "os", "author")},
     }
 
 

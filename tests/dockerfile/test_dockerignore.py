@@ -110,7 +110,7 @@ def test_s5_bars_and_braces_are_escaped_by_no_command() -> None:
         assert (rules.matches(path), rules.disputed(path)) == (out, False), path
 
 
-def test_s5_what_cannot_be_told_counts_as_an_input() -> None:
+def test_s5_what_is_undecidable_counts_as_an_input() -> None:
     rules = IgnoreRules.parse("node_modules\n(a*)+*\n")
     assert rules.leaves_out("node_modules/x")
     assert not rules.leaves_out("(a*)+*")
@@ -204,7 +204,7 @@ def test_s5_generated_rules_choose_what_buildkit_chooses(rules: list[str], paths
 @pytest.mark.engine
 def test_s5_a_wrong_reading_of_2010_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: it escapes what newer commands do. Only that command can show it."""
-    said = subprocess.run([docker_cli(), "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run([docker_cli(), "--version"], capture_output=True, text=True, check=True).stdout
     monkeypatch.setattr(ignore_pattern, "_ESCAPED_BY_2010", frozenset(".+()|{}$"))
     monkeypatch.setattr(dockerignore, "_READ_OTHERWISE", frozenset())
     found = []
@@ -218,7 +218,7 @@ def test_s5_a_wrong_reading_of_2010_is_found(monkeypatch: pytest.MonkeyPatch) ->
             compare([rule], paths)
         except AssertionError:
             found.append(rule)
-    assert len(found) == (4 if "version 20.10" in said else 0)
+    assert len(found) == (4 if "version 20.10" in version else 0)
 
 
 def compare(rules: list[str], paths: set[str]) -> str:

@@ -207,7 +207,7 @@ def test_bad_substitutions(word: str) -> None:
         expand(word, VALUES.get)
 
 
-def test_what_only_the_build_knows_is_said() -> None:
+def test_what_only_the_build_knows_is_marked() -> None:
     def nobody(name: str) -> str | None:
         raise UnresolvableError(name)
 

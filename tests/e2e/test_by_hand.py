@@ -220,7 +220,7 @@ def test_s24_without_records_a_rollback_says_so(backend: Project) -> None:
     assert f"no record that {first} was ever live" in done.stdout
 
 
-def test_s24_nothing_earlier_and_no_such_service_are_told(backend: Project) -> None:
+def test_s24_nothing_earlier_and_no_such_service_are_reported(backend: Project) -> None:
     backend.once()
     before = image(backend)
     done = backend.devloop("rollback", "backend")

@@ -52,7 +52,7 @@ def half_written(project: Project) -> None:
 
 
 @pytest.mark.parametrize("mistake", [no_base, removed, renamed, bad_ignore, half_written])
-def test_a_tree_without_a_fingerprint_is_failed_wherever_it_is_told(
+def test_a_tree_without_a_fingerprint_is_failed_in_every_output(
     backend: Project, mistake: Callable[[Project], None]
 ) -> None:
     home, kept = backend.root / "backend", backend.root / "kept"

@@ -42,7 +42,7 @@ CONFIGS: tuple[tuple[Callable[[str], str], str], ...] = (
 )
 
 
-def said(watch: Watch, what: str, since: int) -> bool:
+def reported(watch: Watch, what: str, since: int) -> bool:
     import re
 
     return re.search(what, watch.text()[since:]) is not None
@@ -52,7 +52,7 @@ def after(watch: Watch, act: Callable[[], object], what: str) -> None:
     """Do it, and wait until it is told; nothing of it is a fault of devloop's own."""
     since = len(watch.text())
     act()
-    watch.wait(f"{what!r} is told", lambda: said(watch, what, since), 60)
+    watch.wait(f"{what!r} is told", lambda: reported(watch, what, since), 60)
     assert "Traceback" not in watch.text()
     assert "internal error" not in watch.text()
 
@@ -183,7 +183,7 @@ cli.main()
 """
 
 
-def test_faults_of_devloops_own_are_told_and_the_rest_runs_on(project: Project) -> None:
+def test_faults_of_devloops_own_are_reported_and_the_rest_runs_on(project: Project) -> None:
     """Planted in a trip, a sink, what follows states, the watcher of files and the garbage collector."""
     environ = {**project.sandbox.environ, "PYTHONPATH": str(Path.cwd())}
     command = (*project.command("watch")[:1], "-c", FAULT, *project.command("watch")[3:])

@@ -75,7 +75,7 @@ def test_s21_steady_writing_gives_live_trips_and_ends_with_the_last_content(
         watch.wait("the last content served",
                    lambda: project.served_greeting_inside("todo-backend") == f"steady {number}")  # fmt: skip
         watch.wait("devloop says so", lambda: watch.live("backend"))
-        told = "\n".join(
+        report = "\n".join(
             f"  {t['outcome']} {(t['error'] or {}).get('message', '')} {t['built']} {t['seconds']}"
             for t in watch.trips("backend")
         )

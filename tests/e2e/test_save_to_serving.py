@@ -84,7 +84,7 @@ def test_s26_once_beside_a_watch_of_the_same_config_reports_its_trip(project: Pr
         assert project.served_greeting() == "beside"
 
 
-def test_s26_a_second_watch_is_told_who_holds_the_service(project: Project) -> None:
+def test_s26_a_second_watch_learns_who_holds_the_service(project: Project) -> None:
     with project.watch("backend") as watch:
         watch.wait("live", lambda: watch.trips("backend"))
         other = project.root / "other.yaml"

@@ -35,7 +35,7 @@ def make(sandbox: Sandbox, tmp_path: Path) -> Iterator[Make]:
 
 
 def outcomes(small: Small, *words: str) -> dict[str, str]:
-    return {name: told["outcome"] for name, told in small.once(*words).items()}
+    return {name: service["outcome"] for name, service in small.once(*words).items()}
 
 
 def dockerfile(small: Small, name: str, more: str) -> None:
@@ -66,8 +66,8 @@ def test_s26_app_and_sidecar_come_and_change_alone_and_together(
                 assert watch.trips(name)[-1]["outcome"] in ("live", "unchanged")
                 if name not in init:
                     assert small.served(name) == f"{name} {number}"
-        told = {trip["outcome"] for name in ("app", "side") for trip in watch.trips(name)}
-        assert told <= {"live", "unchanged", "superseded"}, watch.text()
+        seen = {trip["outcome"] for name in ("app", "side") for trip in watch.trips(name)}
+        assert seen <= {"live", "unchanged", "superseded"}, watch.text()
         assert "changed the template" not in watch.text()
     assert outcomes(small) == {"app": "unchanged", "side": "unchanged"}
 
@@ -120,10 +120,10 @@ def charted(small: Small) -> None:
 def test_s26_a_sidecar_that_cannot_be_built_is_named_by_the_app_that_waits_for_it(make: Make) -> None:
     small = make()
     dockerfile(small, "side", "RUN false\n")
-    told = small.once()
-    assert {name: one["outcome"] for name, one in told.items()} == {"app": "failed", "side": "failed"}
-    assert told["side"]["error"]["stage"] == "build"
-    assert "side, which failed in build" in told["app"]["error"]["message"]
+    results = small.once()
+    assert {name: one["outcome"] for name, one in results.items()} == {"app": "failed", "side": "failed"}
+    assert results["side"]["error"]["stage"] == "build"
+    assert "side, which failed in build" in results["app"]["error"]["message"]
     dockerfile(small, "side", "")
     assert outcomes(small) == {"app": "live", "side": "live"}
 
@@ -132,9 +132,9 @@ def test_s26_the_sidecars_old_image_does_not_fail_the_app_while_its_new_one_is_b
     """A sidecar that does not start, and its fix, which takes longer to build than the app takes to fail."""
     small = make()
     dockerfile(small, "side", CRASHES)
-    told = small.once()
-    assert {one["outcome"] for one in told.values()} == {"failed"}
-    assert "container of side, which failed in rollout" in told["app"]["error"]["message"]
+    results = small.once()
+    assert {one["outcome"] for one in results.values()} == {"failed"}
+    assert "container of side, which failed in rollout" in results["app"]["error"]["message"]
     with small.watch("--no-logs") as watch:
         watch.wait("both failed", lambda: {watch.state("app"), watch.state("side")} == {"failed"})
         trips = len(watch.trips("app"))
@@ -146,7 +146,7 @@ def test_s26_the_sidecars_old_image_does_not_fail_the_app_while_its_new_one_is_b
         assert small.served("app") == "v2"
 
 
-def test_s26_a_broken_app_is_told_though_its_sidecar_is_still_built(make: Make) -> None:
+def test_s26_a_broken_app_is_reported_though_its_sidecar_is_still_built(make: Make) -> None:
     small = make()
     assert outcomes(small) == {"app": "live", "side": "live"}
     with small.watch("--no-logs") as watch:

@@ -98,7 +98,7 @@ def test_s8_an_ignore_file_that_moved_is_not_read(tree: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("made", [False, True])
-async def test_no_room_for_a_copy_is_an_error_of_the_build(
+async def test_no_space_for_a_copy_is_an_error_of_the_build(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: bool
 ) -> None:
     """TMPDIR cannot be written to: before devloop has its folder there, and after."""

@@ -53,9 +53,9 @@ class Workshop:
         self.bases = KnownBases()
         self.start()
 
-    def start(self, **salts: str) -> None:
+    def start(self, **rebuild_salts: str) -> None:
         self.cache = StatCache(self.home / "state" / "stats.db")
-        self.prints = TreeFingerprinter(self.bases, self.cache, amd64, salts=salts)
+        self.prints = TreeFingerprinter(self.bases, self.cache, amd64, rebuild_salts=rebuild_salts)
 
     def write(self, name: str, text: str = "") -> Change:
         (self.context / name).parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ async def test_s5_secret_values_never_count(tmp_path: Path) -> None:
     assert await Workshop(tmp_path, {}, secrets=(Secret("id", env="B"),)).digest() == first
 
 
-async def test_s3_a_salt_changes_the_digest(shop: Workshop) -> None:
+async def test_s3_a_rebuild_salt_changes_the_digest(shop: Workshop) -> None:
     first = await shop.digest()
     shop.start(api="now")
     assert await shop.digest() != first

@@ -97,25 +97,25 @@ def test_s7_a_path_named_by_an_event_is_always_read(tmp_path: Path, file: Path) 
 
 
 @pytest.mark.parametrize("rubbish", [b"no database at all" * 100, b"SQLite format 3\0" + b"x" * 5000])
-def test_s7_a_corrupt_cache_is_empty_and_said_once(tmp_path: Path, file: Path, rubbish: bytes) -> None:
-    said: list[str] = []
+def test_s7_a_corrupt_cache_is_empty_and_reported_once(tmp_path: Path, file: Path, rubbish: bytes) -> None:
+    warnings: list[str] = []
     (tmp_path / "stats.db").write_bytes(rubbish)
-    cache = StatCache(tmp_path / "stats.db", warn=said.append)
+    cache = StatCache(tmp_path / "stats.db", warn=warnings.append)
     assert digest(cache, file) == sha256("one")
     cache.save()
-    assert len(said) == 1
-    assert "stats.db is unreadable" in said[0]
-    assert digest(StatCache(tmp_path / "stats.db", warn=said.append), file) == sha256("one")
-    assert len(said) == 1
+    assert len(warnings) == 1
+    assert "stats.db is unreadable" in warnings[0]
+    assert digest(StatCache(tmp_path / "stats.db", warn=warnings.append), file) == sha256("one")
+    assert len(warnings) == 1
 
 
 def test_s7_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, file: Path) -> None:
-    said: list[str] = []
+    warnings: list[str] = []
     (tmp_path / "blocker").write_text("")
-    cache = StatCache(tmp_path / "blocker" / "stats.db", warn=said.append)
+    cache = StatCache(tmp_path / "blocker" / "stats.db", warn=warnings.append)
     digest(cache, file)
     cache.save()
-    assert len(said) == 1
+    assert len(warnings) == 1
 
 
 def test_s7_names_that_are_no_utf8_survive(tmp_path: Path) -> None:

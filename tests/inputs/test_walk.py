@@ -279,8 +279,8 @@ _EDIT = st.tuples(st.sampled_from(["write", "mkdir", "delete", "chmod", "link", 
 def _edit(context: Path, edit: tuple[str, str, str]) -> set[str]:
     """Do it on disk; the paths a watcher would report, by all ways that lead there."""
     real = os.path.realpath(context)
-    ways = {f"{os.path.realpath(context / Path(name).parent)}/{Path(name).name}" for name in edit[1:]}
-    return _done(context, edit) | {way[len(real) + 1 :] for way in ways if way.startswith(f"{real}/")}
+    paths = {f"{os.path.realpath(context / Path(name).parent)}/{Path(name).name}" for name in edit[1:]}
+    return _done(context, edit) | {path[len(real) + 1 :] for path in paths if path.startswith(f"{real}/")}
 
 
 def _done(context: Path, edit: tuple[str, str, str]) -> set[str]:

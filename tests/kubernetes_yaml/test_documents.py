@@ -167,8 +167,8 @@ def test_any_text_is_values_or_an_error_with_a_name(text: str) -> None:
     try:
         found = documents(text, "x.yaml", places=True)
     except DevloopError as error:
-        said: str | None = error.message
+        message: str | None = error.message
     else:
-        said = None
+        message = None
         json.dumps([one.value for one in found], allow_nan=False)
-    assert said is None or said.startswith("x.yaml")
+    assert message is None or message.startswith("x.yaml")

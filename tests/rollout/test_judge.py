@@ -191,7 +191,7 @@ def test_s18_a_stale_progress_deadline_of_a_returned_replicaset_does_not_count()
     assert stuck(snapshot, expected=followed).reason == "ProgressDeadlineExceeded"
 
 
-def test_s18_a_failing_probe_is_told_while_it_lasts() -> None:
+def test_s18_a_failing_probe_is_reported_while_it_lasts() -> None:
     probe = EventView("Pod/todo-1", "Warning", "Unhealthy", "Readiness probe failed: refused", 3, PATCHED + 2)
     snapshot = rolling(pod(ready=False, containers=(container(ready=False),)), events=(probe,))
     assert progressing(snapshot).note == "Readiness probe failed: refused"
@@ -436,7 +436,7 @@ def test_s19_oom_killed_names_the_limit() -> None:
     assert "64Mi" in str(verdict.hint)
 
 
-def test_s19_a_process_that_ends_with_zero_is_told_to_keep_running() -> None:
+def test_s19_a_process_that_ends_with_zero_has_to_keep_running() -> None:
     died = waiting("CrashLoopBackOff", exit_code=0, exit_reason="Completed", restarts=1)
     assert "keep running" in str(stuck(rolling(pod("todo-1", died, ready=False))).hint)
 
@@ -454,9 +454,9 @@ def test_s19_another_architecture_is_known_by_its_message_and_by_its_log() -> No
     assert "architecture" in str(verdict.hint)
     died = waiting("CrashLoopBackOff", exit_code=1, exit_reason="Error", restarts=1)
     verdict = stuck(rolling(pod("todo-1", died, ready=False)))
-    told = read_log(verdict, ("exec /app: exec format error",))
-    assert "architecture" in str(told.hint)
-    assert told.evidence == ("exec /app: exec format error",)
+    explained = read_log(verdict, ("exec /app: exec format error",))
+    assert "architecture" in str(explained.hint)
+    assert explained.evidence == ("exec /app: exec format error",)
 
 
 def test_s19_a_failed_rollout_that_becomes_ready_is_ready() -> None:
@@ -469,9 +469,9 @@ def test_s19_a_failed_rollout_that_becomes_ready_is_ready() -> None:
 
 def test_s20_a_template_that_is_not_the_trees_is_drift() -> None:
     assert drift(complete(), IMAGE, REF) is None
-    said = drift(complete(images={"app": OLD_REF}, writer="helm"), IMAGE, REF)
-    assert said is not None
-    assert "helm" in said
+    difference = drift(complete(images={"app": OLD_REF}, writer="helm"), IMAGE, REF)
+    assert difference is not None
+    assert "helm" in difference
     assert drift(Snapshot(TARGET, 0.0), IMAGE, REF) is None
 
 
@@ -481,7 +481,7 @@ def test_s24_a_hold_of_this_very_tree_is_no_drift() -> None:
     assert drift(held, IMAGE, "todo:dl-00000000000000cc") is not None
 
 
-def test_own_pods_of_an_unknown_revision_are_told_by_image() -> None:
+def test_own_pods_of_an_unknown_revision_are_known_by_image() -> None:
     assert own_pods(complete(revision=""), IMAGE, REF) == (pod(),)
     assert own_pods(complete(revision="", pods=(old_pod(),)), IMAGE, REF) == ()
 

@@ -145,7 +145,7 @@ def rewritten(image: str, *others: Any, **fields: Any) -> PodView:
 )
 @pytest.mark.parametrize("ready", [True, False])
 @pytest.mark.parametrize("snapshot", [complete(), stateful()], ids=["deployment", "statefulset"])
-def test_s1_a_pod_whose_image_was_rewritten_on_its_way_is_stuck_at_once_and_named(
+def test_s1_a_pod_whose_image_was_rewritten_is_stuck_at_once_and_named(
     snapshot: Snapshot, image: str, ready: bool
 ) -> None:
     shown = replace(snapshot, pods=(rewritten(image, ready=ready),), available=int(ready))
@@ -168,6 +168,6 @@ def test_s1_a_pod_of_an_older_template_was_not_rewritten() -> None:
     assert isinstance(judge(snapshot, BEGUN, PATCHED), Progressing)
 
 
-def test_s1_a_rewritten_pod_on_its_way_out_does_not_matter() -> None:
+def test_s1_a_rewritten_pod_that_terminates_does_not_matter() -> None:
     gone = rewritten("todo:1.0", terminating=True)
     assert isinstance(judge(complete(pods=(pod("todo-2"), gone)), BEGUN, PATCHED), Ready)

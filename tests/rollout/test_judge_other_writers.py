@@ -201,12 +201,12 @@ def test_s19_a_refusal_of_the_template_before_gives_the_new_one_its_grace() -> N
 
 
 def test_s19_events_of_the_template_before_do_not_fail_a_statefulset() -> None:
-    def said(at: float) -> EventView:
+    def warning(at: float) -> EventView:
         return EventView("StatefulSet/db", "Warning", "FailedCreate", "exceeded quota", 1, at)
 
-    none = stateful(updated=0, current=0, available=0, pods=(), events=(said(PATCHED - 900),))
+    none = stateful(updated=0, current=0, available=0, pods=(), events=(warning(PATCHED - 900),))
     assert isinstance(judge(none, EXPECTED, PATCHED + 60), Progressing)
-    again = replace(none, events=(said(PATCHED - 900), said(PATCHED + 1)))
+    again = replace(none, events=(warning(PATCHED - 900), warning(PATCHED + 1)))
     assert progressing(again, PATCHED + 2).deadline == PATCHED + 11
     assert stuck(again, PATCHED + 11).reason == "FailedCreate"
 

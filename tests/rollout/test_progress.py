@@ -81,7 +81,7 @@ def test_s32_phases_of_two_targets_are_those_of_the_first_pod_of_both() -> None:
     ]
 
 
-def test_s32_a_rollout_under_way_has_only_the_phases_it_reached() -> None:
+def test_s32_a_running_rollout_has_only_the_phases_it_reached() -> None:
     view = pod(ready=False, scheduled_at=PATCHED + 0.1, coarse=True, containers=(container(ready=False),))
     assert reached(rolling(view)) == [("scheduled", 0.1, True)]
 
@@ -308,8 +308,8 @@ async def test_a_long_rollout_says_what_it_waits_for_while_it_waits(monkeypatch:
     service = replace(SERVICE, rollout_timeout=0.2)
     stage = Stage(service, shown(service.targets[0], service.ref(fingerprint("v1")), ready=False))
     await stage.run()
-    told = [event.message for event in stage.events if isinstance(event, Notice)]
-    assert told == ["still rolling out: 0 of 1 new pods are ready"], "once"
+    messages = [event.message for event in stage.events if isinstance(event, Notice)]
+    assert messages == ["still rolling out: 0 of 1 new pods are ready"], "once"
 
 
 async def test_s4_a_standing_rollout_that_is_joined_is_in_no_histogram() -> None:

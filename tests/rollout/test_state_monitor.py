@@ -35,7 +35,7 @@ class Silent:
         return ()
 
 
-async def told(*shown: tuple[Snapshot, ...]) -> list[str]:
+async def reported(*shown: tuple[Snapshot, ...]) -> list[str]:
     """Every state that is told while the feeds show these, one after the other."""
     feeds = [FakeFeed(snapshot) for snapshot in shown[0]]
     events: list[Event] = []
@@ -55,7 +55,9 @@ async def test_a_service_of_two_targets_is_not_degraded_by_its_own_rollout() -> 
     """A Deployment and a StatefulSet: the pod of the set ends, for 30 s if it is deaf to SIGTERM."""
     ends = replace(SET_RUNNING, available=1, later=True, pods=(WAS_READY, ENDING))
     starts = replace(ends, pods=(WAS_READY, replace(POD, name="db-1")))
-    states = await told((RUNNING, SET_RUNNING), (ROLLING, ends), (RUNNING, starts), (RUNNING, SET_RUNNING))
+    states = await reported(
+        (RUNNING, SET_RUNNING), (ROLLING, ends), (RUNNING, starts), (RUNNING, SET_RUNNING)
+    )
     assert D.DEGRADED not in states
     assert states[-2:] == [D.UPGRADING, D.RUNNING]
 
@@ -67,17 +69,17 @@ async def test_recreate_is_no_new_installation() -> None:
     made = replace(none, later=True, revision="newer", current=2, updated=2, pods=(POD,))
     over = replace(RUNNING, later=True, revision="newer")
     for steps in ((ends, none, made), (none, made), (ends, none), (none,), (made,)):
-        states = await told((RUNNING,), *((step,) for step in steps), (over,))
+        states = await reported((RUNNING,), *((step,) for step in steps), (over,))
         assert states[states.index(D.RUNNING) :] == [D.RUNNING, D.UPGRADING, D.RUNNING]
 
 
 @pytest.mark.parametrize("lacking", [DEGRADED, replace(SET_DEGRADED, pods=(WAS_READY, POD))])
 async def test_a_pod_that_is_made_again_without_a_rollout_is_degraded(lacking: Snapshot) -> None:
     whole = replace(lacking, available=2)
-    assert (await told((whole,), (lacking,), (whole,)))[-2:] == [D.DEGRADED, D.RUNNING]
+    assert (await reported((whole,), (lacking,), (whole,)))[-2:] == [D.DEGRADED, D.RUNNING]
 
 
 async def test_an_object_that_was_made_anew_begins_anew() -> None:
     anew = replace(STARTING, uid="another")
-    assert (await told((RUNNING,), (MISSING,), (anew,)))[-2:] == [D.INSTALLING, D.DEPLOYED]
-    assert (await told((RUNNING,), (anew,)))[-1] == D.DEPLOYED
+    assert (await reported((RUNNING,), (MISSING,), (anew,)))[-2:] == [D.INSTALLING, D.DEPLOYED]
+    assert (await reported((RUNNING,), (anew,)))[-1] == D.DEPLOYED

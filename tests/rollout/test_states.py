@@ -13,8 +13,8 @@ from devloop.rollout.states import (
     POD_TRANSITIONS,
     DeploymentState,
     PodState,
+    deployment_path,
     deployment_state,
-    deployment_way,
     pod_state,
 )
 
@@ -158,10 +158,10 @@ def test_a_container_that_runs_again_is_not_failed() -> None:
 
 
 def test_what_happens_between_two_looks_is_passed_through() -> None:
-    assert list(deployment_way(D.NOT_DEPLOYED, D.RUNNING)) == [D.INSTALLING, D.DEPLOYED, D.RUNNING]
-    assert list(deployment_way(D.RUNNING, D.NOT_DEPLOYED)) == [D.UNINSTALLING, D.NOT_DEPLOYED]
+    assert list(deployment_path(D.NOT_DEPLOYED, D.RUNNING)) == [D.INSTALLING, D.DEPLOYED, D.RUNNING]
+    assert list(deployment_path(D.RUNNING, D.NOT_DEPLOYED)) == [D.UNINSTALLING, D.NOT_DEPLOYED]
     for start in D:
         for end in set(D) - {start}:
-            way = (start, *deployment_way(start, end))
-            assert way[-1] is end
-            assert set(pairwise(way)) <= DEPLOYMENT_TRANSITIONS, (start, end)
+            path = (start, *deployment_path(start, end))
+            assert path[-1] is end
+            assert set(pairwise(path)) <= DEPLOYMENT_TRANSITIONS, (start, end)

@@ -122,7 +122,7 @@ def test_port_key_has_the_default_protocol() -> None:
     assert any('k:{"containerPort":80,"protocol":"TCP"}' in path for path in owned(live, "one"))
 
 
-def test_fields_survive_the_way_through_fields_v1() -> None:
+def test_fields_survive_a_round_trip_through_fields_v1() -> None:
     live = apply(DEPLOYMENTS, None, wish(args=["x"], env=[{"name": "A", "value": "1"}]), "one", force=False)
     paths = ownership.claimed(ownership.values(DEPLOYMENTS, live))
     assert ownership.decode(ownership.encode(paths)) == paths

@@ -61,10 +61,10 @@ def test_up_says_that_it_is_up(sandbox: Sandbox) -> None:
     assert again.returncode == 0
     assert "was up already" in again.stdout
     assert f"export KUBECONFIG={sandbox.kubeconfig}" in again.stdout
-    told = json.loads(sandbox.run("status", "--json").stdout)
-    assert told["running"] is True
-    assert told["context"] == f"devloop-sandbox-{sandbox.name}"
-    assert told["pid"] == pid_of(sandbox)
+    status = json.loads(sandbox.run("status", "--json").stdout)
+    assert status["running"] is True
+    assert status["context"] == f"devloop-sandbox-{sandbox.name}"
+    assert status["pid"] == pid_of(sandbox)
 
 
 def test_s29_kubeconfig_names_the_product(sandbox: Sandbox) -> None:

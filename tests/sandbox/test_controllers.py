@@ -23,7 +23,7 @@ class Loops:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    async def until(self, look: Callable[[], Any], told: str = "") -> Any:
+    async def until(self, look: Callable[[], Any], wanted: str = "") -> Any:
         with self.store.subscribe() as events, suppress(TimeoutError):
             async with asyncio.timeout(20):
                 while not (found := look()):
@@ -31,7 +31,7 @@ class Loops:
                         async with asyncio.timeout(0.1):
                             await anext(aiter(events))
                 return found
-        raise AssertionError(f"{told}: {self.store.list('deployments')} {self.pods()}")
+        raise AssertionError(f"{wanted}: {self.store.list('deployments')} {self.pods()}")
 
     async def settle(self) -> None:
         """Let the loops run until none of them writes any more."""
@@ -169,7 +169,7 @@ async def test_paused_deployment_scales_but_does_not_roll(loops: Loops) -> None:
     assert loops.sizes() == {"a:1": 0, "a:2": 3}
 
 
-async def test_missed_deadline_is_told_and_progress_heals_it(loops: Loops) -> None:
+async def test_missed_deadline_is_a_condition_and_progress_clears_it(loops: Loops) -> None:
     loops.deploy(progressDeadlineSeconds=1)
     await loops.until(lambda: loops.condition("Progressing").get("reason") == "ProgressDeadlineExceeded")
     assert loops.condition("Progressing")["status"] == "False"

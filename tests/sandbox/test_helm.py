@@ -63,8 +63,8 @@ def test_s22_install_upgrade_rollback_and_uninstall(sandbox: Sandbox, namespace:
     (tmp_path / "Chart.yaml").write_text(CHART)
     (tmp_path / "values.yaml").write_text("{}\n")
     (tmp_path / "templates" / "all.yaml").write_text(TEMPLATE)
-    told = run(LIFE, str(sandbox.kubeconfig), str(tmp_path), namespace)
-    assert told.splitlines() == ["deployed", "2", "[1, 2, 3]", "a:1"]
+    output = run(LIFE, str(sandbox.kubeconfig), str(tmp_path), namespace)
+    assert output.splitlines() == ["deployed", "2", "[1, 2, 3]", "a:1"]
     path = "jsonpath={.spec.template.spec.containers[0].image}"
     assert sandbox.kubectl("get", "deployment", "demo", "-n", namespace, "-o", path).stdout == "a:1"
     secrets = sandbox.kubectl("get", "secrets", "-n", namespace, "-o", "jsonpath={.items[*].type}").stdout

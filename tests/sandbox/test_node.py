@@ -54,14 +54,14 @@ async def test_program_sees_the_pods_name_from_its_first_instruction(cluster: Pa
         name = f"named-{number}"
         cluster.create("pods", name, pod_spec(container("hostname; cat /etc/hostname; sleep 3600")))
         pod = await cluster.pod(name, is_ready)
-        said = ""
-        while said.count("\n") < 2:
-            said = await cluster.log(pod)
-        assert said.split() == [name, name]
+        log = ""
+        while log.count("\n") < 2:
+            log = await cluster.log(pod)
+        assert log.split() == [name, name]
         cluster.store.delete("pods", "default", name, grace=0)
 
 
-async def test_oom_kill_is_told_though_the_engine_missed_it(cluster: Parts) -> None:
+async def test_oom_kill_is_reported_though_the_engine_missed_it(cluster: Parts) -> None:
     greedy = ["python3", "-c", "x = b'x' * (256 << 20)"]
     main = {"name": "main", "image": IMAGE, "command": greedy, "resources": {"limits": {"memory": "32Mi"}}}
     cluster.create("pods", "greedy", pod_spec(main, restartPolicy="Never"))
@@ -194,7 +194,7 @@ async def test_dead_holder_brings_the_pod_up_again(cluster: Parts) -> None:
     cluster.store.delete("pods", "default", "homeless", grace=0)
 
 
-async def test_pod_that_asks_for_too_much_stays_pending_until_there_is_room(cluster: Parts) -> None:
+async def test_pod_that_asks_for_too_much_stays_pending_until_it_fits(cluster: Parts) -> None:
     huge = container(resources={"requests": {"memory": "4Ti"}})
     cluster.create("pods", "huge", pod_spec(huge))
     pod = await cluster.pod("huge", lambda p: p["status"].get("conditions"))

@@ -53,7 +53,7 @@ def test_backoff_is_forgotten_after_ten_minutes_of_running() -> None:
     assert backoff.seconds == 10
 
 
-def test_backoff_scale_shortens_the_wait_but_not_what_is_said() -> None:
+def test_backoff_scale_shortens_the_wait_but_not_the_message() -> None:
     backoff = Backoff(scale=0.1)
     backoff.advance(0.0, 0.0)
     assert backoff.remaining(100.0 - 99.5, 0.5) == 1.0
@@ -146,7 +146,7 @@ def test_environment_in_order_later_wins_and_references_expand() -> None:
     }
 
 
-def test_services_are_told_by_variables() -> None:
+def test_services_are_in_the_environment() -> None:
     ports = [{"name": "web-ui", "port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]
     found = service_links(
         [
@@ -317,7 +317,7 @@ def test_backing_off_container_shows_why_and_how_it_ended() -> None:
     ("named", "repository"),
     [("img:1", "img"), ("host:5000/img", "host:5000/img"), ("a/img:1@sha256:d", "a/img")],
 )
-def test_an_image_of_the_containerd_store_is_told_by_its_repository_digest(
+def test_an_image_of_the_containerd_store_is_known_by_its_repository_digest(
     named: str, repository: str
 ) -> None:
     """As cri-dockerd does for an image that has one, and there every image has."""

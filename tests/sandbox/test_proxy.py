@@ -16,7 +16,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 @pytest.mark.parametrize("pauses", [True, False], ids=["as it is", "reading cannot be paused"])
-async def test_what_is_said_before_the_endpoint_is_reached_arrives(
+async def test_bytes_sent_before_the_endpoint_is_reached_arrive(
     pauses: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Debian 12's Python 3.11.2 goes on reading a connection that was paused when it was made."""

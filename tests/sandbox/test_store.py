@@ -178,15 +178,15 @@ while True:
 """
 
 
-def test_everything_told_survives_kill_9(tmp_path: Path) -> None:
+def test_every_acknowledged_write_survives_kill_9(tmp_path: Path) -> None:
     file = tmp_path / "store.db"
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     with writer:
-        told = [writer.stdout.readline() for _ in range(50)]
+        lines = [writer.stdout.readline() for _ in range(50)]
         os.kill(writer.pid, signal.SIGKILL)
-        told += writer.stdout.readlines()
-    versions = [int(line) for line in told if line.endswith("\n")]
+        lines += writer.stdout.readlines()
+    versions = [int(line) for line in lines if line.endswith("\n")]
     store = Store(file)
     assert {obj["metadata"]["resourceVersion"] for obj in store.list("configmaps")} >= set(map(str, versions))
     assert store.resource_version >= versions[-1]

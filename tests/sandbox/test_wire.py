@@ -192,8 +192,8 @@ def test_fields_without_effect_are_named() -> None:
         "containers": [probed],
         "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}],
     }
-    told = effects.warnings({"kind": "Pod", "spec": spec})
-    assert {text.removesuffix(": has no effect in the devloop sandbox") for text in told} == {
+    warnings = effects.warnings({"kind": "Pod", "spec": spec})
+    assert {text.removesuffix(": has no effect in the devloop sandbox") for text in warnings} == {
         "spec.activeDeadlineSeconds",
         "spec.dnsConfig",
         "spec.dnsPolicy",

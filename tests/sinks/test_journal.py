@@ -24,11 +24,11 @@ def test_s27_events_are_json_lines_in_the_state_directory(tmp_path: Path) -> Non
     folder = tmp_path / "state" / "devloop"
     with Journal(folder, Clock()) as journal:
         outcome = live_trip(journal, Clock())
-    told = lines(folder)
-    ended = next(line for line in told if line["event"] == "trip_ended")
+    written = lines(folder)
+    ended = next(line for line in written if line["event"] == "trip_ended")
     assert ended["outcome"] == "live"
     assert ended["seconds"] == outcome.timing.seconds()
-    assert all("time" in line for line in told)
+    assert all("time" in line for line in written)
     assert (folder / FILE_NAME).stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
 
@@ -83,7 +83,7 @@ def test_kill_9_leaves_whole_lines(tmp_path: Path) -> None:
     assert json.loads((tmp_path / FILE_NAME).read_bytes().splitlines()[-1])["message"] == "after"
 
 
-def test_a_disk_without_room_stops_the_journal_alone(tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_journal_alone(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).symlink_to("/dev/full")
     with Journal(tmp_path, Clock()) as journal:
         journal(Notice("", "info", "x"))
@@ -92,7 +92,7 @@ def test_a_disk_without_room_stops_the_journal_alone(tmp_path: Path) -> None:
         journal(Notice("", "info", "y"))
 
 
-def test_a_name_that_is_not_utf8_can_be_told(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_can_be_written(tmp_path: Path) -> None:
     with Journal(tmp_path, Clock()) as journal:
         live_trip(journal, Clock(), paths=frozenset({tmp_path / os.fsdecode(b"caf\xe9")}))
     assert any("caf" in str(line) for line in lines(tmp_path))

@@ -116,7 +116,7 @@ def test_the_stage_that_dominates_has_its_reason() -> None:
     assert lines[-1] == f"a | {why}"
 
 
-def test_progress_is_told_at_every_tenth_and_starts_anew() -> None:
+def test_progress_is_printed_at_every_tenth_and_starts_over() -> None:
     events: list[Event] = [Progress("a", "load", done, 1000, "bytes") for done in range(0, 1001, 10)]
     lines = shown(*events)
     assert 9 <= len(lines) <= 11
@@ -177,16 +177,16 @@ def test_json_is_one_object_per_event() -> None:
     sink = JsonLines(stream, Clock())
     live_trip(sink, Clock())
     sink(Output("backend", "build", "said"))
-    told = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [line["event"] for line in told[:2]] == ["trip_started", "stage_ended"]
-    assert told[-1] == {
-        "time": told[-1]["time"],
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in records[:2]] == ["trip_started", "stage_ended"]
+    assert records[-1] == {
+        "time": records[-1]["time"],
         "event": "output",
         "service": "backend",
         "stage": "build",
         "line": "said",
     }
-    ended = next(line for line in told if line["event"] == "trip_ended")
+    ended = next(line for line in records if line["event"] == "trip_ended")
     assert ended["phases"] == {"serving": 0.68}
     assert ended["spans"][0]["stage"] == "detect"
 
@@ -201,7 +201,7 @@ def test_a_closed_pipe_ends_the_output_and_not_the_work() -> None:
     live_trip(JsonLines(Closed(), Clock()), Clock())
 
 
-def test_what_a_look_that_nobody_asked_for_finds_again_is_not_said_again() -> None:
+def test_a_repeated_error_of_a_background_retry_is_not_printed_again() -> None:
     stream = io.StringIO()
     plain = Plain(stream, ROOT)
     error = Failed("build", BuildError("no such base"), NOTHING)
@@ -214,9 +214,9 @@ def test_what_a_look_that_nobody_asked_for_finds_again_is_not_said_again() -> No
     plain(TripStarted("a", 4, 0.0, change))
     plain(Output("a", "build", "a line"))
     plain(TripEnded("a", 4, 0.0, error))
-    said = stream.getvalue().splitlines()
-    assert said[0].startswith("a | unchanged")
-    assert said[1:] == [
+    shown = stream.getvalue().splitlines()
+    assert shown[0].startswith("a | unchanged")
+    assert shown[1:] == [
         "a | trying again",
         "a | build | a line",
         "a | FAILED in build after 0.25 s",
@@ -224,7 +224,7 @@ def test_what_a_look_that_nobody_asked_for_finds_again_is_not_said_again() -> No
     ]
 
 
-def test_s17_a_service_without_a_deploy_is_not_told_of_replicas() -> None:
+def test_s17_a_service_without_a_deploy_shows_no_replicas() -> None:
     events: list[Event] = []
     live_trip(events.append, Clock())
     ended = next(event for event in events if isinstance(event, TripEnded))

@@ -23,18 +23,18 @@ def sinks() -> tuple[Fan, Metrics, StatusBoard]:
     return fan, metrics, board
 
 
-def told_of(metrics: Metrics, service: str) -> list[str]:
+def samples_of(metrics: Metrics, service: str) -> list[str]:
     samples = (sample for family in metrics.registry.collect() for sample in family.samples)
     return [sample.name for sample in samples if sample.labels.get("service") == service]
 
 
 def test_s28_a_service_that_left_is_in_no_metric_and_on_no_board() -> None:
     fan, metrics, board = sinks()
-    assert told_of(metrics, "backend")
+    assert samples_of(metrics, "backend")
     fan(ConfigReloaded((), ("backend",)))
-    assert told_of(metrics, "backend") == []
+    assert samples_of(metrics, "backend") == []
     assert list(board.answer()["services"]) == ["other"]
-    assert told_of(metrics, "other")
+    assert samples_of(metrics, "other")
 
 
 def test_s28_what_its_last_trip_still_tells_brings_nothing_back() -> None:
@@ -43,7 +43,7 @@ def test_s28_what_its_last_trip_still_tells_brings_nothing_back() -> None:
     fan(StageEnded("backend", "build", 1.0, 1.0, "cancelled"))
     fan(LiveChanged("backend", True, "x", "live"))
     fan(PodsCounted("backend", {"Ready": 1}))
-    assert told_of(metrics, "backend") == []
+    assert samples_of(metrics, "backend") == []
     assert list(board.answer()["services"]) == ["other"]
     fan(ConfigReloaded(("backend",)))
     fan(LiveChanged("backend", True, "x", "live"))

@@ -30,9 +30,9 @@ def test_the_json_has_the_shape_of_the_issue() -> None:
         "gone": Superseded("build", NOTHING),
         "kept": Held(FINGERPRINT, NOTHING),
     }
-    told = json.loads(summary.as_json(outcomes))
-    assert list(told) == ["services"]
-    services = told["services"]
+    parsed = json.loads(summary.as_json(outcomes))
+    assert list(parsed) == ["services"]
+    services = parsed["services"]
     assert [service["outcome"] for service in services.values()] == [
         "live", "failed", "unchanged", "superseded", "held",
     ]  # fmt: skip
@@ -50,8 +50,8 @@ def test_the_json_has_the_shape_of_the_issue() -> None:
 
 def test_an_error_before_any_trip_has_the_same_shape() -> None:
     error = PlatformError("no engine at /var/run/docker.sock", hint="start it: systemctl start docker")
-    told = json.loads(summary.error_as_json(error, {"backend": None, "web": None}))
-    for service in told["services"].values():
+    parsed = json.loads(summary.error_as_json(error, {"backend": None, "web": None}))
+    for service in parsed["services"].values():
         assert list(service) == KEYS
         assert service["error"]["reason"] == "Unreachable"
     assert json.loads(summary.error_as_json(ConfigError("x"), {})) == {"services": {}}

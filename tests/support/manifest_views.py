@@ -23,22 +23,24 @@ schema = functools.cache(lambda: kubernetes_schema("1.36"))
 
 def view(changes: Mapping[str, Any] | None = None, **more: Any) -> View:
     """The sound deployment with the changes made; `more` are fields of Facts."""
-    soil = deepcopy(SOUND)
+    objects_and_facts = deepcopy(SOUND)
     for where, value in (changes or {}).items():
         what, place = where.split(" ", 1)
-        change(soil["facts"] if what == "facts" else find(soil, what), place, value)
-    subjects = tuple(Subject(item, item["metadata"].get("namespace", "")) for item in soil["objects"])
-    return View(subjects, facts(soil["facts"], **more))
+        change(objects_and_facts["facts"] if what == "facts" else find(objects_and_facts, what), place, value)
+    subjects = tuple(
+        Subject(item, item["metadata"].get("namespace", "")) for item in objects_and_facts["objects"]
+    )
+    return View(subjects, facts(objects_and_facts["facts"], **more))
 
 
-def find(soil: dict[str, Any], what: str) -> dict[str, Any]:
+def find(objects_and_facts: dict[str, Any], what: str) -> dict[str, Any]:
     kind, name = what.split("/")
     original = next(
         index
         for index, item in enumerate(SOUND["objects"])
         if item["kind"] == kind and item["metadata"]["name"] == name
     )
-    found: dict[str, Any] = soil["objects"][original]
+    found: dict[str, Any] = objects_and_facts["objects"][original]
     return found
 
 

@@ -57,7 +57,7 @@ class Parts:
         meta = {"name": name, "namespace": namespace, **more.pop("metadata", {})}
         return self.store.create(resource, {"metadata": meta, "spec": spec, **more})
 
-    async def until(self, look: Callable[[], Any], told: str = "", seconds: float = 120) -> Any:
+    async def until(self, look: Callable[[], Any], wanted: str = "", seconds: float = 120) -> Any:
         """The first true value of `look`, asked again at every change in the store and now and then."""
         for task in self._tasks:
             if task.done():
@@ -71,7 +71,7 @@ class Parts:
                                 await anext(aiter(events))
                     return found
             except TimeoutError:
-                raise AssertionError(f"never came: {told or look}; pods: {self.summary()}") from None
+                raise AssertionError(f"never came: {wanted or look}; pods: {self.summary()}") from None
 
     def summary(self) -> list[Any]:
         return [(pod["metadata"]["name"], pod.get("status")) for pod in self.store.list("pods")]

@@ -42,12 +42,12 @@ class Small(Project):
     def text(self, **services: str) -> str:
         """config.yaml; `services`: name -> its line, "" leaves it out."""
         lines = {name: self.service(name) for name in self.services} | services
-        told = "\n".join(f"  {name}: {line}" for name, line in lines.items() if line)
+        logs = "\n".join(f"  {name}: {line}" for name, line in lines.items() if line)
         return f"""\
 version: 1
 cluster: {{context: {self.sandbox.context}, namespace: {self.namespace}}}
 services:
-{told}
+{logs}
 manifests: [k8s/*.yaml]
 metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
 """

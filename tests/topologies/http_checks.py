@@ -86,9 +86,9 @@ def reached(check: Check, kubectl: Kubectl, forward: tuple[str, ...]) -> Iterato
     )
     try:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        found = re.search(r"127\.0\.0\.1:(\d+)", said)
-        assert found, f"kubectl port-forward {target}: {said}{process.stdout.read()}"
+        line = process.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:(\d+)", line)
+        assert found, f"kubectl port-forward {target}: {line}{process.stdout.read()}"
         yield f"http://127.0.0.1:{found[1]}"
     finally:
         process.terminate()
@@ -113,8 +113,8 @@ def wait_for_backend_data(check: Check, url: str, *, greeting: str | None = None
             if about.status_code == tasks.status_code == page.status_code == 200:
                 answer: dict[str, str] = about.json()
                 titles = [task["title"] for task in tasks.json()]
-                told = answer["greeting"] == wanted and titles[0] == check.task
-                if told and (not check.rendered_by_frontend or check.task in page.text):
+                complete = answer["greeting"] == wanted and titles[0] == check.task
+                if complete and (not check.rendered_by_frontend or check.task in page.text):
                     return answer
         except (httpx.TransportError, ValueError, KeyError, IndexError) as error:
             seen = [repr(error)]

@@ -167,8 +167,8 @@ def test_from_nothing_to_rolling_on_save(
         monkeypatch.setenv(name, value)
     edits = EDITS[project.topology.name]
     outcomes = project.once()
-    told = {name: (one["outcome"], one["error"]) for name, one in outcomes.items()}
-    assert told == {"backend": ("live", None), "frontend": ("live", None)}
+    results = {name: (one["outcome"], one["error"]) for name, one in outcomes.items()}
+    assert results == {"backend": ("live", None), "frontend": ("live", None)}
     assert set(project.revisions().values()) == {1}, "installed, and not upgraded at once"
     with project.asked() as (check, url):
         wait_for_backend_data(check, url)

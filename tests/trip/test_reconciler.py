@@ -111,14 +111,16 @@ TABLE: list[tuple[str, Outcome, Snapshot, Snapshot, tuple[str, bool], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("outcome", "before", "now", "told", "trip"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+    ("outcome", "before", "now", "expected", "trip"),
+    [row[1:] for row in TABLE],
+    ids=[row[0] for row in TABLE],
 )
 def test_what_an_outcome_and_a_snapshot_lead_to(
-    outcome: Outcome, before: Snapshot, now: Snapshot, told: tuple[str, bool], trip: str
+    outcome: Outcome, before: Snapshot, now: Snapshot, expected: tuple[str, bool], trip: str
 ) -> None:
     state, _ = ended(SERVICE, ServiceState(), SAVED, outcome, [before], 0.0)
     after, step = next_step(SERVICE, state, [now], 1.0)
-    assert (after.word, after.live) == told
+    assert (after.word, after.live) == expected
     assert step.trip == trip
 
 
@@ -219,7 +221,7 @@ def test_s8_a_tree_that_moved_is_looked_at_whole_with_its_first_times() -> None:
     assert begun(state, change).undone is None
 
 
-def test_the_same_error_is_said_once_and_again_after_a_save() -> None:
+def test_the_same_error_is_reported_once_and_again_after_a_save() -> None:
     again = replace(SAVED, why=AGAIN)
     error = failed(BuildError("no such base", outside_tree=True), known=False)
     state, _ = ended(SERVICE, ServiceState(), SAVED, error, [OURS], 0.0)

@@ -40,7 +40,7 @@ async def test_s4_a_tree_that_runs_already_needs_no_build_no_load_and_no_patch()
     assert (fake.builds.calls, fake.loads.calls, fake.patches.calls) == (0, 0, 0)
 
 
-async def test_s4_a_rollout_still_under_way_is_followed_to_its_end() -> None:
+async def test_s4_a_running_rollout_is_followed_to_its_end() -> None:
     fake = FakeWorld("v1")
     assert isinstance(await travel(fake), Live)
     ref = SERVICE.ref(fingerprint("v1"))

@@ -283,9 +283,9 @@ async def test_a_trip_without_a_fingerprint_is_failed_until_one_succeeds() -> No
         await bench.until(lambda: bench.outcomes() == ["Live", "Failed"])
         fake.feed_.show()  # what a look at the same ready pods shows
         await anyio.wait_all_tasks_blocked()
-        assert told(fake)[-1] == ("failed", False)
+        assert states(fake)[-1] == ("failed", False)
         bench.save("v1")
-        await bench.until(lambda: told(fake)[-1] == ("live", True))
+        await bench.until(lambda: states(fake)[-1] == ("live", True))
     assert bench.outcomes() == ["Live", "Failed", "Unchanged"]
 
 
@@ -297,7 +297,7 @@ async def test_a_delta_that_was_built_in_full_as_it_was_loaded_is_what_the_worke
         await bench.until(lambda: bench.outcomes() == ["Live"])
         fake.feed_.show()
         await anyio.wait_all_tasks_blocked()
-    assert told(fake)[-1] == ("live", True)
+    assert states(fake)[-1] == ("live", True)
     assert [e.outcome.image.id for e in fake.events if isinstance(e, TripEnded)] == ["sha256:full"]  # type: ignore[union-attr]
 
 
@@ -309,7 +309,7 @@ async def test_s19_a_rollout_that_failed_with_another_content_never_turns_live()
         await bench.until(lambda: bench.outcomes() == ["Failed"])
         fake.feed_.show()
         await anyio.wait_all_tasks_blocked()
-    assert told(fake)[-1] == ("failed", False)
+    assert states(fake)[-1] == ("failed", False)
 
     async def no_release(_: object) -> str:
         return ""
@@ -363,7 +363,7 @@ async def test_a_base_that_is_missing_is_looked_at_again_without_a_save() -> Non
     async with running(fake) as bench:
         bench.save("v1")
         await bench.until(lambda: bench.outcomes() == ["Failed", "Live"])
-        assert [word for word, _ in told(fake)] == ["working", "failed", "live"]
+        assert [word for word, _ in states(fake)] == ["working", "failed", "live"]
 
 
 async def test_s21_a_build_that_hangs_is_superseded_though_it_must_pass(
@@ -455,7 +455,7 @@ async def test_a_worker_that_died_of_a_bug_loses_no_change_when_it_is_started_ag
     bench.save("v1", "/src/one.py")
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
         await bench.worker.run()
-    assert told(fake)[-1] == ("failed", False)
+    assert states(fake)[-1] == ("failed", False)
     async with anyio.create_task_group() as group:
         group.start_soon(bench.worker.run)
         await bench.until(lambda: bench.outcomes() == ["Live"])
@@ -464,5 +464,5 @@ async def test_a_worker_that_died_of_a_bug_loses_no_change_when_it_is_started_ag
     assert started == [frozenset({Path("/src/one.py")})] * 2
 
 
-def told(fake: FakeWorld) -> list[tuple[str, bool]]:
+def states(fake: FakeWorld) -> list[tuple[str, bool]]:
     return [(e.state, e.live) for e in fake.events if isinstance(e, LiveChanged)]

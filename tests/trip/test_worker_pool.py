@@ -70,8 +70,8 @@ async def until(look: Callable[[], object]) -> None:
 
 
 def live(world: FakeWorld, name: str = "backend") -> bool:
-    told = [event for event in world.events if isinstance(event, LiveChanged) and event.service == name]
-    return bool(told) and told[-1].live
+    changes = [event for event in world.events if isinstance(event, LiveChanged) and event.service == name]
+    return bool(changes) and changes[-1].live
 
 
 def save(world: FakeWorld, pool: WorkerPool, text: str, name: str = "backend") -> None:

@@ -45,7 +45,7 @@ async def seen(ears: Ears, act: Callable[[], object], path: Path) -> None:
     await ears.settled()
     ears.forget()
     act()
-    await ears.until(lambda: ears.heard(path) or ears.told_all())
+    await ears.until(lambda: ears.heard(path) or ears.looks_at_all())
     await ears.settled()
     ears.forget()
 
@@ -53,7 +53,7 @@ async def seen(ears: Ears, act: Callable[[], object], path: Path) -> None:
 # --- where a path leads --------------------------------------------------------------------------
 
 
-def test_places_are_the_links_on_the_way_and_the_end(tmp_path: Path) -> None:
+def test_places_are_the_links_of_the_path_and_its_end(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "file").touch()
     (tmp_path / "up").symlink_to("real")

@@ -80,9 +80,9 @@ async def test_s28_the_garbage_collectors_number_is_taken_without_a_service(proj
 @pytest.mark.parametrize("more", [{}, {"arg": 2}, {"name": "front"}, {"keep": 2, "port": 9200}])
 async def test_s28_with_another_cluster_nothing_is_taken(project: Project, more: dict[str, object]) -> None:
     before = project.current.config
-    (told,) = project.reload(namespace="prod", **more)
-    assert isinstance(told, Notice)
-    assert told.message.startswith("cluster: has changed; nothing of this config.yaml is taken")
+    (notice,) = project.reload(namespace="prod", **more)
+    assert isinstance(notice, Notice)
+    assert notice.message.startswith("cluster: has changed; nothing of this config.yaml is taken")
     assert project.current.config is before
     assert project.taken == []
     assert project.reload() == [ConfigReloaded(())], "and told when it is as it was"
@@ -102,23 +102,27 @@ async def test_s28_an_invalid_one_leaves_everything_as_it_is(project: Project) -
         project.files.reload()
     project.path.unlink()
     project.files.reload()
-    told = [event for event in project.events if isinstance(event, Notice)]
-    assert len(told) == len(project.events) == 5
-    assert all(one.message.endswith("the config from before stays") for one in told)
+    notice = [event for event in project.events if isinstance(event, Notice)]
+    assert len(notice) == len(project.events) == 5
+    assert all(one.message.endswith("the config from before stays") for one in notice)
     assert project.current.config is before
 
 
-async def test_s28_a_service_that_left_is_told_of_with_what_stays(project: Project) -> None:
-    reloaded, told = project.reload(name="front", workload="front")
+async def test_s28_a_service_that_left_is_reported_with_what_stays(project: Project) -> None:
+    reloaded, notice = project.reload(name="front", workload="front")
     assert reloaded == ConfigReloaded(("front",), ("web",))
-    assert isinstance(told, Notice)
-    assert told.message == "web is not in config.yaml any more; deployment/web stays in the cluster as it is"
+    assert isinstance(notice, Notice)
+    assert (
+        notice.message == "web is not in config.yaml any more; deployment/web stays in the cluster as it is"
+    )
 
 
 async def test_s28_of_a_service_that_was_renamed_nothing_stays_behind(project: Project) -> None:
-    reloaded, told = project.reload(name="front")
+    reloaded, notice = project.reload(name="front")
     assert reloaded == ConfigReloaded(("front",), ("web",))
-    assert told == Notice("", "info", "web is not in config.yaml any more"), "front works for its Deployment"
+    assert notice == Notice("", "info", "web is not in config.yaml any more"), (
+        "front works for its Deployment"
+    )
 
 
 async def test_s28_a_service_that_the_command_line_named_may_go_and_come_back(tmp_path: Path) -> None:
@@ -174,9 +178,9 @@ async def test_s28_what_was_refused_is_taken_when_its_files_are_there(
             project.files.deliver(":config", cast("Any", None))
             await until(lambda: project.events)
             await anyio.sleep(0.02)  # some looks: what was said is not repeated
-            (told,) = project.events
-            assert isinstance(told, Notice)
-            assert "late is no folder" in told.message
+            (notice,) = project.events
+            assert isinstance(notice, Notice)
+            assert "late is no folder" in notice.message
             assert len(settled) == 1, "a look that finds nothing new writes nothing"
             (tmp_path / "late").mkdir()
             await until(lambda: project.taken == [("web",)])

@@ -88,7 +88,7 @@ async def test_what_is_mounted_at_below_or_above_a_root_is_looked_at_and_watched
     (root / "data").mkdir()
     async with watching(interest(root)) as ears:
         with mounted(point):
-            await ears.until(ears.told_all)
+            await ears.until(ears.looks_at_all)
             await ears.settled()
             ears.forget()
             (root / "data").mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ async def test_what_is_mounted_at_below_or_above_a_root_is_looked_at_and_watched
             await ears.until(lambda: ears.heard(root / "data" / "new"))
             await ears.settled()
             ears.forget()
-        await ears.until(ears.told_all)
+        await ears.until(ears.looks_at_all)
         await ears.settled()
         ears.forget()
         (root / "main.py").write_text("two")

@@ -52,7 +52,7 @@ class Ears:
     def heard(self, path: Path, service: str = "app") -> bool:
         return any(name == service and path in change.paths for name, change in self.changes)
 
-    def told_all(self, service: str = "app") -> bool:
+    def looks_at_all(self, service: str = "app") -> bool:
         return any(name == service and not change.paths for name, change in self.changes)
 
     async def until(self, met: Callable[[], bool], seconds: float = 15) -> None:
@@ -208,15 +208,15 @@ async def test_s5_editors_temporary_files_that_stay_are_delivered_after_a_rest(
         swap.write_bytes(b"b0VIM")
         lock.symlink_to("user@host.1")
         await ears.until(lambda: ears.heard(swap) and ears.heard(lock))
-        told = [event.message for event in ears.events if isinstance(event, Notice)]
-        assert any(str(swap) in message for message in told)
+        messages = [event.message for event in ears.events if isinstance(event, Notice)]
+        assert any(str(swap) in message for message in messages)
         ears.forget()
         swap.write_bytes(b"b0VIM again")
         await ears.until(lambda: ears.heard(swap))
         assert not [event for event in ears.events if isinstance(event, Notice)]
 
 
-async def test_s5_a_temporary_file_that_was_an_input_is_told_of_when_it_goes(
+async def test_s5_a_temporary_file_that_was_an_input_is_reported_when_it_goes(
     root: Path, impatient: None
 ) -> None:
     swap = root / ".main.py.swp"
@@ -495,7 +495,7 @@ async def test_every_file_of_a_tree_made_at_once_is_delivered(root: Path) -> Non
             deep.mkdir(parents=True)
             (deep / "file.py").write_text("x")
         wanted = {root / str(number) / "a" / "b" / "file.py" for number in range(30)}
-        await ears.until(lambda: all(ears.heard(path) or ears.told_all() for path in wanted))
+        await ears.until(lambda: all(ears.heard(path) or ears.looks_at_all() for path in wanted))
         await ears.settled()
         ears.forget()
         for path in wanted:
@@ -521,7 +521,7 @@ async def test_a_folder_renamed_within_the_tree_is_reported_under_its_new_name(r
     (root / "old" / "file.py").write_text("x")
     async with watching(interest(root)) as ears:
         (root / "old").rename(root / "new")
-        await ears.until(ears.told_all)
+        await ears.until(ears.looks_at_all)
         await ears.settled()
         ears.forget()
         (root / "new" / "file.py").write_text("y")
@@ -535,7 +535,7 @@ async def test_a_folder_moved_out_is_a_change_and_no_longer_watched(root: Path) 
     (root / "part" / "file.py").write_text("x")
     async with watching(interest(root)) as ears:
         (root / "part").rename(root.parent / "part")
-        await ears.until(ears.told_all)
+        await ears.until(ears.looks_at_all)
         await ears.settled()
         ears.forget()
         (root.parent / "part" / "file.py").write_text("y")
@@ -552,12 +552,12 @@ async def test_a_root_deleted_and_made_again_is_watched_again(tmp_path: Path, de
     async with watching(interest(root)) as ears:
         for _ in range(2):
             shutil.rmtree(gone)
-            await ears.until(ears.told_all)
+            await ears.until(ears.looks_at_all)
             await ears.settled()
             ears.forget()
             root.mkdir(parents=True)
             (root / "main.py").write_text("new")
-            await ears.until(ears.told_all)
+            await ears.until(ears.looks_at_all)
             await ears.settled()
             ears.forget()
             (root / "main.py").write_text("newer")
@@ -569,14 +569,14 @@ async def test_a_root_deleted_and_made_again_is_watched_again(tmp_path: Path, de
 async def test_a_root_renamed_away_is_not_mistaken_for_the_root(root: Path) -> None:
     async with watching(interest(root)) as ears:
         root.rename(root.parent / "elsewhere")
-        await ears.until(ears.told_all)
+        await ears.until(ears.looks_at_all)
         await ears.settled()
         ears.forget()
         (root.parent / "elsewhere" / "main.py").write_text("two")
         await ears.settled()
         assert ears.changes == []
         (root.parent / "elsewhere").rename(root)
-        await ears.until(ears.told_all)
+        await ears.until(ears.looks_at_all)
         await ears.settled()
         ears.forget()
         (root / "main.py").write_text("three")
@@ -588,7 +588,7 @@ async def test_a_root_that_is_not_there_yet_is_watched_once_it_is(tmp_path: Path
     async with watching(interest(root)) as ears:
         root.mkdir(parents=True)
         (root / "main.py").write_text("one")
-        await ears.until(ears.told_all)
+        await ears.until(ears.looks_at_all)
 
 
 async def test_a_symlinked_root_keeps_its_path_and_follows_the_link_when_it_moves(tmp_path: Path) -> None:
@@ -603,7 +603,7 @@ async def test_a_symlinked_root_keeps_its_path_and_follows_the_link_when_it_move
         ears.forget()
         (tmp_path / "link").symlink_to("two")
         (tmp_path / "link").replace(root)
-        await ears.until(ears.told_all)
+        await ears.until(ears.looks_at_all)
         await ears.settled()
         ears.forget()
         (tmp_path / "one" / "main.py").write_text("2")
@@ -634,7 +634,7 @@ async def test_an_overflow_of_the_kernels_queue_becomes_a_look_at_everything(roo
             for number in range(200):  # no await: the queue is not read meanwhile
                 (root / f"{number}.py").write_text("x")
                 (root / f"d{number}").mkdir()
-            await ears.until(ears.told_all)
+            await ears.until(ears.looks_at_all)
             await ears.settled()
             assert any(isinstance(event, WatchOverflow) for event in ears.events)
             ears.forget()
@@ -651,7 +651,7 @@ async def test_an_overflow_caused_by_moved_folders_leaves_no_stale_path(root: Pa
             for number in range(100):
                 (root / f"{number}.py").write_text("x")
             (root / "old").rename(root / "new")
-            await ears.until(ears.told_all)
+            await ears.until(ears.looks_at_all)
             await ears.settled()
             ears.forget()
             (root / "new" / "file.py").write_text("x")
@@ -673,7 +673,7 @@ def watches_in_use() -> int:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("when", ["at the start", "later"])
-async def test_at_the_watch_limit_the_remedy_is_told_and_the_tree_is_polled(root: Path, when: str) -> None:
+async def test_at_the_watch_limit_the_remedy_is_shown_and_the_tree_is_polled(root: Path, when: str) -> None:
     for number in range(60 if when == "at the start" else 2):
         (root / f"d{number}").mkdir()
     with kernel_limit("max_user_watches", watches_in_use() + 30):
@@ -681,7 +681,7 @@ async def test_at_the_watch_limit_the_remedy_is_told_and_the_tree_is_polled(root
             if when == "later":
                 for number in range(60):
                     (root / f"late{number}").mkdir()
-                await ears.until(ears.told_all)
+                await ears.until(ears.looks_at_all)
             notices = [event for event in ears.events if isinstance(event, Notice)]
             assert [notice.level for notice in notices] == ["warning"]
             assert "fs.inotify.max_user_watches" in (notices[0].hint or "")
@@ -692,7 +692,7 @@ async def test_at_the_watch_limit_the_remedy_is_told_and_the_tree_is_polled(root
             await ears.until(lambda: ears.heard(deep))
 
 
-async def test_at_the_instance_limit_the_remedy_is_told_and_the_tree_is_polled(
+async def test_at_the_instance_limit_the_remedy_is_shown_and_the_tree_is_polled(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(kernel: object) -> int:
@@ -742,7 +742,7 @@ async def test_a_folder_that_vanishes_while_arming_does_not_stop_the_rest(root: 
 
     async with watching(interest(root, enters=enters)) as ears:
         (root / "main.py").write_text("two")
-        await ears.until(lambda: ears.heard(root / "main.py") or ears.told_all())
+        await ears.until(lambda: ears.heard(root / "main.py") or ears.looks_at_all())
 
 
 @pytest.mark.alone
@@ -755,7 +755,7 @@ async def test_roots_within_roots_keep_what_only_one_of_them_enters(tmp_path: Pa
         async with watching(whole, part) as ears:
             for number in range(100):
                 (inner / f"{number}.py").write_text("x")
-            await ears.until(lambda: ears.told_all("whole") and ears.told_all("part"))
+            await ears.until(lambda: ears.looks_at_all("whole") and ears.looks_at_all("part"))
             await ears.settled()
             (inner / "docs" / "a.md").write_text("x")
             await ears.until(lambda: ears.heard(inner / "docs" / "a.md", "whole"))
@@ -787,26 +787,26 @@ async def test_through_watchfiles_a_broken_watcher_is_made_again(root: Path) -> 
     """A name that is not UTF-8 makes its every later call fail."""
     async with watching(interest(root)) as ears:
         (root / os.fsdecode(b"caf\xe9.txt")).write_text("x")
-        await ears.until(ears.told_all)
+        await ears.until(ears.looks_at_all)
         await ears.settled()
         (root / os.fsdecode(b"caf\xe9.txt")).unlink()
         await ears.settled()
         ears.forget()
         (root / "main.py").write_text("two")
-        await ears.until(lambda: ears.heard(root / "main.py") or ears.told_all())
+        await ears.until(lambda: ears.heard(root / "main.py") or ears.looks_at_all())
 
 
 @pytest.mark.usefixtures("as_on_macos")
 async def test_through_watchfiles_a_root_made_again_is_watched_again(root: Path) -> None:
     async with watching(interest(root)) as ears:
         shutil.rmtree(root)
-        await ears.until(ears.told_all)
+        await ears.until(ears.looks_at_all)
         await ears.settled()
         root.mkdir()
         await ears.settled()
         ears.forget()
         (root / "main.py").write_text("new")
-        await ears.until(lambda: ears.heard(root / "main.py") or ears.told_all())
+        await ears.until(lambda: ears.heard(root / "main.py") or ears.looks_at_all())
 
 
 # --- start and end -------------------------------------------------------------------------------

@@ -203,9 +203,9 @@ class PlainReader:
             if key in self._reading:
                 self._on_read()
         else:
-            said = _TIMED.match(text)
-            if said:
-                self._transcript.say(key, said["text"])
+            timed = _TIMED.match(text)
+            if timed:
+                self._transcript.say(key, timed["text"])
 
 
 def _last_word(finished: Finished) -> str:

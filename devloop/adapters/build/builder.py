@@ -98,8 +98,8 @@ class ImageBuilder:
         async with self._turn():
             platform = await self._platform(service, fingerprint)
             ref = service.ref(fingerprint) + suffix
-            how, told = await self._run(service, fingerprint, ref, platform)
-            return await self._proven(service, fingerprint, ref, how, told)
+            how, reported = await self._run(service, fingerprint, ref, platform)
+            return await self._proven(service, fingerprint, ref, how, reported)
 
     async def continues(self, service: Service) -> bool:
         """Whether `build_on` can build the service."""
@@ -123,11 +123,11 @@ class ImageBuilder:
                     await send_delta(self._engine, below, Tally(), self._digests)
                     cli = CliBuild(self._command, self._environment, self._emit)
                     labels, endpoint = self.labels(service, fingerprint), await self._engine.endpoint()
-                    told = await cli.build(replace(service, build=spec), ref, platform, labels, endpoint)
+                    reported = await cli.build(replace(service, build=spec), ref, platform, labels, endpoint)
                 finally:
                     with anyio.CancelScope(shield=True), suppress(EngineRefusal, PlatformError):
                         await self._engine.remove(below.ref)
-            return await self._proven(service, fingerprint, ref, "continued", told)
+            return await self._proven(service, fingerprint, ref, "continued", reported)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -160,8 +160,8 @@ class ImageBuilder:
                 "install docker-buildx, or Docker 18.09 or newer",
             )
         api = ApiBuild(self._engine, self._environment, self._emit, legacy=legacy)
-        told = await api.build(service, ref, platform, labels, self._tree.archive(service, fingerprint))
-        return ("legacy" if legacy else "buildkit"), told
+        reported = await api.build(service, ref, platform, labels, self._tree.archive(service, fingerprint))
+        return ("legacy" if legacy else "buildkit"), reported
 
     async def _run_command(
         self, command: DockerCommand, service: Service, fingerprint: Fingerprint, ref: str, platform: str
@@ -177,17 +177,17 @@ class ImageBuilder:
         if service.name in self._moved:
             async with self._tree.copy(service, fingerprint) as spec:
                 still = replace(service, build=spec)
-                told = await cli.build(still, ref, platform, labels, endpoint)
+                reported = await cli.build(still, ref, platform, labels, endpoint)
             if await self._tree.still_matches(service, fingerprint):
                 self._moved.discard(service.name)
-            return told
+            return reported
         read, same = anyio.Event(), False
-        told, failure = "", None
+        reported, failure = "", None
 
         async def build(named: Service) -> None:
-            nonlocal told, failure
+            nonlocal reported, failure
             try:
-                told = await cli.build(named, ref, platform, labels, endpoint, read.set)
+                reported = await cli.build(named, ref, platform, labels, endpoint, read.set)
             except BuildError as error:
                 failure = error
             read.set()
@@ -212,7 +212,7 @@ class ImageBuilder:
             await self._engine.remove(ref)  # a tag must not name what it was not built from (S3)
             self._moved.add(service.name)
             raise TreeMovedError(f"{service.name}: files changed while docker read them")
-        return told
+        return reported
 
     async def _check_api(self, service: Service, fingerprint: Fingerprint, reserved: list[str]) -> None:
         """Refuse by name what only a docker command could build."""
@@ -261,7 +261,7 @@ class ImageBuilder:
         return await emulates(self._command, self._environment, await self._engine.endpoint(), platform)
 
     async def _proven(
-        self, service: Service, fingerprint: Fingerprint, ref: str, how: How, told: str
+        self, service: Service, fingerprint: Fingerprint, ref: str, how: How, reported: str
     ) -> Image:
         """The image as the engine holds it; BuildError if that is not what the builder told."""
         try:
@@ -276,9 +276,9 @@ class ImageBuilder:
                 hint="does the docker command build on the same engine? docker context ls, echo $DOCKER_HOST",
             )
         digest = await self._digests.of(ref, facts)
-        if told.strip() not in ("", digest, facts.id):
+        if reported.strip() not in ("", digest, facts.id):
             raise BuildError(
-                f"build of {service.name}: the builder reported {told.strip()}, but {ref} is {digest}",
+                f"build of {service.name}: the builder reported {reported.strip()}, but {ref} is {digest}",
                 reason="ImageReplaced",
                 outside_tree=True,
                 hint=f"is something else writing the tag {ref}?",

@@ -76,7 +76,7 @@ class Transcript:
             note = " ".join(step.name.split())
             self._emit(Progress(self._service, "build", now[0], now[1], "steps", note))
 
-    def failure(self, what: str, said: str, dockerfile: str) -> BuildError:
+    def failure(self, what: str, message: str, dockerfile: str) -> BuildError:
         """The build's error with its evidence: instruction, its last lines, and its place in the Dockerfile.
 
         `what` was tried, `said` is the builder's own last word, `dockerfile` the text of the Dockerfile.
@@ -86,10 +86,10 @@ class Transcript:
         if failed is not None:
             evidence.append(" ".join(failed.name.split()))
             evidence.extend(failed.lines)
-        place = locate(dockerfile, failed.name if failed else "", said)
+        place = locate(dockerfile, failed.name if failed else "", message)
         if place is not None:
             evidence.append(f"Dockerfile:{place[0]} | {place[1]}")
-        reason = (failed.error if failed else "") or said or "the builder gave no reason"
+        reason = (failed.error if failed else "") or message or "the builder gave no reason"
         return BuildError(
             f"{what}: {reason}",
             reason="BuildFailed",
@@ -103,13 +103,13 @@ class Transcript:
         self._emit(Output(self._service, "build", line))
 
 
-def locate(dockerfile: str, step: str, said: str) -> tuple[int, str] | None:
+def locate(dockerfile: str, step: str, message: str) -> tuple[int, str] | None:
     """Line number and text of what failed: by a step's name, else by a line that the message names."""
     lines = dockerfile.splitlines()
     numbered = _STEP.match(step)
     line = _line_of(dockerfile, numbered) if numbered else 0
     if not line:
-        named = _BAD_LINE.search(said)
+        named = _BAD_LINE.search(message)
         line = int(named["line"]) if named else 0
     return (line, lines[line - 1].strip()) if 0 < line <= len(lines) else None
 

@@ -73,9 +73,9 @@ async def nodes_without(loader: ClusterLoader, refs: Iterable[str]) -> dict[str,
 
 def _capacity(node: Mapping[str, Any]) -> NodeCapacity:
     status = node.get("status") or {}
-    room = status.get("allocatable") or status.get("capacity") or {}
+    capacity = status.get("allocatable") or status.get("capacity") or {}
     return NodeCapacity(
-        node["metadata"]["name"], number(room.get("cpu")) or 0.0, number(room.get("memory")) or 0.0
+        node["metadata"]["name"], number(capacity.get("cpu")) or 0.0, number(capacity.get("memory")) or 0.0
     )
 
 

@@ -65,7 +65,7 @@ class DeltaBuilder:
         self.keeper = keeper
         self._emit = emit
         self._made: dict[str, Parent] = {}  # by id, of deltas that no load has verified yet
-        self._told: set[tuple[str, str, int]] = set()
+        self._reported: set[tuple[str, str, int]] = set()
         self._in_vain: dict[str, tuple[str, int]] = {}  # by service: a recipe, and how often going on failed
         self._stopped: set[str] = set()  # services whose last edit a line of the Dockerfile stopped
 
@@ -132,11 +132,21 @@ class DeltaBuilder:
         if standing is None or plan is None:
             return NotProven("NoParent", "no image is known yet that a delta could stand on")
         labels = self._full.labels(service, fingerprint)
-        rules, salt = self._plans.rules_of(service), self.keeper.rebuild_salt(service)
+        rules, rebuild_salt = self._plans.rules_of(service), self.keeper.rebuild_salt(service)
 
         def make(check: Check) -> Delta | NotProven:
             before, after = standing.inputs, fingerprint.inputs
-            return delta(service, standing.parent, before, after, plan, rules, labels, salt=salt, check=check)
+            return delta(
+                service,
+                standing.parent,
+                before,
+                after,
+                plan,
+                rules,
+                labels,
+                rebuild_salt=rebuild_salt,
+                check=check,
+            )
 
         return await in_thread(make)
 
@@ -150,13 +160,22 @@ class DeltaBuilder:
         if self._in_vain.get(service.name) == (self.keeper.recipe(service, fingerprint), TRIED_IN_VAIN):
             return why
         labels, ref = self._full.labels(service, fingerprint), service.ref(fingerprint) + BELOW
-        rules, salt = self._plans.rules_of(service), self.keeper.rebuild_salt(service)
+        rules, rebuild_salt = self._plans.rules_of(service), self.keeper.rebuild_salt(service)
         inputs, parent = fingerprint.inputs, standing.parent
 
         def make(check: Check) -> tuple[Continuation, bytes] | NotProven:
             text = read_dockerfile(service.build.dockerfile, inputs).decode(errors="surrogateescape")
             made = continuation(
-                service, parent, standing.inputs, inputs, plan, rules, labels, why, salt=salt, check=check
+                service,
+                parent,
+                standing.inputs,
+                inputs,
+                plan,
+                rules,
+                labels,
+                why,
+                rebuild_salt=rebuild_salt,
+                check=check,
             )
             if isinstance(made, NotProven):
                 return made
@@ -167,7 +186,7 @@ class DeltaBuilder:
             return made
         archive = made[0].below.archive
         below = Image(service.name, fingerprint, ref, made[0].below.id, "delta", archive.size, archive)
-        self._tell(service, why, "builds go on from")
+        self._report(service, why, "builds go on from")
         try:
             return await self._full.build_on(below, service, made[1])
         except LoadError as error:
@@ -194,11 +213,11 @@ class DeltaBuilder:
         made = await in_thread(lambda check: first(service, known, inputs, plan, rules, labels, check=check))
         return (made, facts.size) if isinstance(made, Delta) else (why, 0)
 
-    def _tell(self, service: Service, why: NotProven, what: str) -> bool:
+    def _report(self, service: Service, why: NotProven, what: str) -> bool:
         """Each reason is told once; whether it was told now."""
         key = service.name, why.reason, why.line
-        first = key not in self._told
-        self._told.add(key)
+        first = key not in self._reported
+        self._reported.add(key)
         if first and why.reason not in ("NoParent", FAILED):
             where = f"Dockerfile:{why.line}: " if why.line else ""
             self._emit(Notice(service.name, "info", f"{what} {where}{why.message}", why.advice or None))
@@ -206,7 +225,7 @@ class DeltaBuilder:
 
     def _fall_back(self, service: Service, why: NotProven) -> None:
         """Count it, and tell each reason once."""
-        first = self._tell(service, why, "full build:")
+        first = self._report(service, why, "full build:")
         self._emit(DeltaFallback(service.name, why.reason, why.message, why.line, why.advice, first))
 
 

@@ -155,7 +155,7 @@ class ParentStore:
         """From an engine whose archive is an OCI layout: layers by blob digest, compressed or not, in any
         order; manifest and config among them say which is which."""
         layers: dict[str, Layer] = {}
-        told: dict[str, bytes] = {}
+        described_blobs: dict[str, bytes] = {}
         async with engine.save(ref) as archive:
             stream = TarStream(archive)
             async for entry in stream:
@@ -168,11 +168,13 @@ class ParentStore:
                     spool.seek(0)
                     if entry.size <= LARGEST_JSON and spool.read(1) == b"{":
                         spool.seek(0)
-                        told[f"sha256:{name}"] = spool.read()
+                        described_blobs[f"sha256:{name}"] = spool.read()
                         continue
                     layers[f"sha256:{name}"] = await anyio.to_thread.run_sync(_read_blob, spool)
-        config = told.get(image_id, b"")
-        described = [one for blob in told.values() if _config_of(one := json.loads(blob)) == image_id]
+        config = described_blobs.get(image_id, b"")
+        described = [
+            one for blob in described_blobs.values() if _config_of(one := json.loads(blob)) == image_id
+        ]
         if not config or not described or b"devloop delta" in config:
             return None
         diff_ids = tuple(str(diff_id) for diff_id in json.loads(config)["rootfs"]["diff_ids"])
@@ -211,7 +213,7 @@ def _read_blob(spool: IO[bytes]) -> Layer:
         return Layer.read(cast(IO[bytes], unpacked))
 
 
-def _config_of(told: object) -> str:
+def _config_of(manifest: object) -> str:
     """The config's digest in a manifest, "" if it is none."""
-    config = told.get("config") if isinstance(told, dict) else None
+    config = manifest.get("config") if isinstance(manifest, dict) else None
     return str(config.get("digest") or "") if isinstance(config, dict) else ""

@@ -55,7 +55,7 @@ class EngineBases:
             service.build.pull_idle_timeout,
             lambda activity: _silent(service, ref, activity),
         )
-        self._told.discard(ref)
+        self._announced.discard(ref)
         facts = await self._engine.inspect(ref)
         if facts is None or not _fits(facts, platform):
             raise BuildError(

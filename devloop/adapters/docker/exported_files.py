@@ -42,18 +42,18 @@ async def files_of(engine: Engine, ref: str) -> Mapping[str, Item]:
 
 def differences(one: Mapping[str, Item], other: Mapping[str, Item]) -> list[str]:
     """A line for each path that is not the same in both, sorted by path."""
-    told = []
+    found = []
     for path in sorted(one.keys() | other.keys()):
         left, right = one.get(path), other.get(path)
         if left == right:
             continue
         if left is None:
-            told.append(f"{path}: only in the full build")
+            found.append(f"{path}: only in the full build")
         elif right is None:
-            told.append(f"{path}: only in the live image")
+            found.append(f"{path}: only in the live image")
         else:
-            told.append(f"{path}: {', '.join(_fields(left, right))}")
-    return told
+            found.append(f"{path}: {', '.join(_fields(left, right))}")
+    return found
 
 
 def _fields(left: Item, right: Item) -> Iterator[str]:

@@ -57,11 +57,11 @@ class SdkRunner:
         try:
             answer = json.loads(done.stdout)
         except (ValueError, RecursionError) as error:
-            said = done.stderr.decode(errors="replace").strip().splitlines()[-5:]
+            last_lines = done.stderr.decode(errors="replace").strip().splitlines()[-5:]
             raise ReleaseError(
                 f"{release}: the helm worker ended with {done.returncode}",
                 reason="HelmDied",
-                evidence=tuple(said),
+                evidence=tuple(last_lines),
             ) from error
         with COMMAND_OUTPUT(f"{release}: what the helm worker answered"):
             if "error" not in answer:

@@ -38,9 +38,11 @@ async def render(folder: Path, environ: Mapping[str, str] | None = None) -> str:
     return done.out.decode("utf-8", "replace")
 
 
-def plain(said: Sequence[str]) -> list[str]:
+def plain(messages: Sequence[str]) -> list[str]:
     """What kubectl said, without its log's time and process id, which differ each time."""
-    lines = [re.sub(r'^E\d{4} [\d:.]+ +\d+ \S+\] "[^"]*" err=<?|^error: ', "", line).strip() for line in said]
+    lines = [
+        re.sub(r'^E\d{4} [\d:.]+ +\d+ \S+\] "[^"]*" err=<?|^error: ', "", line).strip() for line in messages
+    ]
     return [line for line in lines if line and line != ">"]
 
 
@@ -59,9 +61,9 @@ async def require(folder: Path, environ: Mapping[str, str]) -> None:
         ) from error
     version = version_of(done.out)
     if version is None:
-        said = "; ".join(done.tail(3)) or f"exit code {done.code}"
+        messages = "; ".join(done.tail(3)) or f"exit code {done.code}"
         raise ConfigError(
-            f"{folder}: kubectl version --client told no version: {said}", reason="NoKubectl", hint=REMEDY
+            f"{folder}: kubectl version --client told no version: {messages}", reason="NoKubectl", hint=REMEDY
         )
     if version < OLDEST:
         raise ConfigError(
@@ -76,8 +78,8 @@ async def require(folder: Path, environ: Mapping[str, str]) -> None:
 def version_of(answer: bytes) -> tuple[int, int] | None:
     """(major, minor) of what `kubectl version --client -o json` said; vendors write a minor of "20+"."""
     try:
-        told = json.loads(answer)["clientVersion"]
-        digits = "".join(one for one in str(told["minor"]) if one.isdigit())
-        return int(told["major"]), int(digits)
+        version = json.loads(answer)["clientVersion"]
+        digits = "".join(one for one in str(version["minor"]) if one.isdigit())
+        return int(version["major"]), int(digits)
     except (ValueError, KeyError, TypeError):
         return None

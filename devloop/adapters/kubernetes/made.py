@@ -82,7 +82,7 @@ async def find_namespaces(client: Client, project: str, names: Iterable[str]) ->
         asked = [await client.find(f"/api/v1/namespaces/{name}") for name in names]
         items = [item for item in asked if item is not None]
     notes = ((item["metadata"]["name"], item["metadata"].get("annotations") or {}) for item in items)
-    return sorted(str(name) for name, said in notes if said.get(MADE_BY) == project)
+    return sorted(str(name) for name, note in notes if note.get(MADE_BY) == project)
 
 
 async def _groups(client: Client) -> AsyncIterator[str]:

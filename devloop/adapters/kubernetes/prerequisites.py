@@ -77,7 +77,7 @@ def asked_by(item: Json, missing: Iterable[Need], namespace: str) -> list[Need]:
     return [need for need in missing if (need.kind, need.name, need.namespace) in keys]
 
 
-def told(missing: Sequence[Need], context: str) -> PrerequisiteError:
+def missing_error(missing: Sequence[Need], context: str) -> PrerequisiteError:
     """All of them in one error, with the lines that make them."""
     named = ", ".join(
         f"{need.kind} {need.name}{'' if need.kind == 'Namespace' else f' in namespace {need.namespace}'}"

@@ -96,9 +96,9 @@ class ConditionStamps:
         for gone in seen.keys() - {c["type"] for c in conditions}:
             del seen[gone]
         for condition in conditions:
-            said = (str(condition.get("status")), str(condition.get("reason")))
-            if seen.get(condition["type"], (None,))[0] != said:
-                seen[condition["type"]] = (said, at)
+            state = (str(condition.get("status")), str(condition.get("reason")))
+            if seen.get(condition["type"], (None,))[0] != state:
+                seen[condition["type"]] = (state, at)
 
     def forget(self, item: Json) -> None:
         self._seen.pop(item["metadata"]["uid"], None)

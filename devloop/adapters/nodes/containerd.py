@@ -12,7 +12,7 @@ from devloop.adapters.archive.docker_archive import Tally
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.images import Held, is_tagged, projects_of
-from devloop.adapters.nodes.routes import Told, complete
+from devloop.adapters.nodes.routes import ReportBytes, complete
 from devloop.adapters.nodes.shell import Body, NodeShell
 from devloop.adapters.nodes.stores import Store
 from devloop.borders import COMMAND_OUTPUT
@@ -44,24 +44,24 @@ class ContainerdStore:
         self.node = node
         self.shell = shell
         self._seen: set[str] | None = None  # full references that the node had, and those of imports
-        self._told: dict[str, str] = {}  # what the node said at the end of an import, once
+        self._reported: dict[str, str] = {}  # what the node said at the end of an import, once
         self._manifests: dict[str, str] = {}  # manifest digest -> config digest of layouts that were sent
         self._projects: dict[str, tuple[str, str]] = {}  # the same -> config digest and project, as read
 
     async def digest(self, ref: str) -> str | None:
-        if ref in self._told:
-            return self._told.pop(ref)
-        code, said = await self.shell.run(_question(ref))
-        return self._answer(ref, code, said)
+        if ref in self._reported:
+            return self._reported.pop(ref)
+        code, output = await self.shell.run(_question(ref))
+        return self._answer(ref, code, output)
 
     async def look(self, ref: str) -> str | None:
         """As `digest`. What the node did not have when it was first looked at, and devloop did not bring,
         counts as absent: nobody else writes devloop's tags, and at worst it is brought once more."""
         if self._seen is None:
-            code, said = await self.shell.run(f"{CTR} images ls -q")
+            code, output = await self.shell.run(f"{CTR} images ls -q")
             if code != 0:
                 return await self.digest(ref)
-            self._seen = set(said.split())
+            self._seen = set(output.split())
         return await self.digest(ref) if full(ref) in self._seen else None
 
     async def remove(self, ref: str) -> bool:
@@ -79,71 +79,71 @@ class ContainerdStore:
         return [Held(familiar(ref), config) for ref, (config, owner) in known.items() if owner == project]
 
     async def _run(self, line: str) -> str:
-        code, said = await self.shell.run(line)
+        code, output = await self.shell.run(line)
         if code != 0:
             raise PlatformError(
-                f"node {self.node}: listing images: exit code {code}: {_last(said)}", reason="NodeRefused"
+                f"node {self.node}: listing images: exit code {code}: {_last(output)}", reason="NodeRefused"
             )
-        return said
+        return output
 
     async def chains(self) -> frozenset[str]:
         """The chain IDs of the layers that the node has unpacked."""
-        _, said = await self.shell.run(f"{CTR} snapshots ls")
-        return frozenset(_CHAIN.findall(said))
+        _, output = await self.shell.run(f"{CTR} snapshots ls")
+        return frozenset(_CHAIN.findall(output))
 
     async def load(self, ref: str, body: Body, described: bytes = b"") -> None:
         """Import an OCI layout and ask for the image at once. Raises LoadError, PlatformError.
 
         `described`: the layout's manifest where it is known beforehand; the node then need not print it.
         """
-        code, said = await self.shell.run(_IMPORT, body, ahead=True)
-        crictl, said = said.startswith(_CRICTL_THERE), said.removeprefix(f"{_CRICTL_THERE}\n")
+        code, output = await self.shell.run(_IMPORT, body, ahead=True)
+        crictl, output = output.startswith(_CRICTL_THERE), output.removeprefix(f"{_CRICTL_THERE}\n")
         if code != 0:
             raise LoadError(
-                f"load of {ref} into {self.node}: ctr images import: {_last(said)}",
-                reason="DiskFull" if "no space left" in said else "ImportFailed",
-                evidence=tuple(said.splitlines()[-5:]),
+                f"load of {ref} into {self.node}: ctr images import: {_last(output)}",
+                reason="DiskFull" if "no space left" in output else "ImportFailed",
+                evidence=tuple(output.splitlines()[-5:]),
                 hint="the node's disk is full: crictl rmi --prune frees space"
-                if "no space left" in said
+                if "no space left" in output
                 else f"is containerd well? {CTR} version on the node",
             )
         if self._seen is not None:
             self._seen.add(full(ref))
         if described:
             self._manifests[oci.sha256(described)] = str(json.loads(described)["config"]["digest"])
-            if not crictl and oci.sha256(described) in _imported(said, full(ref)):
-                self._told[ref] = self._manifests[oci.sha256(described)]
+            if not crictl and oci.sha256(described) in _imported(output, full(ref)):
+                self._reported[ref] = self._manifests[oci.sha256(described)]
                 return
-        code, said = await self.shell.run(_question_after(ref) if described else _question(ref))
-        found = self._answer(ref, code, said)
+        code, output = await self.shell.run(_question_after(ref) if described else _question(ref))
+        found = self._answer(ref, code, output)
         if found is not None:
-            self._told[ref] = found
+            self._reported[ref] = found
 
-    def _answer(self, ref: str, code: int, said: str) -> str | None:
+    def _answer(self, ref: str, code: int, output: str) -> str | None:
         """The config digest in the answer to a question."""
-        _, asked, answer = said.partition(_ASKED)
+        _, asked, answer = output.partition(_ASKED)
         if code == 0 and (table := _TABLE.match(answer.strip())):
             return self._manifests.get(table[1])
         if code != 0 or not asked:
             raise PlatformError(
-                f"node {self.node}: asking for {ref}: exit code {code}: {_last(said)}",
+                f"node {self.node}: asking for {ref}: exit code {code}: {_last(output)}",
                 reason="NodeRefused",
                 hint="does containerd run on the node?",
             )
         try:
-            told = json.loads(answer) if answer.strip() else {}
+            inspected = json.loads(answer) if answer.strip() else {}
         except (ValueError, RecursionError):
             return None  # crictl's words for "no such image"
         with COMMAND_OUTPUT(f"node {self.node}: asking for {ref}"):
-            status = told.get("status") or {}
-            found = str(status.get("id") or (told.get("config") or {}).get("digest") or "")
+            status = inspected.get("status") or {}
+            found = str(status.get("id") or (inspected.get("config") or {}).get("digest") or "")
         return f"sha256:{found.removeprefix('sha256:')}" if found else None
 
 
-def _imported(said: str, name: str) -> list[str]:
+def _imported(output: str, name: str) -> list[str]:
     """The manifest digests of an image that `ctr images import` told as brought and unpacked: it reads them
     from containerd's record. Empty from ctr 2 on, which shortens names."""
-    return re.findall(rf"^unpacking {re.escape(name)} \(({_SHA256})\)\.\.\.done$", said, re.MULTILINE)
+    return re.findall(rf"^unpacking {re.escape(name)} \(({_SHA256})\)\.\.\.done$", output, re.MULTILINE)
 
 
 def _question(ref: str) -> str:
@@ -192,16 +192,18 @@ class ContainerdRoute:
         self._digests = digests
         self.stores = stores
 
-    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+    async def send(self, image: Image, stores: Sequence[Store], report: ReportBytes) -> Tally:
         total = Tally()
 
         async def one(store: ContainerdStore) -> None:
-            await self._to(store, image, total, lambda: told(total.sent + total.skipped))
+            await self._to(store, image, total, lambda: report(total.sent + total.skipped))
 
         await gather(one, [store for store in stores if isinstance(store, ContainerdStore)])
         return total
 
-    async def _to(self, store: ContainerdStore, image: Image, total: Tally, told: Callable[[], None]) -> None:
+    async def _to(
+        self, store: ContainerdStore, image: Image, total: Tally, report: Callable[[], None]
+    ) -> None:
         if image.archive is not None:
             layout = oci.delta(image.archive, image.ref)
             try:
@@ -217,14 +219,14 @@ class ContainerdRoute:
                 return
         known = await store.chains()
         try:
-            await store.load(image.ref, await self._stream(image, known, total, told))
+            await store.load(image.ref, await self._stream(image, known, total, report))
         except LoadError as error:
             if not known or error.reason == "DiskFull":
                 raise
-            await store.load(image.ref, await self._stream(image, frozenset(), total, told))
+            await store.load(image.ref, await self._stream(image, frozenset(), total, report))
 
     async def _stream(
-        self, image: Image, known: frozenset[str], total: Tally, told: Callable[[], None]
+        self, image: Image, known: frozenset[str], total: Tally, report: Callable[[], None]
     ) -> AsyncIterator[bytes]:
         """The image as an OCI layout; as `docker save` writes it where its layers cannot be told."""
         facts = await self._builder.inspect(image.ref)
@@ -245,7 +247,7 @@ class ContainerdRoute:
                     async for piece in source:
                         if as_it_is:
                             total.sent += len(piece)
-                        told()
+                        report()
                         yield piece
                 except ValueError as error:
                     raise LoadError(str(error), reason="BrokenArchive") from error
@@ -255,6 +257,6 @@ class ContainerdRoute:
         return pieces()
 
 
-def _last(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.strip()]
+def _last(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "no output"

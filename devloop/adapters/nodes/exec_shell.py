@@ -105,8 +105,8 @@ class _Exec:
             with anyio.CancelScope(shield=True):
                 await self.aclose()
             await closed(body)
-        said = b"".join(frames(bytes(received))).decode(errors="replace")
-        before, marked, code = said.rpartition(f"\n{_EXIT} ")
+        output = b"".join(frames(bytes(received))).decode(errors="replace")
+        before, marked, code = output.rpartition(f"\n{_EXIT} ")
         if not marked:
             return None
         return int(code) if code.strip().isdecimal() else 1, before

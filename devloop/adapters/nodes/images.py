@@ -50,8 +50,8 @@ async def ask_each(run: Run, command: str, names: Iterable[str]) -> dict[str, An
     wanted = list(names)
     for start in range(0, len(wanted), AT_ONCE):
         quoted = " ".join(map(shlex.quote, wanted[start : start + AT_ONCE]))
-        said = await run(f"for x in {quoted}; do echo {_NEXT} $x; {command} $x 2>/dev/null; echo; done")
-        for part in said.split(_NEXT)[1:]:
+        output = await run(f"for x in {quoted}; do echo {_NEXT} $x; {command} $x 2>/dev/null; echo; done")
+        for part in output.split(_NEXT)[1:]:
             name, _, text = part.strip().partition("\n")
             try:
                 found[name.strip()] = json.loads(text)

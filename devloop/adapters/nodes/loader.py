@@ -97,7 +97,7 @@ class ClusterLoader:
             return LoadedImage(image, nodes, route.how, 0, image.size * len(nodes))
         shown = -1
 
-        def told(done: int) -> None:
+        def report(done: int) -> None:
             nonlocal shown
             activity.note()
             total = image.size * len(lacking)
@@ -106,7 +106,7 @@ class ClusterLoader:
                 shown = percent
                 self._emit(Progress(image.service, "load", min(done, total), total, "bytes", route.how))
 
-        tally = await route.send(image, lacking, told)
+        tally = await route.send(image, lacking, report)
         left = await self._lacking(lacking, image)
         if left:
             raise LoadError(

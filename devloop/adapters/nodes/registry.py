@@ -15,7 +15,7 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.images import Held, is_tagged
 from devloop.adapters.nodes.registry_api import Body, Registry
-from devloop.adapters.nodes.routes import Told, complete
+from devloop.adapters.nodes.routes import ReportBytes, complete
 from devloop.adapters.nodes.stores import Store
 from devloop.adapters.tar_stream import TarStream
 from devloop.concurrency import gather
@@ -73,7 +73,7 @@ class RegistryRoute:
     def stores(self) -> Sequence[Store]:
         return (self._store,)
 
-    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+    async def send(self, image: Image, stores: Sequence[Store], report: ReportBytes) -> Tally:
         if not image.ref.startswith(f"{self._prefix}/"):
             raise LoadError(
                 f"load of {image.ref}: nodes would not pull it from {self._prefix}",
@@ -85,7 +85,7 @@ class RegistryRoute:
         if image.archive is None or not await self._send_delta(image, tally):
             if image.archive is not None:
                 await complete(self._builder, self._digests, image)
-            await self._send_full(image, tally, lambda: told(tally.sent + tally.skipped))
+            await self._send_full(image, tally, lambda: report(tally.sent + tally.skipped))
         self._pushed.add(path_of(image.ref))
         return tally
 
@@ -108,7 +108,7 @@ class RegistryRoute:
         self._seen.update(pushed)
         return True
 
-    async def _send_full(self, image: Image, tally: Tally, told: Callable[[], None]) -> None:
+    async def _send_full(self, image: Image, tally: Tally, report: Callable[[], None]) -> None:
         facts = await self._builder.inspect(image.ref)
         if facts is None:
             raise LoadError(
@@ -135,7 +135,7 @@ class RegistryRoute:
                             await self._upload(image.ref, blob.digest, entry.size, stream.pieces(), tally)
                         else:
                             tally.skipped += entry.size
-                        told()
+                        report()
             except ValueError as error:
                 raise LoadError(f"docker save {image.ref}: {error}", reason="BrokenArchive") from error
         unknown = [diff_id for diff_id in facts.diff_ids if diff_id not in self._seen]

@@ -176,8 +176,10 @@ class Registry:
         async with self._session.get(fields.get("realm", ""), params=query, headers=headers) as response:
             if response.status == 200:
                 with REGISTRY_ANSWER(f"registry {self._host}: the token for {repo}"):
-                    told = await response.json(content_type=None)
-                    self._authorization[repo] = f"Bearer {told.get('token') or told.get('access_token')}"
+                    granted = await response.json(content_type=None)
+                    self._authorization[repo] = (
+                        f"Bearer {granted.get('token') or granted.get('access_token')}"
+                    )
 
     async def _login(self, repo: str) -> str:
         """user:password in base64, "" if the user has none for this registry."""
@@ -194,12 +196,12 @@ class Registry:
 
     def _refusal(self, method: str, repo: str, answer: Answer) -> LoadError:
         try:
-            said = "; ".join(str(error["message"]) for error in json.loads(answer.body)["errors"])
+            message = "; ".join(str(error["message"]) for error in json.loads(answer.body)["errors"])
         except (ValueError, KeyError, TypeError, RecursionError):
-            said = answer.body.decode(errors="replace")[:200]
+            message = answer.body.decode(errors="replace")[:200]
         denied = answer.status in (401, 403)
         return LoadError(
-            f"registry {self._host}: {method} {repo}: HTTP {answer.status} {said}".rstrip(),
+            f"registry {self._host}: {method} {repo}: HTTP {answer.status} {message}".rstrip(),
             reason="RegistryDenied" if denied else "RegistryRefused",
             hint=f"docker login {self._host}" if denied else None,
         )

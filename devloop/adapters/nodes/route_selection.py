@@ -67,26 +67,26 @@ class RouteChoice:
         """The route to these nodes. Raises LoadError (none is open, and what to do), PlatformError."""
         if not nodes:
             raise PlatformError("the cluster has no nodes", reason="NoNodes", hint="kubectl get nodes")
-        way = self._load if self._load != "auto" else await self._auto(nodes)
-        if way == "engine":
+        method = self._load if self._load != "auto" else await self._auto(nodes)
+        if method == "engine":
             return await self._by_address(nodes)
-        if way == "shared":
+        if method == "shared":
             return await self._shared(nodes)
-        if way == "docker-env":
+        if method == "docker-env":
             return await self._docker_env(nodes)
-        if way == "image-load":
+        if method == "image-load":
             return self._image_load(nodes)
-        if way == "registry" and self._registry:
+        if method == "registry" and self._registry:
             self._opened = self._opened or Registry(host_of(self._registry), self._environment)
             store = RegistryStore(self._registry, self._opened)
             return RegistryRoute(self._builder, self._digests, store, self._registry)
-        if way == "containerd":
+        if method == "containerd":
             return await self._containerd(nodes)
-        if way == "kind":
+        if method == "kind":
             return self._in_containers("kind", nodes, ["kind", "load", "docker-image"], "--name")
-        if way == "k3d":
+        if method == "k3d":
             return self._in_containers("k3d", nodes, ["k3d", "image", "import"], "-c")
-        raise self._refusal(way, nodes)
+        raise self._refusal(method, nodes)
 
     async def keep_warm(self) -> None:
         """Keep shells waiting on the nodes that have one, until cancelled; without it loads are slower."""
@@ -113,8 +113,8 @@ class RouteChoice:
         if self._registry:
             return "registry"
         runtime = nodes[0].runtime_name
-        if way := await self._on_this_machine(nodes):
-            return way
+        if method := await self._on_this_machine(nodes):
+            return method
         if self._product == "minikube":
             if runtime == "docker":
                 return "docker-env" if len(nodes) == 1 else "image-load"
@@ -135,15 +135,15 @@ class RouteChoice:
             return "engine" if self._here else ""
         return "containerd" if node.runtime_name == "containerd" else ""
 
-    def _refusal(self, way: str, nodes: tuple[NodeFacts, ...]) -> LoadError:
+    def _refusal(self, method: str, nodes: tuple[NodeFacts, ...]) -> LoadError:
         runtime = nodes[0].runtime or "an unknown runtime"
         hint = (
             "name the nodes' Docker engine as cluster.engine in config.yaml, or annotate each Node with "
             "dev.devloop/engine=unix:///path/of/docker.sock; or set cluster.registry and load: registry"
         )
         return LoadError(
-            f"no way to bring images into context {self._context} (load: {way}): node {nodes[0].name} runs "
-            f"{runtime}, and devloop cannot reach it from here",
+            f"cannot load images into context {self._context} (load: {method}): node {nodes[0].name} runs "
+            f"{runtime}, which devloop cannot reach from here",
             reason="NoTransport",
             hint=hint,
         )
@@ -152,14 +152,14 @@ class RouteChoice:
 
     async def _by_address(self, nodes: tuple[NodeFacts, ...]) -> Route:
         async def one(node: NodeFacts) -> EngineStore:
-            ways = (
+            sources = (
                 (self._engine, "cluster.engine"),
                 (node.engine, f"the annotation of node {node.name}"),
                 (self._here, "this machine's cri-dockerd"),
             )
-            address, origin = next((address, origin) for address, origin in ways if address)
+            address, origin = next((address, origin) for address, origin in sources if address)
             if address == node.engine and not self._engine:
-                _admit_told(address, node)
+                _admit_reported(address, node)
             return await self._store(node, address, origin)
 
         stores = await gather(one, nodes)
@@ -263,7 +263,7 @@ class RouteChoice:
         )
 
 
-def _admit_told(address: str, node: NodeFacts) -> None:
+def _admit_reported(address: str, node: NodeFacts) -> None:
     """Raises LoadError unless an engine that the cluster tells of is on this machine (S11): whoever may
     annotate a Node could else have every image, and what is built into it, sent to an address of theirs."""
     if address.startswith(("/", "unix://")):

@@ -17,7 +17,7 @@ from devloop.concurrency import gather
 from devloop.errors import LoadError
 from devloop.model import Image
 
-Told = Callable[[int], None]  # bytes read so far, of one node
+ReportBytes = Callable[[int], None]  # bytes read so far, of one node
 
 
 class Route(Protocol):
@@ -29,7 +29,7 @@ class Route(Protocol):
     @property
     def stores(self) -> Sequence[Store]: ...
 
-    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+    async def send(self, image: Image, stores: Sequence[Store], report: ReportBytes) -> Tally:
         """Bring the image to these nodes; the caller verifies. Raises LoadError, PlatformError."""
         ...
 
@@ -43,7 +43,7 @@ class SharedRoute:
         self._builder = builder
         self.stores = stores
 
-    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+    async def send(self, image: Image, stores: Sequence[Store], report: ReportBytes) -> Tally:
         tally = Tally()
         if image.archive is None:
             raise LoadError(
@@ -52,7 +52,7 @@ class SharedRoute:
                 hint="was it pruned? devloop once --rebuild builds it again",
             )
         await send_delta(self._builder, image, tally, self.stores[0].digests)
-        told(tally.sent)
+        report(tally.sent)
         return tally
 
 
@@ -67,16 +67,16 @@ class EngineRoute:
         self.stores = stores
         self._layers: dict[str, dict[str, frozenset[str]]] = {store.node: {} for store in stores}
 
-    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+    async def send(self, image: Image, stores: Sequence[Store], report: ReportBytes) -> Tally:
         total = Tally()
 
         async def one(store: EngineStore) -> None:
-            await self._to(store, image, total, lambda: told(total.sent + total.skipped))
+            await self._to(store, image, total, lambda: report(total.sent + total.skipped))
 
         await gather(one, [store for store in stores if isinstance(store, EngineStore)])
         return total
 
-    async def _to(self, store: EngineStore, image: Image, total: Tally, told: Callable[[], None]) -> None:
+    async def _to(self, store: EngineStore, image: Image, total: Tally, report: Callable[[], None]) -> None:
         if image.archive is not None:
             try:
                 await send_delta(store.engine, image, total, store.digests)
@@ -89,15 +89,20 @@ class EngineRoute:
                 return
         known = await self._chains(store)
         try:
-            await self._stream(store, image, known, total, told)
+            await self._stream(store, image, known, total, report)
         except LoadError as error:
             if not known or error.reason == "DiskFull":
                 raise
             self._layers[store.node].clear()  # a layer vanished behind our back: all of it, then
-            await self._stream(store, image, frozenset(), total, told)
+            await self._stream(store, image, frozenset(), total, report)
 
     async def _stream(
-        self, store: EngineStore, image: Image, known: frozenset[str], total: Tally, told: Callable[[], None]
+        self,
+        store: EngineStore,
+        image: Image,
+        known: frozenset[str],
+        total: Tally,
+        report: Callable[[], None],
     ) -> None:
         facts = await self._builder.inspect(image.ref)
         if facts is None:
@@ -113,7 +118,7 @@ class EngineRoute:
             try:
                 async with aclosing(thin.filter(archive)) as pieces:
                     async for piece in pieces:
-                        told()
+                        report()
                         yield piece
             except ValueError as error:
                 raise LoadError(f"docker save {image.ref}: {error}", reason="BrokenArchive") from error
@@ -163,7 +168,7 @@ class CommandRoute:
         self._command = command
         self._hint = hint
 
-    async def send(self, image: Image, stores: Sequence[Store], told: Told) -> Tally:
+    async def send(self, image: Image, stores: Sequence[Store], report: ReportBytes) -> Tally:
         if image.archive is not None:
             await complete(self._builder, self._digests, image)
         finished = await self._command(image)
@@ -175,7 +180,7 @@ class CommandRoute:
                 evidence=finished.tail(),
                 hint=self._hint,
             )
-        told(image.size)
+        report(image.size)
         return Tally(sent=image.size * len(stores))
 
 

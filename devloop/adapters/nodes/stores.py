@@ -85,34 +85,34 @@ class ShellStore:
         else:
             asked = f"{_CRICTL} inspecti -o json {quoted}"
         # minikube ssh exits 1 for whatever went wrong: the answer has to be in the output.
-        code, said = await self.shell(f"{asked} 2>&1 || echo {_ABSENT}")
+        code, output = await self.shell(f"{asked} 2>&1 || echo {_ABSENT}")
         if code != 0:
             raise PlatformError(
-                f"node {self.node}: asking for {ref}: exit code {code}: {_last(said)}",
+                f"node {self.node}: asking for {ref}: exit code {code}: {_last(output)}",
                 reason="NodeGone",
                 hint="is the node running? for Minikube: minikube status",
             )
-        if _ABSENT in said:
-            if _missing(said):
+        if _ABSENT in output:
+            if _missing(output):
                 return None
-            raise PlatformError(f"node {self.node}: asking for {ref}: {_last(said)}", reason="NodeRefused")
-        return _digest(said, self.docker)
+            raise PlatformError(f"node {self.node}: asking for {ref}: {_last(output)}", reason="NodeRefused")
+        return _digest(output, self.docker)
 
     look = digest
 
     async def remove(self, ref: str) -> bool:
         quoted = shlex.quote(ref if self.docker else full(ref))
         asked = f"docker image rm {quoted}" if self.docker else f"{_CRICTL} rmi {quoted}"
-        code, said = await self.shell(f"{asked} 2>&1 || echo {_ABSENT}")
-        return code == 0 and _ABSENT not in said
+        code, output = await self.shell(f"{asked} 2>&1 || echo {_ABSENT}")
+        return code == 0 and _ABSENT not in output
 
     async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
         if self.docker:
             wanted = f"--filter label={PROJECT}={shlex.quote(project)} --no-trunc"
-            said = await self._run(
+            output = await self._run(
                 f"docker images {wanted} --format '{{{{.Repository}}}}:{{{{.Tag}}}} {{{{.ID}}}}'"
             )
-            rows = [line.split() for line in said.splitlines()]
+            rows = [line.split() for line in output.splitlines()]
             return [Held(row[0], row[1]) for row in rows if len(row) == 2 and is_tagged(row[0])]
         listed = _json(await self._run(f"{_CRICTL} images -o json"))
         refs: dict[str, list[str]] = {}
@@ -122,8 +122,8 @@ class ShellStore:
         ours = refs.keys()
         for gone in self.projects.keys() - ours:
             del self.projects[gone]
-        told = await ask_each(self._run, f"{_CRICTL} inspecti -o json", ours - self.projects.keys())
-        self.projects.update({image: project_in(one) for image, one in told.items()})
+        inspected = await ask_each(self._run, f"{_CRICTL} inspecti -o json", ours - self.projects.keys())
+        self.projects.update({image: project_in(one) for image, one in inspected.items()})
         return [
             Held(familiar(ref), image)
             for image in ours
@@ -132,46 +132,46 @@ class ShellStore:
         ]
 
     async def _run(self, line: str) -> str:
-        code, said = await self.shell(line)
+        code, output = await self.shell(line)
         if code != 0:
-            raise PlatformError(f"node {self.node}: listing images: {_last(said)}", reason="NodeRefused")
-        return said
+            raise PlatformError(f"node {self.node}: listing images: {_last(output)}", reason="NodeRefused")
+        return output
 
 
 _CRICTL = "$(id -u | grep -qx 0 || echo sudo) crictl"  # Minikube's user is none; kind's and k3d's is root
 
 
-def _missing(said: str) -> bool:
-    lowered = said.lower()
+def _missing(output: str) -> bool:
+    lowered = output.lower()
     return any(words in lowered for words in ("no such image", "not found", "does not exist", "not present"))
 
 
-def _digest(said: str, docker: bool) -> str | None:
+def _digest(output: str, docker: bool) -> str | None:
     """The config digest in what a node printed: docker's own words, or crictl's JSON."""
     if not docker:
-        start = said.find("{")
+        start = output.find("{")
         try:
-            said = str(json.JSONDecoder().raw_decode(said[max(start, 0) :])[0]["status"]["id"])
+            output = str(json.JSONDecoder().raw_decode(output[max(start, 0) :])[0]["status"]["id"])
         except (ValueError, KeyError, TypeError) as error:
             raise PlatformError(
-                f"crictl printed what is no image: {_last(said)}", reason="NodeRefused"
+                f"crictl printed what is no image: {_last(output)}", reason="NodeRefused"
             ) from error
-        said = said if said.startswith("sha256:") else f"sha256:{said}"
-    found = _DIGEST.search(said)
+        output = output if output.startswith("sha256:") else f"sha256:{output}"
+    found = _DIGEST.search(output)
     return found[0] if found else None
 
 
-def _json(said: str) -> dict[str, Any]:
+def _json(output: str) -> dict[str, Any]:
     """The first JSON object in an output, {} if there is none."""
     try:
-        found = json.JSONDecoder().raw_decode(said[max(said.find("{"), 0) :])[0]
+        found = json.JSONDecoder().raw_decode(output[max(output.find("{"), 0) :])[0]
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _last(said: str) -> str:
-    lines = [line for line in said.replace(_ABSENT, "").splitlines() if line.strip()]
+def _last(output: str) -> str:
+    lines = [line for line in output.replace(_ABSENT, "").splitlines() if line.strip()]
     return lines[-1].strip() if lines else "no output"
 
 

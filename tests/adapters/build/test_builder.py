@@ -29,7 +29,7 @@ WAYS = ["cli", "buildkit", "legacy"]
 
 
 @pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> str:
+def how(request: pytest.FixtureRequest, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each way to build; the first is what a machine with a docker command takes."""
     if request.param != "cli":
         without_command(bench, monkeypatch)
@@ -48,12 +48,12 @@ async def no_buildkit(_: object) -> bool:
     return False
 
 
-async def test_s9_each_way_builds_the_same_files(bench: Bench, way: str, tiny: str) -> None:
+async def test_s9_every_builder_builds_the_same_files(bench: Bench, how: str, tiny: str) -> None:
     service = bench.service(
         f"FROM {tiny}\nARG WORD\nRUN echo $WORD > /word\nCOPY file /app/file\n", args={"WORD": "x"}
     )
     image = await bench.builder().build(service, print_ := fingerprint())
-    assert image.how == way
+    assert image.how == how
     assert image.ref == f"{service.image}:dl-{print_.digest}"
     facts = await bench.engine.inspect(image.ref)
     assert facts is not None
@@ -69,7 +69,7 @@ async def run_in(bench: Bench, ref: str, line: str) -> str:
 
 
 async def test_s25_images_carry_their_project_service_and_fingerprint(
-    bench: Bench, way: str, tiny: str
+    bench: Bench, how: str, tiny: str
 ) -> None:
     service = bench.service(f"FROM {tiny}\nCOPY file /file\n")
     image = await bench.builder().build(service, print_ := fingerprint())
@@ -82,7 +82,7 @@ async def test_s25_images_carry_their_project_service_and_fingerprint(
     }
 
 
-async def test_output_comes_line_by_line_with_steps(bench: Bench, way: str, tiny: str) -> None:
+async def test_output_comes_line_by_line_with_steps(bench: Bench, how: str, tiny: str) -> None:
     service = bench.service(f"FROM {tiny}\nRUN echo one-{time.time_ns()}; echo two\nCOPY file /file\n")
     await bench.builder().build(service, fingerprint())
     lines = bench.lines()
@@ -90,11 +90,11 @@ async def test_output_comes_line_by_line_with_steps(bench: Bench, way: str, tiny
     assert "two" in lines
     steps = [event for event in bench.events if isinstance(event, Progress)]
     assert steps
-    assert all((step.unit == "steps" and step.done <= step.total == 3) or way == "legacy" for step in steps)
+    assert all((step.unit == "steps" and step.done <= step.total == 3) or how == "legacy" for step in steps)
 
 
 async def test_failure_shows_instruction_last_lines_and_dockerfile_line(
-    bench: Bench, way: str, tiny: str
+    bench: Bench, how: str, tiny: str
 ) -> None:
     service = bench.service(f"FROM {tiny}\n# why\nCOPY file /file\nRUN seq 30 && \\\n    echo no && exit 7\n")
     with pytest.raises(BuildError) as caught:
@@ -123,8 +123,8 @@ async def test_unknown_instruction_names_its_line(bench: Bench, tiny: str) -> No
     assert caught.value.evidence[-1] == "Dockerfile:3 | COPPY file /"
 
 
-async def test_s21_a_build_that_prints_nothing_is_ended_with_what_it_said_last(
-    bench: Bench, way: str, tiny: str
+async def test_s21_a_build_that_prints_nothing_is_ended_with_its_last_output(
+    bench: Bench, how: str, tiny: str
 ) -> None:
     service = bench.service(f"FROM {tiny}\nRUN echo begun\nRUN sleep 61.7\n")
     with pytest.raises(BuildError) as caught:
@@ -136,7 +136,7 @@ async def test_s21_a_build_that_prints_nothing_is_ended_with_what_it_said_last(
     assert any("RUN sleep 61.7" in line for line in caught.value.evidence)
 
 
-async def test_s10_cancelled_sleep_is_gone_from_the_engine(bench: Bench, way: str, tiny: str) -> None:
+async def test_s10_cancelled_sleep_is_gone_from_the_engine(bench: Bench, how: str, tiny: str) -> None:
     """A condition is waited for: the sleeping process appears, the build is cancelled, it disappears."""
     seconds = str(1_000_000 + time.time_ns() % 1_000_000)
     service = bench.service(f"FROM {tiny}\nRUN sleep {seconds}\n")
@@ -198,7 +198,7 @@ async def test_s30_no_value_of_an_arg_or_secret_is_in_an_argv(bench: Bench, tiny
 
 
 async def test_s30_output_and_evidence_show_names_in_place_of_values(
-    bench: Bench, way: str, tiny: str
+    bench: Bench, how: str, tiny: str
 ) -> None:
     service = bench.service(
         f"FROM {tiny}\nARG PASS\nRUN echo got $PASS && false\n", args={"PASS": "hunter-one"}
@@ -207,13 +207,13 @@ async def test_s30_output_and_evidence_show_names_in_place_of_values(
         await bench.builder().build(service, fingerprint())
     secrets = Secrets(Sources((service,)))
     caught.value.conceal(secrets)
-    said = [*told(bench, secrets), *caught.value.evidence, caught.value.message]
-    assert "got [PASS]" in said
-    assert not [line for line in said if "hunter" in line]
+    shown = [*output_lines(bench, secrets), *caught.value.evidence, caught.value.message]
+    assert "got [PASS]" in shown
+    assert not [line for line in shown if "hunter" in line]
     assert caught.value.evidence[-1] == "Dockerfile:3 | RUN echo got $PASS && false"
 
 
-def told(bench: Bench, secrets: Secrets) -> list[str]:
+def output_lines(bench: Bench, secrets: Secrets) -> list[str]:
     """The output as sinks have it."""
     events = map(secrets.event, bench.events)
     return [event.line for event in events if isinstance(event, Output)]
@@ -227,7 +227,7 @@ async def test_s30_a_secret_that_the_build_prints_is_not_shown(bench: Bench, tin
         secrets=(Secret("a", file=kept),),
     )
     await bench.builder().build(service, fingerprint())
-    lines = told(bench, Secrets(Sources((service,))))
+    lines = output_lines(bench, Secrets(Sources((service,))))
     assert "[a]" in lines
     assert not [line for line in lines if "hunter" in line]
 
@@ -339,7 +339,7 @@ async def test_s30_a_proxy_argument_with_a_password_is_a_secret(bench: Bench, ti
     image = await bench.builder().build(service, fingerprint())
     assert image.how == "buildkit"
     assert "hunter-one" in await run_in(bench, image.ref, "cat /arg")
-    assert "[HTTPS_PROXY]" in (lines := told(bench, Secrets(Sources((service,)))))
+    assert "[HTTPS_PROXY]" in (lines := output_lines(bench, Secrets(Sources((service,)))))
     assert not [line for line in lines if "hunter" in line]
 
 

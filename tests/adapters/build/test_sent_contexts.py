@@ -177,15 +177,15 @@ async def test_s9_a_copy_is_read_by_the_ignore_rules_of_the_same_command(
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("way", ["buildkit", "legacy"])
+@pytest.mark.parametrize("how", ["buildkit", "legacy"])
 async def test_s8_other_content_by_the_api(
-    pipeline: Pipeline, service: Service, monkeypatch: pytest.MonkeyPatch, way: str
+    pipeline: Pipeline, service: Service, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     without_command(pipeline.bench, monkeypatch)
     pipeline.start()
-    if way == "legacy":
+    if how == "legacy":
         monkeypatch.setattr("devloop.adapters.build.builder.ImageBuilder._has_buildkit", no_buildkit)
-    for text, mode, told in (
+    for text, mode, suffix in (
         ("v1\n", 0o755, "drwxr-xr-x"),
         ("v2\n", 0o755, "drwxr-xr-x"),
         ("v2\n", 0o700, "drwx--"),
@@ -193,9 +193,9 @@ async def test_s8_other_content_by_the_api(
         write(service.build.context / "tree/file", text)
         (service.build.context / "tree").chmod(mode)
         image = await built(pipeline)
-        assert image.how == way
+        assert image.how == how
         seen = await shown(pipeline.bench, image, "cat /seen /mode")
-        assert seen.startswith(text + told)
+        assert seen.startswith(text + suffix)
 
 
 @pytest.mark.engine
@@ -315,16 +315,16 @@ async def test_s8_any_edit_that_leaves_size_and_time(
     for name in ("file", "more", "sub/file", "sub/deep/other"):
         write(root / name, f"{chance.randrange(1000):03}\n")
     (tmp_path / "out").mkdir()
-    told: list[str] = []
+    edits: list[str] = []
     for _ in range(8):
         if chance.random() < 0.5:  # a newer save comes first
             with anyio.move_on_after(chance.uniform(0, 1)), suppress(TreeMovedError):
                 await built(pipeline)
-            told.append(edit(chance, root))
+            edits.append(edit(chance, root))
         image = await built(pipeline)
         assert image.how == "cli"
-        assert await image_of(pipeline, image, tmp_path / "out") == files_of(root), told
-        told += [edit(chance, root) for _ in range(chance.choice((1, 1, 2)))]
+        assert await image_of(pipeline, image, tmp_path / "out") == files_of(root), edits
+        edits += [edit(chance, root) for _ in range(chance.choice((1, 1, 2)))]
 
 
 # --- the record alone
@@ -400,7 +400,7 @@ def test_s27_a_name_for_one_build_lies_where_the_next_start_removes_it(
     assert (name.link.parent.parent / scratch.LOCK).exists()
 
 
-def test_without_any_room_the_build_says_so(
+def test_without_any_space_the_build_fails_with_that_reason(
     tmp_path: Path, spec: BuildSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")

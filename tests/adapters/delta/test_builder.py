@@ -121,7 +121,7 @@ def lines_since_first_build(pipeline: Pipeline) -> list[Output]:
     return lines[copied[0] + 1 :]
 
 
-async def test_a_run_that_fails_is_told_by_the_users_line(pipeline: Pipeline, tiny: str) -> None:
+async def test_a_run_that_fails_is_reported_with_the_users_line(pipeline: Pipeline, tiny: str) -> None:
     pipeline.write("Dockerfile", RUN_AFTER.format(tiny=tiny))
     await pipeline.trip("Dockerfile")
     pipeline.write("src/broken", "")
@@ -160,7 +160,7 @@ async def test_a_full_build_whose_layers_are_gone_is_made_again(
 @pytest.mark.parametrize(
     "error", [EngineRefusal("no"), PlatformError("gone"), BuildError("no"), KeyError("a bug")], ids=repr
 )
-async def test_a_way_that_fails_is_followed_by_a_full_build(
+async def test_a_failed_delta_is_followed_by_a_full_build(
     pipeline: Pipeline, tiny: str, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     pipeline.write("Dockerfile", RUN_AFTER.format(tiny=tiny))

@@ -56,7 +56,7 @@ class Nothing:
 @pytest.mark.parametrize(
     "fault", [OSError(errno.ENOSPC, "No space left on device"), LoadError("the engine is busy")]
 )
-async def test_a_disk_without_room_for_layers_costs_only_that_image(fault: Exception) -> None:
+async def test_a_disk_without_space_for_layers_costs_only_that_image(fault: Exception) -> None:
     builder = Builder(fault)
     loader = DeltaLoader(cast(Loader, Nothing()), cast(DeltaBuilder, builder))
     async with anyio.create_task_group() as group:

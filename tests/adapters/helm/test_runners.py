@@ -133,16 +133,16 @@ async def test_rendering_writes_nothing(runner: Runner, release: Release, sandbo
 
 
 @pytest.mark.parametrize(
-    "values, said",
+    "values, expected",
     [({}, "colour is required"), ({"colour": 1}, "colour")],
     ids=["a template's own error", "the values' schema"],
 )
-async def test_what_helm_refuses_is_told_in_its_words(
-    runner: Runner, release: Release, values: dict[str, object], said: str
+async def test_what_helm_refuses_is_reported_in_its_words(
+    runner: Runner, release: Release, values: dict[str, object], expected: str
 ) -> None:
     with pytest.raises(ReleaseError) as caught:
         await runner.install(release, values, "")
-    assert said in "\n".join((caught.value.message, *caught.value.evidence))
+    assert expected in "\n".join((caught.value.message, *caught.value.evidence))
     assert caught.value.message.startswith("helm install of release demo in namespace")
 
 

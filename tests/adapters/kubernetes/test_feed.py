@@ -428,7 +428,7 @@ async def test_a_half_open_connection_ends_by_silence(
         await shown(feed, lambda s: s.replicas == 4)
 
 
-async def test_a_role_that_may_not_see_events_is_no_obstacle(
+async def test_a_role_that_may_not_see_events_suffices(
     api: Api, proxy: Proxy, shaky: KubernetesCluster
 ) -> None:
     proxy.on("GET", "/events", Answer(403, reason="Forbidden"), times=99)

@@ -77,7 +77,7 @@ def test_a_missing_context_lists_those_that_exist(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, expected",
     [
         ("a: [1", ":2: "),
         ("- 1", "a mapping is expected"),
@@ -88,14 +88,14 @@ def test_a_missing_context_lists_those_that_exist(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_kubeconfig_is_an_error_that_names_the_file(
-    tmp_path: Path, text: str | None, said: str
+    tmp_path: Path, text: str | None, expected: str
 ) -> None:
     path = tmp_path / "config"
     if text is not None:
         path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         read_context([path], "minikube")
-    assert said in caught.value.message
+    assert expected in caught.value.message
     assert str(path) in caught.value.message
 
 
@@ -178,7 +178,7 @@ async def test_an_exec_plugin_is_asked_again_only_when_its_answer_has_run_out(tm
     assert await runs_after_asking_again() == 3
 
 
-async def test_a_failing_exec_plugin_is_a_platform_error_with_what_it_said(tmp_path: Path) -> None:
+async def test_a_failing_exec_plugin_is_a_platform_error_with_its_output(tmp_path: Path) -> None:
     plugin = {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": "sh",
@@ -242,7 +242,7 @@ async def test_a_plugin_that_gives_a_certificate_is_asked_again_when_that_ends(t
 
 
 @pytest.mark.parametrize(
-    "provider, error, said",
+    "provider, error, expected",
     [
         ({"name": "azure"}, ConfigError, "'azure' is not supported"),
         ({"name": "oidc", "config": {}}, PlatformError, "refresh-token"),
@@ -250,10 +250,10 @@ async def test_a_plugin_that_gives_a_certificate_is_asked_again_when_that_ends(t
     ],
 )
 async def test_an_auth_provider_that_fails_says_why(
-    tmp_path: Path, provider: dict[str, object], error: type[DevloopError], said: str
+    tmp_path: Path, provider: dict[str, object], error: type[DevloopError], expected: str
 ) -> None:
     path = write(tmp_path / "a", config(**{"auth-provider": provider}))
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=expected) as caught:
         await open_access([path], "minikube", allow_remote=False)
     assert "secret" not in str(caught.value)
 

@@ -72,11 +72,11 @@ async def test_what_kustomize_says_comes_with_the_folder(overlay: Path) -> None:
     assert caught.value.reason == "InvalidKustomization"
 
 
-def stand_in(folder: Path, said: str) -> dict[str, str]:
+def stand_in(folder: Path, printed: str) -> dict[str, str]:
     """An environment whose kubectl says this of its version, and does not render."""
     folder.mkdir()
     command = folder / "kubectl"
-    command.write_text(f"#!/bin/sh\n[ $1 = version ] || exec sleep 600\necho '{said}'\n")
+    command.write_text(f"#!/bin/sh\n[ $1 = version ] || exec sleep 600\necho '{printed}'\n")
     command.chmod(0o755)
     return {**os.environ, "PATH": f"{folder}:/usr/bin:/bin"}
 
@@ -123,12 +123,12 @@ def sleepers(folder: Path) -> list[str]:
 
 
 def test_what_kubectl_says_is_freed_from_its_logs_marks() -> None:
-    said = (
+    printed = (
         'E1122 15:04:47.718850   29724 run.go:72] "command failed" err=<',
         "\ttrouble configuring builtin PatchTransformer",
         " >",
     )
-    assert plain(said) == ["trouble configuring builtin PatchTransformer"]
+    assert plain(printed) == ["trouble configuring builtin PatchTransformer"]
     assert plain(("error: accumulating resources",)) == ["accumulating resources"]
 
 
@@ -139,7 +139,7 @@ def test_the_file_of_a_kustomization_is_no_manifest(overlay: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "version"),
+    ("printed", "version"),
     [
         (OLD, (1, 20)),
         ('{"clientVersion": {"major": "1", "minor": "32+"}, "kustomizeVersion": "v5.5.0"}', (1, 32)),
@@ -148,5 +148,5 @@ def test_the_file_of_a_kustomization_is_no_manifest(overlay: Path) -> None:
         ('{"clientVersion": {"major": "", "minor": ""}}', None),
     ],
 )
-def test_versions_as_kubectl_writes_them(said: str, version: tuple[int, int] | None) -> None:
-    assert version_of(said.encode()) == version
+def test_versions_as_kubectl_writes_them(printed: str, version: tuple[int, int] | None) -> None:
+    assert version_of(printed.encode()) == version

@@ -108,7 +108,7 @@ async def test_namespaces_come_first_and_a_named_namespace_is_kept(
     assert (await api.get("/api/v1/namespaces/other/configmaps/settings"))["data"] == {"a": "1"}
 
 
-async def test_a_missing_namespace_is_told(api: Api, cluster: KubernetesCluster, tmp_path: Path) -> None:
+async def test_a_missing_namespace_is_reported(api: Api, cluster: KubernetesCluster, tmp_path: Path) -> None:
     elsewhere = {**CONFIG_MAP, "metadata": {"name": "settings", "namespace": "nowhere"}}
     assert await applied(cluster, [write(tmp_path / "a.yaml", elsewhere, CONFIG_MAP)], []) == (
         "configmap/settings created",
@@ -125,7 +125,7 @@ async def test_a_missing_namespace_is_told(api: Api, cluster: KubernetesCluster,
 @pytest.mark.parametrize(
     "version, kind", [("v1", "Depoyment"), ("apps/v1", "Depoyment"), ("acme.io/v1", "Rocket")]
 )
-async def test_a_kind_that_is_not_served_is_told_with_its_place(
+async def test_a_kind_that_is_not_served_is_reported_with_its_place(
     api: Api, cluster: KubernetesCluster, tmp_path: Path, version: str, kind: str
 ) -> None:
     path = write(tmp_path / "a.yaml", {"apiVersion": version, "kind": kind, "metadata": {"name": "x"}})
@@ -136,7 +136,7 @@ async def test_a_kind_that_is_not_served_is_told_with_its_place(
     assert f"{path}:2" in error.message
 
 
-async def test_what_the_server_refuses_is_told_in_its_words(
+async def test_what_the_server_refuses_is_reported_in_its_words(
     api: Api, cluster: KubernetesCluster, tmp_path: Path
 ) -> None:
     bad = deployment()
@@ -151,7 +151,7 @@ async def test_what_the_server_refuses_is_told_in_its_words(
 
 
 @pytest.mark.parametrize(
-    "text, place, said",
+    "text, place, expected",
     [
         ("a: 1\nb: [1\n", ":3: ", "expected"),
         ("kind: X\napiVersion: v1\n---\nfoo: bar\n", ":1: ", "metadata.name is missing"),
@@ -164,14 +164,14 @@ async def test_what_the_server_refuses_is_told_in_its_words(
     ],
 )
 def test_bad_yaml_is_a_config_error_with_file_and_line(
-    tmp_path: Path, text: str, place: str, said: str
+    tmp_path: Path, text: str, place: str, expected: str
 ) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         read_manifests([path])
     assert f"{path}{place}" in caught.value.message
-    assert said in caught.value.message
+    assert expected in caught.value.message
     assert caught.value.exit_code == 2
 
 

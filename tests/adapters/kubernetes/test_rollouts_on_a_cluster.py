@@ -102,13 +102,13 @@ async def rolled(workload: Workload) -> tuple[Stage, list[str]]:
         statuses, emit = Statuses(lambda: ()), stage.events.append
         group.start_soon(follow_states, "web", [feed], workload.real, emit, statuses)
         await anyio.wait_all_tasks_blocked()
-        told = len(stage.states())
+        seen = len(stage.states())
         assert await stage.follow(feed, await stage.change(again="1")) is None
         with anyio.fail_after(60):
-            while stage.states()[told:][-1:] != [DeploymentState.RUNNING]:
+            while stage.states()[seen:][-1:] != [DeploymentState.RUNNING]:
                 await anyio.sleep(0.05)
         group.cancel_scope.cancel()
-    return stage, stage.states()[told:]
+    return stage, stage.states()[seen:]
 
 
 @pytest.mark.parametrize("kind", ["statefulset", "deployment"])

@@ -64,7 +64,7 @@ class Project:
     def write(self, name: str, *documents: object) -> Path:
         return write(self.folder / f"{name}.yaml", *documents)
 
-    def said(self) -> list[tuple[str, str]]:
+    def notices(self) -> list[tuple[str, str]]:
         return [(event.service, event.message) for event in self.events if isinstance(event, Notice)]
 
 
@@ -83,7 +83,7 @@ async def test_a_broken_workload_fails_its_own_service_under_its_own_name(api: A
     with pytest.raises(PatchError, match="statefulset/db was refused"):
         await project.manifests.install(DB, DB_REF)
     await project.manifests.install(API, "api:dl-0000000000000003")
-    assert project.said() == [], "the one that it concerns says it"
+    assert project.notices() == [], "the one that it concerns says it"
     project.write("b", of(DB))
     assert await project.manifests.install(DB, DB_REF)
     assert await api.get(f"{STATEFULSETS}/db")
@@ -121,7 +121,7 @@ async def test_a_workload_is_its_services_by_its_name_too(
         ({**CONFIG_MAP, "metadata": {"name": "Not A Name"}}, "Not A Name"),
     ],
 )
-async def test_a_projects_object_is_told_once_as_the_projects_and_services_go_on(
+async def test_a_projects_object_is_reported_once_as_the_projects_and_services_go_on(
     api: Api, project: Project, odd: dict[str, Any], words: str
 ) -> None:
     project.write("a", of(API), odd, of(DB))
@@ -130,7 +130,7 @@ async def test_a_projects_object_is_told_once_as_the_projects_and_services_go_on
     await project.manifests.install(API, "api:dl-0000000000000003")
     assert await api.get(f"{DEPLOYMENTS}/api")
     assert await api.get(f"{STATEFULSETS}/db")
-    ((service, message),) = project.said()
+    ((service, message),) = project.notices()
     assert service == ""
     assert words in message
     with pytest.raises(PatchError, match=words):
@@ -142,7 +142,7 @@ async def test_a_file_that_cannot_be_read_is_the_projects_trouble(api: Api, proj
     (project.folder / "b.yaml").write_text("kind: [half\n")
     await project.manifests.install(API, API_REF)
     assert await api.get(f"{DEPLOYMENTS}/api")
-    ((service, message),) = project.said()
+    ((service, message),) = project.notices()
     assert (service, str(project.folder / "b.yaml") in message) == ("", True)
     with pytest.raises(ConfigError):
         await project.manifests.settle()
@@ -169,7 +169,7 @@ async def test_files_that_changed_tell_a_services_trouble_under_its_name(api: Ap
     await project.manifests.install(DB, DB_REF)
     project.write("a", of(API), broken(DB), CONFIG_MAP)
     await project.manifests.settle()
-    ((service, message),) = project.said()
+    ((service, message),) = project.notices()
     assert (service, "statefulset/db" in message) == ("db", True)
     assert await api.get("/api/v1/namespaces/default/configmaps/settings")
 
@@ -179,7 +179,7 @@ async def test_a_namespace_that_is_missing_holds_up_only_what_is_in_it(api: Api,
     project.write("a", of(API), away)
     await project.manifests.install(API, API_REF)
     assert await api.get(f"{DEPLOYMENTS}/api")
-    ((service, message),) = project.said()
+    ((service, message),) = project.notices()
     assert (service, "Namespace nowhere" in message) == ("", True)
 
 
@@ -192,7 +192,7 @@ async def test_a_kind_that_is_not_served_is_waited_for_and_holds_up_nobody(
     project.write("a", of(API), ROCKET)
     await project.manifests.install(API, API_REF)
     assert await api.get(f"{DEPLOYMENTS}/api")
-    ((service, message),) = project.said()
+    ((service, message),) = project.notices()
     assert (service, "serves no acme.io/v1" in message) == ("", True)
     with pytest.raises(PrerequisiteError):
         await project.manifests.settle()

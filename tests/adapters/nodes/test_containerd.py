@@ -237,17 +237,17 @@ async def test_s2_a_crictl_that_speaks_to_no_cri_is_as_good_as_none(
 
 def test_s2_what_ctr_says_of_an_import() -> None:
     digest = f"sha256:{'7cfa' * 16}"
-    told = f"unpacking docker.io/library/app:1 ({digest})...done\n"
-    assert _imported(told, "docker.io/library/app:1") == [digest]
-    assert _imported(told, "docker.io/library/app") == []
-    assert _imported(told, "docker.io/library/app:2") == []
-    assert _imported(told.replace("done", "failed"), "docker.io/library/app:1") == []
+    output = f"unpacking docker.io/library/app:1 ({digest})...done\n"
+    assert _imported(output, "docker.io/library/app:1") == [digest]
+    assert _imported(output, "docker.io/library/app") == []
+    assert _imported(output, "docker.io/library/app:2") == []
+    assert _imported(output.replace("done", "failed"), "docker.io/library/app:1") == []
     shortened = f"docker.io/library/app 1\tsaved\t\napplication/vnd.oci.image.manifest.v1+json {digest}\n"
     assert _imported(shortened, "docker.io/library/app:1") == []  # of ctr 2.1
 
 
 @pytest.mark.parametrize("words", ["its own", "others"])
-async def test_s2_a_delta_is_asked_for_unless_its_import_said_what_it_brought(
+async def test_s2_a_delta_is_asked_for_unless_its_import_reported_its_digest(
     bench: Bench,
     route: ContainerdRoute,
     container: Node,
@@ -257,7 +257,7 @@ async def test_s2_a_delta_is_asked_for_unless_its_import_said_what_it_brought(
 ) -> None:
     """Where no crictl can tell what kubelet sees, ctr's word is as good after the import as in it."""
     if words == "others":
-        monkeypatch.setattr(containerd, "_imported", lambda said, name: [])
+        monkeypatch.setattr(containerd, "_imported", lambda output, name: [])
     parent = await built(bench, tiny)
     await loader(bench, route).load(parent)
     image = await delta_of(bench.engine, parent, "file", b"changed")
@@ -322,9 +322,9 @@ async def test_a_line_that_waits_for_its_input_is_started_ahead(
             await until_waiting(shell, [1, *plain])
             await anyio.sleep(0.5)  # an engine starts an exec some time after it says so
             sent = time.time_ns()
-            code, said = await shell.run(line, b"b ", ahead=True)
-            assert (code, said[:2]) == (0, "b ")
-            assert int(said[2:]) < sent
+            code, output = await shell.run(line, b"b ", ahead=True)
+            assert (code, output[:2]) == (0, "b ")
+            assert int(output[2:]) < sent
             assert (await shell.run(failing, b"null\n", ahead=True))[0] == 0
             await until_waiting(shell, [1, 1, *plain])
             assert (await shell.run(failing, b"nothing\n", ahead=True))[0] == 1

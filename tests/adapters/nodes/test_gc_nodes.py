@@ -259,7 +259,7 @@ async def test_s25_an_image_that_a_trip_found_does_not_vanish_before_it_is_loade
     assert await collector.collect(shared, NOW) == (image.ref,)
 
 
-async def test_s25_a_trip_waits_for_a_removal_that_is_under_way() -> None:
+async def test_s25_a_trip_waits_for_a_removal_in_progress() -> None:
     claims, order = Claims(), []
     begun, go_on = anyio.Event(), anyio.Event()
 

@@ -143,7 +143,9 @@ def test_a_node_in_a_container_on_this_kernel_is_not_this_machine() -> None:
     assert not is_this_machine(NodeFacts("far", "amd64", "containerd://2.1.9"))
 
 
-async def test_who_is_not_root_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_root_the_error_names_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sudo = tmp_path / "sudo"
     sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
     sudo.chmod(0o755)

@@ -357,8 +357,8 @@ async def test_compressed_layers_that_a_node_has_are_left_out(fakes: list[Fake])
             sent = files_of(b"".join([piece async for piece in repacked.filter(archive)]))
         assert sum(f"sha256:{name[13:]}" == blobs[diff_id].digest for name in sent) == members
         index = json.loads(sent["index.json"])["manifests"][0]
-        told = json.loads(sent[f"blobs/sha256/{index['digest'][7:]}"])["layers"]
-        assert [(one["digest"], one["mediaType"]) for one in told] == [
+        layers = json.loads(sent[f"blobs/sha256/{index['digest'][7:]}"])["layers"]
+        assert [(one["digest"], one["mediaType"]) for one in layers] == [
             (blobs[diff_id].digest, f"{LAYER}+gzip")
         ]
         assert (tally.skipped > 0) == (not members)

@@ -90,7 +90,7 @@ class Applier:
         wanted = [need for item in held for need in asked_by(item, self._missing, self._namespace)]
         unique = [need for need in self._missing if need in wanted]
         if unique:
-            return told(unique, self._client.access.context.name)
+            return missing_error(unique, self._client.access.context.name)
         return await self._still_unserved(image)
 
     async def preview(self, manifests: Sequence[Manifest], manager: str) -> list[Preview]:
