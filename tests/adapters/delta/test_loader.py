@@ -20,6 +20,7 @@ class Builder:
     """Has two images to be learned; the first one's learning fails."""
 
     def __init__(self, fault: Exception) -> None:
+        self.keeper = self
         self._fault: Exception | None = fault
         self._images: Iterator[Image] = iter([image("one"), image("two")])
         self.learned: list[str] = []
