@@ -38,15 +38,15 @@ class Border:
             raise self.error(f"{what}: {_message(cause)}", reason=self.reason, hint=self.hint) from cause
 
 
-ENGINE_ANSWER = Border(PlatformError, "BadAnswer", "is it a Docker engine that answers there? docker version")
+ENGINE_ANSWER = Border(PlatformError, "BadAnswer", "does a Docker engine answer there? docker version")
 API_ANSWER = Border(
-    PlatformError, "BrokenAnswer", "is it a Kubernetes API server that answers there? kubectl version"
+    PlatformError, "BrokenAnswer", "does a Kubernetes API server answer there? kubectl version"
 )
 KUBECONFIG = Border(ConfigError, "InvalidKubeconfig", "kubectl config view shows the merged files")
-COMMAND_OUTPUT = Border(PlatformError, "BadOutput", "run the command by hand: is it the one that is meant?")
+COMMAND_OUTPUT = Border(PlatformError, "BadOutput", "run the command by hand: is it the intended one?")
 LAYER = Border(LoadError, "BadLayer", "docker save of the image, and tar -t of the layer, show the same")
-REGISTRY_ANSWER = Border(PlatformError, "BadAnswer", "is it a registry that answers there? curl -i URL/v2/")
-LOGINS = Border(BuildError, "BadCredentials", "docker login writes the file anew")
+REGISTRY_ANSWER = Border(PlatformError, "BadAnswer", "does a registry answer there? curl -i URL/v2/")
+LOGINS = Border(BuildError, "BadCredentials", "docker login rewrites the file")
 OBJECTS = Border(
     ConfigError, "InvalidManifest", "kubectl apply --dry-run=server -f shows what is wrong with it"
 )
@@ -63,7 +63,7 @@ def disk(what: str, error: type[DevloopError] = BuildError) -> Iterator[None]:
         raise error(
             f"{what}: {cause.strerror or cause} ({where})",
             reason="DiskFull" if full else "DiskFailed",
-            hint=f"df -h {where}; df -i {where}" if full else f"may this user write there? ls -ld {where}",
+            hint=f"df -h {where}; df -i {where}" if full else f"can this user write there? ls -ld {where}",
         ) from cause
 
 

@@ -43,13 +43,13 @@ def read_text(path: Path, encoding: str = "utf-8-sig", errors: str = "strict") -
 
 
 def _is_nothing(status: os.stat_result, name: str) -> bool:
-    """Whether this is /dev/null. Raises OSError for anything else that is no regular file."""
+    """Whether this is /dev/null. Raises OSError for anything else that is not a regular file."""
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev:  # noqa: PTH116
         return True
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, "a folder, and no file", name)
+        raise IsADirectoryError(errno.EISDIR, "a folder, not a file", name)
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, f"{_kind(status.st_mode)}, and no file", name)
+        raise OSError(errno.EINVAL, f"{_kind(status.st_mode)}, not a file", name)
     return False
 
 

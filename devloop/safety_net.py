@@ -77,7 +77,7 @@ class Reports:
         try:
             return self._conceal(text)
         except Exception as trouble:  # noqa: BLE001 - then it is not known what is secret
-            return f"(not shown: what is secret cannot be told, {type(trouble).__name__})\n"
+            return f"(not shown: what is secret is not known, {type(trouble).__name__})\n"
 
     def _write(self, where: str, trace: str) -> str:
         at = datetime.fromtimestamp(CLOCK.now(), UTC)

@@ -109,7 +109,7 @@ class TargetLocks:
             who = f"pid {other.pid} on {other.host}, {other.path}" if other else "another devloop"
             raise HeldError(
                 f"{target} in namespace {target.namespace} is held by another devloop: {who}",
-                hint=f"end it first: kill {other.pid}" if other and other.pid else "end it first",
+                hint=f"stop it first: kill {other.pid}" if other and other.pid else "end it first",
             )
         try:
             with _usable(self._folder / name):

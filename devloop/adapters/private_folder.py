@@ -47,7 +47,7 @@ def opened(folder: Path) -> Iterator[int]:
         raise _unfit(
             folder,
             f"{above} may not be written to",
-            f"sudo chown {os.geteuid()} {above}, if it is to be yours",
+            f"sudo chown {os.geteuid()} {above}, if it should be yours",
         ) from error
     except OSError as error:
         raise _unfit(folder, _kind(folder) or error.strerror or str(error)) from error
@@ -57,7 +57,7 @@ def opened(folder: Path) -> Iterator[int]:
             raise _unfit(folder, f"it belongs to the user with the id {status.st_uid}")
         if stat.S_IMODE(status.st_mode) & 0o077:
             mode = stat.S_IMODE(status.st_mode)
-            raise _unfit(folder, f"others may enter it (mode {mode:04o})", f"chmod 700 {folder}")
+            raise _unfit(folder, f"others can enter it (mode {mode:04o})", f"chmod 700 {folder}")
         yield handle
     finally:
         os.close(handle)
@@ -66,7 +66,7 @@ def opened(folder: Path) -> Iterator[int]:
 def open_file(folder: Path, inside: int, name: str, flags: int) -> int:
     """Open a file of the folder, `inside` is its descriptor; with O_CREAT make it. Never through a link.
 
-    Raises FileNotFoundError, PlatformError: it is no plain file of this user's alone.
+    Raises FileNotFoundError, PlatformError: it is not a plain file of this user's alone.
     """
     try:
         handle = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=inside)
@@ -78,7 +78,7 @@ def open_file(folder: Path, inside: int, name: str, flags: int) -> int:
     if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink <= 1:
         return handle
     os.close(handle)
-    raise _unfit(folder / name, "it is no plain file, or has another owner or a second name")
+    raise _unfit(folder / name, "it is not a plain file, or has another owner or a second name")
 
 
 def _kind(folder: Path) -> str:
@@ -87,12 +87,12 @@ def _kind(folder: Path) -> str:
         mode = folder.lstat().st_mode
     except OSError:
         return ""
-    return "it is a link" if stat.S_ISLNK(mode) else "" if stat.S_ISDIR(mode) else "it is no folder"
+    return "it is a link" if stat.S_ISLNK(mode) else "" if stat.S_ISDIR(mode) else "it is not a folder"
 
 
 def _unfit(path: Path, why: str, remedy: str = "") -> PlatformError:
     return PlatformError(
         f"{path} cannot hold devloop's lock files: {why}",
         reason="UnsafeFolder",
-        hint=remedy or f"look at what it is, then have it removed: devloop makes {path} anew",
+        hint=remedy or f"check what it is, then remove it: devloop recreates {path} anew",
     )

@@ -25,7 +25,7 @@ class Entry:
 class TarStream:
     """Reads a tar from pieces of bytes: `async for entry in stream`, then `pieces()` or `read()` or nothing.
 
-    What is not read of an entry is skipped. Raises ValueError if the bytes are no tar.
+    What is not read of an entry is skipped. Raises ValueError if the bytes are not a tar.
     """
 
     def __init__(self, source: AsyncIterator[bytes]) -> None:

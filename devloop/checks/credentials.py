@@ -37,7 +37,7 @@ def configmap_credential(view: View) -> Iterator[Found]:
     for one in view.of("ConfigMap"):
         for place, text in texts_of(one):
             if problem := _credential(str(place[-1]), text):
-                yield Found(one, place, f"{place[-1]} {problem}; it belongs into a Secret")
+                yield Found(one, place, f"{place[-1]} {problem}; it belongs in a Secret")
 
 
 def env_credential(view: View) -> Iterator[Found]:
@@ -128,7 +128,7 @@ def _values(secret: Subject) -> dict[str, str]:
 
 
 def _decoded(value: object) -> str | None:
-    """None for what is no base64; bytes that are no text come as replacement characters."""
+    """None for what is no base64; bytes that are not a string come as replacement characters."""
     if not isinstance(value, str):
         return "" if value is None else None
     try:

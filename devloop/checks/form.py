@@ -104,7 +104,7 @@ def _label_problem(key: str, value: Any) -> str:
     ):
         return f"label key {key!r}: letters, digits, -, _ and ., at most 63, after an optional domain/"
     if not isinstance(value, str):
-        return f"label {key}: {value!r} is no text; write it in quotes"
+        return f"label {key}: {value!r} is not a string; write it in quotes"
     if value and (len(value) > 63 or not KEY_NAME.match(value)):
         return f"label {key}: {value!r}: letters, digits, -, _ and ., at most 63"
     return ""
@@ -116,5 +116,5 @@ RULES = (
     Rule("name-form", "error", "Names of objects, containers and ports are valid.", name_form),
     Rule("label-form", "error", "Labels and selectors are valid.", label_form),
     Rule("data-keys", "error", "Keys of ConfigMaps and Secrets are valid.", data_keys),
-    Rule("object-twice", "error", "No object stands twice in what is deployed.", twice),
+    Rule("object-twice", "error", "No object is deployed twice.", twice),
 )

@@ -38,7 +38,7 @@ def service_selects(view: View) -> Iterator[Found]:
     for one in view.of("Service"):
         selector = mapping(one.at("spec", "selector"))
         if selector and not _selected(view, one, selector):
-            text = f"no pod of what is deployed has the labels {_labels(selector, sorted(selector))}"
+            text = f"no deployed pod has the labels {_labels(selector, sorted(selector))}"
             yield Found(one, ("spec", "selector"), text)
 
 
@@ -89,7 +89,7 @@ def url_service(view: View) -> Iterator[Found]:
             if key is None or (key not in services and key in view.facts.others):
                 continue
             if key not in services:
-                message = f"{place[-1]}: {scheme}://{host} names no Service of what is deployed"
+                message = f"{place[-1]}: {scheme}://{host} names no deployed Service"
                 yield Found(subject, place, message)
                 continue
             number = int(port) if port else DEFAULT_PORTS.get(scheme)

@@ -27,7 +27,7 @@ def target_port(view: View) -> Iterator[Found]:
                 if declared and not any(wanted in known for known in declared):
                     key = "targetPort" if "targetPort" in port else "port"
                     listed = ", ".join(str(number) for _, number in declared)
-                    text = f"targetPort {wanted} is no port of {one}, whose containers have {listed}"
+                    text = f"targetPort {wanted} is not a port of {one}, whose containers have {listed}"
                     yield Found(service, ("spec", "ports", index, key), text)
                 elif not declared:
                     text = f"the containers of {one} declare no port; the Service sends to {wanted}"

@@ -16,7 +16,7 @@ FACTORS = {
 
 
 def number(value: Any) -> float | None:
-    """None for what is no quantity."""
+    """None for what is not a quantity."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     found = QUANTITY.match(value) if isinstance(value, str) else None

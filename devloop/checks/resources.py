@@ -35,7 +35,7 @@ def quantity_form(view: View) -> Iterator[Found]:
                 value = dig(one.item, "resources", part, name)
                 amount = number(value)
                 if value is not None and (amount is None or amount < 0):
-                    text = f"{one}: {part}.{name} {value!r} is no quantity; write 250m or 128Mi"
+                    text = f"{one}: {part}.{name} {value!r} is not a quantity; write 250m or 128Mi"
                     yield Found(one.subject, (*one.place, "resources", part, name), text)
                 elif name == "memory" and amount is not None and 0 < amount < 1024:
                     text = f"{one}: {part}.memory {value} means {amount:g} bytes; write {_mebibytes(value)}"

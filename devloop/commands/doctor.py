@@ -114,7 +114,7 @@ def _targets_of(session: Session, name: str) -> Callable[[], Awaitable[Finding]]
                     missing.append(f"{target} in namespace {target.namespace}")
         if missing:
             own = session.config.manifests or session.config.releases_by_name
-            hint = "devloop once brings manifests and releases" if own else "kubectl apply -f FILE"
+            hint = "devloop once applies manifests and releases" if own else "kubectl apply -f FILE"
             return Finding("note", what, f"not there yet: {', '.join(missing)}", hint)
         named = ", ".join(f"{target} in {target.namespace}" for target in service.targets)
         return Finding("good", what, named or "none: it is built and loaded only")

@@ -80,10 +80,10 @@ async def roll_back(
     chosen = await _present(service, world, choices)
     if chosen is None:
         raise PatchError(
-            f"{service.name} has no earlier image to go back to that was live"
+            f"{service.name} has no earlier live image to go back to"
             + (f"; gone from nodes and engine: {', '.join(one.ref for one in choices)}" if choices else ""),
             reason="NothingEarlier",
-            hint="kubectl rollout history shows what there was; gc.keep in config.yaml is how many are kept",
+            hint="kubectl rollout history shows earlier revisions; gc.keep in config.yaml sets how many images are kept",
         )
     choice, image = chosen
     if not choice.proven:

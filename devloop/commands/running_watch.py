@@ -100,13 +100,13 @@ def ask(config: Config) -> Json:
         raise PlatformError(
             f"the devloop that holds these services does not answer on {url}: {error}",
             reason="HeldByAnother",
-            hint="is it another config? end it with Ctrl-C and call once again",
+            hint="is it another config? stop it with Ctrl-C and run once again",
         ) from error
     if status.get("config") != str(config.path):
         raise PlatformError(
             f"{url} is served by a devloop of {told.get('config')}, not of {config.path}",
             reason="HeldByAnother",
-            hint="write another port as metrics.listen in one of them",
+            hint="set another metrics.listen port in one of them",
         )
     return told
 

@@ -52,7 +52,7 @@ async def _holder(session: Session, ref: str) -> Engine:
     raise LoadError(
         f"{ref} is on no node whose Docker engine can be asked",
         reason="NotLoaded",
-        hint="devloop once brings it there; images inside containerd nodes cannot be read by verify",
+        hint="devloop once loads it there; images inside containerd nodes cannot be read by verify",
     )
 
 

@@ -155,7 +155,7 @@ def tree_problems(document: Document, config: Config) -> list[Problem]:
         if re.search(r"[*?\[]", pattern) or is_file(path) or is_kustomization(path):
             continue
         text = f"{path} has no kustomization.yaml; for plain files write {pattern.rstrip('/')}/*.yaml"
-        found.append((("manifests", number), text if is_folder(path) else f"{path} is no file"))
+        found.append((("manifests", number), text if is_folder(path) else f"{path} is not a file"))
     for release in config.releases():
         found.extend(_release_problems(config, release))
     return [Problem(document.position(at), yamlfile.dotted(at), text) for at, text in found]
@@ -178,11 +178,15 @@ def _release_problems(config: Config, release: Release) -> list[tuple[Location, 
     at: Location = ("releases", release.name)
     found: list[tuple[Location, str]] = []
     if not is_file(release.chart / "Chart.yaml"):
-        text = f"{release.chart} is no chart: it has no Chart.yaml; write a folder relative to {config.root}"
+        text = (
+            f"{release.chart} is not a chart: it has no Chart.yaml; write a folder relative to {config.root}"
+        )
         found.append(((*at, "chart"), text))
     for number, file in enumerate(release.values):
         if not file.optional and not is_file(file.path):
-            text = f"{file.path} is no file; write {{file: PATH, optional: true}} for one that may be absent"
+            text = (
+                f"{file.path} is not a file; write {{file: PATH, optional: true}} for one that may be absent"
+            )
             found.append(((*at, "values", number), text))
     for service in release.images:
         if service not in config.by_name:
@@ -195,11 +199,15 @@ def _build_problems(config: Config, service: Service) -> list[tuple[Location, st
     build, at = service.build, ("services", service.name, "build")
     found: list[tuple[Location, str]] = []
     if not is_folder(build.context):
-        found.append(((*at, "context"), f"{build.context} is no folder; write one relative to {config.root}"))
+        found.append(
+            ((*at, "context"), f"{build.context} is not a folder; write one relative to {config.root}")
+        )
     elif not is_file(build.dockerfile):
-        found.append(((*at, "dockerfile"), f"{build.dockerfile} is no file; a bare name lies in the context"))
+        found.append(
+            ((*at, "dockerfile"), f"{build.dockerfile} is not a file; a bare name lies in the context")
+        )
     for number, secret in enumerate(build.secrets):
         if secret.file is not None and not is_file(secret.file):
-            text = f"{secret.file} is no file; it should hold the secret's value"
+            text = f"{secret.file} is not a file; it should hold the secret's value"
             found.append(((*at, "secrets", number), text))
     return found

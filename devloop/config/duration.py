@@ -12,14 +12,14 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def seconds(value: object) -> object:
-    """Seconds of "90s" or "10m"; anything that is no text stays as it is."""
+    """Seconds of "90s" or "10m"; anything that is not a string stays as it is."""
     if isinstance(value, bool):
-        raise ValueError("true and false are no spans of time; write 90s or 10m")
+        raise ValueError("true and false are not durations; write 90s or 10m")
     if not isinstance(value, str):
         return value
     found = _DURATION.match(value.strip())
     if not found:
-        raise ValueError(f'"{value}" is no span of time; write 90s or 10m')
+        raise ValueError(f'"{value}" is not a duration; write 90s or 10m')
     return float(found[1]) * _UNITS[found[2]]
 
 

@@ -35,7 +35,7 @@ class MetricsConfig(Section):
     def _host_and_port(cls, value: str) -> str:
         match = LISTEN.match(value)
         if not match or int(match["port"]) > 65535:
-            raise ValueError(f'"{value}" is no host:port; write "127.0.0.1:9100"')
+            raise ValueError(f'"{value}" is not host:port; write "127.0.0.1:9100"')
         return value
 
     @property
@@ -48,15 +48,13 @@ class MetricsConfig(Section):
 class GcConfig(Section):
     """What the garbage collection of images leaves."""
 
-    keep: int = Field(
-        default=5, ge=1, description="Images per service that were live, kept for a quick way back."
-    )
+    keep: int = Field(default=5, ge=1, description="Images per service that were live, kept for a rollback.")
 
 
 class Config(Section):
     """devloop's config.yaml. Paths are relative to the file."""
 
-    version: Literal[1] = Field(description="The version of this shape: 1.")
+    version: Literal[1] = Field(description="The version of this format: 1.")
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     by_name: dict[str, ServiceConfig] = Field(
         alias="services", min_length=1, description="The services, by name."
@@ -86,7 +84,7 @@ class Config(Section):
         for name in value if isinstance(value, dict) else ():
             if not SERVICE.match(str(name)):
                 raise ValueError(
-                    f'"{name}" is no service name; use letters, digits, "-", "_" and ".", at most 63'
+                    f'"{name}" is not a service name; use letters, digits, "-", "_" and ".", at most 63'
                 )
         return value
 
@@ -95,7 +93,7 @@ class Config(Section):
     def _release_names(cls, value: object) -> object:
         for name in value if isinstance(value, dict) else ():
             if not RELEASE.match(str(name)):
-                raise ValueError(f'"{name}" is no release name; use a-z, 0-9, "-" and ".", at most 53')
+                raise ValueError(f'"{name}" is not a release name; use a-z, 0-9, "-" and ".", at most 53')
         return value
 
     def came_from(self, path: Path) -> Config:

@@ -75,4 +75,4 @@ class BuildConfig(Section):
     idle_timeout: Duration = Field(
         default=600.0, description="How long a build or load may show no progress before it is ended."
     )
-    pull_idle_timeout: Duration = Field(default=120.0, description="The same of the pull of a base image.")
+    pull_idle_timeout: Duration = Field(default=120.0, description="The same for pulling a base image.")

@@ -20,7 +20,7 @@ def size(value: object) -> object:
         return value
     found = SIZE.match(value.strip())
     if not found:
-        raise ValueError(f'"{value}" is no size; write 200MB or 190MiB')
+        raise ValueError(f'"{value}" is not a size; write 200MB or 190MiB')
     unit = (found[2] or "").upper()
     return round(float(found[1]) * UNITS[unit if unit in UNITS else unit.removesuffix("B")])
 

@@ -44,6 +44,6 @@ class ClusterConfig(Section):
     def _engine_is_an_address(cls, value: str | None) -> str | None:
         if value is not None and not re.match(r"^(unix|tcp|ssh|npipe)://.+|^/.+", value):
             raise ValueError(
-                f'"{value}" is no engine address; write unix:///run/docker.sock or tcp://host:2376'
+                f'"{value}" is not an engine address; write unix:///run/docker.sock or tcp://host:2376'
             )
         return f"unix://{value}" if value and value.startswith("/") else value

@@ -78,7 +78,7 @@ class ReleaseConfig(Section):
         paths = value.values() if info.field_name == "images" else value.keys()
         for path in paths:
             if not path or ".." in path or path.startswith(".") or path.endswith("."):
-                raise ValueError(f'"{path}" is no path in the values; write it as backend.image')
+                raise ValueError(f'"{path}" is not a path in the values; write it as backend.image')
         return value
 
     def release(self, name: str, root: Path, namespace: str) -> Release:

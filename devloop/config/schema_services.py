@@ -76,5 +76,5 @@ class ServiceConfig(Section):
         if bare != value and IMAGE.match(bare):
             raise ValueError(f"devloop adds the tag; write image: {bare}")
         raise ValueError(
-            f'"{value}" is no image repository; write lower case, for example registry.local/team/api'
+            f'"{value}" is not an image repository; write lower case, for example registry.local/team/api'
         )

@@ -111,7 +111,7 @@ class Effects:
                 "IgnoreRulesDiffer", f"versions of Docker differ on whether {path} is ignored"
             )
         if any(part.startswith(WHITEOUT) for part in path.split("/")):
-            raise NotProvenError("WhiteoutName", f"{path} is called like a whiteout")
+            raise NotProvenError("WhiteoutName", f"{path} is named like a whiteout")
         check_path(self._plan, path)
         every = {*self._landed[id(self.before)], *self._landed[id(self.after)]}
         covering = [placed for placed in every if path == placed.source or placed.lands(path) is not None]
@@ -192,7 +192,9 @@ class Effects:
             != (model.kind, model.uid, model.gid, model.size)
             or (actual.mode != model.mode and model.kind != "link")
         ):
-            raise NotProvenError("ModelDiffers", f"/{target} lies otherwise in the image than it should")
+            raise NotProvenError(
+                "ModelDiffers", f"/{target} is not in the image as the Dockerfile puts it there"
+            )
 
     def _other_layers(self, target: str) -> list[int]:
         """The layers of the full build that the context's COPYs to this path did not make."""
@@ -221,7 +223,7 @@ class Effects:
             source = placed.comes_from(target)
             entry = self.after.get(source) if source else None
             if entry is not None and (entry.kind == "dir") != (now.entry.kind == "dir"):
-                raise NotProvenError("Collides", f"two COPYs make something else of /{target}")
+                raise NotProvenError("Collides", f"two COPYs disagree about /{target}")
 
     def _check_written_again(self, was: Source | None, now: Source | None, target: str) -> None:
         """A later layer must not hold the path, but where a COPY of the context is known to bring it."""

@@ -59,7 +59,7 @@ def check_copy(copy: Copy) -> None:
     if copy.inline or copy.remote:
         raise NotProvenError(
             "Mixed",
-            "files of the context together with others",
+            "files of the context mixed with others",
             line,
             f"give each kind a {copy.instruction.keyword} of its own",
         )

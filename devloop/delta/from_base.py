@@ -110,7 +110,7 @@ class _First:
         digest = f"sha256:{hashlib.sha256(self._base.config).hexdigest()}"
         here = [base.id for base in self._inputs.bases if base.ref == self._stage.base_image]
         if here != [digest]:
-            raise NotProvenError("BaseUnknown", "the base is another image than the one that is known")
+            raise NotProvenError("BaseUnknown", "the base is not the image that is known")
         names = [str(config[key]) for key in ("os", "architecture", "variant") if config.get(key)]
         if "/".join(names) != platform:
             raise NotProvenError("BasePlatform", f"the base is for {'/'.join(names)}, not for {platform}")
@@ -221,7 +221,7 @@ class _First:
     def _existing(self, path: str, layers: Layers, line: int) -> Node:
         node = layers.find(path)
         if node is None or node.kind != "dir":
-            raise NotProvenError("NoDirectory", f"/{path} is no directory in the image", line)
+            raise NotProvenError("NoDirectory", f"/{path} is not a directory in the image", line)
         return node
 
     def _check_path(self, path: str) -> None:
@@ -230,7 +230,7 @@ class _First:
                 "IgnoreRulesDiffer", f"versions of Docker differ on whether {path} is ignored"
             )
         if any(part.startswith(WHITEOUT) for part in path.split("/")):
-            raise NotProvenError("WhiteoutName", f"{path} is called like a whiteout")
+            raise NotProvenError("WhiteoutName", f"{path} is named like a whiteout")
 
     def _workdir(self, step: Workdir) -> None:
         line, path = step.instruction.line, step.path

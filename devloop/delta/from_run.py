@@ -136,7 +136,9 @@ def _shadowed(instructions: Iterable[Instruction]) -> set[int]:
         elif one.keyword == "ENV":
             names = set(one.args[::2])
             if any(set(name) & _SPECIAL for name in names):
-                raise NotProvenError("NotPlain", "the name that this ENV sets is told by the build", one.line)
+                raise NotProvenError(
+                    "NotPlain", "the name that this ENV sets is known only to the build", one.line
+                )
             environment |= names
             for line, arguments in named.items():
                 shadowed[line] = shadowed.get(line, set()) | (arguments & names)

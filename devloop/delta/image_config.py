@@ -68,7 +68,7 @@ class Settings:
         for word in step.instruction.args:
             found = _PORT.fullmatch(word)
             if found is None or not 0 < int(found[1]) < 65536:
-                raise NotProvenError("NotPlain", f"EXPOSE {word} is no single port", step.instruction.line)
+                raise NotProvenError("NotPlain", f"EXPOSE {word} is not a single port", step.instruction.line)
             ports[f"{int(found[1])}{found[2] or '/tcp'}"] = {}
         self.values["ExposedPorts"] = ports
 

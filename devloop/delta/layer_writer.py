@@ -40,7 +40,7 @@ def directory(path: str, effects: Effects, layers: Layers) -> Node:
     """A directory that is there already, exactly as it is; one that was copied has its source's time."""
     node = layers.find(path)
     if node is None or node.kind != "dir":
-        raise NotProvenError("NoDirectory", f"/{path} is no directory in the image")
+        raise NotProvenError("NoDirectory", f"/{path} is not a directory in the image")
     source = effects.writer(effects.after, path)
     return node if source is None else replace(node, mtime=source.entry.mtime_ns // 1_000_000_000)
 
@@ -49,7 +49,7 @@ def write_file(out: io.BytesIO, path: str, node: Node, entry: FileEntry, source:
     """One changed file into the layer; its node as the index keeps it."""
     if entry.kind == "file":
         if not entry.digest:
-            raise NotProvenError("Special", f"{entry.path} is no regular file")
+            raise NotProvenError("Special", f"{entry.path} is not a regular file")
         _check_plain(source)
         out.write(header(path, node))
         for chunk in read_file(source, entry):

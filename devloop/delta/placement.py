@@ -78,7 +78,7 @@ def places(plan: Plan, full: int, history: Iterable[Mapping[str, object]]) -> tu
     made = [entry for entry in history if not entry.get("empty_layer")][:full]
     number = full - sum(_makes_layer(step) for _, step in steps)
     if number < 0 or len(made) != full:
-        raise NotProvenError("HistoryDiffers", "the image's history does not fit the Dockerfile")
+        raise NotProvenError("HistoryDiffers", "the image's history does not match the Dockerfile")
     found: list[Place] = []
     for stage, step in steps:
         if not _makes_layer(step):
@@ -167,7 +167,7 @@ def _placements_of(
         raise NotProvenError("Unresolvable", "a variable here is known only to the build", line)
     resolved = layers.resolve(copy.destination, layer)
     if resolved is None:
-        raise NotProvenError("Unresolvable", "the destination is a circle of links", line)
+        raise NotProvenError("Unresolvable", "the destination is a loop of links", line)
     below = layers.find(resolved, layer)
     into = copy.destination.endswith("/") or (below is not None and below.kind == "dir")
     several = len(copy.sources) > 1 or any(has_wildcard(source) for source in copy.sources)

@@ -82,7 +82,7 @@ def digest(release: Release, values: Values) -> str:
     """
     total = hashlib.sha256()
     if not is_folder(release.chart):
-        raise ConfigError(f"{release}: {release.chart} is no folder", reason="NoChart")
+        raise ConfigError(f"{release}: {release.chart} is not a folder", reason="NoChart")
     try:
         for name, path in sorted(_files(release.chart)):
             content = hashlib.sha256(read_bytes(path)).digest()

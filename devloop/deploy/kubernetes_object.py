@@ -113,7 +113,7 @@ def _kind(value: Any) -> str:
 def shape_of_answer(data: Any) -> str:
     """What keeps an API server's answer from being an object or a list of them, "" for a sound one."""
     if not isinstance(data, dict):
-        return "an answer that is no object"
+        return "an answer that is not an object"
     if not isinstance(data.get("items"), list | None):
         return f"an answer whose items are {_kind(data['items'])}"
     for one in (data, *(data.get("items") or ())):

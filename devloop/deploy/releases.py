@@ -208,7 +208,7 @@ class Releases:
                     raise ReleaseWaitsError(
                         f"{release} is not installed yet: it waits for the image of {name}, "
                         f"which {self._failed[name]}",
-                        hint=f"mend {name}: the release is installed as soon as its image is there",
+                        hint=f"fix {name}: the release is installed as soon as its image is there",
                     )
             await self._moved.wait()
 

@@ -44,7 +44,7 @@ class Teardown:
         return [
             *(f"release {one.name} in namespace {one.namespace}" for one in self.releases),
             *self.objects,
-            *(f"namespace {name} and all in it: devloop made it" for name in self.namespaces),
+            *(f"namespace {name} and everything in it: devloop created it" for name in self.namespaces),
         ]
 
 

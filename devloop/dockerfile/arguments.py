@@ -13,7 +13,7 @@ _WORDS = frozenset({"ADD", "COPY", "VOLUME", "FROM", "EXPOSE"})
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def split_command(line: str, escape: str) -> tuple[str, tuple[str, ...], str]:

@@ -141,7 +141,7 @@ class StatCache:
                 self._known = {os.fsdecode(row[0]): (row[1:5], row[5].hex()) for row in rows}
         except (sqlite3.Error, OSError, AttributeError, TypeError) as problem:
             self._known = {}
-            self._warn(f"{self._file} is unreadable ({problem}); starting it anew")
+            self._warn(f"{self._file} is unreadable ({problem}); starting over")
             for suffix in ("", "-wal", "-shm", "-journal"):
                 with suppress(OSError):
                     self._file.with_name(self._file.name + suffix).unlink()

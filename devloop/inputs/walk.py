@@ -47,7 +47,7 @@ class Walk:
         """All that the build reads. A path may come twice. Raises FingerprintError."""
         if not os.path.isdir(self._root):  # noqa: PTH112 - hot module, strings throughout
             raise FingerprintError(
-                f"build context {self._root} is no directory",
+                f"build context {self._root} is not a directory",
                 reason="ContextMissing",
                 hint="set build.context in config.yaml, relative to that file",
             )

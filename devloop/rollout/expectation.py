@@ -170,7 +170,7 @@ def wrong_content(snapshot: Snapshot, pod: PodView, expected: Expectation) -> St
                 "WrongImage",
                 f"{pod.name} runs {container.image_id[:19]} under {container.image}, not the"
                 f" {expected.image_id[:19]} that was loaded",
-                hint=f"node {pod.node} holds another content under this tag: docker rmi it there, save again",
+                hint=f"node {pod.node} holds other content under this tag: remove it there with docker rmi, then save again",
                 pod=pod.name,
                 container=container.name,
             )

@@ -222,7 +222,7 @@ class _Following:
 
 def load_idle(image: Image, activity: Activity) -> LoadError:
     return LoadError(
-        f"load of {image.ref}: ended, for nothing moved for {activity.idle:.0f} s",
+        f"load of {image.ref}: stopped, no progress for {activity.idle:.0f} s",
         reason="LoadIdle",
         evidence=activity.lines,
         hint="does the node's engine answer, and has it room on its disk (df -h)? devloop doctor looks at it;"

@@ -80,11 +80,11 @@ def _judge_target(snapshot: Snapshot, expected: Expectation, now: float) -> Verd
     if not snapshot.exists:
         return Stuck(MISSING, f"{target} is not in namespace {target.namespace} (any more)")
     if expected.uid and snapshot.uid != expected.uid:
-        return Stuck(REPLACED, f"{target} was deleted and made again; its template has to be written anew")
+        return Stuck(REPLACED, f"{target} was recreated; patching it again")
     if snapshot.deleting:
         return Stuck(
             "Deleting",
-            f"{target} is being deleted: its controller makes no pods for it any more",
+            f"{target} is being deleted: its controller creates no more pods for it",
             hint=f"kubectl get {target} -n {target.namespace} -o jsonpath='{{.metadata.finalizers}}' names"
             " what it waits for",
         )
@@ -202,7 +202,7 @@ def _late(snapshot: Snapshot, expected: Expectation) -> Stuck:
     seconds = snapshot.progress_deadline if expected.timeout is None else expected.timeout
     return Stuck(
         DEADLINE_EXCEEDED if own else "RolloutTimeout",
-        cause if own else f"no further within {seconds:g} s (rollout_timeout): {cause}",
+        cause if own else f"no progress within {seconds:g} s (rollout_timeout): {cause}",
         evidence=_warnings(snapshot, pods),
         hint=_late_hint(snapshot, waiting, pods),
         pod=waiting.name if waiting else "",
@@ -237,7 +237,7 @@ def _late_hint(snapshot: Snapshot, waiting: PodView | None, pods: Sequence[PodVi
     if settled(snapshot) and not pods:
         return f"no pod of the new template appeared: kubectl describe {target} -n {target.namespace}"
     return (
-        f"kubectl describe {target} -n {target.namespace}; where it only needs longer, write a longer"
+        f"kubectl describe {target} -n {target.namespace}; if it only needs longer, set a longer"
         " rollout_timeout for the service"
     )
 
@@ -269,7 +269,7 @@ def _count_note(snapshot: Snapshot, pods: Sequence[PodView]) -> str:
     if ending is not None:
         return f"waiting for {ending.name} to end (its grace period is {ending.grace:.0f} s)"
     if len(pods) < snapshot.replicas - snapshot.partition and pods_that_are_over(snapshot):
-        return f"a pod ended for good and is made again: {fate(pods_that_are_over(snapshot)[-1])}"
+        return f"a pod failed for good and is being replaced: {fate(pods_that_are_over(snapshot)[-1])}"
     if snapshot.updated < snapshot.replicas - snapshot.partition:
         return f"{snapshot.updated} of {snapshot.replicas} pods have the new template"
     if snapshot.current > snapshot.updated:

@@ -80,7 +80,7 @@ def waits_for(snapshot: Snapshot, expected: Expectation, now: float) -> tuple[st
         return _same("waiting for a place on a node")
     main = [container for container in waiting.containers if not container.init]
     if not any(container.running or container.exit_code is not None for container in main):
-        return _same("making the container (volumes, init containers, a pull)")
+        return _same("creating the container (volumes, init containers, a pull)")
     return _same(snapshot.probe_note or "the new process took long to become ready")
 
 

@@ -28,11 +28,11 @@ FATAL = frozenset(
 )
 
 _HINTS = {
-    "ErrImageNeverPull": "the node does not have {image}, and imagePullPolicy Never forbids to pull it:"
-    " devloop loads it again; `devloop once --rebuild` builds it anew",
+    "ErrImageNeverPull": "the node does not have {image}, and imagePullPolicy Never forbids pulling it:"
+    " devloop loads it again; `devloop once --rebuild` rebuilds it",
     "ErrImagePull": "the node does not have {image} and cannot pull it: a name of devloop's is loaded again,"
     " any other must be loaded into the cluster or be pullable from there",
-    "InvalidImageName": "{image} is no valid image reference: lower case, no spaces, one tag",
+    "InvalidImageName": "{image} is not a valid image reference: lower case, no spaces, one tag",
     "CreateContainerConfigError": "a ConfigMap, a Secret or a key of one that the pod asks for is missing:"
     " kubectl get configmap,secret -n {namespace}",
     "CreateContainerError": "the node's runtime refused the container: command, mounts, or a name in use",
@@ -88,7 +88,7 @@ def refusal(snapshot: Snapshot, begun: float = 0.0) -> Finding | None:
     hint = "the API server refuses the pod: see the message"
     if "quota" in message:
         hint = (
-            f"kubectl describe quota -n {snapshot.target.namespace}; the rollout needs room for one more pod"
+            f"kubectl describe quota -n {snapshot.target.namespace}; the rollout needs quota for one more pod"
         )
     elif "PodSecurity" in message or "violates" in message:
         hint = "the namespace's pod security level forbids this template"
@@ -159,7 +159,7 @@ def _crash(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Stuck:
     if code == 0:
         return _stuck(reason, pod, container, snapshot, message, _HINTS["Completed"])
     probe = _probe_failure(snapshot, pod, ("Liveness", "Startup"))
-    hint = "its log ends with the process's own last word; the next good save starts it anew"
+    hint = "its log ends with the process's last output; the next working save restarts it"
     if probe and code in (137, 143):  # killed from outside; any other code is the process's own doing
         hint = f"the kubelet ends it because its probe fails: {probe.message}"
     return _stuck(reason, pod, container, snapshot, message, hint)

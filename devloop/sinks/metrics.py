@@ -62,13 +62,19 @@ class Metrics:
             registry=registry,
         )
         self._trip_count = _counter(registry, "devloop_trips", "Trips that ended.", "service", "outcome")
-        self._builds = _counter(registry, "devloop_builds", "Images that a trip got.", "service", "how")
-        self._loads = _counter(registry, "devloop_loads", "Images brought to the nodes.", "service", "how")
+        self._builds = _counter(
+            registry, "devloop_builds", "Images that a trip built or found.", "service", "how"
+        )
+        self._loads = _counter(registry, "devloop_loads", "Images loaded into the nodes.", "service", "how")
         self._fallbacks = _counter(
             registry, "devloop_delta_fallbacks", "Full builds where no delta was proven.", "service", "reason"
         )
         self._load_bytes = _counter(
-            registry, "devloop_load_bytes", "Bytes of images, sent or skipped as there.", "service", "kind"
+            registry,
+            "devloop_load_bytes",
+            "Bytes of images, sent, or skipped because the node had them.",
+            "service",
+            "kind",
         )
         self._live = Gauge(
             "devloop_live",
@@ -90,7 +96,9 @@ class Metrics:
         )
         self._events = _counter(registry, "devloop_watch_events", "File events, before the ignore rules.")
         self._overflows = _counter(
-            registry, "devloop_watch_overflows", "Times that file events were lost and all was looked at."
+            registry,
+            "devloop_watch_overflows",
+            "Times that file events were lost and the whole tree was scanned again.",
         )
         Gauge(
             "devloop_build_info",

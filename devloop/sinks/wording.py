@@ -56,7 +56,7 @@ def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
         case ConfigReloaded():
             gone = (f"{name} is gone" for name in event.gone)
             touched = ", ".join((*event.services, *gone)) or "no service changed"
-            return (Line("", f"config.yaml taken: {touched}"),)
+            return (Line("", f"config.yaml reloaded: {touched}"),)
         case Applied() | Checked():
             return _written(event) if isinstance(event, Applied) else tuple(_checked(event))
         case StateChanged():

@@ -144,7 +144,7 @@ def next_step(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
         return state, NOTHING
     if isinstance(outcome, Failed) and isinstance(outcome.error, TargetMissingError):
         there = all(snapshot.exists for snapshot in snapshots)
-        return state, Step("the target is there now") if there else NOTHING
+        return state, Step("the target exists now") if there else NOTHING
     if isinstance(outcome, Held):
         held = any(snapshot.hold == outcome.fingerprint.digest for snapshot in snapshots)
         return state, NOTHING if held else Step("the hold was lifted")

@@ -82,7 +82,7 @@ class Sharing:
                         f"{service.targets[0]} is not there yet: it waits for the image of {other.name}, "
                         f"which {result}",
                         reason="WaitsForImage",
-                        hint=f"mend {other.name}: both go on as soon as its image is there",
+                        hint=f"fix {other.name}: both continue as soon as its image is there",
                     )
             await self._moved.wait()
         return any(True for _ in self._sharing(service))

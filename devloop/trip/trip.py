@@ -137,13 +137,13 @@ def _stands_still(service: Service, activity: Activity) -> PlatformError:
         f"looking at the tree and the images of {service.name}: no answer for {activity.idle:.0f} s",
         reason="NoAnswer",
         evidence=activity.lines,
-        hint="do the build engine and the nodes answer? devloop doctor looks at each",
+        hint="do the build engine and the nodes answer? devloop doctor checks each",
     )
 
 
 def _build_idle(service: Service, activity: Activity) -> BuildError:
     return BuildError(
-        f"build of {service.name}: ended, for it printed nothing for {activity.idle:.0f} s",
+        f"build of {service.name}: stopped, no output for {activity.idle:.0f} s",
         reason="BuildIdle",
         evidence=activity.lines,
         hint="does a RUN wait for the network, a lock or an input? if it may be silent for longer, set"

@@ -243,7 +243,7 @@ class Worker:
         """Another trip without a save, where what has to change makes no file event."""
         if self._state.waits_for == "prerequisite":
             await self._world.installer.unblocked()
-            self._again_because("what was missing is there now")
+            self._again_because("what was missing exists now")
         elif (pause := self._state.pause) is not None:
             await anyio.sleep(pause)
             if self._state.undone is not None:

@@ -88,7 +88,7 @@ def has_other_names(file: str) -> bool:
 
 
 def _target(path: str) -> str | None:
-    """What a link says, None for what is no link or not there."""
+    """What a link says, None for what is not a link or not there."""
     try:
         return os.readlink(path)  # noqa: PTH115 - as text, undisturbed
     except OSError:

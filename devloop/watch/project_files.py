@@ -110,13 +110,13 @@ class ProjectFiles:
         before = self._current.config
         if new.cluster != before.cluster:
             self._refuse(
-                "cluster: has changed; nothing of this config.yaml is taken while devloop watch runs",
-                "end devloop watch and start it again",
+                "cluster: has changed; this config.yaml is not applied while devloop watch runs",
+                "restart devloop watch",
                 again=again,
             )
             return
         if new.metrics != before.metrics:
-            self._emit(Notice("", "warning", "metrics: has changed", "end devloop watch and start it again"))
+            self._emit(Notice("", "warning", "metrics: has changed", "restart devloop watch"))
             new = new.model_copy(update={"metrics": before.metrics})
         if new != before or self._refused:
             self._refused = ""
@@ -124,7 +124,7 @@ class ProjectFiles:
 
     def _refuse(self, message: str, hint: str | None, *, again: bool) -> None:
         if not (again and message == self._refused):
-            self._emit(Notice("", "error", f"{message}\nthe config from before stays", hint))
+            self._emit(Notice("", "error", f"{message}\nkeeping the previous config", hint))
         self._refused = message
 
     def _take(self, config: Config) -> None:
@@ -143,7 +143,7 @@ class ProjectFiles:
             left_alone = [target for target in service.targets if target.workload not in kept]
             there = ", ".join(dict.fromkeys(map(str, left_alone)))
             left = f"; {there} stays in the cluster as it is" if there else ""
-            text = f"{service.name} is not in config.yaml any more{left}"
+            text = f"{service.name} is no longer in config.yaml{left}"
             self._emit(Notice("", "info", text, "devloop down removes what devloop made" if there else None))
 
 

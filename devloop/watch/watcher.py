@@ -145,7 +145,7 @@ class Watcher:
         if path not in self._reported:
             self._reported.add(path)
             message = f"{path} lies on {kind}, which does not report changes; polling it instead"
-            self._emit(Notice("", "info", message, "a tree on a local disk is seen at once"))
+            self._emit(Notice("", "info", message, "changes on a local disk are seen at once"))
 
     def _tell_temporary(self, service: str, change: Change) -> None:
         """Once for each kind: such files count because whoever reads the folder takes them."""

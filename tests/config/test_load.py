@@ -246,11 +246,11 @@ def test_s25_two_paths_to_one_config_are_one_project(tmp_path: Path) -> None:
         (MINIMAL.replace("{deployment: todo-backend}", "[{container: a}]"), "6:14: services.backend.deploy[0]: "),
         (MINIMAL.replace("todo-backend}", "5}"), "6:14: services.backend.deploy.deployment: must be text"),
         (MINIMAL + "metrics: {listen: 9100}\n", "7:11: metrics.listen: must be text; write it in quotes"),
-        (MINIMAL + 'metrics: {listen: "9100"}\n', '7:11: metrics.listen: "9100" is no host:port; write'),
-        (MINIMAL + 'metrics: {listen: "a:99999"}\n', '7:11: metrics.listen: "a:99999" is no host:port'),
+        (MINIMAL + 'metrics: {listen: "9100"}\n', '7:11: metrics.listen: "9100" is not host:port; write'),
+        (MINIMAL + 'metrics: {listen: "a:99999"}\n', '7:11: metrics.listen: "a:99999" is not host:port'),
         (MINIMAL + "cluster: {load: magic}\n", "7:11: cluster.load: must be one of auto, shared, docker-env"),
         (MINIMAL + "cluster: {load: registry}\n", "7:1: cluster: load: registry needs a registry"),
-        (MINIMAL + "cluster: {engine: dockerd}\n", '7:11: cluster.engine: "dockerd" is no engine address'),
+        (MINIMAL + "cluster: {engine: dockerd}\n", '7:11: cluster.engine: "dockerd" is not an engine address'),
         (MINIMAL + "cluster: {allow_remote: on}\n", "7:25: cluster.allow_remote: YAML 1.1 reads a bare on as true"),
         (MINIMAL + "cluster: {namespace: A_b}\n", "7:11: cluster.namespace: must be a name"),
         (MINIMAL + "cluster: minikube\n", "7:1: cluster: must be a mapping"),
@@ -258,7 +258,7 @@ def test_s25_two_paths_to_one_config_are_one_project(tmp_path: Path) -> None:
         (MINIMAL + "manifests: [k8s/none.yaml]\n", "7:13: manifests[0]: "),
         (MINIMAL + "gc: {keep: 5}\ngc: {keep: 6}\n", "8:1: gc: a second time; the first is on line 7"),
         (MINIMAL.replace("backend:\n", "on:\n", 1), "3:3: services.on: YAML 1.1 reads a bare on as true"),
-        (MINIMAL.replace("backend:\n", "a b:\n", 1), '2:1: services: "a b" is no service name'),
+        (MINIMAL.replace("backend:\n", "a b:\n", 1), '2:1: services: "a b" is not a service name'),
         (MINIMAL + "\tgc: {keep: 5}\n", "7:1: a tab; YAML is indented with spaces"),
         (MINIMAL + "gc: {keep: 5\n", "8:1: "),
         (MINIMAL + "---\nversion: 1\n", "7:1: a second document"),
@@ -304,7 +304,7 @@ def test_a_secret_needs_one_source_that_exists(project: Path) -> None:
         "services.backend.build.secrets[2]",
     ]
     text = service("    build: {context: backend, secrets: [{id: b, file: nope}]}\n")
-    assert "nope is no file" in refused(project, text)[0]
+    assert "nope is not a file" in refused(project, text)[0]
 
 
 def test_two_services_with_one_image_on_one_target_are_refused(project: Path) -> None:

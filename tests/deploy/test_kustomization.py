@@ -97,7 +97,7 @@ def test_the_entry_of_config_yaml_is_the_folder(overlay: Path) -> None:
     assert write_config(overlay.parent, "dev").manifest_files() == (overlay,)
     with pytest.raises(ConfigError, match=r"values has no kustomization.yaml; for plain files write values/"):
         write_config(overlay.parent, "values")
-    with pytest.raises(ConfigError, match="nowhere is no file"):
+    with pytest.raises(ConfigError, match="nowhere is not a file"):
         write_config(overlay.parent, "nowhere")
 
 

@@ -36,7 +36,7 @@ CONFIGS: tuple[tuple[Callable[[str], str], str], ...] = (
     (lambda text: text.replace("k8s/*.yaml", "k8s/**.yaml"), '"\\*\\*" stands alone'),
     (lambda text: text.replace("args: {BASE", 'args: {"A=B": x, BASE'), "A=B: a name of a build argument"),
     (lambda text: text.replace("args: {BASE", 'args: {A: "x\\0", BASE'), "a NUL character"),
-    (lambda text: text.replace("context: backend", f"context: {'a' * 5000}"), "is no folder"),
+    (lambda text: text.replace("context: backend", f"context: {'a' * 5000}"), "is not a folder"),
     (lambda text: text + "gc: {keep: !!int ''}\n", "not a value that YAML knows"),
     (lambda text: text + "x: " + "[" * 3000, "nested deeper than"),
 )
@@ -95,13 +95,13 @@ def test_odd_manifests_configs_and_kinds_of_files_end_no_watch(project: Project)
         for change, what in CONFIGS:
             after(watch, lambda change=change: project.config.write_text(change(good)), what)  # type: ignore[misc]
         after(watch, instead(project.config, os.mkfifo), "a FIFO, and no file")
-        after(watch, instead(project.config, Path.mkdir), "a folder, and no file|Is a directory")
+        after(watch, instead(project.config, Path.mkdir), "a folder, not a file|Is a directory")
         project.config.rmdir()
         project.config.write_text(good)
         dockerfile = project.root / "backend" / "Dockerfile"
         text = dockerfile.read_text()
         after(watch, instead(dockerfile, os.mkfifo), "a FIFO, and no file")
-        after(watch, instead(dockerfile, Path.mkdir), "a folder, and no file|Is a directory")
+        after(watch, instead(dockerfile, Path.mkdir), "a folder, not a file|Is a directory")
         dockerfile.rmdir()
         dockerfile.write_text(text)
         project.greet("after all that")
@@ -123,7 +123,7 @@ CHARTS = (  # (file of the chart, its content or None = a folder, what is told)
     ("values.yaml", "a: [\n", "values.yaml"),
     ("../values.yaml", "- a\n", "a mapping is expected"),
     ("../values.yaml", "a: {b: !!int ''}\n", "cannot decode"),
-    ("../values.yaml", None, "a folder, and no file|Is a directory"),
+    ("../values.yaml", None, "a folder, not a file|Is a directory"),
 )  # fmt: skip
 
 

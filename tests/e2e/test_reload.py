@@ -52,7 +52,7 @@ def test_s28_an_edited_service_goes_on_with_what_is_saved_after_it(make: Make) -
             watch.wait("the save after it", lambda: small.served("web") == f"after config {number}")  # noqa: B023
             live(watch, "web")
         assert len(watch.trips("api")) == untouched
-        assert watch.text().count("config.yaml taken: web") == 4
+        assert watch.text().count("config.yaml reloaded: web") == 4
         assert "held by another devloop" not in watch.text()
 
 
@@ -92,7 +92,7 @@ def test_s28_a_service_that_was_named_and_renamed_leaves_the_watch_running(make:
         live(watch, "web")
         text = small.config.read_text()
         small.config.write_text(small.text(web="", front=small.service("web")))
-        watch.wait("a word on it", lambda: "web is not in config.yaml any more" in watch.text())
+        watch.wait("a word on it", lambda: "web is no longer in config.yaml" in watch.text())
         small.config.write_text(text)
         small.write("web", "back again")
         watch.wait("its save", lambda: small.served("web") == "back again")

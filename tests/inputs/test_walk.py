@@ -230,7 +230,7 @@ def test_unreadable_file_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def test_a_missing_context_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FingerprintError, match="is no directory"):
+    with pytest.raises(FingerprintError, match="is not a directory"):
         read(tmp_path / "nowhere", "FROM x\nCOPY . .\n")
 
 

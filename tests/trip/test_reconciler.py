@@ -103,7 +103,7 @@ TABLE: list[tuple[str, Outcome, Snapshot, Snapshot, tuple[str, bool], str]] = [
     ("target missing, still", failed(TargetMissingError("no"), "patch", loaded=True), GONE, GONE,
      ("waiting", False), ""),
     ("target missing, there now", failed(TargetMissingError("no"), "patch", loaded=True), GONE, OTHER,
-     ("waiting", False), "the target is there now"),
+     ("waiting", False), "the target exists now"),
     ("superseded", Superseded("build", TIME), OURS, OURS, ("superseded", False), ""),
     ("held", Held(TREE, TIME), ROLLED_BACK, ROLLED_BACK, ("held", False), ""),
     ("no longer held", Held(TREE, TIME), ROLLED_BACK, OTHER, ("held", False), "the hold was lifted"),

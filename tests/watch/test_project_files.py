@@ -104,7 +104,7 @@ async def test_s28_an_invalid_one_leaves_everything_as_it_is(project: Project) -
     project.files.reload()
     notice = [event for event in project.events if isinstance(event, Notice)]
     assert len(notice) == len(project.events) == 5
-    assert all(one.message.endswith("the config from before stays") for one in notice)
+    assert all(one.message.endswith("keeping the previous config") for one in notice)
     assert project.current.config is before
 
 
@@ -112,17 +112,13 @@ async def test_s28_a_service_that_left_is_reported_with_what_stays(project: Proj
     reloaded, notice = project.reload(name="front", workload="front")
     assert reloaded == ConfigReloaded(("front",), ("web",))
     assert isinstance(notice, Notice)
-    assert (
-        notice.message == "web is not in config.yaml any more; deployment/web stays in the cluster as it is"
-    )
+    assert notice.message == "web is no longer in config.yaml; deployment/web stays in the cluster as it is"
 
 
 async def test_s28_of_a_service_that_was_renamed_nothing_stays_behind(project: Project) -> None:
     reloaded, notice = project.reload(name="front")
     assert reloaded == ConfigReloaded(("front",), ("web",))
-    assert notice == Notice("", "info", "web is not in config.yaml any more"), (
-        "front works for its Deployment"
-    )
+    assert notice == Notice("", "info", "web is no longer in config.yaml"), "front works for its Deployment"
 
 
 async def test_s28_a_service_that_the_command_line_named_may_go_and_come_back(tmp_path: Path) -> None:
@@ -180,7 +176,7 @@ async def test_s28_what_was_refused_is_taken_when_its_files_are_there(
             await anyio.sleep(0.02)  # some looks: what was said is not repeated
             (notice,) = project.events
             assert isinstance(notice, Notice)
-            assert "late is no folder" in notice.message
+            assert "late is not a folder" in notice.message
             assert len(settled) == 1, "a look that finds nothing new writes nothing"
             (tmp_path / "late").mkdir()
             await until(lambda: project.taken == [("web",)])

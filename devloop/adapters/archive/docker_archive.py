@@ -120,7 +120,7 @@ class ThinSave:
         self._tally = tally
 
     async def filter(self, archive: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """The archive's bytes, filtered. Raises ValueError if it is no tar."""
+        """The archive's bytes, filtered. Raises ValueError if it is not a tar."""
         stream = TarStream(archive)
         async for entry in stream:
             if self._layers.diff_id(entry) in self._skip:

@@ -89,7 +89,7 @@ async def _read(engine: Engine, ref: str, path: str) -> str | None:
 
 def _unproven(image: Image, why: str) -> LoadError:
     return LoadError(
-        f"load of {image.ref}: the engine said that it was loaded, but {why}",
+        f"load of {image.ref}: the engine reported success, but {why}",
         reason="NotUnpacked",
         hint="the whole image is sent instead",
     )

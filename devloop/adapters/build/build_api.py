@@ -67,7 +67,7 @@ class ApiBuild:
         try:
             async with aclosing(self._engine.build(context, query, auth)) as answers:
                 async for message in answers:
-                    with ENGINE_ANSWER(f"build of {service.name}: what the engine tells"):
+                    with ENGINE_ANSWER(f"build of {service.name}: the engine's output"):
                         reader.take(message)
         except EngineRefusal as refusal:
             reader.fail(refusal.message)

@@ -19,7 +19,7 @@ LONGEST_SILENCE = 600.0  # seconds without progress after which a parent is give
 
 
 def _silent(activity: Activity) -> LoadError:
-    return LoadError(f"nothing moved for {activity.idle:.0f} s")
+    return LoadError(f"no progress for {activity.idle:.0f} s")
 
 
 class DeltaLoader:

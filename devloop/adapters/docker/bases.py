@@ -59,7 +59,7 @@ class EngineBases:
         facts = await self._engine.inspect(ref)
         if facts is None or not _fits(facts, platform):
             raise BuildError(
-                f"base image {ref}: it is not there for {platform}"
+                f"base image {ref}: there is no image for {platform}"
                 + (f", only {facts.platform}" if facts else ""),
                 reason="BasePlatform",
                 hint=f"name a base that exists for {platform}, or set build.platform of {service.name}",
@@ -77,7 +77,7 @@ class EngineBases:
         try:
             async with aclosing(self._engine.pull(name, tag, platform, auth)) as answers:
                 async for message in answers:
-                    with ENGINE_ANSWER(f"the pull of {ref}: what the engine tells"):
+                    with ENGINE_ANSWER(f"the pull of {ref}: the engine's output"):
                         progress.take(message)
         except EngineRefusal as refusal:
             raise await self._impossible(service, ref, refusal) from refusal
@@ -105,10 +105,10 @@ class EngineBases:
 
 def _silent(service: Service, ref: str, activity: Activity) -> BuildError:
     return BuildError(
-        f"base image {ref}: the pull showed no progress for {activity.idle:.0f} s, and was ended",
+        f"base image {ref}: the pull made no progress for {activity.idle:.0f} s, and was ended",
         reason="PullIdle",
         evidence=(f"FROM {ref}",),
-        hint=f"does `docker pull {ref}` get on? services.{service.name}.build.pull_idle_timeout is how long a"
+        hint=f"does `docker pull {ref}` make progress? services.{service.name}.build.pull_idle_timeout is how long a"
         " pull may be silent",
         outside_tree=True,
     )

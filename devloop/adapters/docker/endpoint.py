@@ -91,7 +91,7 @@ def checked(endpoint: Endpoint) -> Endpoint:
             "then DOCKER_HOST=unix:///tmp/engine.sock devloop ..."
         )
     raise PlatformError(
-        f"engine {endpoint.host} (from {endpoint.origin}): devloop does not speak {scheme or 'this'}://",
+        f"engine {endpoint.host} (from {endpoint.origin}): devloop does not support {scheme or 'this'}://",
         reason="UnsupportedEngine",
         hint=hint,
     )
@@ -137,7 +137,7 @@ def current(environment: Mapping[str, str]) -> Endpoint:
     """The builder's engine: DOCKER_HOST, else the docker CLI's context, else the default socket.
 
     Reads the CLI's own files, because the docker package takes them from this process's environment only.
-    Raises PlatformError if the context is missing or devloop does not speak its address.
+    Raises PlatformError if the context is missing or devloop does not support its address.
     """
     named = from_variables(environment, "DOCKER_HOST")
     if named is not None:

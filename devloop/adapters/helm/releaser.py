@@ -203,6 +203,6 @@ async def _lock(folder: Path, name: str, release: Release) -> int:
             await anyio.sleep(0.05)
         return handle
     raise HeldError(
-        f"{release} in namespace {release.namespace} is being written by another helm of devloop's",
+        f"{release} in namespace {release.namespace} is being written by another helm that devloop started",
         hint="ps shows it: python -m devloop.adapters.helm.worker, or helm",
     )

@@ -227,6 +227,6 @@ class KubernetesCluster:
                 "",
                 "warning",
                 f"{target} was last written by a devloop on {other.host} (pid {other.pid}, {other.path})",
-                "two writers of one target undo each other: end one of them",
+                "two writers of one target undo each other: stop one of them",
             )
         )

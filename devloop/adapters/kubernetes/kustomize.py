@@ -63,7 +63,9 @@ async def require(folder: Path, environ: Mapping[str, str]) -> None:
     if version is None:
         messages = "; ".join(done.tail(3)) or f"exit code {done.code}"
         raise ConfigError(
-            f"{folder}: kubectl version --client told no version: {messages}", reason="NoKubectl", hint=REMEDY
+            f"{folder}: kubectl version --client printed no version: {messages}",
+            reason="NoKubectl",
+            hint=REMEDY,
         )
     if version < OLDEST:
         raise ConfigError(

@@ -118,7 +118,7 @@ def _put_ref(container: Any, refs: dict[str, str]) -> Any:
 def _read(path: Path) -> Iterator[Manifest]:
     if path.name in FILE_NAMES:
         raise ConfigError(
-            f"{path}: the file of a kustomization is no manifest",
+            f"{path}: this file belongs to a kustomization and is not a manifest",
             reason="InvalidManifest",
             hint=f"write its folder below manifests: in config.yaml, {path.parent}, without a wildcard",
         )

@@ -105,7 +105,7 @@ class ContainerdStore:
                 evidence=tuple(output.splitlines()[-5:]),
                 hint="the node's disk is full: crictl rmi --prune frees space"
                 if "no space left" in output
-                else f"is containerd well? {CTR} version on the node",
+                else f"is containerd healthy? {CTR} version on the node",
             )
         if self._seen is not None:
             self._seen.add(full(ref))
@@ -232,7 +232,7 @@ class ContainerdRoute:
         facts = await self._builder.inspect(image.ref)
         if facts is None:
             raise LoadError(
-                f"load of {image.ref}: the builder's engine does not have it any more",
+                f"load of {image.ref}: the builder's engine no longer has it",
                 reason="ImageMissing",
                 hint="was it pruned? devloop once --rebuild builds it again",
             )

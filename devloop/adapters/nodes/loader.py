@@ -111,13 +111,13 @@ class ClusterLoader:
         if left:
             raise LoadError(
                 f"load of {image.ref} ({route.how}): it reported success, but {', '.join(names(left))} "
-                f"{'has' if len(left) == 1 else 'have'} not got {image.id[:19]}",
+                f"{'does' if len(left) == 1 else 'do'} not have {image.id[:19]}",
                 reason="NotOnNode",
                 evidence=tuple(
                     f"{node}: {digest or 'no such image'}" for node, digest in await self._held(left, image)
                 ),
                 hint="look at the node's disk (df -h /var) and its runtime; cluster.load in config.yaml "
-                "names another way",
+                "selects another method",
             )
         skipped = tally.skipped + image.size * (len(nodes) - len(lacking))
         return LoadedImage(image, nodes, route.how, tally.sent, skipped)

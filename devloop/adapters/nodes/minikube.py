@@ -54,7 +54,7 @@ class Minikube:
         endpoint = from_variables(variables, f"minikube -p {self.profile} docker-env")
         if endpoint is None:
             raise PlatformError(
-                f"minikube -p {self.profile} docker-env: it named no DOCKER_HOST",
+                f"minikube -p {self.profile} docker-env: it printed no DOCKER_HOST",
                 reason="NoDockerEnv",
                 hint=f"minikube -p {self.profile} status; with another runtime set cluster.load: image-load",
             )

@@ -112,7 +112,7 @@ class RegistryRoute:
         facts = await self._builder.inspect(image.ref)
         if facts is None:
             raise LoadError(
-                f"load of {image.ref}: the builder's engine does not have it any more",
+                f"load of {image.ref}: the builder's engine no longer has it",
                 reason="ImageMissing",
                 hint="was it pruned? devloop once --rebuild builds it again",
             )

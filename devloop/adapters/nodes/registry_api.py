@@ -111,7 +111,7 @@ class Registry:
 
     async def upload(self, repo: str, digest: str, size: int, body: Body) -> None:
         begun = await self._call("POST", repo, "blobs/uploads/", ok=(202,))
-        with REGISTRY_ANSWER(f"registry {self._host}: where an upload goes"):
+        with REGISTRY_ANSWER(f"registry {self._host}: the upload location"):
             where = urljoin(self._url, begun.headers.get("Location", ""))
         where += ("&" if urlsplit(where).query else "?") + urlencode({"digest": digest})
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
@@ -143,7 +143,7 @@ class Registry:
             raise PlatformError(
                 f"registry {self._host}: {method} {repo}: {str(error) or type(error).__name__}",
                 reason="RegistryGone",
-                hint=f"does it run, and is {self._url} its address from here?",
+                hint=f"is it running, and is {self._url} its address from here?",
             ) from error
         if answer.status not in ok:
             raise self._refusal(method, repo, answer)

@@ -36,7 +36,7 @@ class Watchfiles:
                     status = anyio.TASK_STATUS_IGNORED
             except* (WatchfilesRustInternalError, OSError):
                 await anyio.sleep(RETRY)
-            seen(Batch(0, {}, frozenset(), "the watcher had to be made again"))
+            seen(Batch(0, {}, frozenset(), "the watcher had to be restarted"))
 
     async def _pump(self, seen: Callable[[Batch], None], stop: anyio.Event, scope: anyio.CancelScope) -> None:
         watched = self._watched()

@@ -132,7 +132,7 @@ async def test_an_engine_that_is_gone_and_comes_back(second: Dockerd) -> None:
 async def test_an_error_in_a_200_answer_is_raised(second: Dockerd) -> None:
     client = Engine.at(second.endpoint())
     with pytest.raises(EngineRefusal):
-        async for _ in client.load(b"this is no tar" + bytes(1024)):
+        async for _ in client.load(b"this is not a tar" + bytes(1024)):
             pass
     await client.aclose()
 

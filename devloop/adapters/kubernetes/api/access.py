@@ -66,5 +66,5 @@ async def open_access(
 def _text(context: Context, key: str) -> str | None:
     value = context.cluster.get(key)
     if not isinstance(value, str | None):
-        raise ConfigError(f"context {context.name!r}: {key} is no text", reason="InvalidKubeconfig")
+        raise ConfigError(f"context {context.name!r}: {key} is not a string", reason="InvalidKubeconfig")
     return value or None

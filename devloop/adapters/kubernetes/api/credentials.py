@@ -53,7 +53,7 @@ async def log_in(context: Context) -> Login:
         raise ConfigError(
             f"context {context.name!r}: its certificates cannot be used: {error}",
             reason="InvalidKubeconfig",
-            hint="kubectl config view --raw shows them; making the cluster's kubeconfig anew mends most",
+            hint="kubectl config view --raw shows them; recreating the cluster's kubeconfig usually helps",
         ) from error
     return Login({"Authorization": authorization} if authorization else {}, tls, expires_at)
 

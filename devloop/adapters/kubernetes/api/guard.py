@@ -49,15 +49,15 @@ def admit(context: Context, *, allow_remote: bool) -> Platform:
     if platform.local or allow_remote:
         return platform
     if platform.product == REMOTE:
-        why = "it bears the mark of no local product that devloop knows"
+        why = "it does not look like a known local cluster"
     elif context.cluster.get("proxy-url"):
         why = f"it looks like {platform.product}, but is reached through a proxy"
     else:
-        why = f"it looks like {platform.product}, but its server is on no loopback or private address"
+        why = f"it looks like {platform.product}, but its server is not on a loopback or private address"
     raise ConfigError(
-        f"context {context.name!r} ({context.server}) is not taken for a local cluster: {why}",
+        f"context {context.name!r} ({context.server}) may be a remote cluster: {why}",
         reason="RemoteCluster",
-        hint="if you do mean this cluster, say so in config.yaml: cluster.allow_remote: true",
+        hint="to use this cluster anyway, set cluster.allow_remote: true in config.yaml",
     )
 
 

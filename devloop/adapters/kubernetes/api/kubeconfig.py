@@ -97,7 +97,7 @@ def read_context(files: Sequence[Path], name: str) -> Context:
 def _section(path: Path, document: Entry, section: str) -> list[Any]:
     listed = document.get(section) or []
     if not isinstance(listed, list):
-        raise ConfigError(f"kubeconfig {path}: {section} is no list", reason="InvalidKubeconfig")
+        raise ConfigError(f"kubeconfig {path}: {section} is not a list", reason="InvalidKubeconfig")
     return listed
 
 
@@ -115,7 +115,7 @@ def _merge(files: Sequence[Path]) -> dict[str, dict[str, Entry]]:
                 entry = item.get(section[:-1]) or {}
                 if not isinstance(entry, dict):
                     raise ConfigError(
-                        f"kubeconfig {path}: {section}: {item['name']}: {section[:-1]} is no mapping",
+                        f"kubeconfig {path}: {section}: {item['name']}: {section[:-1]} is not a mapping",
                         reason="InvalidKubeconfig",
                     )
                 sections[section].setdefault(str(item["name"]), _absolute(entry, path.parent))
