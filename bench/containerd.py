@@ -170,7 +170,7 @@ async def deltas(bench: Bench, node: Node, route: ContainerdRoute, base: str, ed
         await anyio.sleep(1.0)
         assert image.archive is not None
         by_hand(seen, node, image.archive)
-        await anyio.sleep(1.0)  # as between saves: the shells on the node are started anew meanwhile
+        await anyio.sleep(1.0)  # as between saves: the shells on the node are restarted meanwhile
     await made.fingerprinter.close()
     return seen
 

@@ -126,7 +126,7 @@ class World:
         return self.sandbox.kubectl(*words, check=False) or None
 
     def converged(self) -> bool:
-        """Everything is said to be live, and the containers hold what is on disk."""
+        """Everything is reported live, and the containers hold what is on disk."""
         states = self.states()
         if any(states.get(name) != "live" for name in SERVICES):
             return False

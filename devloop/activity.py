@@ -31,7 +31,7 @@ class Activity:
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     def note(self, line: str = "") -> None:
-        """Something moved; `line`: what was said, for the error that may follow."""
+        """Something moved; `line`: the line, for the error that may follow."""
         self._at = CLOCK.ticks()
         if line:
             self._lines.append(line)
@@ -43,7 +43,7 @@ class Activity:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What was said last."""
+        """The last line."""
         return tuple(self._lines)
 
     async def stalled(self, seconds: float) -> None:

@@ -68,7 +68,7 @@ def disk(what: str, error: type[DevloopError] = BuildError) -> Iterator[None]:
 
 
 def _message(cause: BaseException) -> str:
-    """Faults of shape are told as such: `KeyError: 'Id'` alone says nothing to whoever reads it."""
+    """Faults of shape are reported as such: `KeyError: 'Id'` alone says nothing to whoever reads it."""
     if isinstance(cause, KeyError | TypeError | AttributeError | IndexError | RecursionError):
         return f"not what was expected ({one_line(cause, 120)})"
     return one_line(cause)

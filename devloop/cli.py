@@ -73,7 +73,7 @@ def main(ctx: click.Context, /, **given: Any) -> None:
     """Save a file, and the cluster runs it.
 
     devloop watches the source trees of your services, rebuilds only the image that changed, brings it into
-    the local cluster, rolls the Deployment, and tells how long each step took.
+    the local cluster, rolls the Deployment, and reports how long each step took.
 
     \b
     devloop sandbox up      a small cluster on this machine's Docker engine, for trying devloop
@@ -154,7 +154,7 @@ def doctor(project: Project, services: tuple[str, ...]) -> int:
 def rollback(project: Project, service: str) -> int:
     """Go back to the newest earlier image that was live, and stay there while the tree stays as it is.
 
-    Waits until it runs; exit code 1 if it does not, with what Kubernetes says of it.
+    Waits until it runs; exit code 1 if it does not, with what Kubernetes reports.
     Another edit lifts the hold, and so does `devloop resume`.
     """
     from devloop.commands import rollback as command

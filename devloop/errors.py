@@ -22,7 +22,7 @@ class DevloopError(Exception):
 
     `reason` is one CamelCase word for machines, `message` one or more lines for people, `evidence`
     the lines that prove it (log tail, failing instruction), `hint` what to do next. `outside_tree`: what
-    has to change lies where no file event tells of it (registry, engine, node, cluster).
+    has to change lies where no file event reports it (registry, engine, node, cluster).
     """
 
     exit_code: ClassVar[int] = 1
@@ -51,7 +51,7 @@ class DevloopError(Exception):
         return made
 
     def conceal(self, conceal: Callable[[str], str]) -> None:
-        """Put every text through `conceal`: what a foreign tool said may hold a secret (S30)."""
+        """Put every text through `conceal`: what a foreign tool printed may hold a secret (S30)."""
         self.message = conceal(self.message)
         self.args = (self.message,)
         self.evidence = tuple(map(conceal, self.evidence))
@@ -77,7 +77,7 @@ class HeldError(PlatformError):
 
 
 class StageError(DevloopError):
-    """A stage said no. `stage` names it; the tree or the cluster has to change for it to pass."""
+    """A stage refused. `stage` names it; the tree or the cluster has to change for it to pass."""
 
     stage: ClassVar[str] = "trip"
     default_reason = "Failed"
@@ -114,7 +114,7 @@ class TargetMissingError(PatchError):
 
 
 class ReleaseError(PatchError):
-    """Helm said no: a chart, its values, or the cluster has to change."""
+    """Helm refused: a chart, its values, or the cluster has to change."""
 
     default_reason = "ReleaseFailed"
     default_outside = False  # each try leaves a failed revision, and Helm keeps but ten
@@ -137,7 +137,7 @@ class RolloutError(StageError):
 
 
 class OvertakenError(RolloutError):
-    """Somebody wrote another template, or made the target anew: the trip starts over (S18, S20)."""
+    """Somebody wrote another template, or recreated the target: the trip starts over (S18, S20)."""
 
     default_reason = "TemplateChanged"
 
@@ -157,7 +157,7 @@ class InternalError(DevloopError):
 
 
 def one_line(error: BaseException, longest: int = 300) -> str:
-    """What an exception says, in one line that names its class: `TypeError: no such thing`."""
+    """An exception's message, in one line that names its class: `TypeError: no such thing`."""
     message = " ".join(str(error).split())
     name = type(error).__name__
     text = f"{name}: {message}" if message else name

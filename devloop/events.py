@@ -16,7 +16,7 @@ class TripStarted:
     trip: int  # counts from 1 per service and process
     at: float
     change: Change
-    quiet: bool = False  # a look that nobody asked for: what it finds again is not said again
+    quiet: bool = False  # a look that nobody asked for: what it finds again is not reported again
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class ImageBuilt:
 
 @dataclass(frozen=True, slots=True)
 class DeltaFallback:
-    """A full build was made where a delta was not proven. `first`: nobody has been told this reason yet."""
+    """A full build was made where a delta was not proven. `first`: this reason has not been reported yet."""
 
     service: str
     reason: str  # one CamelCase word

@@ -42,7 +42,7 @@ def same(one: str, other: str) -> bool:
 
 
 def digest(ref: str) -> str:
-    """The fingerprint that a tag of devloop's bears, "" for any other tag (S1)."""
+    """The fingerprint that a tag of devloop's has, "" for any other tag (S1)."""
     tag = split(ref)[1]
     return tag.removeprefix(TAG_PREFIX).partition("-")[0] if tag.startswith(TAG_PREFIX) else ""
 

@@ -95,7 +95,7 @@ class Trouble:
     error: DevloopError
 
     def concerns(self, service: Service) -> bool:
-        """Whether it is the workload of the service: its trip is to tell it."""
+        """Whether it is the workload of the service: its trip reports it."""
         names = {(str(target), target.namespace) for target in service.targets}
         return repository(service.image) in self.images or (self.what, self.namespace) in names
 
@@ -139,7 +139,7 @@ class Cluster(Protocol):
         ...
 
     def logs(self, target: Target, pod: str, container: str, *, from_now: bool = False) -> AsyncIterator[str]:
-        """Follow a container's log until it ends; `from_now` leaves out what was said before."""
+        """Follow a container's log until it ends; `from_now` leaves out earlier lines."""
         ...
 
     async def url(self, target: Target) -> str | None:
@@ -164,7 +164,7 @@ class Cluster(Protocol):
         ...
 
     async def prerequisite(self, image: str = "") -> PrerequisiteError | None:
-        """What objects that the last `apply` left wait for, looked for anew; None where nothing is missing.
+        """What objects that the last `apply` left wait for, looked for again; None where nothing is missing.
 
         With `image`, only of objects that name an image of this repository. Raises PlatformError.
         """
@@ -188,7 +188,7 @@ class Installer(Protocol):
         ...
 
     async def unblocked(self) -> None:
-        """Wait until what a PrerequisiteError told of may be there."""
+        """Wait until what a PrerequisiteError named may be there."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The last net: what nobody expected goes to a report file, one line tells of it, the rest runs on.
+"""The last net: what nobody expected goes to a report file, one line reports it, the rest runs on.
 
 `SafetyNet` stands around each service and each background task of `watch`; `guard_screen` catches what Python
 itself would print as a traceback. Expected errors are the business of the borders (borders.py), not of this.
@@ -105,7 +105,7 @@ class Reports:
 
 
 class SafetyNet:
-    """Keeps what `watch` runs alive: whatever it raises is told, and it is started again."""
+    """Keeps what `watch` runs alive: whatever it raises is reported, and it is started again."""
 
     def __init__(self, reports: Reports, emit: Emit) -> None:
         self._reports, self._emit = reports, emit
@@ -133,7 +133,7 @@ class SafetyNet:
     ) -> None:
         """Run the task until it ends or is cancelled; one that raises is started again after a growing pause.
 
-        `fell` is called before that; what `lets_through` is raised. `task_status`: the task tells when it
+        `fell` is called before that; what `lets_through` is raised. `task_status`: the task reports when it
         stands.
         """
         falls = 0
@@ -162,7 +162,7 @@ class SafetyNet:
         return start
 
     def sink_fell(self, sink: object, cause: Exception) -> None:
-        """A sink raised: the others are told, itself too if it can take that."""
+        """A sink raised: the others are notified, itself too if it can take that."""
         if getattr(self._telling, "now", False):
             self.error(_name(sink), cause)
             return

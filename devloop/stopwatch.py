@@ -52,7 +52,7 @@ class Stopwatch:
     def phase(self, phase: Phase, seconds: float, *, coarse: bool = False) -> bool:
         """Note when a rollout phase was reached; the first time counts. True if it was new.
 
-        `seconds` is told by the wall clock: where that jumped meanwhile, they are no longer than the trip.
+        `seconds` is taken from the wall clock: where that jumped meanwhile, they are no longer than the trip.
         """
         if phase in self._phases:
             return False

@@ -1,4 +1,4 @@
-"""The last net: whatever is raised, a report file has it, one line tells of it, the rest runs on."""
+"""The last net: whatever is raised, a report file has it, one line reports it, the rest runs on."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ async def test_an_internal_error_in_a_trip_is_a_failed_trip_that_is_tried_again(
     assert isinstance(outcomes[0], Failed)
     assert isinstance(outcomes[0].error, InternalError)
     states = [event.state for event in fake.events if isinstance(event, LiveChanged)]
-    assert states == ["working", "failed", "live"]  # a look that nobody asked for is not told
+    assert states == ["working", "failed", "live"]  # a look that nobody asked for is not reported
 
 
 @asynccontextmanager

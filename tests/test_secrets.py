@@ -89,7 +89,7 @@ SHAPES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 @contextmanager
 def sinks(tmp_path: Path, secrets: Secrets) -> Iterator[tuple[Fan, Callable[[], str]]]:
-    """Every sink on one fan, as `watch` has them; and all that they told."""
+    """Every sink on one fan, as `watch` has them; and all that they wrote."""
     controller, terminal = pty.openpty()
     screen = io.TextIOWrapper(os.fdopen(terminal, "wb", buffering=0), "utf-8", write_through=True)
     plain, lines, clock = io.StringIO(), io.StringIO(), Clock()

@@ -1,4 +1,4 @@
-"""The one clock: spans are monotonic, what is told is the wall clock, however that jumps."""
+"""The one clock: spans are monotonic, what is shown is the wall clock, however that jumps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far away a host is, told from its address alone: no name is looked up, no connection opened."""
+"""How far away a host is, judged by its address alone: no name is looked up, no connection opened."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _URL = re.compile(
 class Distance(Enum):
     LOOPBACK = "loopback"
     PRIVATE = "private"
-    FAR = "far"  # public, or nobody can say without asking
+    FAR = "far"  # public, or unknown without asking
 
 
 def distance_of(url: str, schemes: tuple[str, ...]) -> Distance:

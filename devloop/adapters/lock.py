@@ -170,7 +170,7 @@ def _locked(handle: int) -> bool:
 
 
 def _is_named(folder: int, name: str, handle: int) -> bool:
-    """Whether the file still has its name: whoever swept it away in between made room for another."""
+    """Whether the file still has its name: whoever swept it away in between made place for another."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(name, dir_fd=folder, follow_symlinks=False))
     except FileNotFoundError:

@@ -94,5 +94,5 @@ def _unfit(path: Path, why: str, remedy: str = "") -> PlatformError:
     return PlatformError(
         f"{path} cannot hold devloop's lock files: {why}",
         reason="UnsafeFolder",
-        hint=remedy or f"check what it is, then remove it: devloop recreates {path} anew",
+        hint=remedy or f"check what it is, then remove it: devloop recreates {path}",
     )

@@ -142,7 +142,7 @@ def _take(line: bytes, into: list[str], on_line: Callable[[str], None] | None) -
 
 async def _feed(process: Process, body: AsyncIterable[bytes] | None) -> None:
     assert process.stdin is not None
-    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # its exit code says why
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # its exit code reports why
         if body is not None:
             async for piece in body:
                 await process.stdin.send(piece)

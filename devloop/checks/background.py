@@ -1,4 +1,4 @@
-"""The rules under `watch`: judged anew when a chart, a manifest or config.yaml changed; what is new is told.
+"""The rules under `watch`: judged again when a chart, a manifest or config.yaml changed; news are reported.
 
 In a process of its own, for rendering and schemas are large and the daemon stays small.
 """
@@ -24,7 +24,7 @@ TOLD_ELSEWHERE = "renders"  # the rule whose findings whoever applies manifests 
 
 
 class CheckFailedError(DevloopError):
-    """The rules could not be judged: what the process said."""
+    """The rules could not be judged: what the process printed."""
 
 
 def by_process(names: Sequence[str]) -> Look:

@@ -101,7 +101,7 @@ def url_service(view: View) -> Iterator[Found]:
 
 
 def texts_of(subject: Subject) -> Iterator[tuple[Place, str]]:
-    """What pods are told in the open: data of a ConfigMap, literal variables, commands."""
+    """What pods get in the open: data of a ConfigMap, literal variables, commands."""
     if subject.kind == "ConfigMap":
         for key, value in mapping(subject.at("data")).items():
             yield ("data", key), str(value)

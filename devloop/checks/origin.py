@@ -55,7 +55,7 @@ def from_text(text: str, name: str, namespace: str) -> list[Subject]:
 
 
 def from_release(release: Release, manifest: str, root: Path) -> list[Subject]:
-    """The subjects of what Helm rendered; lines are those of the chart's templates, where they can be told.
+    """The subjects of what Helm rendered; lines are those of the chart's templates, where they are known.
 
     Raises ConfigError.
     """

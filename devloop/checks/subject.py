@@ -92,7 +92,7 @@ class Subject:
 
     @property
     def replicas(self) -> int:
-        """Pods at the same time; 1 where nothing is said."""
+        """Pods at the same time; 1 by default."""
         value = self.at("spec", "replicas")
         return value if isinstance(value, int) and self.kind in LONG_RUNNING else 1
 

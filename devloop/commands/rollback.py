@@ -83,7 +83,8 @@ async def roll_back(
             f"{service.name} has no earlier live image to go back to"
             + (f"; gone from nodes and engine: {', '.join(one.ref for one in choices)}" if choices else ""),
             reason="NothingEarlier",
-            hint="kubectl rollout history shows earlier revisions; gc.keep in config.yaml sets how many images are kept",
+            hint="kubectl rollout history shows earlier revisions; "
+            "gc.keep in config.yaml sets how many images are kept",
         )
     choice, image = chosen
     if not choice.proven:

@@ -29,7 +29,7 @@ Size = Annotated[int, BeforeValidator(size, json_schema_input_type=int | str), F
 
 
 class ChecksConfig(Section):
-    """What `devloop check` is told."""
+    """Settings of `devloop check`."""
 
     ignore: list[str] = Field(
         default_factory=list,

@@ -289,6 +289,6 @@ def _destination(step: Step) -> str | None:
 
 
 def _reads_users(step: Step) -> bool:
-    """Does the step look a name up in the image? None: nobody can tell which."""
+    """Does the step look a name up in the image? None: unknown."""
     name = step.owner if isinstance(step, Copy) else step.user if isinstance(step, Workdir) else ""
     return name is None or re.fullmatch(r"(\d+(:\d+)?)?", name, re.ASCII) is None

@@ -126,7 +126,7 @@ def delta(
 
 def ineligible_because(plan: Plan, path: str) -> NotProven | None:
     """What in the Dockerfile keeps an edit of this context path from being a delta; None if nothing does
-    as far as the Dockerfile alone can tell. For `devloop explain`."""
+    as far as the Dockerfile alone shows. For `devloop explain`."""
     try:
         check_plan(plan)
         check_path(plan, path)

@@ -13,7 +13,7 @@ _MODELLED = frozenset({"from", "chown", "chmod", "link", "parents", "exclude"}) 
 
 
 def check_plan(plan: Plan) -> None:
-    """Raises NotProvenError if nobody can tell what the build reads."""
+    """Raises NotProvenError if it is unknown what the build reads."""
     if plan.whole:
         raise NotProvenError("Unresolvable", plan.whole)
 

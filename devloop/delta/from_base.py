@@ -42,7 +42,7 @@ def first(
     rebuild_salt: str = "",
     check: Callable[[], None] = lambda: None,
 ) -> Delta | NotProven:
-    """The image of `inputs` on its base, whose layers and config `base` tells (its recipe is not looked at).
+    """The image of `inputs` on its base, whose layers and config `base` holds (its recipe is not looked at).
 
     Reads the copied files, in the calling thread. Raises TreeMovedError if one is not what `inputs` says,
     and whatever `check` raises.

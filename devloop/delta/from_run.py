@@ -77,7 +77,7 @@ def continuation(
 
 
 def goes_on(plan: Plan, line: int) -> bool:
-    """Whether builds go on from the RUN in this line, as far as the Dockerfile alone can tell."""
+    """Whether builds go on from the RUN in this line, as far as the Dockerfile alone shows."""
     try:
         _run_in(plan, line)
     except NotProvenError:

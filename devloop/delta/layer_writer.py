@@ -20,7 +20,7 @@ _UNPROVEN_XATTRS = ("security.selinux",)  # set by the system, not by the user
 
 
 def check_size(nodes: Mapping[str, tuple[Node, FileEntry | None]]) -> None:
-    """A layer is held in memory: a large one is the builder's. Told before a byte of it is read."""
+    """A layer is held in memory: a large one is the builder's. Checked before a byte of it is read."""
     if (size := sum(map(_tar_size, nodes.values()))) > LARGEST_LAYER:
         raise NotProvenError("TooLarge", f"{size >> 20} MB changed; deltas carry {LARGEST_LAYER >> 20} MB")
 
@@ -69,7 +69,7 @@ def _check_plain(source: Path) -> None:
         names = set(os.listxattr(source, follow_symlinks=False)) if hasattr(os, "listxattr") else set()
         hard = source.lstat()
     except OSError:
-        return  # it moved: reading it says so
+        return  # it moved: reading it reports so
     if names - set(_UNPROVEN_XATTRS):
         raise NotProvenError("Xattr", f"{source.name} has extended attributes: {', '.join(sorted(names))}")
     if hard.st_nlink > 1 and not source.is_dir():

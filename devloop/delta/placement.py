@@ -1,4 +1,4 @@
-"""Where in an image the context's files come to lie: COPY, told from the Dockerfile and the layers below."""
+"""Where in an image the context's files are placed: from the Dockerfile and the layers below."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def placements(
 ) -> tuple[Placement, ...]:
     """Where the inputs land, step by step. Only the steps that copy from the context.
 
-    Raises NotProvenError for a COPY whose placed cannot be told.
+    Raises NotProvenError for a COPY whose placement is unknown.
     """
     found: list[Placement] = []
     for place in steps:

@@ -1,4 +1,4 @@
-"""One Helm release as config.yaml means it: its values put together, and the digest that tells a change.
+"""One Helm release as config.yaml means it: its values put together, and the digest that shows a change.
 
 Pure but for reading the chart's folder and the values files.
 """

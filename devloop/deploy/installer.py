@@ -38,7 +38,7 @@ class Installation:
         self._others = others
 
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
-        """As the port says. A target that is missing may wait for the images of its other containers."""
+        """As in the port. A target that is missing may wait for the images of its other containers."""
         self._others.loaded(service)
         await self.releases.make_namespaces()
 

@@ -48,7 +48,7 @@ def is_list(value: Any) -> bool:
 def what_is_wrong(value: Any) -> str:
     """What keeps a value from being applied, as the rest of a sentence; "" for a sound one.
 
-    What is wrong further down is the API server's to say, of this object alone.
+    What is wrong further down is for the API server to report, of this object alone.
     """
     if is_list(value):
         return f"items: {_kind(value['items'])} where a list is expected"

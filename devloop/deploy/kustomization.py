@@ -1,7 +1,7 @@
 """Kustomizations as files: which folder is one, and every local file that rendering it reads.
 
 Rendering itself is kubectl's work (adapters/kubernetes/kustomize.py). What is read here says when to render
-anew, and what the watcher has to tell of.
+again, and what the watcher has to report.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _gather(folder: Path, found: dict[Path, None], visited: set[Path]) -> None:
         found[folder] = None
         folder = real
     if folder in visited:
-        return  # kubectl says what is wrong with a circle
+        return  # kubectl reports what is wrong with a circle
     visited.add(folder)
     for name in FILE_NAMES:
         found[folder / name] = None
@@ -62,7 +62,7 @@ def _gather(folder: Path, found: dict[Path, None], visited: set[Path]) -> None:
 def _named(file: Path, folder: Path) -> dict[Path, str]:
     """What a file names, relative to the folder, with the key that it stands under.
 
-    One that cannot be read names nothing: kubectl says why.
+    One that cannot be read names nothing: kubectl reports why.
     """
     try:
         values = [one.value for one in documents(read_text(file), str(file))]

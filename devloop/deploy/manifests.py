@@ -30,7 +30,7 @@ class Manifests:
     """Knows which images are loaded, and holds back every object whose image is not.
 
     `services` are those that this session works for, `every` all of config.yaml: the others keep what they
-    run, which `live` tells (image -> reference), and what was never brought is not made without an image.
+    run, which `live` returns (image -> reference), and what was never brought is not made without an image.
     `memory` is a file in the state directory that says what was applied last to `where` (server and
     namespace): what did not change is not applied again, so that hand-made changes stay.
     """
@@ -59,7 +59,7 @@ class Manifests:
         self.held = anyio.Event()  # set while blocked
 
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
-        """As the port says; also applies what another service's image held back. Of what stands in the way
+        """As in the port; also applies what another service's image held back. Of what stands in the way
         only that of the service's own workloads is raised."""
         self._refs[service.image] = ref
         if not missing and self._lacking is None and await self._is_done(service):
@@ -77,7 +77,7 @@ class Manifests:
             return changed
 
     async def settle(self, *, missing: bool = False) -> bool:
-        """Apply if the files changed since the last time, or if told that something is `missing`.
+        """Apply if the files changed since the last time, or if something is known to be `missing`.
 
         Raises ConfigError, PatchError, PlatformError for what is no service's own; PrerequisiteError, once
         all else is applied.
@@ -230,4 +230,4 @@ def _content(file: Path) -> bytes:
     try:
         return read_bytes(file)
     except OSError:
-        return b""  # gone, or yet to come: reading it for real says what is wrong
+        return b""  # gone, or yet to come: reading it for real reports what is wrong

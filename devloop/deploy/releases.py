@@ -64,7 +64,7 @@ class Releases:
             yield
 
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
-        """As the port says. Raises ConfigError, PatchError, ReleaseWaitsError, PlatformError."""
+        """As in the port. Raises ConfigError, PatchError, ReleaseWaitsError, PlatformError."""
         self._refs[service.name] = ref
         self._failed.pop(service.name, None)
         self._stir()

@@ -96,7 +96,7 @@ class IgnoreRules:
         return self._versions_differ and self._prunes_2010(directory) is not True
 
     def _taken_by_2010(self, path: str) -> bool | None:
-        """None: it cannot be told."""
+        """None: unknown."""
         pruned = self._prunes_2010(path.rpartition("/")[0])
         matched = True if pruned else self._matches_2010(path)
         if matched is None or (pruned is None and not matched):
@@ -116,7 +116,7 @@ class IgnoreRules:
     def _matches_2010(self, path: str) -> bool | None:
         """Of the parents it looks only at the one with as many parts as the pattern has."""
         parents = path.split("/")[:-1]
-        unsure: set[bool] = set()  # what may come out by patterns of which it cannot be told
+        unsure: set[bool] = set()  # what may come out by patterns that are undecidable
         out = False
         for p in reversed(self.patterns):
             found = p.match_2010(path)

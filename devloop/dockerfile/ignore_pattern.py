@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from devloop.dockerfile.go_regexp import BadPatternError, UnsureError, compile_go
 
 Match = Callable[[str], bool]
-Match2010 = Callable[[str], bool | None]  # None: it cannot be told
+Match2010 = Callable[[str], bool | None]  # None: unknown
 BOM = "\ufeff"
 _ESCAPED_BY_2010 = frozenset(".$")
 _ESCAPED = frozenset(".+()$")  # moby means `| { }` too, but its table of bits is too small for them
@@ -163,7 +163,7 @@ def _translate_stars(text: str, start: int, kind: str) -> tuple[str, str, int]:
 
 
 def _below(text: str) -> Match:
-    """Can the pattern match something below a directory? Never says no where it is yes."""
+    """Can the pattern match something below a directory? Never False where it can."""
     wanted: list[Match | None] = []
     for part in text.split("/"):
         if "**" in part or "[" in part or "]" in part or "\\" in part or "^" in part:

@@ -1,7 +1,7 @@
-"""What one build of a Dockerfile will do, as far as that can be told beforehand: which stages the target
+"""What one build of a Dockerfile will do, as far as can be known beforehand: which stages the target
 reaches, which bases they stand on, what they read from the context (S5). planning.py makes it.
 
-Whatever cannot be told (a name that only the base image may set, a frontend we do not know) is never
+Whatever is unknown (a name that only the base image may set, a frontend we do not know) is never
 guessed: `Plan.whole` then says why the whole context counts.
 """
 
@@ -43,7 +43,7 @@ CONTEXT = Source()
 @dataclass(frozen=True, slots=True)
 class Copy:
     """COPY or ADD. `sources` relative to the context (or the other root), cleaned, may hold wildcards;
-    None = cannot be told. `destination`: absolute, with its trailing slash, None = cannot be told."""
+    None = unknown. `destination`: absolute, with its trailing slash, None = unknown."""
 
     instruction: Instruction
     add: bool
@@ -52,8 +52,8 @@ class Copy:
     inline: tuple[Heredoc, ...]
     destination: str | None
     source: Source
-    owner: str | None  # of --chown, "" without, None = cannot be told
-    mode: str | None  # of --chmod, "" without, None = cannot be told
+    owner: str | None  # of --chown, "" without, None = unknown
+    mode: str | None  # of --chmod, "" without, None = unknown
     link: bool
     parents: bool
     excludes: tuple[str, ...]
@@ -62,7 +62,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One `RUN --mount`. `path` inside its source; None = cannot be told."""
+    """One `RUN --mount`. `path` inside its source; None = unknown."""
 
     type: str
     source: Source
@@ -78,7 +78,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Workdir:
-    """`path` absolute, None = cannot be told; `user` as of that line (the directory belongs to it)."""
+    """`path` absolute, None = unknown; `user` as of that line (the directory belongs to it)."""
 
     instruction: Instruction
     path: str | None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# Value of a variable, None where it is known to be unset. Raises UnresolvableError where nobody can tell.
+# Value of a variable, None where it is known to be unset. Raises UnresolvableError where it is unknown.
 Lookup = Callable[[str], str | None]
 
 _SPECIAL_PARAMETERS = "@*#?-$!0"

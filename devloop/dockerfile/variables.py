@@ -78,7 +78,7 @@ class Variables:
             raise DockerfileError(f"failed to process {word!r}: {problem}", line) from problem
 
     def maybe(self, word: str, scope: Scope, line: int) -> str | None:
-        """As `expand`, None where it cannot be told."""
+        """As `expand`, None where it is unknown."""
         try:
             return self.expand(word, scope, line)
         except UnresolvableError:

@@ -86,7 +86,7 @@ def pattern_of(text: str, *, parents: bool = False) -> Pattern:
             continue
         expression = _glob(part)
         if expression is None:
-            break  # what cannot be told part by part counts from here on as a whole
+            break  # what cannot be matched part by part counts from here on as a whole
         parts.append(expression)
     return Pattern(tuple(parts), parents)
 

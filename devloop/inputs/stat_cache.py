@@ -55,7 +55,7 @@ class StatCache:
     def __init__(
         self, file: Path, *, warn: Warn = lambda _: None, now_ns: Callable[[], int] = time.time_ns
     ) -> None:
-        """`file`: kept in the state directory; `warn` is told once if it had to be started anew."""
+        """`file`: kept in the state directory; `warn` is called once if it had to be restarted."""
         self._file, self._warn, self._now_ns = file, warn, now_ns
         self._known: dict[str, tuple[Identity, str]] = {}
         self._unsaved: dict[str, tuple[Identity, str]] = {}

@@ -38,7 +38,7 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What a PATCH answered: the generation to wait for (S18). `changed` False = it said so already."""
+    """What a PATCH answered: the generation to wait for (S18). `changed` False = it was that already."""
 
     target: Target
     uid: str
@@ -65,7 +65,7 @@ class ContainerView:
     init: bool = False
     memory_limit: str = ""  # resources.limits.memory as written, for the hint on OOMKilled
     first: int = 0  # restart count of the first instance that counts: those before it ran another image
-    stale: bool = False  # the status still tells of an instance from before the spec's image changed
+    stale: bool = False  # the status still reports an instance from before the spec's image changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseView:
-    """One revision as its record in the cluster tells. `status` is Helm's word: deployed, failed,
+    """One revision as its record in the cluster shows. `status` is Helm's word: deployed, failed,
     pending-install, pending-upgrade, pending-rollback, uninstalling; `note` its description."""
 
     revision: int

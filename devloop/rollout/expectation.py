@@ -162,7 +162,7 @@ def our_containers(snapshot: Snapshot, pod: PodView, image: str) -> list[Contain
 
 
 def wrong_content(snapshot: Snapshot, pod: PodView, expected: Expectation) -> Stuck | None:
-    """A ready container that bears our tag with another content (S1). A repository digest, as a node
+    """A ready container that has our tag with another content (S1). A repository digest, as a node
     reports it after a pull, is that of the manifest and cannot be compared."""
     for container in our_containers(snapshot, pod, expected.image) if expected.image_id else ():
         if container.image_id and "@" not in container.image_id and container.image_id != expected.image_id:
@@ -170,7 +170,8 @@ def wrong_content(snapshot: Snapshot, pod: PodView, expected: Expectation) -> St
                 "WrongImage",
                 f"{pod.name} runs {container.image_id[:19]} under {container.image}, not the"
                 f" {expected.image_id[:19]} that was loaded",
-                hint=f"node {pod.node} holds other content under this tag: remove it there with docker rmi, then save again",
+                hint=f"node {pod.node} holds other content under this tag: remove it there with docker rmi, "
+                "then save again",
                 pod=pod.name,
                 container=container.name,
             )

@@ -45,7 +45,7 @@ from devloop.rollout.target_symptoms import pods_to_replace
 from devloop.stopwatch import Stopwatch
 
 RELOADS = 3  # times an image is brought back to a node within one rollout
-TELL_AFTER = 10.0  # seconds from which a rollout says what it waits for
+TELL_AFTER = 10.0  # seconds from which a rollout reports what it waits for
 RELOAD_PAUSE = 15.0  # seconds between two of them: the kubelet looks again only after 10 to 15 s
 
 

@@ -192,7 +192,7 @@ def _given_up(snapshot: Snapshot, expected: Expectation) -> bool:
 
 
 def _late(snapshot: Snapshot, expected: Expectation) -> Stuck:
-    """The deadline has passed: told by the probe that keeps failing, if one does."""
+    """The deadline has passed: reported by the probe that keeps failing, if one does."""
     pods = own_pods(snapshot, expected.image, expected.ref)
     waiting = next((pod for pod in pods if not pod.ready), None)
     running = [c.name for c in waiting.containers if not c.ready and not c.init] if waiting else []

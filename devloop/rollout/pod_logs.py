@@ -18,17 +18,17 @@ Run = tuple[str, str, int]  # pod uid, container, restarts: one life of one cont
 async def follow_logs(service: str, feeds: Sequence[Feed], cluster: Cluster, emit: Emit) -> None:
     """Emit every line of the containers that carry the template; ends when cancelled.
 
-    What a pod said before this began is not repeated.
+    What a pod printed before this began is not repeated.
     """
     followed: set[Run] = set()
-    from_now = True  # what stands at the start said its lines before
+    from_now = True  # what stands at the start printed its lines before
 
     async def follow(target: Target, pod: str, container: str, recent: bool) -> None:
         try:
             async for line in cluster.logs(target, pod, container, from_now=recent):
                 emit(PodLog(service, pod, container, line))
         except DevloopError:
-            return  # the pod or the API server is gone; the container's next life is followed anew
+            return  # the pod or the API server is gone; the container's next life is followed again
 
     async with anyio.create_task_group() as group:
         while feeds:

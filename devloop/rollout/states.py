@@ -93,7 +93,7 @@ def deployment_state(snapshot: Snapshot, release: str = "") -> DeploymentState:
 
 def continued(before: DeploymentState, now: DeploymentState, same_template: bool) -> DeploymentState:
     """`now` of the same objects as `before`: their first rollout does not come after a later one. What one
-    moment shows of pods that are made again tells nothing of the time before."""
+    moment shows of recreated pods shows nothing of the time before."""
     if now is not _D.DEPLOYED or before not in (_D.RUNNING, _D.DEGRADED, _D.UPGRADING):
         return now
     return _D.DEGRADED if same_template and before is not _D.UPGRADING else _D.UPGRADING
@@ -110,7 +110,7 @@ def _rolled_out(snapshot: Snapshot) -> bool:
     """Whether the newest template had been brought out to the end before."""
     if snapshot.observed_generation < snapshot.generation or _has_older_pods(snapshot):
         return False
-    if snapshot.target.kind == "statefulset":  # it has no such condition: its revisions and pods tell
+    if snapshot.target.kind == "statefulset":  # it has no such condition: its revisions and pods show
         ready_once = sum(pod.ready_at is not None for pod in snapshot.pods)
         return not snapshot.later and ready_once >= snapshot.replicas
     progressing = snapshot.conditions.get("Progressing", ("", "", ""))

@@ -146,7 +146,7 @@ def _container(
 
 
 def _crash(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Stuck:
-    """A container that keeps ending: told by why it ended, not by the back-off that follows."""
+    """A container that keeps ending: reported by why it ended, not by the back-off that follows."""
     reason = container.waiting or container.exit_reason or "Error"
     code = container.exit_code
     told = _SIGNALS.get(code or 0, "")

@@ -94,7 +94,7 @@ class Secrets:
         if self._sources.stamp() != self._stamp:
             self.learn(self._sources)
 
-    # --- what is told
+    # --- what is shown
 
     def event(self, event: Event) -> Event:
         """The event as sinks may have it."""

@@ -111,7 +111,7 @@ def _of_release(release: Release, environ: Mapping[str, str]) -> Iterator[tuple[
     try:
         values = base_values(release, environ)
     except ConfigError:
-        return  # the trip says what is wrong
+        return  # the trip reports what is wrong
     for path, text in _leaves(values):
         if SECRET_PATH.search(path) and path not in release.set_env and len(text) >= SHORTEST_VALUE:
             yield path, text
@@ -126,7 +126,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _read(path: Path) -> str:
-    """A secret file's text; "" where there is none: the build says so. Never waits at a fifo."""
+    """A secret file's text; "" where there is none: the build reports it. Never waits at a fifo."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -1,6 +1,6 @@
 """Which images were live, newest first, per service: what the garbage collection keeps (S25). A sink.
 
-Bounded: what lies further back is not told from an image that never was live, and goes after an hour.
+Bounded: what lies further back is treated as an image that was never live, and goes after an hour.
 """
 
 from __future__ import annotations

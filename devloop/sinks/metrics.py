@@ -114,7 +114,7 @@ class Metrics:
             self._begin(service)
 
     def _begin(self, service: str) -> None:
-        """What is told of a service before anything happens; also of one that has other targets now."""
+        """The samples of a service before anything happens; also of one that has other targets now."""
         self._live.labels(service).set(0)
         self._state(service, DeploymentState.NOT_DEPLOYED)
         self._count_pods(service, {})

@@ -12,7 +12,7 @@ from devloop.events import Event, Output, PodLog, Progress, StageEnded, TripStar
 from devloop.sinks import wording
 from devloop.sinks.outcomes import describe_event
 
-STEP = 0.1  # a long progress is told at every tenth of it
+STEP = 0.1  # a long progress is printed at every tenth of it
 BLIND_STEP = 50_000_000  # or every 50 MB where the total is not known
 
 
@@ -22,7 +22,7 @@ class Plain:
     def __init__(self, stream: TextIO, root: Path, *, logs: bool = True) -> None:
         self._stream, self._root, self._logs = stream, root, logs
         self._quiet: set[str] = set()  # services whose running trip nobody asked for
-        self._printed: dict[tuple[str, str], float] = {}  # (service, stage) -> progress that was told last
+        self._printed: dict[tuple[str, str], float] = {}  # (service, stage) -> progress that was printed last
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, PodLog) and not self._logs:

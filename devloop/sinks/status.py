@@ -75,7 +75,7 @@ class StatusBoard:
                 pass
 
     def _take(self, event: ConfigReloaded) -> None:
-        """Services that left have no card; those that changed begin anew, with the trips that they had."""
+        """Services that left have no card; those that changed start over, with the trips that they had."""
         for service in event.gone:
             self._cards.pop(service, None)
         for service in event.services:

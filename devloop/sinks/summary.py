@@ -1,4 +1,4 @@
-"""What `once` says at its end: a table for people, or one JSON object."""
+"""What `once` prints at its end: a table for people, or one JSON object."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def error_as_json(error: DevloopError, services: Mapping[str, object]) -> str:
 
 
 def running_as_json(trips: Mapping[str, Mapping[str, Any]]) -> str:
-    """The same object from the trips that a running watch tells of, as in /api/status."""
+    """The same object from the trips that a running watch reports, as in /api/status."""
     keys = ("outcome", "fingerprint", "image", "built", "loaded", "seconds", "url", "error")
     return json.dumps(
         {"services": {name: {key: trip[key] for key in keys} for name, trip in trips.items()}}, indent=2

@@ -39,7 +39,7 @@ class Line:
 
 
 def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
-    """What an event says; nothing for events that only move the living lines. Paths relative to `root`."""
+    """An event as lines; nothing for events that only move the living lines. Paths relative to `root`."""
     match event:
         case TripStarted():
             return _started(event, root)
@@ -181,7 +181,7 @@ def files(paths: frozenset[Path], root: Path) -> str:
 
 
 def stages(timing: Timing) -> str:
-    """ "detect 12 ms, build 0.21 s, …" of the stages that ran, in the corridor's order."""
+    """ "detect 12 ms, build 0.21 s, …" of the stages that ran, in the trip's order."""
     ran = timing.seconds()
     return ", ".join(f"{stage} {seconds(ran[stage])}" for stage in STAGES if stage in ran)
 
@@ -219,5 +219,5 @@ def harmless(text: str, *, colours: bool = False) -> str:
 
 
 def _short_pod(pod: str) -> str:
-    """The last part of a pod's name tells it from its siblings."""
+    """The last part of a pod's name distinguishes it from its siblings."""
     return pod.rpartition("-")[2] or pod

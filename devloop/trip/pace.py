@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-PATIENCE = 3  # supersessions in a row that a service bears (S21)
+PATIENCE = 3  # supersessions in a row that a service accepts (S21)
 LONGEST_WAIT = 10.0  # seconds without a PATCH, and seconds a trip that must pass may take after it
 REVERSALS = 3  # foreign changes of the template that are mended within WINDOW before giving up (S20)
 WINDOW = 60.0

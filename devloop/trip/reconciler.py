@@ -41,9 +41,9 @@ from devloop.rollout.symptoms import MISSING_IMAGE
 from devloop.safety_net import PAUSES as INTERNAL_PAUSES
 from devloop.trip.pace import Reversals
 
-AGAIN = "trying again"  # why a trip starts that nobody asked for: what it repeats is not said twice
+AGAIN = "trying again"  # why a trip starts that nobody asked for: what it repeats is not reported twice
 PLATFORM_PAUSES = (0.5, 1.0, 2.0, 4.0, 5.0)  # seconds, while an engine or API server is gone
-OUTSIDE_PAUSES = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)  # while a registry, an engine or the cluster says no
+OUTSIDE_PAUSES = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)  # while a registry, an engine or the cluster refuses
 MOVED_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # while the tree changes as it is read
 
 Wait = Literal["target", "prerequisite", "platform", "outside", "moved", "internal"]
@@ -57,10 +57,10 @@ _PAUSES: dict[Wait, tuple[float, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ServiceState:
-    """All that a worker knows of its service between two trips, and what it tells of it.
+    """All that a worker knows of its service between two trips, and what it shows of it.
 
     `settled`: what the cluster showed when the last trip ended. `undone`: the change of a trip that has to
-    start over. `tries`: trips in a row that ended in waiting for the same. `said`: the error that was shown.
+    start over. `tries`: trips in a row that ended in waiting for the same. `error_key`: the shown error.
     """
 
     outcome: Outcome | None = None  # of the last trip; None before the first, and while one runs
@@ -83,7 +83,7 @@ class ServiceState:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to do now: start a trip for the reason `trip`, and tell people."""
+    """What to do now: start a trip for the reason `trip`, and report it."""
 
     trip: str = ""
     notice: Notice | None = None
@@ -94,7 +94,7 @@ Next = tuple[ServiceState, Step]
 
 
 def begun(state: ServiceState, change: Change) -> ServiceState:
-    """A trip starts: what was expected is over. A repeated look changes nothing of what is told."""
+    """A trip starts: what was expected is over. A repeated look changes nothing of what is shown."""
     known = replace(state, outcome=None, undone=None, contested=False, live=False)
     return known if change.why == AGAIN and not state.live else replace(known, word="working")
 
@@ -278,7 +278,7 @@ def _waits_for(outcome: Outcome) -> Wait | None:
 
 
 def _shown_state(outcome: Outcome) -> tuple[str, bool]:
-    """(state, live) as people and metrics are told."""
+    """(state, live) as shown to people and metrics."""
     if isinstance(outcome, Live | Unchanged):
         return "live", True
     waiting = _waits_for(outcome) in ("platform", "prerequisite", "target")

@@ -1,4 +1,4 @@
-"""One trip down the corridor: Change -> Fingerprint -> Image -> LoadedImage -> Rollout -> outcome.
+"""One trip: Change -> Fingerprint -> Image -> LoadedImage -> Rollout -> outcome.
 
 `once` and `watch` run this same coroutine. It never looks for newer changes: whoever runs it cancels it.
 """
@@ -104,7 +104,7 @@ def _held(feeds: Sequence[Feed], fingerprint: Fingerprint) -> bool:
 def running_id(
     service: Service, ref: str, found: Image | None, snapshots: Sequence[Snapshot], now: float
 ) -> str | None:
-    """The image id that every target runs under the reference already (S1), "" where no pod tells one.
+    """The image id that every target runs under the reference already (S1), "" where no pod reports one.
 
     None: not every target is ready, or two contents run under one reference. An image that neither nodes
     nor engine hold (any more) is known by its pods alone.
@@ -116,7 +116,7 @@ def running_id(
     if found is not None:
         return found.id
     containers = (container for several in pods for pod in several for container in pod.containers)
-    # A repository's digest, as a node reports it after a pull, tells of no content that could be compared.
+    # A repository's digest, as a node reports it after a pull, shows no content that could be compared.
     ids = {c.image_id for c in containers if same(c.image, ref) and c.image_id and "@" not in c.image_id}
     return None if len(ids) > 1 else "".join(ids)
 

@@ -2,7 +2,7 @@
 
 A newer change cancels the running trip in every stage but the PATCH, within the pace of S21. Between
 trips the worker minds its targets: whatever the cluster shows is judged again (S20). What it decides is
-reconciler.py's; this module waits, runs and tells.
+reconciler.py's; this module waits, runs and reports.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Worker:
         return self._feeds
 
     async def run(self) -> None:
-        """Trips for ever, from the inbox. Raises PlatformError if the cluster says no at first."""
+        """Trips for ever, from the inbox. Raises PlatformError if the cluster refuses at first."""
         async with self.connected():
             while True:
                 change = await self._next_change()
@@ -255,7 +255,7 @@ class Worker:
         now = self._world.clock.now()
         self.inbox.put(Change(frozenset(), now, now, why))
 
-    # --- the one state, and what is told of it --------------------------------------------------
+    # --- the one state, and what is shown of it --------------------------------------------------
 
     def _do(self, step: Step) -> None:
         if step.notice is not None:

@@ -136,7 +136,7 @@ class WorkerPool:
                         group.start_soon(self._net.keep, f"{name}, beside its trips", companion, post.worker)
                     await post.worker.run()
             except* PlatformError as errors:
-                if first and _is_first(post, errors):  # the command line tells of a start that is refused
+                if first and _is_first(post, errors):  # the command line reports a start that is refused
                     raise
                 self._complain(post.service, errors.exceptions[0])
             await anyio.sleep(AGAIN_SECONDS)

@@ -120,7 +120,7 @@ class _Enters:
             except FileNotFoundError:
                 continue
             except (FingerprintError, OSError):
-                return NO_RULES  # the trip says what is wrong with it; until then everything counts
+                return NO_RULES  # the trip reports what is wrong with it; until then everything counts
         return NO_RULES
 
 

@@ -71,7 +71,7 @@ def linked_below(
 
 
 def folders_above(paths: Iterable[str]) -> dict[str, None]:
-    """Every path and the folders above it, highest first: where the coming and going is told."""
+    """Every path and the folders above it, highest first: where coming and going is reported."""
     found: set[str] = set()
     for path in paths:
         found.add(path)

@@ -25,7 +25,7 @@ AGAIN_SECONDS = 1.0  # between two looks at a config.yaml that was refused
 class ProjectFiles:
     """The files that are no service's: what they ask for is done by `run`.
 
-    `taken` is told of each config that was taken, with the names of the services that are new or changed.
+    `taken` gets each config that was taken, with the names of the services that are new or changed.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class ProjectFiles:
         return bool(self._refused)
 
     def interests(self, config: Config) -> list[Interest]:
-        """What the watcher has to tell of. Reads files."""
+        """What the watcher has to report. Reads files."""
         manifests = manifest_interest(config)
         self._followed = manifests.files
         return [config_interest(config), manifests, release_interest(config)]
 
     def moved(self) -> bool:
-        """Whether kustomizations name other files than `interests` said. Reads files."""
+        """Whether kustomizations name other files than `interests` returned. Reads files."""
         return manifest_interest(self._current.config).files != self._followed
 
     def deliver(self, name: str, _: Change) -> None:
@@ -100,7 +100,7 @@ class ProjectFiles:
                 self._emit(Notice("", "error", "\n".join((error.message, *error.evidence)), error.hint))
 
     def reload(self, *, again: bool = False) -> None:
-        """Take config.yaml as it is now: whole, or not at all. `again`: nobody saved it, and what was said of
+        """Take config.yaml as it is now: whole, or not at all. `again`: nobody saved it; what was reported of
         it is not repeated."""
         try:
             new = self._override(configs.load(self._current.config.path))
@@ -157,7 +157,7 @@ class Following:
         interests: Callable[[], Sequence[Interest]],
         look_at: Callable[[Sequence[str]], None],
     ) -> None:
-        """`interests` is asked in a thread; `look_at` is told when what the services read is watched."""
+        """`interests` is asked in a thread; `look_at` is called when what the services read is watched."""
         self._watcher, self._interests, self._look_at = watcher, interests, look_at
         self._services: list[str] = []
         self._wished = anyio.Event()

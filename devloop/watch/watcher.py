@@ -24,7 +24,7 @@ from devloop.watch.source import Backend, Batch, Roots
 __all__ = ["Interest", "Watcher"]
 
 MOUNTING = 1.0  # seconds until mounts are looked at: a container makes several at once
-MOST_TURNS = 5  # times that watches are set anew in a row because a link turned meanwhile
+MOST_TURNS = 5  # times that watches are set again in a row because a link turned meanwhile
 
 Deliver = Callable[[str, Change], None]
 
@@ -157,7 +157,7 @@ class Watcher:
                 self._emit(Notice(service, "info", message, f"to leave it out: *{kind} in the ignore file"))
 
     async def _follow(self, roots: Roots, polled: bool, *, task_status: TaskStatus[None]) -> None:
-        """The best source for these roots; polling when the kernel has no room for more."""
+        """The best source for these roots; polling when the kernel has no watch left."""
         started = FirstStart(task_status)
         if not polled:
             limit = await self._backend.native(roots).run(self._seen, task_status=started)

@@ -1,4 +1,4 @@
-"""The suite's own client: raw Kubernetes API over HTTP, so that a test sees what the server said.
+"""The suite's own client: raw Kubernetes API over HTTP, so that a test sees what the server answered.
 
 No client library stands between: status codes, content types and Status objects are what is tested.
 """
@@ -489,7 +489,7 @@ class Watch:
 def eventually(
     look: Callable[[], T | None], description: str | Callable[[], str], seconds: float = PATIENCE_S
 ) -> T:
-    """What `look` gives as soon as it is true; AssertionError with `told` after the deadline."""
+    """What `look` gives as soon as it is true; AssertionError with `description` after the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         if found := look():

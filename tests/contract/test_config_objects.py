@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets as objects; how pods use them is told in test_pod_environment and test_volumes."""
+"""ConfigMaps and Secrets as objects; how pods use them is in test_pod_environment and test_volumes."""
 
 from __future__ import annotations
 

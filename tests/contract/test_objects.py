@@ -1,4 +1,4 @@
-"""One object through its life: the verbs, what the server adds, and how it says no."""
+"""One object through its life: the verbs, what the server adds, and how it refuses."""
 
 from __future__ import annotations
 

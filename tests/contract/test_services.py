@@ -110,7 +110,7 @@ def test_endpoints_follow_readiness(ns: Namespace) -> None:
     ns.create(pod(container(readinessProbe=GATED), labels={"app": "web"}))
     eventually(
         lambda: addresses(ns.read("Endpoints", "web"), "notReadyAddresses") == {"one"},
-        "the pod is not told as not ready",
+        "the pod is not reported as not ready",
     )
     assert addresses(ns.read("Endpoints", "web")) == set()
     assert ns.execute("one", "touch", "/tmp/good").code == 0

@@ -1,4 +1,4 @@
-"""Watches: what is told, from when, and when they end."""
+"""Watches: what is sent, from when, and when they end."""
 
 from __future__ import annotations
 

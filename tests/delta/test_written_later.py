@@ -1,4 +1,4 @@
-"""What a later heredoc puts into the image stays (Docker 23 and later), told from the layers alone.
+"""What a later heredoc puts into the image stays (Docker 23 and later), seen from the layers alone.
 
 The layers are as BuildKit 0.13 makes them; tests/differential runs the same on an engine that has heredocs.
 """

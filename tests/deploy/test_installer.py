@@ -190,7 +190,7 @@ class HalfDone(FakeCluster):
 
 async def test_a_manifest_that_is_undone_is_undone_in_the_cluster(tmp_path: Path) -> None:
     """One save, of which a part was applied and a part refused, then the content from before: it was taken
-    for applied already, the part stayed, and the refusal was told for ever."""
+    for applied already, the part stayed, and the refusal was reported for ever."""
     file, cluster = tmp_path / "a.yaml", HalfDone()
 
     def session() -> Manifests:

@@ -96,7 +96,7 @@ def main() -> int:
     bad: list[int] = []
     start = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with serving() as server, suppress(KeyboardInterrupt):  # what is done by then is told
+    with serving() as server, suppress(KeyboardInterrupt):  # what is done by then is shown
         for seed in range(options.seed, options.seed + options.cases):
             case = make(seed, BASE, features)
             method = by_loaded_delta if seed % _LOAD_EVERY == 0 else by_delta

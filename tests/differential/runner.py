@@ -234,7 +234,7 @@ def judge_first(observation: Observation, verdict: Verdict) -> None:
 
 
 def plan_of(bench: Bench) -> Plan:
-    """Read anew, so that a bug that was planted since counts."""
+    """Read again, so that a bug that was planted since counts."""
     parsed = Dockerfile.parse(bench.dockerfile)
     return plan(parsed, target=None, args=bench.args, platform="linux/amd64", bases=bench.bases)
 

@@ -255,7 +255,7 @@ def compare(rules: list[str], paths: set[str]) -> str:
 
 
 def may_be_refused(text: str) -> bool:
-    """Is it none of Go's regular expressions where nothing is escaped, as far as devloop can tell?"""
+    """Is it none of Go's regular expressions where nothing is escaped, as far as devloop knows?"""
     try:
         compile_go(ignore_pattern.translate(text, frozenset(".$"))[1])
     except (BadPatternError, UnsureError):

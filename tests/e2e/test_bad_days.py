@@ -1,5 +1,5 @@
 """What the user sees on bad days. docs/troubleshooting.md shows exactly these outputs: DEVLOOP_WRITE_DOCS=1
-writes them anew, otherwise a difference fails."""
+writes them again, otherwise a difference fails."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ def test_a_kustomization_from_nothing_to_rolling_and_down(backend: Project) -> N
         patch.write_text('- {op: replace, path: /data/LLM_PROVIDER, value: "one"}\n')
         with (dev / "kustomization.yaml").open("a") as file:
             file.write("patches: [{path: ../patch.yaml, target: {kind: ConfigMap}}]\n")
-        # kustomize refuses what lies outside of the folder: told, and nothing changes.
+        # kustomize refuses what lies outside of the folder: reported, and nothing changes.
         watch.wait("kustomize's own words", lambda: "kubectl kustomize: " in watch.text())
         watch.wait("why", lambda: "is not in or below" in watch.text())
         assert setting(backend, "LLM_PROVIDER") == "groq"

@@ -73,7 +73,7 @@ class Scene:
         def work() -> None:
             try:
                 action()
-            except BaseException as error:  # noqa: BLE001 - told by `settled`
+            except BaseException as error:  # noqa: BLE001 - raised by `settled`
                 self._failed.append(error)
             self._say(f"--- {fault} is back")
 

@@ -1,4 +1,4 @@
-"""Trips that fail, hang or never end, under a real watch: what is told of them, and what ends them."""
+"""Trips that fail, hang or never end, under a real watch: what is notified of them, and what ends them."""
 
 from __future__ import annotations
 

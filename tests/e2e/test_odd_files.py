@@ -49,10 +49,10 @@ def reported(watch: Watch, what: str, since: int) -> bool:
 
 
 def after(watch: Watch, act: Callable[[], object], what: str) -> None:
-    """Do it, and wait until it is told; nothing of it is a fault of devloop's own."""
+    """Do it, and wait until it is reported; nothing of it is a fault of devloop's own."""
     since = len(watch.text())
     act()
-    watch.wait(f"{what!r} is told", lambda: reported(watch, what, since), 60)
+    watch.wait(f"{what!r} is reported", lambda: reported(watch, what, since), 60)
     assert "Traceback" not in watch.text()
     assert "internal error" not in watch.text()
 
@@ -111,7 +111,7 @@ def test_odd_manifests_configs_and_kinds_of_files_end_no_watch(project: Project)
     assert "Traceback" not in watch.text()
 
 
-CHARTS = (  # (file of the chart, its content or None = a folder, what is told)
+CHARTS = (  # (file of the chart, its content or None = a folder, what is reported)
     ("templates/c.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cc\ndata:\n  a: b\n c: d\n", "todo"),
     ("templates/c.yaml", "apiVersion: v1\nkind: ConfigMap\ndata: {}\n", "metadata.name is missing"),
     ("templates/c.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n", "metadata.name is missing"),

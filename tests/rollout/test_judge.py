@@ -334,10 +334,10 @@ def test_s4_the_template_carries_the_reference_only_in_every_container_of_ours()
 @pytest.mark.parametrize("reason", sorted(FATAL))
 @pytest.mark.parametrize("init", [False, True])
 def test_s19_fatal_waiting_reasons_are_stuck_at_once(reason: str, init: bool) -> None:
-    view = pod("todo-1", waiting(reason, message="what the kubelet said", init=init), ready=False)
+    view = pod("todo-1", waiting(reason, message="the kubelet's message", init=init), ready=False)
     verdict = stuck(rolling(view))
     assert (verdict.reason, verdict.pod, verdict.container) == (reason, "todo-1", "app")
-    assert "what the kubelet said" in verdict.message
+    assert "the kubelet's message" in verdict.message
     assert verdict.hint
 
 

@@ -40,7 +40,7 @@ def evicted(name: str, **fields: str) -> PodView:
     return pod(name, over, phase="Failed", ready=False, node="n1", **{**reason, **fields})
 
 
-# Each row: what the cluster shows, and what it must be told as. None of them is live but the last part.
+# Each row: what the cluster shows, and how it must be judged. None of them is live but the last part.
 NOT_LIVE: dict[str, Snapshot] = {
     "crashed since, the numbers lag behind": complete(pods=(CRASHED,)),
     "ready once, and no pod now": complete(pods=()),

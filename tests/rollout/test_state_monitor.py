@@ -1,4 +1,4 @@
-"""What a service's states are told as, one look after the other."""
+"""Which states of a service are reported, one look after the other."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Silent:
 
 
 async def reported(*shown: tuple[Snapshot, ...]) -> list[str]:
-    """Every state that is told while the feeds show these, one after the other."""
+    """Every state that is reported while the feeds show these, one after the other."""
     feeds = [FakeFeed(snapshot) for snapshot in shown[0]]
     events: list[Event] = []
     async with anyio.create_task_group() as group:
@@ -80,6 +80,6 @@ async def test_a_pod_that_is_made_again_without_a_rollout_is_degraded(lacking: S
 
 
 async def test_an_object_that_was_made_anew_begins_anew() -> None:
-    anew = replace(STARTING, uid="another")
-    assert (await reported((RUNNING,), (MISSING,), (anew,)))[-2:] == [D.INSTALLING, D.DEPLOYED]
-    assert (await reported((RUNNING,), (anew,)))[-1] == D.DEPLOYED
+    recreated = replace(STARTING, uid="another")
+    assert (await reported((RUNNING,), (MISSING,), (recreated,)))[-2:] == [D.INSTALLING, D.DEPLOYED]
+    assert (await reported((RUNNING,), (recreated,)))[-1] == D.DEPLOYED

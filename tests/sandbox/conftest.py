@@ -44,7 +44,7 @@ class Sandbox:
     def kubectl(
         self, *words: str, stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """The machine's kubectl; a failure shows what it said."""
+        """The machine's kubectl; a failure shows its output."""
         done = subprocess.run(
             ["kubectl", "--kubeconfig", str(self.kubeconfig), *words],
             input=stdin,

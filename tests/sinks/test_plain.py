@@ -176,7 +176,7 @@ def test_json_is_one_object_per_event() -> None:
     stream = io.StringIO()
     sink = JsonLines(stream, Clock())
     live_trip(sink, Clock())
-    sink(Output("backend", "build", "said"))
+    sink(Output("backend", "build", "text"))
     records = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["event"] for line in records[:2]] == ["trip_started", "stage_ended"]
     assert records[-1] == {
@@ -184,7 +184,7 @@ def test_json_is_one_object_per_event() -> None:
         "event": "output",
         "service": "backend",
         "stage": "build",
-        "line": "said",
+        "line": "text",
     }
     ended = next(line for line in records if line["event"] == "trip_ended")
     assert ended["phases"] == {"serving": 0.68}

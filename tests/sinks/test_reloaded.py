@@ -1,4 +1,4 @@
-"""What every sink makes of a config.yaml that was taken: who left is gone, who changed begins anew (S28)."""
+"""What every sink makes of a config.yaml that was taken: who left is gone, who changed start over (S28)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _CANDIDATES = ("/usr/bin/docker", "docker")
 
 
 class RefusedError(Exception):
-    """BuildKit said no; the text is its own."""
+    """BuildKit refused; the text is its own."""
 
 
 def docker_cli() -> str:

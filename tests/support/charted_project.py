@@ -138,7 +138,7 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
         return str(release["info"]["description"])
 
     def helm(self, action: str, *args: Any, **options: Any) -> str:
-        """Helm by hand; what it said no with, "" if it did not."""
+        """Helm by hand; what it refused with, "" if it did not."""
         asked = {
             "kubeconfig": str(self.sandbox.kubeconfig),
             "namespace": self.namespace,

@@ -91,7 +91,7 @@ def make_base(client: docker.APIClient) -> None:
 
 @dataclass(frozen=True)
 class Item:
-    """One file of an image, as `docker export` tells it."""
+    """One file of an image, as `docker export` lists it."""
 
     type: str
     mode: int

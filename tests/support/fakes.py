@@ -1,4 +1,4 @@
-"""Ports that do as they are told, for faults and orders of events that real parts cannot be made to show."""
+"""Ports with scripted answers, for faults and orders of events that real parts cannot be made to show."""
 
 from __future__ import annotations
 

@@ -333,7 +333,7 @@ class Watch:
         try:
             return until(what, lambda: self._alive() and look(), seconds)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n--- devloop watch said:\n{self.text()}") from error
+            raise AssertionError(f"{error}\n--- output of devloop watch:\n{self.text()}") from error
 
     def text(self) -> str:
         return "".join(self.lines)

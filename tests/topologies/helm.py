@@ -41,7 +41,7 @@ Object = dict[str, Any]
 
 
 class RefusedError(Exception):
-    """Helm said no; the text is its own."""
+    """Helm refused; the text is its own."""
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ BUILD_FAILED = Failed("build", BuildError("no"), TIMING)
 
 
 def snapshot(**side: Any) -> Snapshot:
-    """The app runs; its sidecar as told."""
+    """The app runs; its sidecar as given."""
     containers = (
         ContainerView("app", REF, "sha256:1", True, 0, running=True),
         ContainerView("side", "side", "", False, **{"restarts": 0, **side}),

@@ -147,7 +147,7 @@ async def test_s28_a_workload_that_another_devloop_has_is_taken_when_it_is_free(
         assert not live(world)
         for _ in range(20):
             await anyio.sleep(0.001)
-        assert len([event for event in world.events if isinstance(event, Notice)]) == 1, "told once"
+        assert len([event for event in world.events if isinstance(event, Notice)]) == 1, "reported once"
         save(world, pool, "v2")
         locks.stranger.clear()
         await until(lambda: live(world))

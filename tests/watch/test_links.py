@@ -175,13 +175,13 @@ async def test_a_file_whose_folder_is_made_again_is_watched_again(tmp_path: Path
     file.parent.mkdir()
     file.write_text("one")
 
-    def anew() -> None:
+    def write_again() -> None:
         file.parent.rename(tmp_path / "old")
         file.parent.mkdir()
         file.write_text("two")
 
     async with watching(interest(files=frozenset({file}))) as ears:
-        await seen(ears, anew, file)
+        await seen(ears, write_again, file)
         await seen(ears, lambda: file.write_text("three"), file)
 
 

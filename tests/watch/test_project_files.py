@@ -85,7 +85,7 @@ async def test_s28_with_another_cluster_nothing_is_taken(project: Project, more:
     assert notice.message.startswith("cluster: has changed; nothing of this config.yaml is taken")
     assert project.current.config is before
     assert project.taken == []
-    assert project.reload() == [ConfigReloaded(())], "and told when it is as it was"
+    assert project.reload() == [ConfigReloaded(())], "and reported when it is as it was"
 
 
 async def test_s28_another_port_waits_for_the_next_start_and_the_rest_does_not(project: Project) -> None:
@@ -173,7 +173,7 @@ async def test_s28_what_was_refused_is_taken_when_its_files_are_there(
             project.write(context="late")
             project.files.deliver(":config", cast("Any", None))
             await until(lambda: project.events)
-            await anyio.sleep(0.02)  # some looks: what was said is not repeated
+            await anyio.sleep(0.02)  # some looks: what was reported is not repeated
             (notice,) = project.events
             assert isinstance(notice, Notice)
             assert "late is not a folder" in notice.message

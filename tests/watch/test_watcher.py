@@ -171,7 +171,7 @@ async def test_an_atomic_save_delivers_the_target(root: Path) -> None:
 
 
 async def test_a_vim_save_with_a_backup_delivers_the_target_and_what_stays(root: Path) -> None:
-    """vim: 4913 probe, rename to file~, write anew, unlink file~, with a swap file all along."""
+    """vim: 4913 probe, rename to file~, write again, unlink file~, with a swap file all along."""
     async with watching(interest(root, counts=nothing)) as ears:
         (root / ".main.py.swp").write_bytes(b"b0VIM")
         (root / "4913").touch()

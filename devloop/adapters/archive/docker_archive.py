@@ -69,7 +69,7 @@ class SavedLayers:
         self._folders: dict[str, str] = {}  # -> diff_id
 
     def diff_id(self, entry: Entry) -> str:
-        """The layer that a member holds, "" for any other member and for a layer that cannot be told."""
+        """The layer that a member holds, "" for any other member and an unidentified layer."""
         folder, _, last = entry.name.rpartition("/")
         if entry.kind != "file":
             return ""
@@ -102,7 +102,7 @@ def is_description(entry: Entry) -> bool:
 class ThinSave:
     """`docker save`'s stream without the layers whose chains are known on the other side.
 
-    A layer that cannot be told is kept.
+    A layer that cannot be identified is kept.
     """
 
     def __init__(

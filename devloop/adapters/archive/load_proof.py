@@ -27,7 +27,7 @@ from devloop.model import Archive, Image
 async def prove(engine: Engine, image: Image, manifest: bytes, digests: Digests) -> None:
     """Raises LoadError, with the tag taken away, if the engine holds another image; PlatformError.
 
-    `manifest` is what was sent. An engine tells no layers of an image of which it has snapshots, and not all
+    `manifest` is what was sent. An engine lists no layers of an image of which it has snapshots, and not all
     blobs.
     """
     assert image.archive is not None

@@ -89,7 +89,7 @@ def delta(archive: Archive, ref: str, blobs: Mapping[str, Blob] | None = None) -
 class Repacked:
     """`docker save`'s stream as an OCI layout, without the layers whose chains are known on the other side.
 
-    Raises ValueError if a layer of the stream cannot be told: the stream has to go as it is then.
+    Raises ValueError if a layer of the stream cannot be identified: the stream has to go as it is then.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ class ApiBuild:
     ) -> str:
         """Build and tag the tar; the id that the engine reports. Raises BuildError with the proof.
 
-        Cancelling closes the connection and tells the engine to end the build (S10).
+        Cancelling closes the connection and makes the engine end the build (S10).
         """
         build = uuid.uuid4().hex
         transcript = Transcript(service.name, self._emit)
@@ -124,7 +124,7 @@ class _TraceReader:
                 raise EngineRefusal(f"the engine sent a trace that cannot be read: {error}") from error
 
     def fail(self, message: str) -> None:
-        """The trace has told already which vertex failed."""
+        """The trace has shown already which vertex failed."""
 
 
 class _LegacyReader:

@@ -29,7 +29,7 @@ _USUAL = (
     "/opt/homebrew/bin",
     "/Applications/Docker.app/Contents/Resources/bin",
 )
-ANSWER_SECONDS = 10.0  # in which a docker command must have said its version
+ANSWER_SECONDS = 10.0  # in which a docker command must have printed its version
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 _LINE = re.compile(r"^#(?P<key>\d+) (?P<text>.*)$")
 _TIMED = re.compile(r"^\d+\.\d+ ?(?P<text>.*)$")
@@ -127,7 +127,7 @@ class CliBuild:
     ) -> str:
         """Build and tag; the id that the command wrote. Raises BuildError with the proof.
 
-        `on_read` is called when the context has been read; not by a build that does not tell.
+        `on_read` is called when the context has been read; not by a build that does not report it.
         Cancelling ends the command's process group, and with its connection the build on the engine (S10).
         """
         await anyio.to_thread.run_sync(_check_secrets, service, self._environment)
@@ -172,7 +172,7 @@ class CliBuild:
 
 
 class PlainReader:
-    """Reads `--progress=plain`, whose lines are `#KEY text`, and tells a transcript.
+    """Reads `--progress=plain`, whose lines are `#KEY text`, and feeds a transcript.
 
     `on_read` is called when the vertex that reads the context is through: there is one, whatever needs it.
     """

@@ -145,7 +145,7 @@ class ImageBuilder:
     async def _run(
         self, service: Service, fingerprint: Fingerprint, ref: str, platform: str
     ) -> tuple[How, str]:
-        """Build by the first way that is open to this service; how, and the id that the builder told."""
+        """Build by the first builder that this service can use; how, and the id that the builder reported."""
         labels = self.labels(service, fingerprint)
         reserved = reserved_args(service)
         command = None if reserved else self._command
@@ -166,7 +166,7 @@ class ImageBuilder:
     async def _run_command(
         self, command: DockerCommand, service: Service, fingerprint: Fingerprint, ref: str, platform: str
     ) -> str:
-        """Build by the docker command; the id that it told.
+        """Build by the docker command; the id that it reported.
 
         The context goes to it under a name by which BuildKit can confuse no file with another (`sent`), and
         the files are looked at again as soon as it says that it has read them. Steady writing would fail that
@@ -263,7 +263,7 @@ class ImageBuilder:
     async def _proven(
         self, service: Service, fingerprint: Fingerprint, ref: str, how: How, reported: str
     ) -> Image:
-        """The image as the engine holds it; BuildError if that is not what the builder told."""
+        """The image as the engine holds it; BuildError if that is not what the builder reported."""
         try:
             facts = await self._engine.inspect(ref)
         except EngineRefusal as refusal:

@@ -10,7 +10,7 @@ Value = int | bytes
 
 
 def follow(message: bytes, transcript: Transcript) -> None:
-    """Tell a transcript what one StatusResponse says. Raises ValueError if the bytes are none."""
+    """Feed one StatusResponse to a transcript. Raises ValueError if the bytes are none."""
     for field, value in fields(message):
         if field == 1 and isinstance(value, bytes):
             _vertex(dict(fields(value)), transcript)

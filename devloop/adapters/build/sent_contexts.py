@@ -26,7 +26,7 @@ from devloop.errors import BuildError
 from devloop.model import BuildSpec, Inputs
 
 _BEGUN, _READ = "begun", "read"
-_SPARE = 10_000  # lines beyond twice the inputs, from which on a record is begun anew
+_SPARE = 10_000  # lines beyond twice the inputs, from which on a record is restarted
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ class SentContexts:
             self._folder.mkdir(parents=True, exist_ok=True)
             record = _locked(_record_of(link).open("x+"))
             link.symlink_to(context)
-        except OSError:  # no room or no right: a name for this build alone
+        except OSError:  # no space or no permission: a name for this build alone
             return Name(_link_for_once(unique, context), None)
         return Name(link, record)
 
@@ -149,7 +149,7 @@ def _locked(record: IO[str]) -> IO[str]:
 
 
 def _entries(spec: BuildSpec, inputs: Inputs) -> Iterator[tuple[str, str]]:
-    """What BuildKit compares of each file, and what it takes to be told by that. Both shortened."""
+    """What BuildKit compares of each file, and what it takes to be recognised by that. Both shortened."""
     for entry in inputs.files.values():
         if entry.kind == "dir":
             yield _short(entry.path, "dir"), f"{entry.mode:o}"

@@ -1,4 +1,4 @@
-"""What a build says as it runs: lines for the screen, steps as progress, and the proof of a failure."""
+"""The output of a build as it runs: lines for the screen, steps as progress, and the proof of a failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from devloop.errors import BuildError
 from devloop.events import Emit, Output, Progress
 
 TAIL = 20
-# What the builder says of a registry, a network or a disk: nothing of it is in the tree. What a RUN prints
+# What the builder reports of a registry, a network or a disk: nothing of it is in the tree. What a RUN prints
 # of its own failure is not looked at: the next build would fail as this one did, at the same cost.
 _OUTSIDE = re.compile(
     r"no such host|i/o timeout|TLS handshake|connection re(?:fused|set)|temporary failure|no space left"
@@ -35,7 +35,7 @@ class Step:
 
 
 class Transcript:
-    """Told what happens, it emits Output and Progress, and says in the end what went wrong."""
+    """Fed with what happens, it emits Output and Progress, and in the end reports what went wrong."""
 
     def __init__(self, service: str, emit: Emit) -> None:
         self._service, self._emit = service, emit
@@ -79,7 +79,7 @@ class Transcript:
     def failure(self, what: str, message: str, dockerfile: str) -> BuildError:
         """The build's error with its evidence: instruction, its last lines, and its place in the Dockerfile.
 
-        `what` was tried, `said` is the builder's own last word, `dockerfile` the text of the Dockerfile.
+        `what` was tried, `message` is the builder's last message, `dockerfile` the text of the Dockerfile.
         """
         failed = next((step for step in self._steps.values() if step.error), None)
         evidence: list[str] = []
@@ -115,7 +115,7 @@ def locate(dockerfile: str, step: str, message: str) -> tuple[int, str] | None:
 
 
 def _line_of(dockerfile: str, numbered: re.Match[str]) -> int:
-    """The line of the step `[stage 2/3] RUN x`: by its text, else by its number; 0 if neither tells."""
+    """The line of the step `[stage 2/3] RUN x`: by its text, else by its number; 0 if neither helps."""
     try:
         stages = Dockerfile.parse(dockerfile).stages
     except BuildError:

@@ -102,7 +102,7 @@ class DeltaBuilder:
         return await self._full_after(made, service, fingerprint)
 
     async def _full_after(self, why: NotProven, service: Service, fingerprint: Fingerprint) -> Image:
-        """The full build. What failed before it is told only if it fails as well."""
+        """The full build. What failed before it is reported only if it fails as well."""
         try:
             image = await self._full.build(service, fingerprint)
         except BuildError as error:
@@ -214,7 +214,7 @@ class DeltaBuilder:
         return (made, facts.size) if isinstance(made, Delta) else (why, 0)
 
     def _report(self, service: Service, why: NotProven, what: str) -> bool:
-        """Each reason is told once; whether it was told now."""
+        """Each reason is reported once; whether it was reported now."""
         key = service.name, why.reason, why.line
         first = key not in self._reported
         self._reported.add(key)
@@ -224,7 +224,7 @@ class DeltaBuilder:
         return first
 
     def _fall_back(self, service: Service, why: NotProven) -> None:
-        """Count it, and tell each reason once."""
+        """Count it, and report each reason once."""
         first = self._report(service, why, "full build:")
         self._emit(DeltaFallback(service.name, why.reason, why.message, why.line, why.advice, first))
 

@@ -33,7 +33,7 @@ class ParentStore:
     """What is known, in memory and on disk."""
 
     def __init__(self, folder: Path, blobs: Blobs | None = None) -> None:
-        """`blobs` is told what a containerd image store calls the layers that are read."""
+        """`blobs` learns what a containerd image store calls the layers that are read."""
         self._files = ParentFiles(folder)
         self._blobs = blobs or Blobs()
         self._parents: dict[tuple[str, str], Parent] = {}
@@ -145,7 +145,7 @@ class ParentStore:
                 if config and len(found) == len(set(facts.diff_ids)):
                     break
         if b"devloop delta" in config:
-            return None  # which of its layers a full build gave, nothing tells any more
+            return None  # which of its layers a full build gave, nothing shows any more
         if not config or set(facts.diff_ids) - found.keys():
             return None
         stack = Layers(tuple(found[diff_id] for diff_id in facts.diff_ids))

@@ -105,11 +105,11 @@ class EngineBases:
 
 def _silent(service: Service, ref: str, activity: Activity) -> BuildError:
     return BuildError(
-        f"base image {ref}: the pull made no progress for {activity.idle:.0f} s, and was ended",
+        f"base image {ref}: the pull made no progress for {activity.idle:.0f} s and was stopped",
         reason="PullIdle",
         evidence=(f"FROM {ref}",),
-        hint=f"does `docker pull {ref}` make progress? services.{service.name}.build.pull_idle_timeout is how long a"
-        " pull may be silent",
+        hint=f"does `docker pull {ref}` make progress? services.{service.name}.build.pull_idle_timeout"
+        " is how long a pull may be silent",
         outside_tree=True,
     )
 

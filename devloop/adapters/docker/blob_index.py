@@ -1,7 +1,7 @@
 """What a containerd image store calls the layers of an image: blobs by their own digests, compressed or not.
 
 Everything else calls a layer by its diff_id, the digest of the uncompressed tar. Only an image's manifest and
-its config together tell which blob is which layer.
+its config together show which blob is which layer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Blobs:
         self._known, self._configs = _read(file) if file is not None else ({}, {})
 
     def learn(self, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        """Take in an image's manifest and config, as JSON; those that do not fit each other tell nothing."""
+        """Take in an image's manifest and config, as JSON; those that do not fit each other show nothing."""
         layers, diff_ids = manifest.get("layers") or [], (config.get("rootfs") or {}).get("diff_ids") or []
         if len(layers) != len(diff_ids):
             return

@@ -1,6 +1,6 @@
 """Config digests (S2): the one name of an image that every engine and every node agrees on.
 
-And what an engine with the containerd image store calls an image's layers, which is told at the same place.
+And what an engine with the containerd image store calls an image's layers, which is read at the same place.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Digests:
         self._known: dict[str, str] = {}
 
     def learn(self, facts: ImageFacts, digest: str) -> None:
-        """Remember what a build or a load has told."""
+        """Remember what a build or a load reported."""
         self._known[_key(facts)] = digest
 
     async def of(self, ref: str, facts: ImageFacts) -> str:
         """The config digest of an image that `inspect` found.
 
         On graph drivers that is the Id. On the containerd image store the Id is a manifest's digest. Where
-        the builder has not noted the config's beside it, no call tells it: the image's own archive is read
+        the builder has not noted the config's beside it, no call reports it: the image's own archive is read
         until both have passed, once per Id.
         """
         if not (await self._engine.info()).containerd_store:
@@ -42,7 +42,7 @@ class Digests:
         if facts.config:
             return facts.config
         if not facts.diff_ids:
-            return facts.id  # of some layers it has snapshots only: it tells nothing, nor does its archive
+            return facts.id  # of some layers it has snapshots only: it shows nothing, nor does its archive
         key = _key(facts)
         known = self._known.get(key) or self.blobs.config(key)
         if known is None:

@@ -1,4 +1,4 @@
-"""The file system of an image as `docker export` tells it, to compare two images; not hot: docker package."""
+"""The file system of an image as `docker export` lists it, to compare two images; not hot: docker package."""
 
 from __future__ import annotations
 

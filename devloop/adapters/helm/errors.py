@@ -1,4 +1,4 @@
-"""What Helm said no with, as devloop's errors (library and command alike). Pure."""
+"""What Helm refused with, as devloop's errors (library and command alike). Pure."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class HelmReleaser:
         return self._chosen
 
     def require(self) -> str:
-        """Which Helm it is. Raises ConfigError where there is none: to be told before anything is built."""
+        """Which Helm it is. Raises ConfigError where there is none, before anything is built."""
         return str(self._runner)
 
     @property
@@ -199,7 +199,7 @@ class HelmReleaser:
 
 async def _lock(folder: Path, name: str, release: Release) -> int:
     with anyio.move_on_after(LOCK_SECONDS):
-        while (handle := take(folder, name)) is None:  # noqa: ASYNC110 - the kernel tells nobody
+        while (handle := take(folder, name)) is None:  # noqa: ASYNC110 - the kernel notifies nobody
             await anyio.sleep(0.05)
         return handle
     raise HeldError(

@@ -16,7 +16,7 @@ from devloop.errors import ReleaseError
 from devloop.model import Release, Values
 
 # The library signs what it writes with the name of its process: as "helm", like the command, so that a
-# hand-run helm finds its own fields. Python then has to be told where its packages are.
+# hand-run helm finds its own fields. Python then needs to know where its packages are.
 WORKER = ("helm", "-m", "devloop.adapters.helm.worker")
 
 

@@ -216,7 +216,7 @@ class KubernetesCluster:
         self.applier.forget()
 
     def _warn_of_other(self, target: Target, view: NamespaceView | None) -> None:
-        """A devloop of another host wrote last: said once, not refused (S26)."""
+        """A devloop of another host wrote last: reported once, not refused (S26)."""
         text = view.snapshot(target).owner if view else ""
         other = Owner.parse(text)
         if other is None or other.host == self._owner.host or (target, other.host) in self._warned:

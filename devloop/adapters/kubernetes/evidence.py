@@ -1,4 +1,4 @@
-"""What a container said: its last words, and its log followed line by line across cut connections."""
+"""A container's output: its last lines, and its log followed line by line across cut connections."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class Informer:
                     await self._pause(access)
 
     def _fail(self, error: DevloopError) -> None:
-        # After an outage the server may be another one (a cluster made anew): never resume, list.
+        # After an outage the server may be another one (a recreated cluster): never resume, list.
         self._version = ""
         self.failure = error
         self._tried.set()

@@ -1,4 +1,4 @@
-"""What the API tells about the cluster around the targets: nodes, addresses, images in use."""
+"""What the API reports about the cluster around the targets: nodes, addresses, images in use."""
 
 from __future__ import annotations
 

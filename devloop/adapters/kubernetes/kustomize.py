@@ -39,7 +39,7 @@ async def render(folder: Path, environ: Mapping[str, str] | None = None) -> str:
 
 
 def plain(messages: Sequence[str]) -> list[str]:
-    """What kubectl said, without its log's time and process id, which differ each time."""
+    """kubectl's output, without its log's time and process id, which differ each time."""
     lines = [
         re.sub(r'^E\d{4} [\d:.]+ +\d+ \S+\] "[^"]*" err=<?|^error: ', "", line).strip() for line in messages
     ]
@@ -78,7 +78,7 @@ async def require(folder: Path, environ: Mapping[str, str]) -> None:
 
 
 def version_of(answer: bytes) -> tuple[int, int] | None:
-    """(major, minor) of what `kubectl version --client -o json` said; vendors write a minor of "20+"."""
+    """(major, minor) of what `kubectl version --client -o json` printed; vendors write a minor of "20+"."""
     try:
         version = json.loads(answer)["clientVersion"]
         digits = "".join(one for one in str(version["minor"]) if one.isdigit())

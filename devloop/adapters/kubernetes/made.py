@@ -54,7 +54,7 @@ def is_made(item: Json, project: str) -> bool:
 
 
 async def find_noted(client: Client, project: str, namespaces: Iterable[str]) -> list[Made]:
-    """Every object of every kind that bears the project's note. `namespaces` are looked at where the user may
+    """Every object of every kind that has the project's note. `namespaces` are looked at where the user may
     not list all. What a controller made from a noted object has a copy of the note, and does not count.
 
     Raises PlatformError.
@@ -96,7 +96,7 @@ async def _groups(client: Client) -> AsyncIterator[str]:
 
 
 async def _listed(client: Client, root: str) -> list[Json]:
-    """What may bear a note: kinds that can be listed and deleted."""
+    """What may have a note: kinds that can be listed and deleted."""
     found = await _ask(client, root)
     return [
         one

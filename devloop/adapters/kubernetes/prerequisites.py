@@ -20,7 +20,7 @@ CLUSTERED = frozenset(
 
 
 def wants(item: Json, namespace: str) -> list[Need]:
-    """Its namespace, and what its pods name. What is written wrongly wants nothing: the server says why."""
+    """Its namespace, and what its pods name. What is malformed wants nothing: the server reports why."""
     found: list[Need] = []
     kind, meta = str(item["kind"]), item["metadata"]
     own = meta.get("namespace")

@@ -110,7 +110,7 @@ def newest_replicaset(deployment: Json, replicasets: Iterable[Json]) -> Json | N
 
 
 def _template(item: Json) -> tuple[Json, Json]:
-    """(labels and annotations, spec) of the pod template, without what tells ReplicaSets apart."""
+    """(labels and annotations, spec) of the pod template, without what distinguishes ReplicaSets."""
     meta = _dig(item, "spec", "template", "metadata")
     labels = {key: value for key, value in (meta.get("labels") or {}).items() if key != TEMPLATE_HASH}
     return {"labels": labels, "annotations": meta.get("annotations") or {}}, _template_spec(item)
@@ -169,7 +169,7 @@ def event_view(event: Json, at: float) -> EventView:
 
 def image_id(text: str) -> str:
     """The digest in a status' imageID. `docker://sha256:…` and `sha256:…` are config digests (S2);
-    `…@sha256:…` is a repository's manifest digest and keeps its "@" to tell."""
+    `…@sha256:…` is a repository's manifest digest and keeps its "@" to mark it."""
     name, at, digest = text.rpartition("@")
     if at:
         return f"{name.rpartition('://')[2]}@{digest}"

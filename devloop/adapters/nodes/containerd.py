@@ -28,11 +28,11 @@ _TABLE = re.compile(rf"REF\s.*\n\S+\s+\S+\s+({_SHA256})\s")  # of `ctr images ls
 _ASKED = "devloop-asked"
 _CRICTL_THERE = "devloop-crictl"
 # An older ctr makes the image before it unpacks it. What a failed import left is taken away, by the
-# names that ctr told: kubelet would find a broken image.
+# names that ctr reported: kubelet would find a broken image.
 _IMPORT = (
     f"command -v crictl >/dev/null && echo {_CRICTL_THERE}; "
-    f'said=$({CTR} images import - 2>&1); s=$?; echo "$said"; [ $s = 0 ] || '
-    r'for n in $(echo "$said" | sed -n "s/^unpacking \([^ ]*\) (sha256:.*/\1/p"); do '
+    f'out=$({CTR} images import - 2>&1); s=$?; echo "$out"; [ $s = 0 ] || '
+    r'for n in $(echo "$out" | sed -n "s/^unpacking \([^ ]*\) (sha256:.*/\1/p"); do '
     f"{CTR} images rm $n >/dev/null 2>&1; done; (exit $s)"
 )
 
@@ -44,7 +44,7 @@ class ContainerdStore:
         self.node = node
         self.shell = shell
         self._seen: set[str] | None = None  # full references that the node had, and those of imports
-        self._reported: dict[str, str] = {}  # what the node said at the end of an import, once
+        self._reported: dict[str, str] = {}  # what the node reported at the end of an import, once
         self._manifests: dict[str, str] = {}  # manifest digest -> config digest of layouts that were sent
         self._projects: dict[str, tuple[str, str]] = {}  # the same -> config digest and project, as read
 
@@ -141,7 +141,7 @@ class ContainerdStore:
 
 
 def _imported(output: str, name: str) -> list[str]:
-    """The manifest digests of an image that `ctr images import` told as brought and unpacked: it reads them
+    """The manifest digests of an image that `ctr images import` reported as unpacked: it reads them
     from containerd's record. Empty from ctr 2 on, which shortens names."""
     return re.findall(rf"^unpacking {re.escape(name)} \(({_SHA256})\)\.\.\.done$", output, re.MULTILINE)
 
@@ -228,7 +228,7 @@ class ContainerdRoute:
     async def _stream(
         self, image: Image, known: frozenset[str], total: Tally, report: Callable[[], None]
     ) -> AsyncIterator[bytes]:
-        """The image as an OCI layout; as `docker save` writes it where its layers cannot be told."""
+        """The image as an OCI layout; as `docker save` writes it where its layers cannot be identified."""
         facts = await self._builder.inspect(image.ref)
         if facts is None:
             raise LoadError(

@@ -33,7 +33,7 @@ def is_tagged(ref: str) -> bool:
 
 
 def project_in(described: Any) -> str:
-    """The project that a config, or what a node tells of an image, is labelled with; "" without a label."""
+    """The project that a config, or what a node reports of an image, is labelled with; "" without a label."""
     if isinstance(described, dict):
         own = described.get(PROJECT)
         if isinstance(own, str):

@@ -79,7 +79,7 @@ class ClusterLoader:
     async def load(self, image: Image) -> LoadedImage:
         """Send the image to the nodes that lack it, all at once, and verify it on each by id.
 
-        A route that breaks is chosen anew once (S13). Raises LoadError, PlatformError.
+        A route that breaks is chosen again once (S13). Raises LoadError, PlatformError.
         """
         try:
             return await self._load(image, await self.route())

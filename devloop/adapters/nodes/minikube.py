@@ -40,13 +40,13 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class Minikube:
-    """One profile. Its context, its cluster and its user bear the profile's name."""
+    """One profile. Its context, its cluster and its user have the profile's name."""
 
     profile: str
     environment: Mapping[str, str]
 
     async def docker_env(self) -> Endpoint:
-        """The node's engine, asked anew each time: its port changes when Minikube restarts (S13)."""
+        """The node's engine, asked again each time: its port changes when Minikube restarts (S13)."""
         answer = _json(await self._run("docker-env", "--shell", "none", "-o", "json"))
         variables = (
             {k: v for k, v in answer.items() if isinstance(v, str)} if isinstance(answer, dict) else {}
@@ -61,7 +61,7 @@ class Minikube:
         return endpoint
 
     async def status(self) -> tuple[NodeStatus, ...]:
-        """The nodes' states; () where Minikube cannot tell them (it prints `null` and exits 7)."""
+        """The nodes' states; () where Minikube does not report them (it prints `null` and exits 7)."""
         answer = _json(await self._run("status", "-o", "json", checked=False))
         rows = answer if isinstance(answer, list) else [answer] if isinstance(answer, dict) else []
         return tuple(
@@ -111,7 +111,7 @@ class Minikube:
             control = Path("none")
         options = {
             "BatchMode": "yes",
-            "StrictHostKeyChecking": "no",  # Minikube makes the machine's key anew with each cluster
+            "StrictHostKeyChecking": "no",  # Minikube recreates the machine's key with each cluster
             "UserKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
             "ControlMaster": "auto",

@@ -30,7 +30,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=60)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a registry said."""
+    """A registry's answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -40,7 +40,7 @@ class Answer:
 class Registry:
     """One registry's HTTP API, with the user's docker credentials: basic, or a bearer token (S30).
 
-    Any method raises PlatformError if it does not answer and LoadError if it says no.
+    Any method raises PlatformError if it does not answer and LoadError if it refuses.
     """
 
     def __init__(self, host: str, environment: Mapping[str, str]) -> None:

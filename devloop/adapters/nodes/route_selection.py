@@ -1,4 +1,4 @@
-"""Which way images reach the nodes of a cluster (S11): by config, else by what nodes and names tell."""
+"""How images reach the nodes of a cluster (S11): by config, else by what nodes and names show."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ class RouteChoice:
 
 
 def _admit_reported(address: str, node: NodeFacts) -> None:
-    """Raises LoadError unless an engine that the cluster tells of is on this machine (S11): whoever may
+    """Raises LoadError unless an engine that the cluster reports is on this machine (S11): whoever may
     annotate a Node could else have every image, and what is built into it, sent to an address of theirs."""
     if address.startswith(("/", "unix://")):
         return

@@ -61,8 +61,8 @@ class NodeShell(ABC):
             while waiting:
                 self._used.set()
                 answer = await waiting.popleft().finish(given)
-                # A container takes its shells along before they read anything; a daemon that was started
-                # anew fails what waited for it. Both are looked at by a new one.
+                # A container takes its shells along before they read anything; a daemon that was
+                # restarted fails what waited for it. Both are looked at by a new one.
                 if answer is not None and not (ahead and answer[0] != 0):
                     return answer
         answer = await (await self._start(line)).finish(body)
@@ -82,7 +82,7 @@ class NodeShell(ABC):
                 try:
                     await self._fill()
                 except PlatformError:
-                    await anyio.sleep(RETRY_SECONDS)  # whoever needs the node is told by his own call
+                    await anyio.sleep(RETRY_SECONDS)  # whoever needs the node learns it from its own call
                     continue
                 with anyio.move_on_after(LONGEST_WAIT):
                     await self._used.wait()

@@ -41,7 +41,7 @@ SYSCTL_INSTANCES = "sudo sysctl fs.inotify.max_user_instances=1024"
 
 @dataclass(slots=True)
 class _Turn:
-    """What one read of the queue said."""
+    """What one read of the queue reported."""
 
     events: int = 0
     settled: dict[str, bool] = field(default_factory=dict)  # path -> nobody is writing it now
@@ -131,7 +131,7 @@ class Inotify:
             return
         path = f"{folder}/{name}" if folder != "/" else f"/{name}"
         if path in self._watches.linked and mask & NAMES:
-            self._watches.disarm(path)  # another file bears the name now
+            self._watches.disarm(path)  # another file has the name now
         opened = mask & ATTRIB and path not in self._watches.by_path  # it may not have been ours to read
         if path in self._watches.anchors and (mask & NAMES or opened):
             turn.roots.update(root for root in self._watches.roots if is_within(root, path))

@@ -119,10 +119,10 @@ class Watches:
                         elif enters(Path(entry.path)):
                             waiting.append(entry.path)
             except OSError:
-                continue  # gone again, or not readable: its parent tells of the change
+                continue  # gone again, or not readable: its parent reports the change
 
     def _watch_linked(self, file: str) -> None:
-        """A write by another name of the file is told to nobody but who watches the file itself."""
+        """A write by another name of the file is reported only to who watches the file itself."""
         if len(self.linked) >= MOST_LINKED or not has_other_names(file):
             return
         with suppress(OSError):  # no watch left for it: a slow look finds what it misses

@@ -85,7 +85,7 @@ class MountAlarm:
         self._poll = None
         if hasattr(select, "epoll") and MOUNTS.exists():
             table = self._stack.enter_context(MOUNTS.open("rb"))
-            # A loop waits for "readable", the kernel tells of mounts by EPOLLPRI: a poll within the poll.
+            # A loop waits for "readable", the kernel reports mounts by EPOLLPRI: a poll within the poll.
             self._poll = self._stack.enter_context(select.epoll())
             self._poll.register(table, select.EPOLLPRI)
         return self

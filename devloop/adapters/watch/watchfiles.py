@@ -1,4 +1,4 @@
-"""File events through watchfiles, one awatch for all roots: macOS, where the kernel tells of whole trees."""
+"""File events through watchfiles, one awatch for all roots: macOS, where the kernel reports whole trees."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Watchfiles:
             path = Path(text)
             paths[path] = True
             if change is Change.added and path.is_dir():
-                fresh.add(path)  # what was in it already is told by nobody
+                fresh.add(path)  # what was in it already is reported by nobody
             if change is not Change.modified and any(
                 root.is_relative_to(path) for root in self._roots.folders
             ):

@@ -115,7 +115,7 @@ async def test_a_run_after_the_copy_is_all_that_is_built_and_says_why(pipeline: 
 
 
 def lines_since_first_build(pipeline: Pipeline) -> list[Output]:
-    """What the builder said after the full build."""
+    """What the builder emitted after the full build."""
     lines = [event for event in pipeline.bench.events if isinstance(event, Output)]
     copied = [number for number, event in enumerate(lines) if event.line.endswith("COPY src /src")]
     return lines[copied[0] + 1 :]

@@ -183,7 +183,7 @@ async def test_cancelling_waits_for_its_end(
 async def test_s26_the_lock_is_held_by_the_helm_itself(
     runner: Runner, release: Release, tmp_path: Path
 ) -> None:
-    """Whoever opens the file anew while a helm runs does not get the lock, be devloop dead or not."""
+    """Whoever opens the file again while a helm runs does not get the lock, be devloop dead or not."""
     path = tmp_path / "lock"
     handle = os.open(path, os.O_RDWR | os.O_CREAT)
     fcntl.flock(handle, fcntl.LOCK_EX)

@@ -112,7 +112,7 @@ async def test_one_services_missing_secret_holds_up_no_other(
     await manifests.install(other, "other:dl-0000000000000001")
     await manifests.install(other, "other:dl-0000000000000002")
     notices = [event for event in events if isinstance(event, Notice)]
-    assert len(notices) == 1, "said once"
+    assert len(notices) == 1, "reported once"
     assert "Secret by-hand" in notices[0].message
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
@@ -264,7 +264,7 @@ async def test_what_was_made_is_known_when_no_manifest_names_it_any_more(
     removal = removal_of(cluster, "ours", listed)
     assert sorted(map(str, await removal.find_left())) == ["configmap/settings", "deployment/web"]
     assert await removal.find_made() == ["deployment/web", "configmap/settings", "configmap/listed"]
-    assert await removal_of(cluster, "others", listed).find_made() == [], "it bears another one's note"
+    assert await removal_of(cluster, "others", listed).find_made() == [], "it has another project's note"
     await removal.delete_made()
     assert await removal.find_made() == []
     assert await cluster.client.find("/api/v1/namespaces/default/configmaps/theirs")

@@ -87,7 +87,7 @@ async def test_a_kubectl_below_1_21_is_refused_by_name(tmp_path: Path, overlay: 
     ) as caught:
         await render(overlay, stand_in(tmp_path / "old", OLD))
     assert "install kubectl" in str(caught.value.hint)
-    with pytest.raises(ConfigError, match="told no version: what"):
+    with pytest.raises(ConfigError, match="printed no version: what"):
         await render(overlay, stand_in(tmp_path / "odd", "what"))
 
 

@@ -94,7 +94,7 @@ class Stage:
 
 
 async def rolled(workload: Workload) -> tuple[Stage, list[str]]:
-    """A second template brought out over a process that is deaf to SIGTERM; the states told meanwhile."""
+    """A second template brought out over a process that is deaf to SIGTERM; the states reported meanwhile."""
     async with workload.real.feed(workload.target) as feed, anyio.create_task_group() as group:
         first = Stage(workload)
         assert await first.follow(feed, await first.standing(feed)) is None

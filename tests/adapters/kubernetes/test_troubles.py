@@ -1,4 +1,4 @@
-"""Each object's trouble is its own: who is told, who goes on, what is tried again."""
+"""Each object's trouble is its own: who hears of it, who goes on, what is retried."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def broken(service: Service) -> dict[str, Any]:
 
 
 class Project:
-    """Manifests of two services on a cluster, and what was said."""
+    """Manifests of two services on a cluster, and what was reported."""
 
     def __init__(
         self, cluster: KubernetesCluster, folder: Path, services: Sequence[Service] = (API, DB)

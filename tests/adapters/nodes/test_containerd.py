@@ -336,7 +336,7 @@ async def test_a_line_that_waits_for_its_input_is_started_ahead(
 async def test_an_import_that_waits_outlives_its_containerd(
     bench: Bench, tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S12: containerd starts anew, and the delta lands by a new import, without the layers below it."""
+    """S12: containerd starts again, and the delta lands by a new import, without the layers below it."""
     monkeypatch.setattr(nodeshell, "REST_SECONDS", 0.0)
     node = Node()
     node.start()

@@ -289,7 +289,7 @@ async def test_s25_a_trip_waits_for_a_removal_in_progress() -> None:
 async def test_s25_a_nodes_trouble_is_its_own(
     bench: Bench, route: ContainerdRoute, container: Node, tiny: str
 ) -> None:
-    """One that is away, or whose runtime says no, holds up no other."""
+    """One that is away, or whose runtime refuses, holds up no other."""
     parent = await built(bench, tiny)
     await deltas(bench, route, parent, 1)
 

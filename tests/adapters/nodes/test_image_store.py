@@ -127,7 +127,7 @@ def application(store: Store) -> web.Application:
             return refuse(404, "no such image")
         manifest, config = store.described(ref)
         facts = {"Id": store.images[ref], "Size": 10, "Descriptor": {"annotations": store.notes.get(ref)}}
-        if all(one["digest"] in store.blobs for one in manifest["layers"]):  # else it tells nothing more
+        if all(one["digest"] in store.blobs for one in manifest["layers"]):  # else it shows nothing more
             layers = {"Layers": config["rootfs"]["diff_ids"]}
             facts |= {"RootFS": layers, "Architecture": "amd64", "Os": "linux", "Config": config["config"]}
         return web.json_response(facts)

@@ -51,7 +51,7 @@ async def loader(bench: Bench, registry: Registry, environment: dict[str, str]) 
 
 
 async def pulled(bench: Bench, image: Image) -> str:
-    """The id that an engine gets which pulls the image anew."""
+    """The id that an engine gets which pulls the image again."""
     await bench.engine.remove(image.ref)
     name, _, tag = image.ref.rpartition(":")
     async for _ in bench.engine.pull(name, tag, "", ""):

@@ -1,4 +1,4 @@
-"""S11: of the engines that the cluster tells of, only those on this machine are taken."""
+"""S11: of the engines that the cluster reports, only those on this machine are taken."""
 
 from __future__ import annotations
 

@@ -42,10 +42,10 @@ class Access:
 async def open_access(
     files: Sequence[Path], context_name: str, *, allow_remote: bool, last: Access | None = None
 ) -> Access:
-    """Read the kubeconfig anew, let the guard decide, then make credentials ready.
+    """Read the kubeconfig again, let the guard decide, then make credentials ready.
 
     `last` is returned again if its credentials came from a plugin and are still good: a plugin may take
-    a second, or ask somebody to log in. Certificate files are read again, for a cluster made anew keeps
+    a second, or ask somebody to log in. Certificate files are read again, for a recreated cluster keeps
     their paths.
     Raises ConfigError (no such context, not local, unreadable certificate), PlatformError (a plugin failed).
     """

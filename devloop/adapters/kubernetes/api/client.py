@@ -37,7 +37,7 @@ REQUEST_SECONDS = 10.0
 
 
 class Client:
-    """Requests to the API server of one context; `renew` reads the kubeconfig anew (S13).
+    """Requests to the API server of one context; `renew` reads the kubeconfig again (S13).
 
     `async with Client(open)`: entering opens no connection, but raises what `open` raises.
     """
@@ -70,7 +70,7 @@ class Client:
         await self._session.close()
 
     async def renew(self, stale: Access, *, log_in: bool = False) -> bool:
-        """Read the kubeconfig anew unless somebody did since `stale`; True if anything is different now.
+        """Read the kubeconfig again unless somebody did since `stale`; True if anything is different now.
 
         `log_in` asks a credential plugin again even if its last answer should still be good.
         Raises ConfigError (context gone, no longer local), PlatformError (plugin).

@@ -34,7 +34,7 @@ class Applier:
     """Applies manifests to one cluster; what the server serves is asked once per group.
 
     As long as it writes, the workloads that it makes or changes carry the annotation `dev.devloop/state`:
-    `installing` or `upgrading`. All that it applies bears the id of the `project`, for `down`.
+    `installing` or `upgrading`. All that it applies has the id of the `project`, for `down`.
     """
 
     def __init__(self, client: Client, namespace: str, project: str = "") -> None:
@@ -55,7 +55,7 @@ class Applier:
         withheld: Sequence[str] = (),
         only: Collection[Trouble] | None = None,
     ) -> Application:
-        """As the port says: each object for itself, those of one rank side by side, for one may hang."""
+        """As in the port: each object for itself, those of one rank side by side, for one may hang."""
         manifests, troubles = await _read_all(paths)
         table = {repository(ref): ref for ref in refs}
         waiting = {repository(name) for name in withheld}
@@ -79,7 +79,7 @@ class Applier:
         return Application(changed, tuple(troubles))
 
     async def prerequisite(self, image: str = "") -> PrerequisiteError | None:
-        """What objects that the last `apply` left wait for, asked anew; `image`: only those that name it.
+        """What objects that the last `apply` left wait for, asked again; `image`: only those that name it.
 
         Raises PlatformError.
         """
@@ -168,7 +168,7 @@ class Applier:
                 await anyio.sleep(0.1)
 
     async def _still_unserved(self, image: str) -> PrerequisiteError | None:
-        """The first of the objects whose kind is not served, looked for anew."""
+        """The first of the objects whose kind is not served, looked for again."""
         found: PrerequisiteError | None = None
         for manifest in list(self._unserved):
             try:
@@ -177,7 +177,7 @@ class Applier:
                 if not image or repository(image) in map(repository, images_of(manifest.item)):
                     found = found or error
             except PatchError:
-                continue  # applying it says what is wrong
+                continue  # applying it reports what is wrong
             else:
                 self._unserved.remove(manifest)
         return found

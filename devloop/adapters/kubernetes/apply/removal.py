@@ -20,7 +20,7 @@ GONE_SECONDS = 60.0
 
 
 class Removal:
-    """An object counts as made if it bears the project's note, whatever the manifests say now; without any
+    """An object counts as made if it has the project's note, whatever the manifests say now; without any
     note if it is in the manifests, `files`, and devloop manages fields of it; a Namespace never: others may
     live in it. `namespaces` are looked at where not all may be listed, or where not `everywhere`."""
 
@@ -107,7 +107,7 @@ class Removal:
     async def _wait_gone(self, paths: Sequence[str]) -> None:
         with anyio.move_on_after(GONE_SECONDS):
             for path in paths:
-                while await self._client.find(path) is not None:  # noqa: ASYNC110 - the API tells nobody else
+                while await self._client.find(path) is not None:  # noqa: ASYNC110 - the API notifies nobody
                     await anyio.sleep(0.1)
             return
         raise PatchError(
