@@ -42,37 +42,55 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._stages = Histogram(
             "devloop_stage_duration_seconds",
-            "How long one stage of a trip took; detect runs from the save to the start of the trip.",
+            "One stage of a trip: detect (from the save to the start of the trip), fingerprint, build, load, "
+            "patch, rollout. outcome: ok, failed, cancelled.",
             ["service", "stage", "outcome"],
             buckets=BUCKETS,
             registry=registry,
         )
         self._phases = Histogram(
             "devloop_rollout_phase_seconds",
-            "From the PATCH to the first new pod scheduled, started, serving, and to the rollout complete.",
+            "From the PATCH to: scheduled, started, serving (first new pod Ready, over all targets), "
+            "complete (the end of the stage rollout). Only rollouts that devloop PATCHed.",
             ["service", "phase"],
             buckets=BUCKETS,
             registry=registry,
         )
         self._trips = Histogram(
             "devloop_trip_duration_seconds",
-            "From the save to the end of the trip.",
+            "From the save to the end of the trip. outcome: live, unchanged, failed, superseded, held.",
             ["service", "outcome"],
             buckets=BUCKETS,
             registry=registry,
         )
         self._trip_count = _counter(registry, "devloop_trips", "Trips that ended.", "service", "outcome")
         self._builds = _counter(
-            registry, "devloop_builds", "Images that a trip built or found.", "service", "how"
+            registry,
+            "devloop_builds",
+            "Images that a trip built or found: buildkit, cli, legacy, continued (only the RUNs after a "
+            "COPY were built), delta, reused.",
+            "service",
+            "how",
         )
-        self._loads = _counter(registry, "devloop_loads", "Images loaded into the nodes.", "service", "how")
+        self._loads = _counter(
+            registry,
+            "devloop_loads",
+            "Images loaded into the nodes: shared, docker-env, ….",
+            "service",
+            "how",
+        )
         self._fallbacks = _counter(
-            registry, "devloop_delta_fallbacks", "Full builds where no delta was proven.", "service", "reason"
+            registry,
+            "devloop_delta_fallbacks",
+            "Full builds where no delta was proven. FasterWayFailed: a delta, or a build that went on from "
+            "a RUN, failed, and the full build was made instead.",
+            "service",
+            "reason",
         )
         self._load_bytes = _counter(
             registry,
             "devloop_load_bytes",
-            "Bytes of images, sent, or skipped because the node had them.",
+            "Bytes of images: sent, or skipped because the node had them.",
             "service",
             "kind",
         )
@@ -92,7 +110,7 @@ class Metrics:
             "devloop_pods", "Pods of the service in each state.", ["service", "state"], registry=registry
         )
         self._size = Gauge(
-            "devloop_image_size_bytes", "Size of the newest image.", ["service"], registry=registry
+            "devloop_image_size_bytes", "Size of the newest image, bytes.", ["service"], registry=registry
         )
         self._events = _counter(registry, "devloop_watch_events", "File events, before the ignore rules.")
         self._overflows = _counter(
@@ -102,7 +120,7 @@ class Metrics:
         )
         Gauge(
             "devloop_build_info",
-            "1, labelled with the version of devloop and of Python.",
+            "1, labelled with the versions of devloop and Python.",
             ["version", "python"],
             registry=registry,
         ).labels(version, platform.python_version()).set(1)
