@@ -208,6 +208,6 @@ def check(project: Project, names: Sequence[str], *, offline: bool, output: str)
     from devloop.sinks.findings import as_github, as_json, as_text
 
     found = run(partial(examine, project, names, offline=offline))
-    told = {"text": as_text, "json": as_json, "github": as_github}[output](found.report)
-    print(secrets_of(project.config, names)(told))
+    rendered = {"text": as_text, "json": as_json, "github": as_github}[output](found.report)
+    print(secrets_of(project.config, names)(rendered))
     return found.exit_code

@@ -15,7 +15,7 @@ from devloop.wiring import Session
 
 
 def down(project: Project, *, sure: bool) -> int:
-    """Remove what devloop brought into the cluster; 1 if who is asked says no. `sure`: nobody is asked."""
+    """Remove what devloop brought into the cluster; 1 if who is asked refuses. `sure`: nobody is asked."""
 
     async def remove(session: Session) -> bool:
         with session.held():
@@ -42,7 +42,7 @@ async def _remove(session: Session, ask: Callable[[Sequence[str]], bool]) -> boo
 
 
 def confirmed(lines: Sequence[str], *, sure: bool) -> bool:
-    """Whether all of this may go: an input that ends without an answer (no terminal) says no."""
+    """Whether all of this may go: an input that ends without an answer (no terminal) refuses."""
     click.echo("\n".join(("devloop down removes", *(f"  {line}" for line in lines))))
     try:
         return sure or click.confirm("Go on?", default=False)

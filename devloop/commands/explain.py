@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from devloop.commands.frame import Project, in_session
 from devloop.commands.output import secrets_of
-from devloop.delta.delta import NotProven, obstacle
+from devloop.delta.delta import NotProven, ineligible_because
 from devloop.delta.from_run import RUN_AFTER, goes_on
 from devloop.dockerfile.plan import Plan
 from devloop.model import Change, FileEntry, Service
@@ -69,8 +69,8 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
 
 def explain(project: Project, names: Sequence[str]) -> int:
     """Print which edits are deltas, and what stops the others."""
-    told = in_session(project, names, _answers)
-    print("\n".join(map(secrets_of(project.config, names), told)))
+    answers = in_session(project, names, _answers)
+    print("\n".join(map(secrets_of(project.config, names), answers)))
     return 0
 
 

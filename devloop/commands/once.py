@@ -48,7 +48,7 @@ def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool
                 print(summary.error_as_json(error, dict.fromkeys(names_of(config, names))))
             raise
     if trips:
-        print(summary.told_as_json(trips) if as_json else summary.told_as_lines(trips))
+        print(summary.running_as_json(trips) if as_json else summary.running_as_lines(trips))
         return 0 if all(trip["outcome"] in ("live", "unchanged", "held") for trip in trips.values()) else 1
     shown = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
     print(summary.as_json(shown) if as_json else summary.as_table(shown))

@@ -15,7 +15,7 @@ def resume(project: Project, name: str) -> int:
         await release(session.services[0], session.cluster)
 
     in_session(project, (name,), lift)
-    print(f"{name}: no longer held; a running devloop watch brings the tree, else devloop once")
+    print(f"{name}: no longer held; a running `devloop watch` will redeploy, otherwise run `devloop once`")
     return 0
 
 

@@ -29,7 +29,7 @@ Json = dict[str, Any]
 async def reported(config: Config, services: Sequence[Service], world: World) -> Mapping[str, Json]:
     """The trip that the running watch made for the tree as it is now, by service, as in /api/status.
 
-    Raises PlatformError if it does not answer, or takes no notice of the tree.
+    Raises PlatformError if it does not answer, or does not react to the tree.
     """
     wanted = {}
     for service in services:
@@ -45,9 +45,9 @@ async def reported(config: Config, services: Sequence[Service], world: World) ->
         idle = [name for name, trip in ended.items() if trip is None and not cards.get(name, {}).get("stage")]
         if idle and world.clock.ticks() - begun > NOTICE:
             raise PlatformError(
-                f"the running devloop watch takes no notice of {', '.join(idle)}",
+                f"the running devloop watch does not react to {', '.join(idle)}",
                 reason="HeldByAnother",
-                hint="does it run the same services? end it with Ctrl-C and call once again",
+                hint="does it run the same services? stop it with Ctrl-C and run once again",
             )
         await anyio.sleep(POLL)
 
@@ -108,7 +108,7 @@ def ask(config: Config) -> Json:
             reason="HeldByAnother",
             hint="set another metrics.listen port in one of them",
         )
-    return told
+    return status
 
 
 def _trip_of(card: Json, digest: str) -> Json | None:

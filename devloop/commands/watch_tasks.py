@@ -79,7 +79,7 @@ async def watch_files(
             deliver(name, Change.start(world.clock.now()))
 
     async def keep_watching(*, task_status: TaskStatus[None]) -> None:
-        """A watcher that fell begins anew, and everything is looked at: no save in between is lost."""
+        """A watcher that fell start over, and everything is looked at: no save in between is lost."""
         async with anyio.create_task_group() as watching:
             await watching.start(watcher.run, deliver)
             task_status.started()
@@ -121,7 +121,7 @@ def _catch_up(
 
 
 async def _observe_releases(session: Session, files: ProjectFiles) -> None:
-    """What others do to the releases; begun anew when config.yaml names other namespaces."""
+    """What others do to the releases; restarted when config.yaml names other namespaces."""
 
     def namespaces() -> set[str]:
         return {release.namespace for release in session.config.releases()}

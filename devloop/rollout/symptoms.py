@@ -149,9 +149,9 @@ def _crash(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Stuck:
     """A container that keeps ending: reported by why it ended, not by the back-off that follows."""
     reason = container.waiting or container.exit_reason or "Error"
     code = container.exit_code
-    told = _SIGNALS.get(code or 0, "")
+    signal_name = _SIGNALS.get(code or 0, "")
     message = (
-        f"{container.name} exited with code {code}{f', {told}' if told else ''}"
+        f"{container.name} exited with code {code}{f', {signal_name}' if signal_name else ''}"
         f" ({container.exit_reason or 'Error'}), {_how_often(container)}"
     )
     if container.exit_reason == "OOMKilled":

@@ -240,7 +240,7 @@ def test_s25_two_paths_to_one_config_are_one_project(tmp_path: Path) -> None:
         (MINIMAL.replace("context: backend", "context: nowhere"), "5:13: services.backend.build.context: "),
         (MINIMAL.replace("backend}", "docker}"), "5:5: services.backend.build.dockerfile: "),
         (MINIMAL.replace("todo-backend\n", "todo-backend:v1\n", 1), "4:5: services.backend.image: devloop adds"),
-        (MINIMAL.replace("todo-backend\n", "Todo\n", 1), '4:5: services.backend.image: "Todo" is no image'),
+        (MINIMAL.replace("todo-backend\n", "Todo\n", 1), '4:5: services.backend.image: "Todo" is not an image'),
         (MINIMAL.replace("{deployment:", "{deploymnt:"), "6:14: services.backend.deploy.deploymnt: unknown"),
         (MINIMAL.replace("{deployment:", "{statefulset: a, deployment:"), "6:5: services.backend.deploy: write"),
         (MINIMAL.replace("{deployment: todo-backend}", "[{container: a}]"), "6:14: services.backend.deploy[0]: "),
@@ -455,7 +455,7 @@ services:
     build: {{context: backend, idle_timeout: {json.dumps(written)}}}
 """
     if found is None:
-        with pytest.raises(ConfigError, match="no span of time; write 90s or 10m"):
+        with pytest.raises(ConfigError, match="not a duration; write 90s or 10m"):
             load(project, text)
         return
     (service,) = load(project, text).services()

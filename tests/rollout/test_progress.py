@@ -157,7 +157,7 @@ ALONE = stateful(updated=0, available=0, current=1, pods=(ENDING,))
         (
             rolling(pod("a", container(ready=False, running=False, image_id=""), ready=False)),
             3,
-            "making the container",
+            "creating the container",
         ),
         (rolling(pod("a", container(ready=False), ready=False)), 3, "the new process took long"),
         (

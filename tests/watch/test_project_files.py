@@ -82,7 +82,7 @@ async def test_s28_with_another_cluster_nothing_is_taken(project: Project, more:
     before = project.current.config
     (notice,) = project.reload(namespace="prod", **more)
     assert isinstance(notice, Notice)
-    assert notice.message.startswith("cluster: has changed; nothing of this config.yaml is taken")
+    assert notice.message.startswith("cluster: has changed; this config.yaml is not applied")
     assert project.current.config is before
     assert project.taken == []
     assert project.reload() == [ConfigReloaded(())], "and reported when it is as it was"

@@ -31,7 +31,9 @@ class EngineBases:
         self._emit = emit
         self._environment = environment
         self._asking = threading.BoundedSemaphore(4)  # a credential helper that hangs keeps its thread
-        self._told: set[str] = set()  # references whose pull was announced, and has not come through since
+        self._announced: set[str] = (
+            set()
+        )  # references whose pull was announced, and has not come through since
 
     async def resolve(self, service: Service, refs: Sequence[str], platform: str) -> tuple[Base, ...]:
         """Each base's config digest and ONBUILD lines, in the order of `refs`; looked at again each time.
@@ -70,8 +72,8 @@ class EngineBases:
     async def _pull(self, service: str, ref: str, platform: str) -> None:
         name, tag = pull_reference(ref)
         auth = await in_daemon_thread(partial(self._login, ref))
-        if ref not in self._told:
-            self._told.add(ref)
+        if ref not in self._announced:
+            self._announced.add(ref)
             self._emit(Notice(service, "info", f"pulling {ref}"))
         progress = PullProgress(service, ref, self._emit)
         try:

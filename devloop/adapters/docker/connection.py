@@ -81,7 +81,7 @@ class Connection:
         return self._endpoint
 
     async def renew(self) -> bool:
-        """Read the address anew (S13). True if it has moved; old connections are dropped then."""
+        """Read the address again (S13). True if it has moved; old connections are dropped then."""
         async with self._moving:
             before, now = self._endpoint, await self._source()
             self._endpoint = now
@@ -104,7 +104,7 @@ class Connection:
         """Around the lines that take an answer apart."""
         endpoint = self._endpoint
         where = f"{self._role} {endpoint.host} (from {endpoint.origin})" if endpoint else self._role
-        return ENGINE_ANSWER(f"{where}: {call}: the answer is none of a Docker engine")
+        return ENGINE_ANSWER(f"{where}: {call}: not a Docker engine's answer")
 
     @asynccontextmanager
     async def _call(
@@ -188,7 +188,7 @@ async def _slices(pieces: Pieces) -> AsyncIterator[bytes]:
 
 
 class _Sending:
-    """A body on its way, with the error that ended it: aiohttp would only tell of a broken connection."""
+    """A body on its way, with the error that ended it: aiohttp would only report a broken connection."""
 
     def __init__(self, body: AsyncIterator[bytes]) -> None:
         self._body = body
@@ -261,7 +261,7 @@ def _message(line: bytes) -> Json:
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise EngineRefusal(f"the engine sent what is no JSON: {line[:200]!r}") from error
+        raise EngineRefusal(f"the engine sent invalid JSON: {line[:200]!r}") from error
     if not isinstance(message, dict):
         raise EngineRefusal(f"the engine sent an unexpected message: {line[:200]!r}")
     if "error" in message:
@@ -273,7 +273,7 @@ def _hint(endpoint: Endpoint, error: BaseException) -> str:
     if isinstance(error, PermissionError) or isinstance(getattr(error, "os_error", None), PermissionError):
         return "you may not use its socket: sudo usermod -aG docker $USER, then log in again"
     if isinstance(error, ssl.SSLError | aiohttp.ClientConnectorCertificateError):
-        return "its certificate does not fit: is DOCKER_CERT_PATH the one of this engine?"
+        return "its certificate does not match: is DOCKER_CERT_PATH the one of this engine?"
     if endpoint.socket is not None:
         return "is the engine running? sudo systemctl start docker, or start Docker Desktop"
     return "is the cluster running, and is this still its address? for Minikube: minikube status"

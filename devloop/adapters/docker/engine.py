@@ -31,7 +31,7 @@ TEMPORARY = "dev.devloop.temporary"  # the label of containers that only serve t
 
 
 class Engine(Connection):
-    """Any method raises PlatformError if the engine does not answer and EngineRefusal if it says no."""
+    """Any method raises PlatformError if the engine does not answer and EngineRefusal if it refuses."""
 
     def __init__(self, source: Callable[[], Awaitable[Endpoint]], *, role: str = "engine") -> None:
         super().__init__(source, role=role)

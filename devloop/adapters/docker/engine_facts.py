@@ -24,7 +24,7 @@ class EngineInfo:
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """What tells engines apart: the ID alone may be shared where a machine was cloned with its key."""
+        """What distinguishes engines: the ID alone may be shared where a machine was cloned with its key."""
         return self.id, self.name, self.root
 
     @property

@@ -33,7 +33,7 @@ class Housekeeping:
         self._opening = threading.Lock()
 
     def run(self, endpoint: Endpoint, work: Work[Result]) -> Result:
-        """Raises EngineRefusal (the engine says no), EngineSilentError, PlatformError (no certificates), and
+        """Raises EngineRefusal (the engine refuses), EngineSilentError, PlatformError (no certificates), and
         what an answer of the wrong shape makes."""
         import requests
         from docker import errors
@@ -64,7 +64,7 @@ def open_client(endpoint: Endpoint) -> APIClient:
     """The docker package's client of an engine. Blocking; raises PlatformError, DockerException, OSError.
 
     It asks the engine for its API version while it is made, and would go through a proxy of the environment
-    for that: so a first one is made that asks nothing, and told of no proxy.
+    for that: so a first one is made that asks nothing and uses no proxy.
     """
     from docker import APIClient
     from docker.tls import TLSConfig
