@@ -51,7 +51,7 @@ from devloop.deploy.live_refs import live_refs
 from devloop.deploy.manifests import Manifests
 from devloop.deploy.releases import Releases
 from devloop.errors import InternalError
-from devloop.inputs import rebuild_salt as salts
+from devloop.inputs import rebuild_salt as rebuild_salts
 from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.stat_cache import StatCache
 from devloop.model import Service, Target
@@ -180,8 +180,7 @@ async def opened(
     with suppress(OSError):  # a state directory that cannot be made costs reading, no trip
         await anyio.to_thread.run_sync(state_file.make_private, state)
     await anyio.to_thread.run_sync(scratch.remove_leftovers)
-    kept = state / "salts.json"
-    known_salts = salts.renew(kept, named, salt) if salt else salts.read(kept)
+    rebuilt = rebuild_salts.renew(state, named, rebuild_salt) if rebuild_salt else rebuild_salts.read(state)
     setup = Setup(
         CurrentConfig(config, names, whole=whole),
         find_files(str(kubeconfig) if kubeconfig else None, environ),
@@ -196,7 +195,7 @@ async def opened(
         cluster = await stack.enter_async_context(_cluster(setup, patient=patient))
         locks = TargetLocks(setup.locks, cluster.platform.server, setup.owner)
         locks.sweep()
-        images = _images(setup, cluster, known_salts, stack)
+        images = _images(setup, cluster, rebuilt, stack)
         deployment = _deployment(setup, cluster)
         world = World(
             images.fingerprinter,
@@ -228,7 +227,7 @@ def _cluster(setup: Setup, *, patient: bool) -> KubernetesCluster:
 
 
 def _images(
-    setup: Setup, cluster: KubernetesCluster, known_salts: Mapping[str, str], stack: AsyncExitStack
+    setup: Setup, cluster: KubernetesCluster, rebuilt: Mapping[str, str], stack: AsyncExitStack
 ) -> Images:
     """`stack` closes what is opened on first use."""
     fan, state, environ, settings = setup.fan, setup.state, setup.environ, setup.config.cluster
@@ -256,12 +255,14 @@ def _images(
     )
     stack.push_async_callback(route.aclose)
     bases = EngineBases(docker, digests, fan, environ)
-    fingerprinter = TreeFingerprinter(bases, StatCache(state / "stat.sqlite"), platform, salts=known_salts)
+    fingerprinter = TreeFingerprinter(
+        bases, StatCache(state / "stat.sqlite"), platform, rebuild_salts=rebuilt
+    )
     stack.push_async_callback(fingerprinter.close)
     tree, sent = FingerprintedTree(fingerprinter), SentContexts(state / "contexts")
     full = ImageBuilder(docker, digests, tree, setup.id, fan, environ, sent)
     parents = ParentStore(state / "parents", blobs)
-    keeper = ParentKeeper(full, docker, parents, lambda name: known_salts.get(name, ""))
+    keeper = ParentKeeper(full, docker, parents, lambda name: rebuilt.get(name, ""))
     builder = DeltaBuilder(full, docker, fingerprinter, parents, keeper, fan)
     claims = Claims()
     loader = ClusterLoader(docker, digests, cluster.nodes, route, fan, claims)

@@ -37,8 +37,8 @@ def by_process(names: Sequence[str]) -> Look:
             [*COMMAND, *where, *there], check=False, start_new_session=True
         )
         if done.returncode not in (0, 1) or not done.stdout:
-            said = done.stderr.decode(errors="replace").strip().removeprefix("devloop: ").splitlines()
-            raise CheckFailedError("\n".join(said[-3:]) or f"devloop check ended with {done.returncode}")
+            stderr = done.stderr.decode(errors="replace").strip().removeprefix("devloop: ").splitlines()
+            raise CheckFailedError("\n".join(stderr[-3:]) or f"devloop check ended with {done.returncode}")
         found: Json = json.loads(done.stdout)
         return found
 

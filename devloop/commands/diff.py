@@ -39,7 +39,7 @@ async def _differences(session: Session) -> tuple[list[str], list[str]]:
 
 def _left_over(one: Made | Release) -> str:
     where = f" in namespace {one.namespace}" if one.namespace else ""
-    return f"# {one}{where}: made by this project, which names it no more; devloop down removes it"
+    return f"# {one}{where}: made by this project, which no longer names it; devloop down removes it"
 
 
 async def _previews(session: Session) -> list[Preview]:

@@ -25,7 +25,7 @@ def down(project: Project, *, sure: bool) -> int:
 
 
 async def _remove(session: Session, ask: Callable[[Sequence[str]], bool]) -> bool:
-    """False if `ask` says no."""
+    """False if `ask` refuses."""
     removal = removal_of(session)
     left = await left_releases(session)
     found = await teardown.plan(session.config.releases(), left, session.deployment.releaser, removal)

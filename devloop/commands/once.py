@@ -95,7 +95,7 @@ async def _settled(session: Session, clock: Clock) -> Outcomes:
         workers = [Worker(service, session.world, session.deployment.sharing) for service in session.services]
         outcomes = await engine.once(workers, clock)
         failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
-        with suppress(DevloopError) if failed else nullcontext():  # a trip has told why already
+        with suppress(DevloopError) if failed else nullcontext():  # a trip has reported why already
             await session.deployment.installation.settle()
     with suppress(DevloopError):  # what was rolled out is what counts
         await collect_garbage(session, clock.now())

@@ -30,7 +30,8 @@ def matching(root: Path, pattern: str) -> list[Path]:
         return [path] if is_file(path) or is_kustomization(path) else []
     try:
         found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-        return [one for one in found if exists(one) and not is_folder(one)]  # a FIFO too: reading it says so
+        # A FIFO too: reading it is an error.
+        return [one for one in found if exists(one) and not is_folder(one)]
     except (
         ValueError,
         OSError,

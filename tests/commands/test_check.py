@@ -161,7 +161,7 @@ async def test_watch_tells_what_is_new_and_what_is_gone(project: Path) -> None:
         text = (project / "k8s.yaml").read_text()
         (project / "k8s.yaml").write_text("# one line more\n" + text.replace("replicas: 0", "replicas: 12"))
         rules.wake()
-        await told(2)
+        await reported(2)
         group.cancel_scope.cancel()
     line = "k8s.yaml:6: Deployment web: 12 replicas; 1 to 10 is the rule [replica-count]"
     assert heard == [Checked((), 0, 1, 0), Checked((("error", line),), 1, 1, 0)]
@@ -172,7 +172,7 @@ async def test_watch_tells_what_is_new_and_what_is_gone(project: Path) -> None:
 
 
 async def judged(config: Callable[[], Config | None], *reports: Json) -> list[Event]:
-    """What is said of judgements that give these reports, one after the other."""
+    """What is reported of judgements that give these reports, one after the other."""
     heard: list[Event] = []
     left = list(reports)
     looked = anyio.Event()

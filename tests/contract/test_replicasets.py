@@ -1,4 +1,4 @@
-"""ReplicaSets: as many pods as wanted, by label; and what is said when one is refused."""
+"""ReplicaSets: as many pods as wanted, by label; and what happens when one is refused."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_pending_pods_are_ended_before_ready_ones(ns: Namespace) -> None:
     ready(ns, 1)
 
 
-def test_refused_pods_are_told_in_conditions_and_events(ns: Namespace) -> None:
+def test_refused_pods_are_in_conditions_and_events(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#failed-deployment"""
     # What the standard asks of a namespace with this label, the sandbox asks of every one.
     level = {"pod-security.kubernetes.io/enforce": "baseline"}

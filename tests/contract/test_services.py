@@ -97,9 +97,9 @@ def test_endpoint_slices_follow_readiness_and_the_service(ns: Namespace) -> None
     """https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions"""
     ns.create(service())
     ns.create(pod(container(readinessProbe=GATED), labels={"app": "web"}))
-    eventually(lambda: slices(ns) == {"one": False}, "the pod is not told as not ready")
+    eventually(lambda: slices(ns) == {"one": False}, "the pod is not reported as not ready")
     assert ns.execute("one", "touch", "/tmp/good").code == 0
-    eventually(lambda: slices(ns) == {"one": True}, "the pod is not told as ready")
+    eventually(lambda: slices(ns) == {"one": True}, "the pod is not reported as ready")
     ns.delete("Service", "web")
     eventually(lambda: ns.items("EndpointSlice") == [], "its slices stay")
 

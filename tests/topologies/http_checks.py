@@ -17,7 +17,7 @@ PATIENCE_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The frontend's Service, and texts that only the backend can have said.
+    """The frontend's Service, and texts that only the backend can have sent.
 
     `page` is in the answer to GET / (None: the page is put together in the browser), `greeting` is the JSON
     value at /api/version, which the frontend hands through; `task` is the title of the first of /api/tasks.

@@ -166,9 +166,9 @@ async def test_s26_a_lock_that_cannot_be_made_ends_no_service(monkeypatch: pytes
         await until(lambda: any(isinstance(event, Notice) for event in world.events))
         save(world, pool, "v2")
         await until(lambda: world.patched[-1].endswith(world_ref("v2")) and live(world))
-        told = [event.message for event in world.events if isinstance(event, Notice)]
-        assert len(told) == 1, told
-        assert "No space left on device" in told[0]
+        messages = [event.message for event in world.events if isinstance(event, Notice)]
+        assert len(messages) == 1, messages
+        assert "No space left on device" in messages[0]
         locks.full = False
         await until(lambda: live(world, "new"))
 
