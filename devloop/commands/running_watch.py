@@ -95,7 +95,7 @@ def ask(config: Config) -> Json:
     direct = build_opener(ProxyHandler({}))  # it is on this machine, whatever the environment says
     try:
         with direct.open(f"{url}/api/status", timeout=2) as answer:
-            told: Json = json.load(answer)
+            status: Json = json.load(answer)
     except (URLError, OSError, ValueError) as error:
         raise PlatformError(
             f"the devloop that holds these services does not answer on {url}: {error}",
@@ -104,7 +104,7 @@ def ask(config: Config) -> Json:
         ) from error
     if status.get("config") != str(config.path):
         raise PlatformError(
-            f"{url} is served by a devloop of {told.get('config')}, not of {config.path}",
+            f"{url} is served by a devloop of {status.get('config')}, not of {config.path}",
             reason="HeldByAnother",
             hint="set another metrics.listen port in one of them",
         )

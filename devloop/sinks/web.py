@@ -59,7 +59,7 @@ def _refused(host: str, port: int, error: OSError) -> PlatformError:
         return PlatformError(
             f"port {port} on {host} is in use by {holder(port)}, so the metrics cannot be served there",
             reason=IN_USE,
-            hint=f'end it, or write another port in config.yaml: metrics: {{listen: "{host}:{port + 1}"}}',
+            hint=f'stop it, or set another port in config.yaml: metrics: {{listen: "{host}:{port + 1}"}}',
         )
     return PlatformError(
         f"cannot listen on {host}:{port}: {error.strerror or error}",

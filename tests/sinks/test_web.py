@@ -113,7 +113,7 @@ def test_a_port_in_use_names_the_port_and_the_process() -> None:
     assert f'metrics: {{listen: "127.0.0.1:{port + 1}"}}' in (caught.value.hint or "")
 
 
-def test_a_port_in_use_gives_way_to_the_next_free_one() -> None:
+def test_for_a_port_in_use_the_next_free_one_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, socket.socket() as next_one:
         port = other.getsockname()[1]
         try:
@@ -125,7 +125,7 @@ def test_a_port_in_use_gives_way_to_the_next_free_one() -> None:
             assert port + 1 < listener.getsockname()[1] <= port + PORTS
 
 
-def test_only_a_port_in_use_gives_way() -> None:
+def test_only_a_port_in_use_is_replaced() -> None:
     with pytest.raises(PlatformError, match=r"cannot listen on 192\.0\.2\.1:9100"):
         listener_near("192.0.2.1", 9100)
 
