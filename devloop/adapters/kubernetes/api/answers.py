@@ -14,11 +14,11 @@ from devloop.deploy.kubernetes_object import shape_of_answer
 from devloop.errors import PatchError, PlatformError
 
 Json = dict[str, Any]
-NO_API = "is it a Kubernetes API server that answers there? kubectl version"
+NO_API = "does a Kubernetes API server answer there? kubectl version"
 
 
 class Refused(PatchError):
-    """The API server said no (4xx). `status` is the HTTP code, `details` those of the Status object."""
+    """The API server refused (4xx). `status` is the HTTP code, `details` those of the Status object."""
 
     def __init__(
         self, message: str, *, status: int, reason: str, details: Json, hint: str | None = None
@@ -54,7 +54,7 @@ def problem_of(access: Access, method: str, path: str, status: int, text: bytes)
             f"{access.server} does not accept the credentials of context {context}: {said}",
             sent=False,
             reason="Unauthorized",
-            hint=f"kubectl --context {context} get nodes shows the same; make the kubeconfig anew",
+            hint=f"kubectl --context {context} get nodes shows the same; recreate the kubeconfig",
         )
     if status < 400:
         return Unreachable(

@@ -45,7 +45,7 @@ async def marked_for(
     if STATE in (old["metadata"].get("annotations") or {}):  # of an apply that was killed
         marked.add(path)
     params = {"fieldManager": MANAGER, "force": "true", "dryRun": "All"}
-    with suppress(Refused):  # applying it says what is wrong
+    with suppress(Refused):  # applying it reports what is wrong
         if diff([Preview("", "", old, await send(client, path, params, item))]):
             marked.add(path)
             old = await mark(client, path, "upgrading")
