@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.chart import Line, Panel, draw
 from bench.parts import ThinLoad
-from devloop.adapters.delta import builder as deltas
+from devloop.adapters.delta import keeper as deltas
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.endpoint import current
 from devloop.adapters.docker.engine import Engine

@@ -194,10 +194,10 @@ def test_faults_of_devloops_own_are_reported_and_the_rest_runs_on(project: Proje
     watch = Watch(process, project.metrics_port)
     try:
         watch.wait("everything is live all the same", watch.live)
-        told = watch.text()
-        assert told.count("internal error in the trip of ") == 2
+        output = watch.text()
+        assert output.count("internal error in the trip of ") == 2
         for what in ("_deliver_when_quiet", "tidy_up", "deployment_state", "__call__"):
-            assert f"planted in {what}" in told, told
+            assert f"planted in {what}" in output, output
         project.greet("the watcher is there again")
         watch.wait("saves count", lambda: project.served_greeting() == "the watcher is there again")
         reports = set(project.sandbox.state.rglob("internal-error-*.txt")) - earlier

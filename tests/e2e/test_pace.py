@@ -79,7 +79,7 @@ def test_s21_steady_writing_gives_live_trips_and_ends_with_the_last_content(
             f"  {t['outcome']} {(t['error'] or {}).get('message', '')} {t['built']} {t['seconds']}"
             for t in watch.trips("backend")
         )
-        print(f"{number} writes in {lasted:.0f} s: {during} live trips meanwhile\n{told}")
+        print(f"{number} writes in {lasted:.0f} s: {during} live trips meanwhile\n{report}")
     assert during >= wanted
 
 

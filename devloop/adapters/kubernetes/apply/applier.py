@@ -18,7 +18,7 @@ from devloop.adapters.kubernetes.inventory import images_of
 from devloop.adapters.kubernetes.made import noted
 from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, put_refs
 from devloop.adapters.kubernetes.patch import MANAGER
-from devloop.adapters.kubernetes.prerequisites import asked_by, missing_of, unmet
+from devloop.adapters.kubernetes.prerequisites import asked_by, missing_error, missing_of, unmet
 from devloop.concurrency import gather
 from devloop.deploy.diff import Preview
 from devloop.deploy.needs import Need
