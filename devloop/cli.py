@@ -10,6 +10,7 @@ import click
 from devloop import __version__
 from devloop.commands.exit import last_net
 from devloop.commands.options import (
+    asked,
     json_option,
     log_format_option,
     on_project,
@@ -77,10 +78,30 @@ def main(ctx: click.Context, /, **given: Any) -> None:
 
     \b
     devloop sandbox up      a small cluster on this machine's Docker engine, for trying devloop
+    devloop init            write a config.yaml for the project in this folder
     devloop once            bring the cluster to the tree, then exit
     devloop watch           the same, at every save
     """
     ctx.obj = given
+
+
+@main.command()
+@click.option(
+    "-y", "--yes", is_flag=True, help="Do not ask: leave out what is unknown, write missing manifests."
+)
+@click.option("--print", "show", is_flag=True, help="Print the config.yaml; write nothing, ask nothing.")
+@where
+def init(yes: bool, show: bool, **given: Any) -> None:
+    """Write a config.yaml for the project in this folder, from what lies in it.
+
+    Reads Dockerfiles, manifests, kustomizations, charts, compose.yaml, skaffold.yaml, and the workloads of
+    the context if that is a local cluster. Overwrites nothing.
+
+    Exit code: 0 written, 2 it is there already, or nothing was found.
+    """
+    from devloop.commands import init as command
+
+    command.init(**asked(given), yes=yes, show=show)
 
 
 @main.command()

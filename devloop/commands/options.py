@@ -53,16 +53,18 @@ def on_project(command: Command) -> Command:
     def run(**given: Any) -> NoReturn:
         from devloop.commands.frame import load_project
 
-        ctx = click.get_current_context()
-        asked = {name: given.pop(name) for name in WHERE}
-        # The options of `devloop` itself have read the environment too: what was typed comes before that.
-        typed = {name for name in WHERE if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-        project = load_project(
-            **{name: asked[name] if name in typed else ctx.obj.get(name) for name in WHERE}
-        )
-        sys.exit(command(project, **given))
+        sys.exit(command(load_project(**asked(given)), **given))
 
     return where(update_wrapper(run, command))
+
+
+def asked(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of `where`, out of `given`; those of `devloop` itself where they are not typed."""
+    ctx = click.get_current_context()
+    own = {name: given.pop(name) for name in WHERE}
+    # The options of `devloop` itself have read the environment too: what was typed comes before that.
+    typed = {name for name in WHERE if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    return {name: own[name] if name in typed else ctx.obj.get(name) for name in WHERE}
 
 
 def _service_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

@@ -78,7 +78,7 @@ def find(start: Path) -> Path:
     raise ConfigError(
         f"no {FILE_NAME} in {start} or a folder above it",
         reason="NoConfig",
-        hint="change into the project's folder, or name the file with -c PATH",
+        hint="`devloop init` writes one; or change into the project's folder, or name the file with -c PATH",
     )
 
 
@@ -88,7 +88,8 @@ def load(path: Path) -> Config:
     try:
         text = read_text(path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", reason="NoConfig") from error
+        hint = "`devloop init` writes one" if isinstance(error, FileNotFoundError) else None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", reason="NoConfig", hint=hint) from error
     document = yamlfile.parse(text)
     problems = list(document.problems)
     if document.value is None and not problems:

@@ -53,7 +53,7 @@ def find_files(explicit: str | None, environ: Mapping[str, str]) -> tuple[Path, 
 
 
 def read_context(files: Sequence[Path], name: str) -> Context:
-    """The context `name` of the merged files; current-context is never looked at (S29).
+    """The context `name` of the merged files; current-context is not looked at (S29).
 
     Raises ConfigError: unreadable file, no such context (lists those that exist), dangling entry.
     """
@@ -92,6 +92,15 @@ def read_context(files: Sequence[Path], name: str) -> Context:
         namespace=str(context.get("namespace") or "default"),
         files=tuple(found),
     )
+
+
+def current_context(files: Sequence[Path]) -> str:
+    """The context that kubectl would use, "" for none: for `init` alone, which writes its name down (S29).
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    named = (_read(path).get("current-context") for path in files if path.exists())
+    return next((str(name) for name in named if name), "")
 
 
 def _section(path: Path, document: Entry, section: str) -> list[Any]:

@@ -1,0 +1,134 @@
+"""`devloop init`: reads a project's folder and writes a config.yaml for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from devloop.adapters.kubernetes.api.guard import identify
+from devloop.adapters.kubernetes.api.kubeconfig import current_context, find_files, read_context
+from devloop.config import load as configs
+from devloop.errors import ConfigError
+from devloop.files import is_folder, is_there
+from devloop.init.proposal import Place, Proposal, Question
+from devloop.init.propose import propose
+from devloop.init.render import config_text, summary
+from devloop.init.scan import scan
+
+Ask = Callable[[Question], str]
+
+
+def init(
+    config_path: Path | None,
+    context: str | None,
+    namespace: str | None,
+    kubeconfig: Path | None,
+    *,
+    yes: bool,
+    show: bool,
+) -> int:
+    """Write config.yaml, and manifests where there are none; 0."""
+    path = Path(os.path.normpath((config_path or Path(configs.FILE_NAME)).absolute()))
+    if is_there(path) and not show:
+        raise ConfigError(
+            f"{path} is there already, and init overwrites nothing",
+            reason="ConfigExists",
+            hint="devloop init --print shows what init would write; -c PATH writes another file",
+        )
+    if not is_folder(path.parent):
+        raise ConfigError(f"{path.parent} is no folder", reason="NoConfig")
+    found = scan(path.parent)
+    place = place_of(context, namespace, kubeconfig, os.environ)
+    asks = not yes and not show and sys.stdin.isatty() and sys.stderr.isatty()
+    answers: dict[str, str] = {}
+    proposal = propose(found, place, answers)
+    while asks and (open_ones := [one for one in proposal.questions if one.key not in answers]):
+        answers[open_ones[0].key] = _ask(open_ones[0])
+        proposal = propose(found, place, answers)
+    if not proposal.services:
+        raise nothing(proposal, path)
+    text = config_text(proposal)
+    if show:
+        click.echo(text, nl=False)
+        return 0
+    _write(path, text, proposal)
+    configs.load(path)  # what was written is what devloop reads
+    return 0
+
+
+def nothing(proposal: Proposal, path: Path) -> ConfigError:
+    lines = tuple(f"{note.what}: {note.why}" for note in (*proposal.left_out, *proposal.remarks))
+    return ConfigError(
+        f"nothing in {path.parent} that devloop could build: no Dockerfile that can be used",
+        reason="NothingFound",
+        evidence=lines[:20],
+        hint="run devloop init in the folder that holds the Dockerfiles, or write one first",
+    )
+
+
+def place_of(
+    context: str | None, namespace: str | None, kubeconfig: Path | None, environ: Mapping[str, str]
+) -> Place:
+    """The context by its name: the one given, else the current one if it is local (S29). Opens no connection.
+
+    Raises ConfigError for a context that was given and is not there, or not local.
+    """
+    files = find_files(str(kubeconfig) if kubeconfig else None, environ)
+    if context is not None:
+        found = read_context(files, context)
+        if not identify(found).local:
+            why = "named by --context; not taken for a local cluster: allow_remote: true would be needed"
+            return Place(context, why, namespace or found.namespace)
+        return Place(context, "named by --context", namespace or found.namespace)
+    try:
+        current = current_context(files)
+        found_current = read_context(files, current) if current else None
+    except ConfigError as error:
+        return Place("minikube", f"no context could be read ({error.message}): write yours", namespace or "")
+    if found_current is None:
+        return Place(
+            "minikube", "there is no current context in the kubeconfig: write yours", namespace or ""
+        )
+    if not identify(found_current).local:
+        why = f"the current context, {found_current.name}, is no local cluster and was not asked: write yours"
+        return Place("minikube", why, namespace or "")
+    return Place(found_current.name, "the context that was current", namespace or found_current.namespace)
+
+
+def _ask(question: Question) -> str:
+    click.echo(question.text, err=True)
+    for number, (_, shown) in enumerate(question.options, 1):
+        click.echo(f"  {number}  {shown}", err=True)
+    keys = [key for key, _ in question.options]
+    chosen = click.prompt(
+        "",
+        prompt_suffix="> ",
+        type=click.IntRange(1, len(keys)),
+        default=keys.index(question.default) + 1,
+        err=True,
+    )
+    return keys[chosen - 1]
+
+
+def _write(path: Path, text: str, proposal: Proposal) -> None:
+    for name, content in proposal.written.items():
+        _new(path.parent / name, content)
+    _new(path, text)
+    for line in summary(proposal):
+        click.echo(line)
+    click.echo("wrote " + ", ".join([path.name, *proposal.written]))
+    click.echo("next: devloop doctor, then devloop watch")
+
+
+def _new(path: Path, text: str) -> None:
+    """Write a file that is not there yet. Raises ConfigError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", reason="NotWritten") from error

@@ -1,0 +1,195 @@
+"""Which image is built by which Dockerfile: scores with reasons, the best pair first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from devloop.image_refs import repository, same_repository, split
+from devloop.init.found import Container, Note, Workload
+from devloop.init.proposal import Question
+from devloop.init.recipes import Recipe
+from devloop.init.words import WELL_KNOWN, basename, contains, slug, words
+
+LEAVE = "-"  # the answer to a question that leaves an image out
+SURE = 90  # from this score on a build section names the image
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One image repository, as written first, and who runs it."""
+
+    image: str
+    places: tuple[tuple[Workload, Container], ...]
+
+    @property
+    def tags(self) -> set[str]:
+        return {split(box.image)[1] for _, box in self.places}
+
+    @property
+    def runners(self) -> str:
+        return ", ".join(dict.fromkeys(str(workload) for workload, _ in self.places))
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    use: Use
+    recipe: Recipe
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    matches: tuple[Match, ...]
+    left_out: tuple[Note, ...]
+    questions: tuple[Question, ...]
+
+
+def uses(workloads: Sequence[Workload]) -> list[Use]:
+    """Every repository that the workloads run, in their order."""
+    found: dict[str, Use] = {}
+    for workload in workloads:
+        for box in workload.containers:
+            key = repository(box.image)
+            known = found.get(key, Use(split(box.image)[0], ()))
+            found[key] = replace(known, places=(*known.places, (workload, box)))
+    return list(found.values())
+
+
+def match(images: Sequence[Use], recipes: Sequence[Recipe], answers: Mapping[str, str]) -> Matched:
+    """Pairs of an image and a build. A build makes one image; what is left over on both sides and is the only
+    one is taken for a pair too."""
+    work = _Matching(recipes, answers, list(images), list(recipes))
+    work.take_answers()
+    work.take_scores()
+    work.take_rest()
+    notes = [*work.notes, *(Note(use.image, _unbuilt(use, recipes)) for use in work.images)]
+    return Matched(tuple(work.matches), tuple(notes), tuple(work.questions))
+
+
+@dataclass(slots=True)
+class _Matching:
+    """`images` and `free` builds have no partner yet."""
+
+    recipes: Sequence[Recipe]
+    answers: Mapping[str, str]
+    images: list[Use]
+    free: list[Recipe]
+    matches: list[Match] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+
+    def take(self, use: Use, recipe: Recipe, why: str) -> None:
+        self.matches.append(Match(use, recipe, why))
+        self.images.remove(use)
+        self.free.remove(recipe)
+
+    def take_answers(self) -> None:
+        for use in list(self.images):
+            answer = self.answers.get(f"image:{use.image}")
+            recipe = next((one for one in self.free if one.dockerfile == answer), None)
+            if recipe is not None:
+                self.take(use, recipe, "as you answered")
+            elif answer is not None:
+                self.images.remove(use)
+                self.notes.append(Note(use.image, "left out, as you answered"))
+
+    def take_scores(self) -> None:
+        while pairs := _best(self.images, self.free):
+            _, use, rivals = pairs
+            recipe, why = rivals[0]
+            if len(rivals) == 1:
+                self.take(use, recipe, why)
+                continue
+            self.images.remove(use)
+            self.questions.append(_question(use, [one for one, _ in rivals]))
+            named = ", ".join(one.dockerfile for one, _ in rivals)
+            self.notes.append(Note(use.image, f"may be built from {named}: write the one that is right"))
+
+    def take_rest(self) -> None:
+        left = [use for use in self.images if not is_foreign(use, self.recipes)]
+        asked = [self.answers.get(_leftover_key(recipe)) for recipe in self.free]
+        if len(left) == len(self.free) == 1 and not self.questions and asked == [None]:
+            self.take(left[0], self.free[0], "the only image and the only Dockerfile that are left")
+            return
+        for recipe, answer in zip(list(self.free), asked, strict=True):
+            use = next((one for one in left if one.image == answer), None)
+            if use is not None:
+                self.take(use, recipe, "as you answered")
+                left.remove(use)
+            elif answer is None and left:
+                self.questions.append(_leftover(recipe, left))
+
+
+def _best(images: Sequence[Use], free: Sequence[Recipe]) -> tuple[int, Use, list[tuple[Recipe, str]]] | None:
+    """The highest score, its image, and every build that has it."""
+    best: tuple[int, Use, list[tuple[Recipe, str]]] | None = None
+    for use in images:
+        scored = [(*score(use, recipe), recipe) for recipe in free]
+        top = max((points for points, _, _ in scored), default=0)
+        if top and (best is None or top > best[0]):
+            best = top, use, [(one, why) for points, why, one in scored if points == top]
+    return best
+
+
+def score(use: Use, recipe: Recipe) -> tuple[int, str]:
+    """(0 for no pair up to 100, why)."""
+    name = basename(use.image)
+    if recipe.image and same_repository(use.image, recipe.image):
+        return 100, f"{recipe.why} names this image"
+    if recipe.image and basename(recipe.image) == name:
+        return SURE, f"{recipe.why} names {recipe.image}, the same but for the registry"
+    if is_foreign(use, [recipe]):
+        return 0, ""
+    return _score_by_name(use, recipe)
+
+
+def _score_by_name(use: Use, recipe: Recipe) -> tuple[int, str]:
+    name = basename(use.image)
+    near = min(9, sum(word in words(recipe.dockerfile) for word in set(words(use.image))))
+    for index, called in enumerate(recipe.names):
+        if slug(name) == called:
+            return 70 + near - index, f'the image is called "{called}", as its Dockerfile is'
+    for index, called in enumerate(recipe.names):
+        if contains(words(name), words(called)):
+            return 50 + near - index, f'"{called}" is in the image\'s name'
+    for workload, box in use.places:
+        for called in recipe.names:
+            if called in (slug(workload.name), slug(box.name)) or contains(
+                words(workload.name), words(called)
+            ):
+                return 30 + near, f'{workload}, container {box.name}, is called "{called}"'
+    return 0, ""
+
+
+def is_foreign(use: Use, recipes: Sequence[Recipe]) -> bool:
+    """Whether it is an image that people pull: what a Dockerfile stands on, or a well-known one."""
+    if any(
+        same_repository(base, use.image) for recipe in recipes for base in recipe.bases if "$" not in base
+    ):
+        return True
+    return basename(use.image) in WELL_KNOWN and not use.tags <= {"", "latest", "dev", "local"}
+
+
+def _unbuilt(use: Use, recipes: Sequence[Recipe]) -> str:
+    if is_foreign(use, recipes):
+        return f"pulled, not built here ({use.runners})"
+    return f"no Dockerfile here looks like it ({use.runners}); it is taken as it is"
+
+
+def _question(use: Use, rivals: Sequence[Recipe]) -> Question:
+    options = tuple((one.dockerfile, one.dockerfile) for one in rivals)
+    text = f"Which Dockerfile builds {use.image}, which {use.runners} runs?"
+    return Question(f"image:{use.image}", text, (*options, (LEAVE, "none of these: leave it out")), LEAVE)
+
+
+def _leftover_key(recipe: Recipe) -> str:
+    return f"build:{recipe.dockerfile}"
+
+
+def _leftover(recipe: Recipe, images: Sequence[Use]) -> Question:
+    options = tuple((one.image, f"{one.image}, which {one.runners} runs") for one in images)
+    text = f"Which image is built from {recipe.dockerfile}?"
+    return Question(
+        f"build:{recipe.dockerfile}", text, (*options, (LEAVE, "none of these: leave it out")), LEAVE
+    )

@@ -1,0 +1,63 @@
+"""Plain manifests as they lie in folders: which of them belong together, and the globs that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from devloop.init.found import Found, Manifest, Workload
+from devloop.init.proposal import Entry
+from devloop.init.tree import parent
+from devloop.init.words import nearness
+
+_YAML = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Files of one folder that can be applied together."""
+
+    folder: str
+    files: tuple[Manifest, ...]
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        return tuple(workload for file in self.files for workload in file.workloads)
+
+
+def plain_sources(found: Found) -> list[Plain]:
+    """A folder's manifests, without those that a kustomization beside or above them reads."""
+    kustomized = [one.folder for one in found.kustomizations]
+    read = {file for one in found.kustomizations for file in one.files}
+    folders: dict[str, list[Manifest]] = {}
+    for one in found.manifests:
+        inside = any(one.path.startswith(f"{folder}/") for folder in kustomized)
+        if one.path not in read and not inside and not (found.deployed and found.deployed.where):
+            folders.setdefault(parent(one.path), []).append(one)
+    return [Plain(folder, tuple(_without_rivals(files))) for folder, files in folders.items()]
+
+
+def _without_rivals(files: Sequence[Manifest]) -> Iterator[Manifest]:
+    """Of two files that describe one object, the one that looks more like this machine's."""
+    seen: set[tuple[str, str, str]] = set()
+    for one in sorted(files, key=lambda file: (nearness(file.path), file.path)):
+        if not seen.intersection(one.objects):
+            seen.update(one.objects)
+            yield one
+
+
+def entries_of(taken: Sequence[Plain], found: Found) -> list[Entry]:
+    """A glob where every YAML file of the folder is meant, else file by file."""
+    entries: list[Entry] = []
+    for one in sorted(taken, key=lambda plain: plain.folder):
+        paths = {file.path for file in one.files}
+        why = ", ".join(str(workload) for workload in one.workloads[:4]) or "no workloads"
+        prefix = "" if one.folder == "." else f"{one.folder}/"
+        for ending in _YAML:
+            own = {path for path in paths if path.endswith(ending)}
+            there = {file for file in found.files if parent(file) == one.folder and file.endswith(ending)}
+            if own and own == there and len(own) > 1:
+                entries.append(Entry(f"{prefix}*{ending}", why))
+            else:
+                entries += [Entry(path, why) for path in sorted(own)]
+    return entries

@@ -1,0 +1,186 @@
+"""Found things to a proposal: services for images that are built here, and what brings their workloads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from devloop.config.schema_services import IMAGE
+from devloop.init.found import Chart, Found, Note, Workload
+from devloop.init.manifests import write_manifests
+from devloop.init.matching import Match, match, uses
+from devloop.init.proposal import Place, Proposal, Question, Release, Service, Target
+from devloop.init.recipes import Recipe, base_images, recipes
+from devloop.init.sources import choose
+from devloop.init.words import slug
+
+WRITE = "write"
+_WRITE = Question(
+    WRITE,
+    "There are no Kubernetes files here. Write a minimal manifest for each service into k8s/?",
+    (("yes", "yes"), ("no", "no: only build the images")),
+    "yes",
+)
+
+
+def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
+    """Pure. `answers`: key of a question -> the answer; what is not answered takes its default."""
+    sources = choose(found, answers)
+    known = {(one.kind, one.name) for one in sources.workloads}
+    running = [one for one in found.cluster if (one.kind, one.name) not in known]
+    workloads = [*sources.workloads, *running]
+    every, notes = recipes(found)
+    usable = [use for use in uses(workloads) if IMAGE.match(use.image)]
+    odd = [use for use in uses(workloads) if not IMAGE.match(use.image)]
+    notes = (
+        *notes,
+        *(Note(use.image or "an image", f"not a name that can be built ({use.runners})") for use in odd),
+    )
+    matched = match(usable, every, answers)
+    services, unmatched = _services(matched.matches, every)
+    left = [*matched.left_out, *sources.left_out, *notes]
+    questions = [*matched.questions, *sources.questions]
+    written: Mapping[str, str] = {}
+    entries = sources.entries
+    bases = base_images(every, {one.recipe.key for one in matched.matches})
+    left += [
+        Note(one.dockerfile, f"the base of {bases[one.key]}, built by itself")
+        for one in unmatched
+        if one.key in bases
+    ]
+    unmatched = [one for one in unmatched if one.key not in bases]
+    if unmatched and not workloads:
+        if WRITE not in answers:
+            questions.append(_WRITE)
+        made = write_manifests(found, unmatched, wanted=answers.get(WRITE, "yes") == "yes")
+        services, written, entries = [*services, *made.services], made.written, (*entries, *made.entries)
+        left += made.left_out
+    elif services:
+        left += [
+            Note(one.dockerfile, "no workload runs an image that looks like its own") for one in unmatched
+        ]
+    else:  # a config.yaml needs a service
+        services = list(write_manifests(found, unmatched, wanted=False).services)
+    namespace, services = _namespaces(_containers(services, workloads), place, sources.charts)
+    return Proposal(
+        place,
+        namespace,
+        tuple(services),
+        entries,
+        tuple(_release(one, services, workloads) for one in sources.charts),
+        written,
+        tuple(left),
+        found.notes,
+        tuple(questions),
+    )
+
+
+def _services(matches: Sequence[Match], every: Sequence[Recipe]) -> tuple[list[Service], list[Recipe]]:
+    """In the order of the builds; names are unique."""
+    order = {one.key: number for number, one in enumerate(every)}
+    made: list[Service] = []
+    for one in sorted(matches, key=lambda found: order.get(found.recipe.key, len(order))):
+        name = unique(one.recipe.names[0], {service.name for service in made}, slug(one.use.image))
+        made.append(_service(one, name))
+    used = {one.recipe.key for one in matches}
+    return made, [one for one in every if one.key not in used]
+
+
+def _service(one: Match, name: str) -> Service:
+    runs = [workload for workload, _ in one.use.places if workload.is_target]
+    others = [
+        str(workload) for workload, _ in one.use.places if not workload.is_target and workload.kind != "Chart"
+    ]
+    why = [one.recipe.why, one.why]
+    why += [f"{', '.join(others)}: no rollout to follow, but its image is set"] if others else []
+    targets = {
+        (one.kind, one.name, one.namespace): Target(one.kind, one.name, "", one.namespace) for one in runs
+    }
+    return service_of(one.recipe, name, one.use.image, tuple(targets.values()), tuple(dict.fromkeys(why)))
+
+
+def service_of(
+    recipe: Recipe, name: str, image: str, targets: tuple[Target, ...], why: tuple[str, ...]
+) -> Service:
+    return Service(
+        name,
+        image,
+        recipe.context,
+        recipe.dockerfile,
+        recipe.target,
+        recipe.args,
+        recipe.secrets,
+        targets,
+        why,
+    )
+
+
+def unique(name: str, taken: set[str], other: str) -> str:
+    if name not in taken:
+        return name
+    if other not in taken:
+        return other
+    return next(one for number in range(2, 1000) if (one := f"{name}-{number}") not in taken)
+
+
+def _containers(services: Sequence[Service], workloads: Sequence[Workload]) -> list[Service]:
+    """Where two services share a workload each names its container."""
+    shared: dict[tuple[str, str, str], list[str]] = {}
+    for service in services:
+        for target in service.targets:
+            shared.setdefault((target.kind, target.name, target.namespace), []).append(service.image)
+    boxes = {(one.kind, one.name, one.namespace): one.containers for one in workloads}
+    made: list[Service] = []
+    for service in services:
+        targets: list[Target] = []
+        for target in service.targets:
+            key = (target.kind, target.name, target.namespace)
+            own = [box.name for box in boxes.get(key, ()) if _same(box.image, service.image) and box.name]
+            several = len(shared[key]) > 1 and own
+            targets += [replace(target, container=name) for name in own] if several else [target]
+        made.append(replace(service, targets=tuple(targets)))
+    return made
+
+
+def _same(image: str, other: str) -> bool:
+    from devloop.image_refs import same_repository
+
+    return same_repository(image, other)
+
+
+def _namespaces(
+    services: Sequence[Service], place: Place, charts: Sequence[Chart]
+) -> tuple[str, list[Service]]:
+    """cluster.namespace, and the services whose targets name another one."""
+    default = place.namespace or "default"
+    named = {target.namespace for service in services for target in service.targets}
+    named |= {chart.namespace for chart in charts}
+    if len(named) == 1 and "" not in named:
+        default = named.pop()
+    return default, [
+        replace(
+            service,
+            targets=tuple(
+                replace(target, namespace="") if target.namespace == default else target
+                for target in service.targets
+            ),
+        )
+        for service in services
+    ]
+
+
+def _release(chart: Chart, services: Sequence[Service], workloads: Sequence[Workload]) -> Release:
+    images: dict[str, str] = {}
+    why = [chart.why] if chart.why else []
+    paths = [(box.values, box.image) for one in chart.workloads for box in one.containers if box.values]
+    for path, image in [*paths, *chart.images]:
+        owner = next((one.name for one in services if image and _same(one.image, image)), None)
+        if owner is None or path in images.values():
+            continue
+        if owner in images:
+            why.append(f"{path} holds the image of {owner} too; devloop sets {images[owner]}")
+        else:
+            images[owner] = path
+    if chart.subcharts:
+        why.append(f"with its subcharts {', '.join(chart.subcharts)}")
+    return Release(chart.release, chart.folder, chart.namespace, chart.values, chart.set, images, tuple(why))

@@ -1,0 +1,141 @@
+"""Every image that the project can build: from build sections and from Dockerfiles that none names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from devloop.image_refs import same_repository
+from devloop.init.dockerfiles import context_of
+from devloop.init.found import Build, Dockerfile, Found, Note
+from devloop.init.tree import last, parent
+from devloop.init.words import basename, dockerfile_names, is_environment, nearness, slug, variant
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One build. `names`: what it may be called, the best first; `image` "" where nothing names it."""
+
+    names: tuple[str, ...]
+    context: str
+    dockerfile: str
+    image: str = ""
+    target: str = ""
+    args: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Mapping[str, str], ...] = ()
+    bases: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    stages: tuple[str, ...] = ()
+    why: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.dockerfile, self.context, self.target
+
+
+def recipes(found: Found) -> tuple[tuple[Recipe, ...], tuple[Note, ...]]:
+    """(builds, what was left out)."""
+    made: dict[tuple[object, ...], Recipe] = {}
+    notes: list[Note] = []
+    by_path = {one.path: one for one in found.dockerfiles}
+    for build in found.builds:
+        if build.dockerfile not in by_path:
+            notes.append(
+                Note(
+                    f"build of {build.name}",
+                    f"{build.where}: {build.dockerfile} cannot be used or is not there",
+                )
+            )
+            continue
+        recipe = _explicit(build, by_path[build.dockerfile], found)
+        key = (*recipe.key, tuple(sorted(recipe.args.items())))
+        made[key] = _joined(made[key], recipe) if key in made else recipe
+    explicit = tuple(made.values())
+    taken = {one.dockerfile for one in explicit}
+    plain, left = _plain(found, taken)
+    return (*explicit, *plain), (*notes, *left)
+
+
+def _explicit(build: Build, dockerfile: Dockerfile, found: Found) -> Recipe:
+    names = tuple(dict.fromkeys((slug(build.name), *dockerfile_names(build.dockerfile, found.name))))
+    return Recipe(
+        names,
+        build.context,
+        build.dockerfile,
+        build.image,
+        build.target,
+        build.args,
+        build.secrets,
+        dockerfile.bases,
+        dockerfile.ports,
+        dockerfile.stages,
+        f"build of {build.name} in {build.where}",
+    )
+
+
+def _joined(one: Recipe, other: Recipe) -> Recipe:
+    """Two build sections for one and the same image, as compose has them for a worker."""
+    return Recipe(
+        tuple(dict.fromkeys((*one.names, *other.names))),
+        *(one.context, one.dockerfile, one.image or other.image, one.target, one.args, one.secrets),
+        *(one.bases, one.ports, one.stages, f"{one.why}; {other.why}"),
+    )
+
+
+def _plain(found: Found, taken: set[str]) -> tuple[list[Recipe], list[Note]]:
+    kept: list[Recipe] = []
+    notes: list[Note] = []
+    for group in _variants(found.dockerfiles):
+        if any(one.path in taken for one in group):
+            notes += [
+                Note(one.path, "a variant that no build section names")
+                for one in group
+                if one.path not in taken
+            ]
+            continue
+        best = min(group, key=lambda one: (bool(variant(last(one.path))), nearness(one.path)))
+        notes += [Note(one.path, f"a variant; {best.path} is taken") for one in group if one is not best]
+        kept.append(_from_dockerfile(best, found))
+    return kept, notes
+
+
+def _variants(dockerfiles: tuple[Dockerfile, ...]) -> Iterator[list[Dockerfile]]:
+    """Those of one folder that differ only in dev, prod, test."""
+    groups: dict[tuple[str, str], list[Dockerfile]] = {}
+    for one in dockerfiles:
+        own = variant(last(one.path))
+        groups.setdefault((parent(one.path), "" if is_environment(own) else own), []).append(one)
+    yield from groups.values()
+
+
+def _from_dockerfile(one: Dockerfile, found: Found) -> Recipe:
+    folder, why = context_of(one, found.name, found.folders, found.files)
+    shown = "this folder" if folder == "." else folder
+    return Recipe(
+        dockerfile_names(one.path, found.name),
+        folder,
+        one.path,
+        secrets=tuple({"id": secret} for secret in one.secrets),
+        bases=one.bases,
+        ports=one.ports,
+        stages=one.stages,
+        why=f"{one.path}, with {shown} as its context: {why}",
+    )
+
+
+def base_images(
+    every: tuple[Recipe, ...], used: set[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], str]:
+    """Builds that no workload runs and another Dockerfile stands on -> that Dockerfile."""
+    found: dict[tuple[str, str, str], str] = {}
+    for one in every:
+        for other in every:
+            if one.key not in used and one is not other and any(_is_of(base, one) for base in other.bases):
+                found[one.key] = other.dockerfile
+    return found
+
+
+def _is_of(base: str, recipe: Recipe) -> bool:
+    if recipe.image:
+        return same_repository(base, recipe.image)
+    return basename(base) in recipe.names

@@ -1,0 +1,128 @@
+"""Which of the manifests, kustomizations and charts count: each workload is brought by one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from devloop.init.found import Chart, Found, Kustomization, Manifest, Note, Workload
+from devloop.init.plain import Plain, entries_of, plain_sources
+from devloop.init.proposal import Entry, Question
+from devloop.init.tree import last
+from devloop.init.words import nearness
+
+NONE = "-"
+_BASE, _UNDECIDED = 150, 160  # between neutral (100) and another place's (200)
+Identity = tuple[str, str]  # kind, name
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    workloads: tuple[Workload, ...]
+    entries: tuple[Entry, ...]
+    charts: tuple[Chart, ...]
+    left_out: tuple[Note, ...]
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One candidate; `rank`: the lower comes first, then the lower `order`."""
+
+    label: str
+    rank: int
+    order: int
+    workloads: tuple[Workload, ...]
+    item: Kustomization | Plain | Chart
+    why: str = ""
+
+    @property
+    def identities(self) -> set[Identity]:
+        return {(one.kind, one.name) for one in self.workloads}
+
+
+def choose(found: Found, answers: Mapping[str, str]) -> Sources:
+    kustomizations, questions = _kustomizations(found, answers)
+    candidates = [*kustomizations]
+    candidates += [
+        _Source(one.folder, 2, nearness(one.folder), one.workloads, one) for one in plain_sources(found)
+    ]
+    candidates += [_Source(one.folder, 3, 0, one.workloads, one, one.why) for one in found.charts]
+    taken: list[_Source] = []
+    notes: list[Note] = []
+    for one in sorted(candidates, key=lambda source: (source.rank, source.order, source.label)):
+        rival = next((other for other in taken if other.identities & one.identities), None)
+        if rival is not None and rival.item is not one.item:
+            both = sorted(rival.identities & one.identities)[0]
+            notes.append(Note(one.label, f"{rival.label} brings {' '.join(both)} already"))
+        elif _names_it(one, taken):
+            continue  # the one that was taken renders it
+        else:
+            taken.append(one)
+    plain = [one.item for one in taken if isinstance(one.item, Plain)]
+    entries = [Entry(one.item.folder, one.why) for one in taken if isinstance(one.item, Kustomization)]
+    return Sources(
+        tuple(workload for one in taken for workload in one.workloads),
+        (*entries, *entries_of(plain, found)),
+        tuple(one.item for one in taken if isinstance(one.item, Chart)),
+        tuple(notes),
+        tuple(questions),
+    )
+
+
+def _names_it(one: _Source, taken: Sequence[_Source]) -> bool:
+    folders = {
+        folder for other in taken if isinstance(other.item, Kustomization) for folder in other.item.folders
+    }
+    return isinstance(one.item, Kustomization) and one.item.folder in folders
+
+
+def _kustomizations(found: Found, answers: Mapping[str, str]) -> tuple[list[_Source], list[Question]]:
+    """The roots, an overlay for this machine first; a base that only overlays use comes after them."""
+    usable = [one for one in found.kustomizations if not one.component]
+    named = {folder for one in usable for folder in one.folders}
+    roots = [one for one in usable if one.folder not in named]
+    sources: list[_Source] = []
+    questions: list[Question] = []
+    for one in usable:
+        if one.folder in named:
+            if one.workloads:
+                sources.append(
+                    _Source(one.folder, 1, _BASE, one.workloads, one, "the base: no overlay looks local")
+                )
+            continue
+        rivals = [other for other in roots if other is not one and set(other.folders) & set(one.folders)]
+        order, why = _order(one, rivals)
+        if answer := answers.get(_key([one, *rivals])):
+            order, why = (-1, "as you answered") if answer == one.folder else (201, why)
+        elif order == _UNDECIDED and not any(nearness(last(other.folder)) < 100 for other in rivals):
+            questions.append(_question([one, *rivals]))
+        sources.append(_Source(one.folder, 1, order, one.workloads, one, why))
+    return sources, list({question.key: question for question in questions}.values())
+
+
+def _order(one: Kustomization, rivals: Sequence[Kustomization]) -> tuple[int, str]:
+    order = nearness(last(one.folder))
+    if not rivals:
+        return min(order, 100), "a kustomization"
+    others = ", ".join(sorted(last(rival.folder) for rival in rivals))
+    if order == 100:
+        return _UNDECIDED, f"an overlay, as {others} are"
+    return order, f"the overlay for this machine; the others are {others}"
+
+
+def _key(rivals: Sequence[Kustomization]) -> str:
+    return "overlay:" + " ".join(sorted(one.folder for one in rivals))
+
+
+def _question(rivals: Sequence[Kustomization]) -> Question:
+    folders = sorted(one.folder for one in rivals)
+    bases = sorted({folder for one in rivals for folder in one.folders})
+    options = tuple((folder, folder) for folder in folders) + tuple((b, f"{b} (the base)") for b in bases[:1])
+    return Question(
+        _key(rivals), "Which overlay is for your machine?", options, bases[0] if bases else folders[0]
+    )
+
+
+def all_manifests(found: Found) -> Iterator[Manifest]:
+    yield from found.manifests

@@ -1,0 +1,98 @@
+"""The files of a project's folder, bounded: without what tools made and what git ignores by a plain name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from devloop.files import read_text
+from devloop.init.found import Note
+
+SKIPPED = frozenset(
+    {".git", ".hg", ".svn", ".venv", "venv", "node_modules", "vendor", "__pycache__", ".terraform", ".tox"}
+    | {
+        ".mypy_cache",
+        ".pytest_cache",
+        ".ruff_cache",
+        ".idea",
+        ".vscode",
+        ".next",
+        ".nuxt",
+        ".gradle",
+        ".github",
+    }
+)
+MOST_FILES = 50_000
+DEEPEST = 12  # folders below each other
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Paths are relative to `root`, with "/"; the root itself is "."."""
+
+    root: Path
+    folders: frozenset[str]
+    files: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+
+def read_tree(root: Path) -> Tree:
+    """Raises nothing: a folder that cannot be read is a note."""
+    notes: list[Note] = []
+    ignored = _ignored(root)
+    folders, files = {"."}, list[str]()
+
+    def unreadable(error: OSError) -> None:
+        notes.append(Note(_relative(root, str(error.filename)), f"cannot be read: {error.strerror}"))
+
+    for where, names, here in os.walk(root, onerror=unreadable):
+        at = _relative(root, where)
+        depth = 0 if at == "." else at.count("/") + 1
+        kept = [one for one in sorted(names) if not _is_skipped(join(at, one), one, ignored)]
+        names[:] = kept if depth < DEEPEST else []
+        folders.update(join(at, name) for name in names)
+        files += [join(at, name) for name in sorted(here)]
+        if len(files) > MOST_FILES:
+            notes.append(Note(".", f"only the first {MOST_FILES} files were looked at"))
+            break
+    return Tree(root, frozenset(folders), tuple(files[:MOST_FILES]), tuple(notes))
+
+
+def join(folder: str, name: str) -> str:
+    """A path below the root, without "." and ".."; what leads out of the root begins with ".."."""
+    return os.path.normpath(os.path.join(folder, name)).replace(os.sep, "/")  # noqa: PTH118 - a text, no file
+
+
+def parent(path: str) -> str:
+    return path.rpartition("/")[0] or "."
+
+
+def last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def ancestors(path: str) -> list[str]:
+    """The folder of a file, then each folder above it, the root at the end."""
+    found = [parent(path)]
+    while found[-1] != ".":
+        found.append(parent(found[-1]))
+    return found
+
+
+def _relative(root: Path, where: str) -> str:
+    return Path(os.path.relpath(where, root)).as_posix()
+
+
+def _is_skipped(path: str, name: str, ignored: frozenset[str]) -> bool:
+    return name in SKIPPED or name in ignored or f"/{path}" in ignored
+
+
+def _ignored(root: Path) -> frozenset[str]:
+    """Plain folder names of .gitignore: `build`, `build/`, `/out/`; patterns are not looked at."""
+    try:
+        lines = read_text(root / ".gitignore").splitlines()
+    except OSError:
+        return frozenset()
+    plain = (line.strip().rstrip("/") for line in lines if not line.startswith(("#", "!")))
+    return frozenset(line for line in plain if line and not set(line) & set("*?[]\\"))
