@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a command in time, also when the event loop, a thread or a pipe hangs."""
+"""SIGINT, SIGTERM and SIGHUP end a command in time, also when the event loop, a thread or a pipe hangs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from devloop.errors import DevloopError
 from devloop.safety_net import guard_loop
 
 INTERRUPTED = 130
+READER_GONE = 128 + signal.SIGPIPE
+ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 END_SECONDS = 1.7  # for cleaning up after a signal; then the process ends as it is
 SHOW_CURSOR = b"\x1b[?25h\r\n"
 
@@ -26,7 +28,7 @@ end_with_us: set[int] = set()
 
 @contextmanager
 def ends_in_time(seconds: float = END_SECONDS) -> Iterator[None]:
-    """Within the block a first SIGINT or SIGTERM leaves the process `seconds` to end, for good.
+    """Within the block a first signal of ENDING leaves the process `seconds` to end, for good.
 
     To be entered where the event loop has taken over the signals. The C part of Python's handler writes the
     signal's number to a file descriptor even while the main thread is stuck in a write to a full pipe: a
@@ -50,7 +52,8 @@ def ends_in_time(seconds: float = END_SECONDS) -> Iterator[None]:
 
 
 async def until_interrupted(run: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-    """`run`, cancelled at SIGINT or SIGTERM and cleaned up; True if a signal ended it.
+    """`run`, cancelled at SIGINT, SIGTERM or SIGHUP (a terminal that was closed; not under nohup, which
+    ignores it) and cleaned up; True if a signal ended it.
 
     A second signal gets the system's default treatment: the process ends at once.
     Raises the first DevloopError itself, not in an ExceptionGroup.
@@ -59,7 +62,9 @@ async def until_interrupted(run: Callable[[], Coroutine[Any, Any, None]]) -> boo
 
     async def listen(*, task_status: TaskStatus[None]) -> None:
         nonlocal interrupted
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ends_in_time():
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        ending = ENDING - {signal.SIGHUP} if ignored else ENDING
+        with anyio.open_signal_receiver(*ending) as signals, ends_in_time():
             task_status.started()
             async for _ in signals:
                 interrupted = True
@@ -86,10 +91,15 @@ def _watch(reading: int, loops: int, seconds: float) -> None:
     while numbers := _read(reading):
         with suppress(OSError):
             os.write(loops, numbers)  # a socket of asyncio, which never blocks
-        if not counting and {signal.SIGINT, signal.SIGTERM} & set(numbers):
+        if not counting and ENDING & set(numbers):
             counting = True
             count_down(seconds)
     os.close(reading)
+
+
+def end_without_reader() -> None:
+    """From any thread: as if the process had been asked to end."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def count_down(seconds: float = END_SECONDS) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO, cast
 
 from devloop.clock import Clock
 from devloop.config.load import Config, together
 from devloop.secrets.redaction import Secrets
 from devloop.secrets.sources import Sources
+from devloop.signals import READER_GONE, end_without_reader
 from devloop.sinks.fan import Fan
+from devloop.sinks.line_writer import LineWriter
 
 TEXTS_LOST = "... {} lines were not shown: nobody read them\n"
 Companion = Callable[[], Coroutine[Any, Any, None]]
@@ -44,13 +46,17 @@ def show(
     log_format: str,
     machine: bool,
     logs: bool,
+    endless: bool = False,
 ) -> list[Companion]:
-    """The sink that people read: living lines on a terminal, else plain or JSON lines."""
-    from devloop.sinks.line_writer import LineWriter
+    """The sink that people read: living lines on a terminal, else plain or JSON lines.
 
+    A command that is `endless` ends when nobody reads its pipe any more, as by SIGPIPE; others do their work.
+    """
     lost = '{{"event": "lines_dropped", "count": {}}}\n' if log_format == "json" else TEXTS_LOST
-    stream = cast("TextIO", writer := LineWriter(sys.stderr if machine else sys.stdout, lost))
-    stack.callback(writer.drain)
+    ends = end_without_reader if endless else _go_on
+    writer = LineWriter(sys.stderr if machine else sys.stdout, lost, ends)
+    stack.enter_context(_drained(writer, endless=endless))
+    stream = cast("TextIO", writer)
     if log_format == "json":
         from devloop.sinks.plain import JsonLines
 
@@ -67,3 +73,19 @@ def show(
 
     fan.sinks.append(Plain(stream, config.root, logs=logs))
     return []
+
+
+@contextmanager
+def _drained(writer: LineWriter, *, endless: bool) -> Iterator[None]:
+    try:
+        yield
+    except SystemExit as end:
+        if endless and writer.reader_gone:
+            raise SystemExit(READER_GONE) from end
+        raise
+    finally:
+        writer.drain()
+
+
+def _go_on() -> None:
+    """Nothing depends on a reader."""

@@ -52,7 +52,9 @@ def watch(
         fan.sinks += [metrics, board, journal]
         wanted = config.metrics.address[1] if port is None else port
         web = stack.enter_context(_web(config, wanted, metrics.render, board.answer))
-        redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=False, logs=logs)
+        redraw = show(
+            stack, fan, config, names, clock, log_format=log_format, machine=False, logs=logs, endless=True
+        )
 
         async def work() -> None:
             async with opened(

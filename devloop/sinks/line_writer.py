@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any, TextIO
 
 MOST = 16 << 20  # characters that wait; then lines are dropped, and counted
@@ -14,11 +15,15 @@ DRAIN_SECONDS = 1.0
 class LineWriter:
     """What sinks need of a text stream. `write` never waits; order is kept; only whole texts are dropped.
 
-    A stream that is closed, or whose disk is full, takes nothing more: the work goes on.
+    A stream that is closed, or whose disk is full, takes nothing more: the work goes on. `on_reader_gone` is
+    called, from the thread, when the other end of a pipe was closed.
     """
 
-    def __init__(self, stream: TextIO, dropped: str) -> None:
-        self._stream, self._dropped = stream, dropped
+    def __init__(
+        self, stream: TextIO, dropped: str, on_reader_gone: Callable[[], None] = lambda: None
+    ) -> None:
+        self._stream, self._dropped, self._on_reader_gone = stream, dropped, on_reader_gone
+        self.reader_gone = False
         self._waiting: deque[str] = deque()
         self._size = 0
         self._lost = 0
@@ -83,5 +88,9 @@ class LineWriter:
             left = memoryview(text.encode(self._stream.encoding or "utf-8", "replace"))
             while left:
                 left = left[os.write(descriptor, left) :]
+        except BrokenPipeError:
+            if not self.reader_gone:
+                self.reader_gone = True
+                self._on_reader_gone()
         except (OSError, ValueError):
             return
