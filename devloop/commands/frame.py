@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,3 +74,15 @@ def in_session(
             return await work(session)
 
     return run(opened_for_it)
+
+
+@contextmanager
+def held_beside_own(session: Session) -> Iterator[None]:
+    """Hold the targets of all services, but for those that a devloop of this very config holds: it goes by
+    what is written on the workload (S24). Raises HeldError for another project's (S26)."""
+    with ExitStack() as stack:
+        for target in (target for service in session.services for target in service.targets):
+            other = session.locks.holder(target)
+            if other is None or other.path != session.setup.owner.path:
+                stack.enter_context(session.hold(target))
+        yield

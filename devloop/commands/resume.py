@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devloop.commands.frame import Project, in_session
+from devloop.commands.frame import Project, held_beside_own, in_session
 from devloop.commands.rollback import HOLD, Workloads
 from devloop.model import Service
 from devloop.wiring import Session
@@ -12,7 +12,8 @@ def resume(project: Project, name: str) -> int:
     """Let the service `name` follow the tree again; the exit code."""
 
     async def lift(session: Session) -> None:
-        await release(session.services[0], session.cluster)
+        with held_beside_own(session):
+            await release(session.services[0], session.cluster)
 
     in_session(project, (name,), lift)
     print(f"{name}: no longer held; a running `devloop watch` will redeploy, otherwise run `devloop once`")

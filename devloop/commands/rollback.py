@@ -9,7 +9,7 @@ from typing import Protocol
 
 import click
 
-from devloop.commands.frame import Project, in_session
+from devloop.commands.frame import Project, held_beside_own, in_session
 from devloop.errors import PatchError, StageError
 from devloop.image_refs import digest, same_repository
 from devloop.model import Change, Fingerprint, Image, Inputs, LoadedImage, Revision, Service, Target
@@ -132,7 +132,8 @@ def rollback(project: Project, name: str) -> int:
 
     async def hold(session: Session) -> str:
         lived = session.images.history.of(name)
-        return await roll_back(session.services[0], session.world, session.cluster, lived)
+        with held_beside_own(session):
+            return await roll_back(session.services[0], session.world, session.cluster, lived)
 
     ref = in_session(project, (name,), hold)
     click.echo(f"{name}: held at {ref} until the next edit, or devloop resume {name}")

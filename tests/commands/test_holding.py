@@ -1,0 +1,56 @@
+"""`rollback`, `resume` and `down` beside another devloop that holds the workload (S26)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from devloop.adapters.lock import Owner, TargetLocks
+from devloop.commands.frame import held_beside_own
+from devloop.errors import HeldError
+from devloop.wiring import Session
+from tests.support.fakes import SERVICE
+
+SERVER = "https://127.0.0.1:6443"
+OURS, THEIRS = Owner("h", 1, "/home/me/shop/config.yaml"), Owner("h", 2, "/home/me/other/config.yaml")
+
+
+@contextmanager
+def held_by(folder: Path, owner: Owner) -> Iterator[None]:
+    with TargetLocks(folder, SERVER, owner).hold(SERVICE.targets[0]):
+        yield
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    """As much of a session as it takes."""
+    locks = TargetLocks(tmp_path / "run", SERVER, OURS)
+    setup = SimpleNamespace(owner=OURS)
+    return cast("Session", SimpleNamespace(locks=locks, hold=locks.hold, services=(SERVICE,), setup=setup))
+
+
+def test_s26_another_project_is_refused(session: Session, tmp_path: Path) -> None:
+    with (
+        held_by(tmp_path / "run", THEIRS),
+        pytest.raises(HeldError, match=THEIRS.path),
+        held_beside_own(session),
+    ):
+        pass
+
+
+def test_s26_beside_a_watch_of_this_config_it_is_done(session: Session, tmp_path: Path) -> None:
+    """That watch sees the annotation, and stays away."""
+    with held_by(tmp_path / "run", OURS), held_beside_own(session):
+        pass
+
+
+def test_s26_meanwhile_nobody_else_begins(session: Session, tmp_path: Path) -> None:
+    with held_beside_own(session), pytest.raises(HeldError), held_by(tmp_path / "run", THEIRS):
+        pass
+    with held_by(tmp_path / "run", THEIRS):
+        pass
