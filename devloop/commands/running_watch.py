@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -24,6 +25,39 @@ from devloop.ports import World
 POLL = 0.1  # seconds between two looks
 NOTICE = 20.0  # seconds in which the watch must have begun on the tree's content
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A running watch: where it works, and what /api/status says of each of its services."""
+
+    context: str
+    namespace: str
+    services: Mapping[str, Json]
+
+    def card(self, name: str) -> Json | None:
+        """None for a service that it does not work for."""
+        return self.services.get(name)
+
+    def elsewhere(self, context: str, namespace: str) -> str:
+        """What to say where it works on another cluster or namespace than this; "" where it does not."""
+        if (self.context, self.namespace) == (context, namespace):
+            return ""
+        return (
+            f"a devloop watch of this config.yaml runs on context {self.context}, namespace {self.namespace};"
+            " for this one end it and start it again"
+        )
+
+
+def find_watch(config: Config) -> Watch | None:
+    """The running watch of this config.yaml, None without one that answers. Blocking."""
+    try:
+        answer = ask(config)
+    except PlatformError:
+        return None
+    given = config.cluster
+    where = answer.get("context", given.context), answer.get("namespace", given.namespace)
+    return Watch(*where, answer.get("services", {}))
 
 
 async def reported(config: Config, services: Sequence[Service], world: World) -> Mapping[str, Json]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from devloop.commands import running_watch
 from devloop.commands.frame import Project, in_session
 from devloop.commands.output import secrets_of
+from devloop.commands.running_watch import Json, find_watch
 from devloop.config.load import Config
-from devloop.errors import PlatformError
 from devloop.model import Service
-from devloop.rollout.service_status import Standing, standings
+from devloop.rollout.service_status import ONCE, Standing, standings
 from devloop.wiring import Session
+
+WATCH = "the running devloop watch"
 
 
 def status(project: Project, names: Sequence[str], *, as_json: bool) -> int:
@@ -25,23 +27,43 @@ def status(project: Project, names: Sequence[str], *, as_json: bool) -> int:
         return await standings(session.services, session.world, partial(_release_status, session))
 
     found = in_session(project, names, look)
-    stages = _stages(project.config)
+    watch = find_watch(project.config)
+    elsewhere = watch.elsewhere(*_place(project.config)) if watch else ""
+    cards = watch.services if watch and not elsewhere else {}
     hide = secrets_of(project.config, names)
+    shown = {name: beside_watch(one, cards.get(name)) for name, one in found.items()}
     clean = {
         name: replace(one, message=hide(one.message), hint=hide(one.hint or "") or None)
-        for name, one in found.items()
+        for name, one in shown.items()
     }
+    stages = {name: card.get("stage") or card.get("state") or "" for name, card in cards.items()}
+    if elsewhere:
+        print(elsewhere, file=sys.stderr)
     print(to_json(clean, stages) if as_json else to_table(clean, stages))
     return 0 if all(standing.well for standing in found.values()) else 1
 
 
-def _stages(config: Config) -> dict[str, str]:
-    """What a running `devloop watch` of this config says: service -> stage or state; {} without one."""
-    try:
-        cards = running_watch.ask(config)["services"]
-    except PlatformError:
-        return {}
-    return {name: card.get("stage") or card.get("state") or "" for name, card in cards.items()}
+def beside_watch(standing: Standing, card: Json | None) -> Standing:
+    """Where `devloop once` would be the way, but a running watch works for the service: what that one does.
+
+    `card`: its services[NAME] of /api/status, None without one. Pure.
+    """
+    if card is None or standing.hint != ONCE:
+        return standing
+    state, error = card.get("state"), ((card.get("trips") or [{}])[-1]).get("error")
+    if card.get("stage"):
+        return replace(standing, hint=f"{WATCH} will redeploy: in {card['stage']} now")
+    if error and state in ("failed", "waiting"):
+        what = f"failed in {error['stage']}" if state == "failed" else "waits"
+        why = f"{WATCH} {what}: {error['message'].splitlines()[0]}"
+        return replace(standing, message=f"{standing.message}; {why}", hint=error["hint"])
+    if state in ("failed", "contested"):
+        return replace(standing, hint=f"{WATCH} is {state}: see what it shows; a save starts the next try")
+    return replace(standing, hint=f"{WATCH} waits for it" if state == "waiting" else f"{WATCH} will redeploy")
+
+
+def _place(config: Config) -> tuple[str, str]:
+    return config.cluster.context, config.cluster.namespace
 
 
 async def _release_status(session: Session, service: Service) -> str:

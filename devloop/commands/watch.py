@@ -45,7 +45,10 @@ def watch(
     with ExitStack() as stack:
         served = names_of(config, names)
         metrics = Metrics(__version__, served)
-        board = StatusBoard(__version__, config.path, configs.project_id(config.path), served, clock.now())
+        board = StatusBoard(
+            __version__, config.path, configs.project_id(config.path), served, clock.now(),
+            config.cluster.context, config.cluster.namespace,
+        )  # fmt: skip
         journal = stack.enter_context(Journal(configs.state_dir(config.path), clock))
         net = SafetyNet(Reports(configs.state_dir(config.path) / FOLDER, secrets), fan)
         fan.fell = net.sink_fell

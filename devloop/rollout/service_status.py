@@ -16,6 +16,8 @@ from devloop.rollout.judge import Expectation, carries, judge
 from devloop.rollout.state_monitor import worst
 from devloop.rollout.states import deployment_state, pod_state
 
+ONCE = "devloop once"  # the way to the tree, where nothing else is on it
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -100,11 +102,11 @@ def _judged(
     for snapshot in snapshots:
         if not snapshot.exists:
             target = snapshot.target
-            return "missing", f"{target} is not in namespace {target.namespace}", "devloop once"
+            return "missing", f"{target} is not in namespace {target.namespace}", ONCE
     if any(snapshot.hold == digest for snapshot in snapshots):
         return "held", "held at another image by devloop rollback", "devloop resume"
     if not all(carries(snapshot, expected.image, expected.ref) for snapshot in snapshots):
-        return "stale", "the cluster runs another content than the tree has", "devloop once"
+        return "stale", "the cluster runs another content than the tree has", ONCE
     for snapshot in snapshots:
         verdict = judge(snapshot, expected, now)
         if isinstance(verdict, Stuck):

@@ -52,12 +52,16 @@ class StatusBoard:
         project: str,
         services: Iterable[str],
         started_at: float,
+        context: str = "",
+        namespace: str = "",
     ) -> None:
         self._head = {
             "version": version,
             "config": str(config),
             "project": project,
             "started_at": started_at,
+            "context": context,
+            "namespace": namespace,
         }
         self._cards = {service: _Card() for service in services}
 
