@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import click
 
 from devloop.commands.frame import Project, held_beside_own, in_session
+from devloop.config.load import Config
 from devloop.errors import PatchError, StageError
 from devloop.image_refs import digest, same_repository
 from devloop.model import Change, Fingerprint, Image, Inputs, LoadedImage, Revision, Service, Target
 from devloop.ports import World
 from devloop.rollout.follow import follow
+from devloop.rollout.hold import held
 from devloop.stopwatch import Stopwatch
 from devloop.wiring import Session
 
 HOLD = "dev.devloop/hold"
+Others = Callable[[Target], Collection[str]]
 Tell = Callable[[str], object]
 
 
@@ -67,10 +71,16 @@ def earlier_images(
 
 
 async def roll_back(
-    service: Service, world: World, workloads: Workloads, lived: Sequence[str], tell: Tell = click.echo
+    service: Service,
+    world: World,
+    workloads: Workloads,
+    lived: Sequence[str],
+    others: Others,
+    tell: Tell = click.echo,
 ) -> str:
     """Hold the service at the newest earlier image that was live, and wait until it runs; the reference.
 
+    `others` gives the names of the services that share a target's workload.
     The hold is written before the image: a running `watch` must not mend what it sees. Raises PatchError
     (nothing earlier), RolloutError (it does not get ready), TargetMissingError, LoadError, PlatformError.
     """
@@ -92,7 +102,9 @@ async def roll_back(
     known = bool(digest(choice.ref))
     loaded = await world.loader.load(image) if known else LoadedImage(image, (), "unchanged")
     for target in service.targets:
-        await workloads.annotate(target, {HOLD: fingerprint.digest})
+        async with world.cluster.feed(target) as feed:
+            text = held(feed.latest.hold, service.name, fingerprint.digest, others(target))
+        await workloads.annotate(target, {HOLD: text})
     async with world.installer.writing(service):
         revisions = [await workloads.put_image(t, service.image, choice.ref) for t in service.targets]
     tell(f"{service.name}: going back to {choice.ref}")
@@ -127,13 +139,24 @@ async def _wait(service: Service, world: World, revisions: Sequence[Revision], l
             raise
 
 
+def sharing(config: Config, name: str, target: Target) -> Collection[str]:
+    """The names of the other services on the target's workload."""
+    return {
+        one.name
+        for one in config.services()
+        for its in one.targets
+        if one.name != name and its.workload == target.workload
+    }
+
+
 def rollback(project: Project, name: str) -> int:
     """Hold the service `name` at its newest earlier image; the exit code."""
 
     async def hold(session: Session) -> str:
         lived = session.images.history.of(name)
         with held_beside_own(session):
-            return await roll_back(session.services[0], session.world, session.cluster, lived)
+            others = partial(sharing, session.config, name)
+            return await roll_back(session.services[0], session.world, session.cluster, lived, others)
 
     ref = in_session(project, (name,), hold)
     click.echo(f"{name}: held at {ref} until the next edit, or devloop resume {name}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from devloop.image_refs import digest, same, same_repository
 from devloop.model import ContainerView, PodView, Revision, Snapshot, Stuck
+from devloop.rollout.hold import fingerprints
 from devloop.rollout.symptoms import MISSING_IMAGE, exits
 
 
@@ -68,7 +69,7 @@ def drift(snapshot: Snapshot, image: str, ref: str) -> str | None:
     """A sentence about a template that is neither the tree's nor held (S20, S24), None if all is well."""
     if not snapshot.exists or carries(snapshot, image, ref):
         return None
-    if snapshot.hold and snapshot.hold == digest(ref):
+    if digest(ref) in fingerprints(snapshot.hold):
         return None
     mine = own_images(snapshot, image).values()
     writer = f", written by {snapshot.writer}" if snapshot.writer else ""

@@ -12,6 +12,7 @@ from devloop.errors import PlatformError, StageError
 from devloop.image_refs import same_repository
 from devloop.model import Change, Fingerprint, Progressing, Ready, Service, Snapshot, Stuck
 from devloop.ports import World
+from devloop.rollout.hold import hold_of
 from devloop.rollout.judge import Expectation, carries, judge
 from devloop.rollout.state_monitor import worst
 from devloop.rollout.states import deployment_state, pod_state
@@ -75,7 +76,7 @@ async def _stand(service: Service, world: World, release: str) -> Standing:
     ref = service.ref(fingerprint)
     image_id = await _image_id(service, fingerprint, world)
     expected = Expectation(service.image, ref, image_id, context=world.cluster.context)
-    state, message, hint = _judged(expected, fingerprint.digest, snapshots, world.clock.now())
+    state, message, hint = _judged(service.name, expected, fingerprint.digest, snapshots, world.clock.now())
     url = await world.cluster.url(service.targets[0]) if service.targets and running else None
     pods = Counter(str(pod_state(pod)) for snapshot in snapshots for pod in snapshot.pods)
     word = str(worst([deployment_state(one, release) for one in snapshots])) if snapshots else ""
@@ -94,7 +95,7 @@ async def _image_id(service: Service, fingerprint: Fingerprint, world: World) ->
 
 
 def _judged(
-    expected: Expectation, digest: str, snapshots: Sequence[Snapshot], now: float
+    name: str, expected: Expectation, digest: str, snapshots: Sequence[Snapshot], now: float
 ) -> tuple[str, str, str | None]:
     """(state, message, hint), the worst of all targets."""
     if not snapshots:
@@ -103,8 +104,8 @@ def _judged(
         if not snapshot.exists:
             target = snapshot.target
             return "missing", f"{target} is not in namespace {target.namespace}", ONCE
-    if any(snapshot.hold == digest for snapshot in snapshots):
-        return "held", "held at another image by devloop rollback", "devloop resume"
+    if any(hold_of(snapshot.hold, name) == digest for snapshot in snapshots):
+        return "held", "held at another image by devloop rollback", f"devloop resume {name}"
     if not all(carries(snapshot, expected.image, expected.ref) for snapshot in snapshots):
         return "stale", "the cluster runs another content than the tree has", ONCE
     for snapshot in snapshots:

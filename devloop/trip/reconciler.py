@@ -35,6 +35,7 @@ from devloop.model import (
     Unchanged,
     outcome_word,
 )
+from devloop.rollout.hold import hold_of
 from devloop.rollout.judge import Expectation, carries, judge, lost_image, own_images, serves
 from devloop.rollout.states import DeploymentState, deployment_state
 from devloop.rollout.symptoms import MISSING_IMAGE
@@ -146,7 +147,7 @@ def next_step(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
         there = all(snapshot.exists for snapshot in snapshots)
         return state, Step("the target exists now") if there else NOTHING
     if isinstance(outcome, Held):
-        held = any(snapshot.hold == outcome.fingerprint.digest for snapshot in snapshots)
+        held = _is_held(service, snapshots, outcome)
         return state, NOTHING if held else Step("the hold was lifted")
     expected = expectation_of(service, outcome)
     if expected is None:
@@ -226,7 +227,7 @@ def _review_failure(
 
 def _reversed(service: Service, state: ServiceState, snapshots: Sequence[Snapshot], now: float) -> Next:
     """Somebody else wrote another image: mend it, unless it is held (S24), or a tug-of-war (S20)."""
-    if any(snapshot.hold and snapshot.hold == _digest(state.outcome) for snapshot in snapshots):
+    if _is_held(service, snapshots, state.outcome):
         return replace(state, settled=tuple(snapshots)), Step("it is held at another image")
     known = replace(state, settled=tuple(snapshots), reversals=state.reversals.noted(now))
     writer = next((s.writer for s in snapshots if s.writer), "") or "somebody"
@@ -291,6 +292,12 @@ def _key(outcome: Outcome) -> tuple[str, ...]:
         return ()
     moved = isinstance(outcome.error, TreeMovedError)
     return (outcome.stage, outcome.error.reason, "" if moved else outcome.error.message)
+
+
+def _is_held(service: Service, snapshots: Sequence[Snapshot], outcome: Outcome | None) -> bool:
+    """Whether the service is held back at the very tree that the outcome is of (S24)."""
+    tree = _digest(outcome)
+    return bool(tree) and any(hold_of(snapshot.hold, service.name) == tree for snapshot in snapshots)
 
 
 def _digest(outcome: Outcome | None) -> str:

@@ -33,6 +33,7 @@ from devloop.model import (
 )
 from devloop.ports import Feed, World
 from devloop.rollout.follow import follow, load_idle
+from devloop.rollout.hold import hold_of
 from devloop.rollout.judge import Expectation, carries, judge
 from devloop.stopwatch import Stopwatch
 
@@ -59,7 +60,7 @@ async def trip(
             fingerprint = await bounded(partial(world.fingerprinter.take, service, change), longest, late)
             found = await bounded(partial(world.loader.find, service, fingerprint), limit, late)
         ref = service.ref(fingerprint)
-        if _held(feeds, fingerprint):
+        if _held(service, feeds, fingerprint):
             return Held(fingerprint, watch.timing())
         carried = bool(feeds) and all(carries(feed.latest, service.image, ref) for feed in feeds)
         touched = carried and await world.installer.install(service, ref)
@@ -71,7 +72,7 @@ async def trip(
         with watch.time("load"):
             loaded = await bounded(lambda: world.loader.load(image), limit, partial(load_idle, image))
         world.emit(ImageLoaded(service.name, ref, loaded.how, loaded.sent, loaded.skipped))
-        if _held(feeds, fingerprint):  # it may have been rolled back while it was built
+        if _held(service, feeds, fingerprint):  # it may have been rolled back while it was built
             return Held(fingerprint, watch.timing())
         if carried and not touched:
             revisions = tuple(_standing(feed, ref) for feed in feeds)
@@ -96,9 +97,9 @@ async def trip(
         return Failed(watch.stage, found_out, watch.timing(), fingerprint, change.paths, loaded)
 
 
-def _held(feeds: Sequence[Feed], fingerprint: Fingerprint) -> bool:
+def _held(service: Service, feeds: Sequence[Feed], fingerprint: Fingerprint) -> bool:
     """A target is held at another image for as long as the tree is this (S24)."""
-    return any(feed.latest.hold == fingerprint.digest for feed in feeds)
+    return any(hold_of(feed.latest.hold, service.name) == fingerprint.digest for feed in feeds)
 
 
 def running_id(
