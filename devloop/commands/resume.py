@@ -21,7 +21,9 @@ def resume(project: Project, name: str) -> int:
             return await release(session.services[0], session.world.cluster, session.cluster, others)
 
     if in_session(project, (name,), lift):
-        print(f"{name}: no longer held; a running `devloop watch` will redeploy, otherwise run `devloop once`")
+        print(
+            f"{name}: no longer held; a running `devloop watch` will redeploy, otherwise run `devloop once`"
+        )
     else:
         print(f"{name}: was not held")
     return 0
