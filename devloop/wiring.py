@@ -33,7 +33,7 @@ from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.endpoint import current as current_engine
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.helm.releaser import HelmReleaser
-from devloop.adapters.helm.runner import Place
+from devloop.adapters.helm.runner import KubeTarget
 from devloop.adapters.helm.runner_selection import choose
 from devloop.adapters.kubernetes.api.kubeconfig import find_files
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
@@ -276,7 +276,7 @@ def _images(
 def _deployment(setup: Setup, cluster: KubernetesCluster) -> Deployment:
     """What is asked of the configuration is asked each time: a reload changes it."""
     current, fan, environ = setup.current, setup.fan, setup.environ
-    place = Place(setup.kubeconfig, setup.config.cluster.context)
+    place = KubeTarget(setup.kubeconfig, setup.config.cluster.context)
     releaser = HelmReleaser(lambda: choose(place, environ), cluster.client, setup.locks, setup.id)
     releases = Releases(
         lambda: current.config.releases(),

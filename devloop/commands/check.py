@@ -13,8 +13,8 @@ import anyio.to_thread
 
 from devloop.adapters.checks.images import Scans, built_image
 from devloop.adapters.checks.surroundings import look_around, nodes_without
-from devloop.adapters.docker.connection import EngineRefusal
-from devloop.adapters.helm.runner import Place, Runner
+from devloop.adapters.docker.connection import EngineRefusedError
+from devloop.adapters.helm.runner import KubeTarget, Runner
 from devloop.adapters.helm.runner_selection import choose
 from devloop.adapters.kubernetes.kustomize import render
 from devloop.adapters.kubernetes.manifests import put_refs
@@ -37,7 +37,7 @@ from devloop.sinks.fan import Fan
 from devloop.wiring import Session, opened
 
 STAND_IN = "dl-0000000000000000"  # for a tag that is not known: rules ask for its form alone
-NOWHERE = Place(
+NOWHERE = KubeTarget(
     (Path(os.devnull),), ""
 )  # rendering asks no cluster: templates see none, as in `helm template`
 OFFLINE = "--offline"
@@ -88,7 +88,7 @@ async def _asked(config: Config, session: Session) -> Result:
         except PlatformError as error:
             absent["engine"] = f"the build engine is not reachable: {error.message}"
             break
-        except (DevloopError, EngineRefusal) as error:
+        except (DevloopError, EngineRefusedError) as error:
             unbuilt[service.name] = error.message.splitlines()[0]
             continue
         if image is None:
@@ -113,7 +113,7 @@ async def _asked(config: Config, session: Session) -> Result:
             lacking=lacking,
         )
         facts = _with_schema(facts, around.version)
-    except (DevloopError, EngineRefusal) as error:
+    except (DevloopError, EngineRefusedError) as error:
         absent["cluster"] = error.message
         facts = _with_schema(replace(facts, absent=absent), None)
     report = await anyio.to_thread.run_sync(judge, RULES, View(subjects, facts), config.checks.ignore)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from devloop.adapters.build.build_cli import find_command
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.kubernetes.kustomize import require
 from devloop.commands.frame import Project, in_session
 from devloop.commands.output import secrets_of
@@ -23,7 +23,7 @@ LIMITS = Path("/proc/sys/fs/inotify")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """`grade`: good, note (works, but know this) or bad (devloop will fail)."""
 
     grade: Literal["good", "note", "bad"]
@@ -32,10 +32,10 @@ class Finding:
     hint: str | None = None
 
 
-async def examine(session: Session) -> list[Finding]:
+async def examine(session: Session) -> list[Diagnosis]:
     """Every finding, in the order of a trip. Raises nothing that a finding can say."""
     findings = [
-        Finding("good", "config", f"{session.config.path}: {', '.join(s.name for s in session.services)}"),
+        Diagnosis("good", "config", f"{session.config.path}: {', '.join(s.name for s in session.services)}"),
         await _looked("build engine", lambda: _engine(session)),
         await _looked("docker command", _command),
         await _looked("cluster", lambda: _cluster(session)),
@@ -53,59 +53,59 @@ async def examine(session: Session) -> list[Finding]:
     return [*findings, *_watch_limits()]
 
 
-async def _looked(what: str, look: Callable[[], Awaitable[Finding]]) -> Finding:
+async def _looked(what: str, look: Callable[[], Awaitable[Diagnosis]]) -> Diagnosis:
     try:
         return await look()
-    except (DevloopError, EngineRefusal) as error:
-        return Finding("bad", what, error.message, error.hint)
+    except (DevloopError, EngineRefusedError) as error:
+        return Diagnosis("bad", what, error.message, error.hint)
 
 
-async def _engine(session: Session) -> Finding:
+async def _engine(session: Session) -> Diagnosis:
     info = await session.images.docker.info()
     store = "containerd image store" if info.containerd_store else "graph driver"
-    return Finding("good", "build engine", f"{info.name}, Docker {info.version}, {info.platform}, {store}")
+    return Diagnosis("good", "build engine", f"{info.name}, Docker {info.version}, {info.platform}, {store}")
 
 
-async def _command() -> Finding:
+async def _command() -> Diagnosis:
     command = await find_command(dict(os.environ))
     if command is None:
-        return Finding(
+        return Diagnosis(
             "note",
             "docker command",
             "none with BuildKit: the engine's own API builds, without build secrets",
             "install docker-buildx (apt install docker-buildx-plugin)",
         )
     how = "with buildx" if command.buildx else "with BuildKit built in"
-    return Finding("good", "docker command", f"{command.path}, {how}")
+    return Diagnosis("good", "docker command", f"{command.path}, {how}")
 
 
-async def _cluster(session: Session) -> Finding:
+async def _cluster(session: Session) -> Diagnosis:
     platform = session.cluster.platform
     nodes = await session.cluster.nodes()
     listed = ", ".join(f"{node.name} ({node.os}/{node.architecture}, {node.runtime})" for node in nodes)
-    return Finding("good", "cluster", f"context {platform.context} ({platform.product}): {listed}")
+    return Diagnosis("good", "cluster", f"context {platform.context} ({platform.product}): {listed}")
 
 
-async def _route(session: Session) -> Finding:
+async def _route(session: Session) -> Diagnosis:
     route = await session.images.loader.route()
-    return Finding(
+    return Diagnosis(
         "good", "images", f"reach {', '.join(store.node for store in route.stores)} by {route.how}"
     )
 
 
-async def _helm(session: Session) -> Finding:
-    return Finding("good", "helm", session.deployment.releaser.require())
+async def _helm(session: Session) -> Diagnosis:
+    return Diagnosis("good", "helm", session.deployment.releaser.require())
 
 
-async def _kubectl(folders: Sequence[str]) -> Finding:
+async def _kubectl(folders: Sequence[str]) -> Diagnosis:
     await require(Path(folders[0]), os.environ)
-    return Finding("good", "kubectl", f"new enough for the kustomizations {', '.join(folders)}")
+    return Diagnosis("good", "kubectl", f"new enough for the kustomizations {', '.join(folders)}")
 
 
-def _targets_of(session: Session, name: str) -> Callable[[], Awaitable[Finding]]:
+def _targets_of(session: Session, name: str) -> Callable[[], Awaitable[Diagnosis]]:
     service = next(one for one in session.services if one.name == name)
 
-    async def look() -> Finding:
+    async def look() -> Diagnosis:
         what = f"target of {name}"
         missing = []
         for target in service.targets:
@@ -115,32 +115,32 @@ def _targets_of(session: Session, name: str) -> Callable[[], Awaitable[Finding]]
         if missing:
             own = session.config.manifests or session.config.releases_by_name
             hint = "devloop once applies manifests and releases" if own else "kubectl apply -f FILE"
-            return Finding("note", what, f"not there yet: {', '.join(missing)}", hint)
+            return Diagnosis("note", what, f"not there yet: {', '.join(missing)}", hint)
         named = ", ".join(f"{target} in {target.namespace}" for target in service.targets)
-        return Finding("good", what, named or "none: it is built and loaded only")
+        return Diagnosis("good", what, named or "none: it is built and loaded only")
 
     return look
 
 
-async def _notes(session: Session) -> list[Finding]:
+async def _notes(session: Session) -> list[Diagnosis]:
     """What the nodes say of themselves."""
     nodes = await session.cluster.nodes()
     return [
-        Finding("note", f"node {node.name}", node.annotations[NOTES_ANNOTATION])
+        Diagnosis("note", f"node {node.name}", node.annotations[NOTES_ANNOTATION])
         for node in nodes
         if NOTES_ANNOTATION in node.annotations
     ]
 
 
-def _watch_limits() -> list[Finding]:
+def _watch_limits() -> list[Diagnosis]:
     try:
         watches = int((LIMITS / "max_user_watches").read_text())
     except (OSError, ValueError):
         return []  # not Linux
     if watches >= FEW_WATCHES:
-        return [Finding("good", "file watching", f"up to {watches} folders")]
+        return [Diagnosis("good", "file watching", f"up to {watches} folders")]
     return [
-        Finding(
+        Diagnosis(
             "note",
             "file watching",
             f"only {watches} folders can be watched; beyond that the tree is polled",

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic_core import ErrorDetails
 
 from devloop.config import document as yamlfile
-from devloop.config.document import Document, Location, Problem
+from devloop.config.document import ConfigDocument, Location, Problem
 from devloop.config.paths import absolute
 from devloop.config.schema import Config, GcConfig, MetricsConfig
 from devloop.config.schema_build import BuildConfig, SecretConfig
@@ -65,12 +65,12 @@ def error_of(path: Path, problems: list[Problem]) -> ConfigError:
     )
 
 
-def problem_of(document: Document, details: ErrorDetails) -> Problem:
+def problem_of(document: ConfigDocument, details: ErrorDetails) -> Problem:
     location = _in_file(document, details["loc"])
     return Problem(document.position(location), yamlfile.dotted(location), _text(location, details))
 
 
-def _in_file(document: Document, location: Location) -> Location:
+def _in_file(document: ConfigDocument, location: Location) -> Location:
     """pydantic's location without the index of a `deploy` that is written as one mapping."""
     if len(location) > 3 and location[2] == "deploy" and location[:4] not in document.positions:
         return (*location[:3], *location[4:])
@@ -139,7 +139,7 @@ def _unknown_key(location: Location) -> str:
     return f"unknown key; known here: {', '.join(here)}"
 
 
-def tree_problems(document: Document, config: Config) -> list[Problem]:
+def tree_problems(document: ConfigDocument, config: Config) -> list[Problem]:
     """What the file says about the tree that is not so."""
     found: list[tuple[Location, str]] = []
     claimed: list[tuple[Service, Target]] = []

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from devloop.kubernetes_yaml.documents import check_depth
+from devloop.kubernetes_yaml.positions import syntax_mistake
 
 Location = tuple[str | int, ...]
 Position = tuple[int, int]  # line and column, both from 1
@@ -33,7 +34,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ConfigDocument:
     """`value` is plain Python; `positions` and `texts` (scalars as written) are keyed by location.
 
     The position of a mapping's entry is that of its key.
@@ -51,19 +52,19 @@ class Document:
         return self.positions.get(location, (1, 1))
 
 
-def parse(text: str) -> Document:
+def parse(text: str) -> ConfigDocument:
     """Read one YAML document. Syntax errors, duplicate keys and traps become `problems`."""
-    reader = _Reader()
+    reader = _ConfigReader()
     try:
         check_depth(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         value = reader.read(node, ()) if node is not None else None
     except yaml.MarkedYAMLError as error:
-        return Document(None, {}, {}, (_syntax_problem(error),))
+        return ConfigDocument(None, {}, {}, (_syntax_problem(error),))
     except Exception as error:  # noqa: BLE001 - the border: whatever the reader makes of a text that is none
         message = str(error).splitlines() or [type(error).__name__]
-        return Document(None, {}, {}, (Problem((1, 1), "", f"not valid YAML: {message[0]}"),))
-    return Document(value, reader.positions, reader.texts, tuple(reader.problems))
+        return ConfigDocument(None, {}, {}, (Problem((1, 1), "", f"not valid YAML: {message[0]}"),))
+    return ConfigDocument(value, reader.positions, reader.texts, tuple(reader.problems))
 
 
 def dotted(location: Location) -> str:
@@ -79,19 +80,18 @@ def _position(node: yaml.Node) -> Position:
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    message = error.problem or error.context or "not valid YAML"
+    position, message = syntax_mistake(error)
     if "'\\t'" in message:
         message = "a tab; YAML is indented with spaces"
     elif "mapping values are not allowed" in message:
         message += '; a value that holds ": " needs quotes, or the indentation is off'
     elif message == "but found another document":
         message = "a second document (---); write one"
-    return Problem((mark.line + 1, mark.column + 1) if mark else (1, 1), "", message)
+    return Problem(position or (1, 1), "", message)
 
 
 @dataclass(slots=True)
-class _Reader:
+class _ConfigReader:
     positions: dict[Location, Position] = field(default_factory=dict)
     texts: dict[Location, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from devloop.config import document as yamlfile
 from devloop.config.diagnostics import error_of, known_keys, problem_of, tree_problems
-from devloop.config.document import Document, Problem
+from devloop.config.document import ConfigDocument, Problem
 from devloop.config.paths import absolute
 from devloop.config.schema import Config
 from devloop.config.schema_cluster import ClusterConfig
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 FILE_NAME = "config.yaml"
-NOWHERE = Document(None, {}, {}, ())
+NOWHERE = ConfigDocument(None, {}, {}, ())
 
 
 class CurrentConfig:
@@ -184,7 +184,7 @@ def state_dir(path: Path, environ: Mapping[str, str] = os.environ) -> Path:
     return home / "devloop" / project_id(path)
 
 
-def _args_as_written(document: Document) -> object:
+def _args_as_written(document: ConfigDocument) -> object:
     """Build arguments are text: 1.10 stays "1.10", true stays "true"."""
     value = document.value
     assert isinstance(value, dict)

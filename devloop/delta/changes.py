@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from devloop.delta.eligibility import check_path, check_plan, context_sources
-from devloop.delta.layer_index import WHITEOUT, Layers, Node
+from devloop.delta.layer_index import WHITEOUT, LayerNode, Layers
 from devloop.delta.placement import (
     NotProvenError,
-    Place,
     Placement,
+    StageStep,
     forced_mode,
     owner_of,
     placements,
@@ -44,7 +44,7 @@ class Parent:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LastWriter:
     """Who writes a path of the image: the last COPY that has a file for it."""
 
     placed: Placement
@@ -76,12 +76,12 @@ class Effects:
         self._moved: dict[str, int] = {}
         self._touched: dict[str, int] = {}  # the same, where its content counts too
 
-    def all(self) -> tuple[dict[str, tuple[Node, FileEntry]], set[str]]:
+    def all(self) -> tuple[dict[str, tuple[LayerNode, FileEntry]], set[str]]:
         """Image path -> what has to lie there and its source; and the paths that have to go."""
         targets: set[str] = set()
         for path in sorted(self.changed):
             targets |= self._targets(path)
-        nodes: dict[str, tuple[Node, FileEntry]] = {}
+        nodes: dict[str, tuple[LayerNode, FileEntry]] = {}
         deleted: set[str] = set()
         for target in sorted(targets):
             was, now = self.writer(self.before, target), self.writer(self.after, target)
@@ -148,15 +148,15 @@ class Effects:
         was, now = self.before.get(path), self.after.get(path)
         return was.kind if was else "", now.kind if now else ""
 
-    def writer(self, files: Mapping[str, FileEntry], target: str) -> Source | None:
+    def writer(self, files: Mapping[str, FileEntry], target: str) -> LastWriter | None:
         for placed in reversed(self._landed[id(files)]):
             source = placed.comes_from(target)
             entry = files.get(source) if source else None
             if entry is not None:
-                return Source(placed, entry)
+                return LastWriter(placed, entry)
         return None
 
-    def _node(self, source: Source) -> Node:
+    def _node(self, source: LastWriter) -> LayerNode:
         entry, placed = source.entry, source.placed
         if placed not in self._owners:
             self._owners[placed] = owner_of(placed, self.before, self.layers)
@@ -164,7 +164,7 @@ class Effects:
         forced = forced_mode(placed.copy, entry)
         size = entry.size if entry.kind == "file" else 0
         mtime = entry.mtime_ns // 1_000_000_000
-        return Node(entry.kind, entry.mode if forced is None else forced, uid, gid, mtime, size)
+        return LayerNode(entry.kind, entry.mode if forced is None else forced, uid, gid, mtime, size)
 
     # --- doubts
 
@@ -182,7 +182,7 @@ class Effects:
                             "copy the directory itself",
                         )
 
-    def _check_model(self, was: Source, target: str) -> None:
+    def _check_model(self, was: LastWriter, target: str) -> None:
         """The file must lie in the parent as the model thinks that it does."""
         actual, model = self.layers.find(target), self._node(was)
         if actual is not None and actual.kind == "hard":
@@ -206,12 +206,12 @@ class Effects:
         }
         return [number for number in range(self._full) if number not in mine]
 
-    def _check_uncovers_nothing(self, was: Source, target: str) -> None:
+    def _check_uncovers_nothing(self, was: LastWriter, target: str) -> None:
         others = self._other_layers(target)
         if self.layers.holders(target, others, below=was.entry.kind == "dir"):
             raise NotProvenError("Uncovers", f"deleting /{target} uncovers one of a layer below")
 
-    def _check_collision(self, was: Source | None, now: Source, target: str) -> None:
+    def _check_collision(self, was: LastWriter | None, now: LastWriter, target: str) -> None:
         """A full build fails, or merges, where a directory meets something else."""
         beneath = self.layers.find(target) if was is None else None
         if beneath is not None and (beneath.kind == "dir") != (now.entry.kind == "dir"):
@@ -225,7 +225,7 @@ class Effects:
             if entry is not None and (entry.kind == "dir") != (now.entry.kind == "dir"):
                 raise NotProvenError("Collides", f"two COPYs disagree about /{target}")
 
-    def _check_written_again(self, was: Source | None, now: Source | None, target: str) -> None:
+    def _check_written_again(self, was: LastWriter | None, now: LastWriter | None, target: str) -> None:
         """A later layer must not hold the path, but where a COPY of the context is known to bring it."""
         writer = min(source.placed.layer for source in (was, now) if source is not None)
         for place in self._places:
@@ -237,7 +237,7 @@ class Effects:
                 line = place.step.instruction.line
                 raise NotProvenError("WrittenAgain", f"it writes to /{target} too", line)
 
-    def _expected(self, place: Place, target: str, now: Source | None) -> bool:
+    def _expected(self, place: StageStep, target: str, now: LastWriter | None) -> bool:
         """Does the model say that this layer holds the path: as what it copies, or as a directory above?"""
         if not (isinstance(place.step, Copy) and place.step.source.is_context):
             return False

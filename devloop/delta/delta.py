@@ -21,7 +21,7 @@ from typing import Any
 
 from devloop.delta.changes import Effects, Parent
 from devloop.delta.eligibility import check_path, check_plan
-from devloop.delta.layer_index import Layer, Layers, Node
+from devloop.delta.layer_index import Layer, LayerNode, Layers
 from devloop.delta.layer_writer import (
     check_size,
     directories_above,
@@ -143,7 +143,7 @@ def _make(
     parent: Parent,
     after: Inputs,
     effects: Effects,
-    nodes: dict[str, tuple[Node, FileEntry]],
+    nodes: dict[str, tuple[LayerNode, FileEntry]],
     deleted: set[str],
     labels: Mapping[str, str],
     check: Callable[[], None],
@@ -156,7 +156,7 @@ def _make(
             for above in directories_above(path)
         )
     }
-    written: dict[str, Node] = {}
+    written: dict[str, LayerNode] = {}
     for path in sorted(nodes.keys() | gone):
         for above in reversed(list(directories_above(path))):
             if above not in nodes and above not in written:
@@ -172,7 +172,7 @@ def _make(
         elif path in written:
             out.write(header(path, written[path]))
         else:
-            out.write(header(path, Node("file", 0, 0, 0)))
+            out.write(header(path, LayerNode("file", 0, 0, 0)))
     out.write(bytes(2 * tarfile.BLOCKSIZE))
     layer = out.getvalue()
     diff_ids = (*parent.diff_ids, f"sha256:{hashlib.sha256(layer).hexdigest()}")

@@ -15,9 +15,9 @@ from typing import Any
 from devloop.delta.changes import MOST_LAYERS
 from devloop.delta.delta import Delta, NotProven, Parent, recipe, stamp
 from devloop.delta.image_config import Settings
-from devloop.delta.layer_index import WHITEOUT, Layers, Node
+from devloop.delta.layer_index import WHITEOUT, LayerNode, Layers
 from devloop.delta.layer_writer import LARGEST_LAYER, write_layer
-from devloop.delta.placement import NotProvenError, Place, Placement, forced_mode, placements, roots
+from devloop.delta.placement import NotProvenError, Placement, StageStep, forced_mode, placements, roots
 from devloop.delta.plain_dockerfile import check_step, only_stage
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.plan import Copy, Plan, Setting, Workdir
@@ -28,7 +28,7 @@ __all__ = ["first"]
 _ROOT_USERS = ("", "0", "0:0")  # not "root": a passwd that was copied may give it another number
 _KEPT = ("architecture", "os", "variant", "os.version", "author")  # of the base's config
 
-Made = dict[str, tuple[Node, FileEntry | None]]  # image path -> what lies there, and its source
+Made = dict[str, tuple[LayerNode, FileEntry | None]]  # image path -> what lies there, and its source
 
 
 def first(
@@ -145,7 +145,7 @@ class _First:
         for source in step.sources or ():
             if (found := roots(source, files)).links or not found.found:
                 raise NotProvenError("SourceLink", f"{source} is, or lies behind, a link or nothing", line)
-        place = Place(self._stage.stage.index, step, len(self._stack))
+        place = StageStep(self._stage.stage.index, step, len(self._stack))
         self._check_no_link(step, layers)
         for placed in placements((place,), files, layers):
             into = placed.target if placed.is_dir else _above(placed.target)
@@ -184,7 +184,7 @@ class _First:
         forced = forced_mode(step, entry)
         mode = entry.mode if forced is None else forced
         size = entry.size if entry.kind == "file" else 0
-        node = Node(entry.kind, mode, *owner, entry.mtime_ns // 1_000_000_000, size)
+        node = LayerNode(entry.kind, mode, *owner, entry.mtime_ns // 1_000_000_000, size)
         there = layers.find(target)
         if target in nodes or (there is not None and not (there.kind == entry.kind == "file")):
             same = (
@@ -214,11 +214,11 @@ class _First:
                     raise NotProvenError(
                         "BuildersDiffer", f"builders differ on new directories in /{above}, setgid", line
                     )
-                nodes[directory] = Node("dir", 0o755, *owner, self._made_at), None
+                nodes[directory] = LayerNode("dir", 0o755, *owner, self._made_at), None
             else:
                 nodes[directory] = self._existing(directory, layers, line), None
 
-    def _existing(self, path: str, layers: Layers, line: int) -> Node:
+    def _existing(self, path: str, layers: Layers, line: int) -> LayerNode:
         node = layers.find(path)
         if node is None or node.kind != "dir":
             raise NotProvenError("NoDirectory", f"/{path} is not a directory in the image", line)
@@ -275,7 +275,7 @@ def _covered(placed: Placement, files: Mapping[str, FileEntry]) -> Iterator[str]
     yield from sorted(path for path in files if path.startswith(inside) and path != placed.source)
 
 
-def _attributes(node: Node) -> tuple[int, int, int]:
+def _attributes(node: LayerNode) -> tuple[int, int, int]:
     return node.mode, node.uid, node.gid
 
 

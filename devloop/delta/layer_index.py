@@ -25,7 +25,7 @@ _KINDS: Mapping[bytes, Kind] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class LayerNode:
     """One file of a layer. `mtime` in whole seconds; `link`: target of a symlink, or of a hard link."""
 
     kind: Kind
@@ -44,7 +44,7 @@ class Layer:
     `gone`: whiteouts. `opaque`: directories that hide what lower layers have in them.
     """
 
-    nodes: Mapping[str, Node]
+    nodes: Mapping[str, LayerNode]
     gone: frozenset[str] = frozenset()
     opaque: frozenset[str] = frozenset()
 
@@ -70,7 +70,7 @@ class Layer:
 
     @classmethod
     def _read(cls, stream: IO[bytes]) -> Layer:
-        nodes: dict[str, Node] = {}
+        nodes: dict[str, LayerNode] = {}
         gone: set[str] = set()
         opaque: set[str] = set()
         with tarfile.open(fileobj=stream, mode="r|", errorlevel=2) as archive:
@@ -82,7 +82,7 @@ class Layer:
                 elif name.startswith(WHITEOUT):
                     gone.add(f"{above}/{name[len(WHITEOUT) :]}".lstrip("/"))
                 elif path not in ("", "."):
-                    nodes[path] = Node(
+                    nodes[path] = LayerNode(
                         _KINDS.get(member.type, "other"),
                         member.mode & 0o7777,
                         member.uid,
@@ -106,7 +106,7 @@ class Layer:
             version, rows, gone, opaque = json.loads(zlib.decompress(data))
             if version != 1:
                 raise ValueError(f"version {version}")
-            return cls({row[0]: Node(*row[1:]) for row in rows}, frozenset(gone), frozenset(opaque))
+            return cls({row[0]: LayerNode(*row[1:]) for row in rows}, frozenset(gone), frozenset(opaque))
         except (zlib.error, TypeError, LookupError, AttributeError, RecursionError) as problem:
             raise ValueError(f"no record of a layer: {problem}") from problem
 
@@ -116,19 +116,19 @@ class Layers:
     """A stack of layers, the lowest first. Lookups are remembered."""
 
     stack: tuple[Layer, ...]
-    _known: dict[tuple[str, int], Node | None] = field(default_factory=dict)
+    _known: dict[tuple[str, int], LayerNode | None] = field(default_factory=dict)
 
-    def find(self, path: str, upto: int | None = None) -> Node | None:
+    def find(self, path: str, upto: int | None = None) -> LayerNode | None:
         """What the lowest `upto` layers (None = all) show at the path. "" is the root."""
         if not path:
-            return Node("dir", 0o755, 0, 0)
+            return LayerNode("dir", 0o755, 0, 0)
         count = len(self.stack) if upto is None else upto
         key = path, count
         if key not in self._known:
             self._known[key] = self._find(path, count)
         return self._known[key]
 
-    def _find(self, path: str, count: int) -> Node | None:
+    def _find(self, path: str, count: int) -> LayerNode | None:
         for layer in reversed(self.stack[:count]):
             node = layer.nodes.get(path)
             if node is not None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from devloop.delta.changes import Effects
-from devloop.delta.layer_index import WHITEOUT, Layer, Layers, Node
+from devloop.delta.layer_index import WHITEOUT, Layer, LayerNode, Layers
 from devloop.delta.placement import NotProvenError
 from devloop.inputs.archive import read_file, read_link
 from devloop.model import FileEntry
@@ -19,13 +19,13 @@ LARGEST_LAYER = 32 << 20  # bytes of a new layer, which is held in memory
 _UNPROVEN_XATTRS = ("security.selinux",)  # set by the system, not by the user
 
 
-def check_size(nodes: Mapping[str, tuple[Node, FileEntry | None]]) -> None:
+def check_size(nodes: Mapping[str, tuple[LayerNode, FileEntry | None]]) -> None:
     """A layer is held in memory: a large one is the builder's. Checked before a byte of it is read."""
     if (size := sum(map(_tar_size, nodes.values()))) > LARGEST_LAYER:
         raise NotProvenError("TooLarge", f"{size >> 20} MB changed; deltas carry {LARGEST_LAYER >> 20} MB")
 
 
-def _tar_size(one: tuple[Node, FileEntry | None]) -> int:
+def _tar_size(one: tuple[LayerNode, FileEntry | None]) -> int:
     size = one[1].size if one[1] is not None and one[1].kind == "file" else 0
     return tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE
 
@@ -36,7 +36,7 @@ def directories_above(path: str) -> Iterator[str]:
         yield path
 
 
-def directory(path: str, effects: Effects, layers: Layers) -> Node:
+def directory(path: str, effects: Effects, layers: Layers) -> LayerNode:
     """A directory that is there already, exactly as it is; one that was copied has its source's time."""
     node = layers.find(path)
     if node is None or node.kind != "dir":
@@ -45,7 +45,7 @@ def directory(path: str, effects: Effects, layers: Layers) -> Node:
     return node if source is None else replace(node, mtime=source.entry.mtime_ns // 1_000_000_000)
 
 
-def write_file(out: io.BytesIO, path: str, node: Node, entry: FileEntry, source: Path) -> Node:
+def write_file(out: io.BytesIO, path: str, node: LayerNode, entry: FileEntry, source: Path) -> LayerNode:
     """One changed file into the layer; its node as the index keeps it."""
     if entry.kind == "file":
         if not entry.digest:
@@ -77,14 +77,14 @@ def _check_plain(source: Path) -> None:
 
 
 def write_layer(
-    nodes: Mapping[str, tuple[Node, FileEntry | None]], context: Path, check: Callable[[], None]
+    nodes: Mapping[str, tuple[LayerNode, FileEntry | None]], context: Path, check: Callable[[], None]
 ) -> tuple[bytes, Layer]:
     """A layer that only adds: its tar and its index. An entry None = a directory without a source.
 
     Raises TreeMovedError, NotProvenError.
     """
     check_size(nodes)
-    out, written = io.BytesIO(), dict[str, Node]()
+    out, written = io.BytesIO(), dict[str, LayerNode]()
     for path in sorted(nodes, key=lambda p: p.split("/")):
         check()
         node, entry = nodes[path]
@@ -105,7 +105,7 @@ def whiteout(path: str) -> str:
 _TYPES = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
 
 
-def header(path: str, node: Node) -> bytes:
+def header(path: str, node: LayerNode) -> bytes:
     member = tarfile.TarInfo(path + "/" if node.kind == "dir" else path)
     member.type, member.mode, member.mtime = _TYPES[node.kind], node.mode, node.mtime
     member.uid, member.gid, member.size, member.linkname = node.uid, node.gid, node.size, node.link

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from devloop.delta.layer_index import Layers, Node
+from devloop.delta.layer_index import LayerNode, Layers
 from devloop.dockerfile.plan import Copy, Plan, Run, Step, Workdir, has_wildcard
-from devloop.inputs.selection import Pattern, pattern_of
+from devloop.inputs.selection import SourcePattern, pattern_of
 from devloop.model import FileEntry
 
 _KEYWORDS = {Run: ("RUN",), Workdir: ("WORKDIR",), Copy: ("COPY", "ADD")}
@@ -30,7 +30,7 @@ class NotProvenError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StageStep:
     """One step of the image's chain of stages, and the number of the layer that it made, if any."""
 
     stage: int
@@ -69,7 +69,7 @@ def _below(directory: str, path: str) -> str | None:
     return path[len(directory) + 1 :] if path.startswith(directory + "/") else None
 
 
-def places(plan: Plan, full: int, history: Iterable[Mapping[str, object]]) -> tuple[Place, ...]:
+def places(plan: Plan, full: int, history: Iterable[Mapping[str, object]]) -> tuple[StageStep, ...]:
     """The steps of the image, lowest first, with their layers. `full`: how many layers the build gave.
 
     Raises NotProvenError where the image's history does not agree.
@@ -79,15 +79,15 @@ def places(plan: Plan, full: int, history: Iterable[Mapping[str, object]]) -> tu
     number = full - sum(_makes_layer(step) for _, step in steps)
     if number < 0 or len(made) != full:
         raise NotProvenError("HistoryDiffers", "the image's history does not match the Dockerfile")
-    found: list[Place] = []
+    found: list[StageStep] = []
     for stage, step in steps:
         if not _makes_layer(step):
-            found.append(Place(stage, step, None))
+            found.append(StageStep(stage, step, None))
             continue
         created_by = str(made[number].get("created_by", ""))
         if not created_by.startswith(_KEYWORDS[type(step)]):
             raise NotProvenError("HistoryDiffers", f"layer {number} was made by {created_by[:60]!r}")
-        found.append(Place(stage, step, number))
+        found.append(StageStep(stage, step, number))
         number += 1
     return tuple(found)
 
@@ -97,19 +97,19 @@ def _makes_layer(step: Step) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Roots:
+class SourceRoots:
     """What a source stands for: (name as copied, where it lies) of each, and the links on the way."""
 
     found: tuple[tuple[str, str], ...]
     links: frozenset[str]
 
 
-def roots(source: str, files: Mapping[str, FileEntry]) -> Roots:
+def roots(source: str, files: Mapping[str, FileEntry]) -> SourceRoots:
     """Resolve a COPY source among the inputs: wildcards, then links."""
     links: set[str] = set()
     if not has_wildcard(source):
         real = _follow(source, files, links)
-        return Roots(((posixpath.basename(source), real),), frozenset(links))
+        return SourceRoots(((posixpath.basename(source), real),), frozenset(links))
     pattern = pattern_of(source)
     if len(pattern.parts) != source.count("/") + 1:
         raise NotProvenError("Wildcard", f"the wildcard in {source} may match a slash")
@@ -117,10 +117,10 @@ def roots(source: str, files: Mapping[str, FileEntry]) -> Roots:
     _follow("/".join(fixed), files, links)  # the walk begins behind a link, so none of its names would match
     names = sorted(set(_matches(pattern, files)), key=_walk_order)
     found = tuple((posixpath.basename(name), _follow(name, files, links)) for name in names)
-    return Roots(found, frozenset(links))
+    return SourceRoots(found, frozenset(links))
 
 
-def _matches(pattern: Pattern, files: Mapping[str, FileEntry]) -> Iterator[str]:
+def _matches(pattern: SourcePattern, files: Mapping[str, FileEntry]) -> Iterator[str]:
     size = len(pattern.parts)
     for path in files:
         parts = tuple(path.split("/")[:size])
@@ -135,7 +135,7 @@ def _walk_order(path: str) -> list[bytes]:
 
 def _follow(path: str, files: Mapping[str, FileEntry], links: set[str]) -> str:
     """Follow the links in a context path. Where one leads is not among the inputs' digests, so a
-    source behind a link is only named here; `Roots.links` says that there was one."""
+    source behind a link is only named here; `SourceRoots.links` says that there was one."""
     for depth in range(1, path.count("/") + 2):
         here = "/".join(path.split("/")[:depth])
         entry = files.get(here)
@@ -145,7 +145,7 @@ def _follow(path: str, files: Mapping[str, FileEntry], links: set[str]) -> str:
 
 
 def placements(
-    steps: Iterable[Place], files: Mapping[str, FileEntry], layers: Layers
+    steps: Iterable[StageStep], files: Mapping[str, FileEntry], layers: Layers
 ) -> tuple[Placement, ...]:
     """Where the inputs land, step by step. Only the steps that copy from the context.
 
@@ -228,7 +228,7 @@ def owner_of(placed: Placement, files: Mapping[str, FileEntry], layers: Layers) 
     return int(found[1]), int(found[2])
 
 
-def _observed(placed: Placement, files: Mapping[str, FileEntry], layers: Layers) -> Iterator[Node]:
+def _observed(placed: Placement, files: Mapping[str, FileEntry], layers: Layers) -> Iterator[LayerNode]:
     nodes = layers.stack[placed.layer].nodes
     if not placed.is_dir:
         if placed.target in nodes:

@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 
 from devloop.dockerfile.go_regexp import BadPatternError
-from devloop.dockerfile.ignore_pattern import BOM, SPACE, Pattern, compile_pattern
+from devloop.dockerfile.ignore_pattern import BOM, SPACE, IgnorePattern, compile_pattern
 from devloop.errors import FingerprintError
 
 __all__ = ["BadPatternError", "IgnoreRules"]
@@ -37,7 +37,7 @@ class IgnoreRules:
     Directories that were asked for are remembered, so a walk costs one look per path.
     """
 
-    def __init__(self, patterns: tuple[Pattern, ...]) -> None:
+    def __init__(self, patterns: tuple[IgnorePattern, ...]) -> None:
         self.patterns = patterns
         self._unsure = any(p.unsure for p in patterns)
         self._last = len(patterns) - 1

@@ -18,7 +18,7 @@ SPACE = "".join(char for char in map(chr, range(0x3001)) if char.isspace() and c
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class IgnorePattern:
     """One line of an ignore file, compiled. `again` = it began with `!`."""
 
     text: str
@@ -37,7 +37,7 @@ def go_clean(path: str) -> str:
     return "/" + cleaned.lstrip("/") if cleaned.startswith("//") else cleaned
 
 
-def compile_pattern(line: str, number: int) -> Pattern:
+def compile_pattern(line: str, number: int) -> IgnorePattern:
     text = line.strip(SPACE)
     again = text.startswith("!")
     if again:
@@ -57,10 +57,10 @@ def compile_pattern(line: str, number: int) -> Pattern:
         BadPatternError,
         UnsureError,
     ):  # docker may refuse it when it comes to this line, or never come to it
-        return Pattern(
+        return IgnorePattern(
             text, again, number, lambda _: again, lambda _: True, lambda _: None, parts, unsure=True
         )
-    return Pattern(text, again, number, match, _below(text), _match_2010(text, match), parts)
+    return IgnorePattern(text, again, number, match, _below(text), _match_2010(text, match), parts)
 
 
 def check_glob(glob: str) -> None:

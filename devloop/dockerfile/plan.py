@@ -26,7 +26,7 @@ class BaseRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CopySource:
     """Where a COPY or a mount takes files from: a stage, an image, or the context (both None)."""
 
     stage: int | None = None
@@ -37,7 +37,7 @@ class Source:
         return self.stage is None and self.image is None
 
 
-CONTEXT = Source()
+CONTEXT = CopySource()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Copy:
     remote: tuple[str, ...]
     inline: tuple[Heredoc, ...]
     destination: str | None
-    source: Source
+    source: CopySource
     owner: str | None  # of --chown, "" without, None = unknown
     mode: str | None  # of --chmod, "" without, None = unknown
     link: bool
@@ -61,18 +61,18 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class RunMount:
     """One `RUN --mount`. `path` inside its source; None = unknown."""
 
     type: str
-    source: Source
+    source: CopySource
     path: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     instruction: Instruction
-    mounts: tuple[Mount, ...]
+    mounts: tuple[RunMount, ...]
     onbuild: bool = False
 
 

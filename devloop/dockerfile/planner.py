@@ -16,12 +16,12 @@ from devloop.dockerfile.plan import (
     SCRATCH,
     BaseRef,
     Copy,
-    Mount,
+    CopySource,
     Plan,
     Read,
     Run,
+    RunMount,
     Setting,
-    Source,
     StagePlan,
     Step,
     Workdir,
@@ -157,7 +157,7 @@ class _Planner:
     def _need(self, ref: str, platform: str, line: int) -> None:
         self._refs.setdefault((ref, platform), BaseRef(ref, platform, line))
 
-    def _source(self, name: str, index: int, line: int) -> Source:
+    def _source(self, name: str, index: int, line: int) -> CopySource:
         """What `--from=name` means, and that it is needed."""
         if "$" in name:
             raise DockerfileError(
@@ -170,11 +170,11 @@ class _Planner:
         if stage is None:
             if name != SCRATCH:
                 self._need(name, "", line)
-            return Source(image=name)
+            return CopySource(image=name)
         if not 0 <= stage < index:
             raise DockerfileError(f"stage {name!r} needs to be defined before it is used", line)
         self._reach(stage)
-        return Source(stage=stage)
+        return CopySource(stage=stage)
 
     # --- instructions
 
@@ -245,7 +245,7 @@ class _Planner:
             onbuild,
         )
 
-    def _mount(self, text: str, scope: Scope, index: int, line: int) -> Mount:
+    def _mount(self, text: str, scope: Scope, index: int, line: int) -> RunMount:
         kind, named, path, unknown = "bind", "", "", ""
         for item in next(csv.reader([text])):
             key, _, raw = item.partition("=")
@@ -265,7 +265,7 @@ class _Planner:
             self._count_whole(f"what {unknown} holds is known only to the build", line)
         elif source.is_context and kind.lower() == "bind":
             self._read(path, line)
-        return Mount(kind.lower(), source, None if unknown else path)
+        return RunMount(kind.lower(), source, None if unknown else path)
 
     def _read(self, path: str, line: int, *, parents: bool = False) -> None:
         if parents:  # a/./b/** : from the first wildcard on everything counts

@@ -29,16 +29,16 @@ def expand(word: str, lookup: Lookup, escape: str = "\\") -> str:
 
     Raises ExpansionError, UnresolvableError.
     """
-    return _Reader(word, lookup, escape).read(None)
+    return _WordReader(word, lookup, escape).read(None)
 
 
 def expand_text(text: str, lookup: Lookup) -> str:
     """A heredoc's content: variables replaced, quotes left alone."""
-    return _Reader(text, lookup, "\\", quotes=False).read(None)
+    return _WordReader(text, lookup, "\\", quotes=False).read(None)
 
 
 @dataclass(slots=True)
-class _Reader:
+class _WordReader:
     """One pass over one word. `raw_escapes`: keep the escape character (inside `${x#pattern}`)."""
 
     text: str

@@ -15,7 +15,7 @@ Part = str | re.Pattern[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class SourcePattern:
     """One source of a COPY, part by part; no parts = the whole context."""
 
     parts: tuple[Part, ...]
@@ -37,7 +37,7 @@ class Pattern:
 class Selection:
     """What the stages read, and what the ignore file leaves of it. Paths are context-relative."""
 
-    def __init__(self, patterns: Iterable[Pattern], rules: IgnoreRules) -> None:
+    def __init__(self, patterns: Iterable[SourcePattern], rules: IgnoreRules) -> None:
         unique = tuple(dict.fromkeys(patterns))
         whole = [p for p in unique if not p.parts]
         self.patterns = tuple(whole[:1]) if whole else unique
@@ -63,7 +63,7 @@ class Selection:
             p.fits(parts) and (len(parts) >= len(p.parts) or p.parents) and bool(parts) for p in self.patterns
         )
 
-    def leads_to(self, parts: tuple[str, ...]) -> list[Pattern]:
+    def leads_to(self, parts: tuple[str, ...]) -> list[SourcePattern]:
         """The patterns that the path is a source of, or lies on the way to: there a link is followed,
         but none below a wildcard, unless it is the source itself."""
         return [p for p in self.patterns if p.fits(parts) and p.follows(len(parts))]
@@ -73,11 +73,11 @@ def split(path: str) -> tuple[str, ...]:
     return tuple(path.split("/")) if path and path != "." else ()
 
 
-def _pattern(read: Read) -> Pattern:
+def _pattern(read: Read) -> SourcePattern:
     return pattern_of(read.pattern, parents=read.parents)
 
 
-def pattern_of(text: str, *, parents: bool = False) -> Pattern:
+def pattern_of(text: str, *, parents: bool = False) -> SourcePattern:
     """A source as BuildKit reads it: cleaned, context-relative, wildcards and all."""
     parts: list[Part] = []
     for part in split(text):
@@ -88,7 +88,7 @@ def pattern_of(text: str, *, parents: bool = False) -> Pattern:
         if expression is None:
             break  # what cannot be matched part by part counts from here on as a whole
         parts.append(expression)
-    return Pattern(tuple(parts), parents)
+    return SourcePattern(tuple(parts), parents)
 
 
 def _glob(part: str) -> re.Pattern[str] | None:

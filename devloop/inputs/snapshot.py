@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from devloop.concurrency import Check
-from devloop.inputs.selection import Pattern, Selection
+from devloop.inputs.selection import Selection, SourcePattern
 from devloop.inputs.stat_cache import Identity, StatCache, identity
-from devloop.inputs.walk import Found, Walk, look
+from devloop.inputs.walk import Walk, WalkEntry, look
 from devloop.model import FileEntry
 
 Kind = Literal["file", "dir", "link"]
@@ -144,7 +144,7 @@ class Tree:
 
     def _with(
         self,
-        found: Mapping[str, Found],
+        found: Mapping[str, WalkEntry],
         gone: Iterable[str],
         fresh: set[str],
         walk: Walk,
@@ -220,7 +220,7 @@ def read(context: Path, selection: Selection, fresh: set[str], cache: StatCache,
 class _Followed(Selection):
     """A selection with the targets of the links that its sources went through."""
 
-    def __init__(self, patterns: Iterable[Pattern], original: Selection) -> None:
+    def __init__(self, patterns: Iterable[SourcePattern], original: Selection) -> None:
         super().__init__(patterns, original.rules)
         self.original = original
 
@@ -230,7 +230,7 @@ def _original(selection: Selection) -> Selection:
 
 
 def read_entry(
-    context: Path, found: Found, cache: StatCache, *, fresh: bool, check: Check
+    context: Path, found: WalkEntry, cache: StatCache, *, fresh: bool, check: Check
 ) -> FileEntry | None:
     """What counts of one file; None if it vanished just now."""
     status = found.stat
@@ -248,7 +248,7 @@ def read_entry(
     return FileEntry(found.path, kind, mode, size, status.st_mtime_ns, digest)
 
 
-def _kind_and_mode(found: Found) -> tuple[Kind, int]:
+def _kind_and_mode(found: WalkEntry) -> tuple[Kind, int]:
     """A fifo or a device is a "file" without a digest whose mode says what it is; a link's mode is
     whatever the system makes it."""
     if found.kind == "link":

@@ -17,13 +17,13 @@ from typing import Literal
 
 from devloop.concurrency import Check
 from devloop.errors import FingerprintError
-from devloop.inputs.selection import Pattern, Selection, split
+from devloop.inputs.selection import Selection, SourcePattern, split
 
 _MAX_HOPS = 40  # as Linux: what needs more is a loop
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class WalkEntry:
     """One file of the context. `kind` "other" = fifo, socket or device. `stat` is the link's own."""
 
     path: str
@@ -43,7 +43,7 @@ class Walk:
         self.links: set[str] = set()
         self.listed: dict[str, os.stat_result] = {}  # directories whose names were read, as they were before
 
-    def everything(self) -> Iterator[Found]:
+    def everything(self) -> Iterator[WalkEntry]:
         """All that the build reads. A path may come twice. Raises FingerprintError."""
         if not os.path.isdir(self._root):  # noqa: PTH112 - hot module, strings throughout
             raise FingerprintError(
@@ -57,11 +57,11 @@ class Walk:
             done = len(self.patterns)
             yield from self._directory("", batch, _is_whole(batch), [])
 
-    def below(self, path: str) -> Iterator[Found]:
+    def below(self, path: str) -> Iterator[WalkEntry]:
         """What the build reads of one path and below it, with the directories above that come along
         because of it. The directories above must be real ones, not links."""
         parts = split(path)
-        ahead: list[Found] = []
+        ahead: list[WalkEntry] = []
         for depth in range(1, len(parts)):
             directory = "/".join(parts[:depth])
             if self._prunes(directory):
@@ -80,8 +80,8 @@ class Walk:
     # --- steps
 
     def _directory(
-        self, path: str, selection: Selection, inside: bool, ahead: list[Found]
-    ) -> Iterator[Found]:
+        self, path: str, selection: Selection, inside: bool, ahead: list[WalkEntry]
+    ) -> Iterator[WalkEntry]:
         """The entries of one directory. `inside` = all of it is read. `ahead`: directories that are left
         out themselves and come along with the first file below them."""
         self._check()
@@ -104,7 +104,7 @@ class Walk:
                     if found:
                         yield from self._entry(found, parts, selection, ahead)
 
-    def _child(self, path: str, selection: Selection, ahead: list[Found]) -> Iterator[Found]:
+    def _child(self, path: str, selection: Selection, ahead: list[WalkEntry]) -> Iterator[WalkEntry]:
         """An entry of a directory that is read as a whole."""
         out = self._rules.leaves_out(path)
         if out and not self._rules.may_descend(path):
@@ -113,7 +113,9 @@ class Walk:
         if found:
             yield from self._taken(found, out, selection, ahead)
 
-    def _taken(self, found: Found, out: bool, selection: Selection, ahead: list[Found]) -> Iterator[Found]:
+    def _taken(
+        self, found: WalkEntry, out: bool, selection: Selection, ahead: list[WalkEntry]
+    ) -> Iterator[WalkEntry]:
         if not out:
             yield from ahead
             ahead.clear()
@@ -125,8 +127,8 @@ class Walk:
                 yield inner
 
     def _entry(
-        self, found: Found, parts: tuple[str, ...], selection: Selection, ahead: list[Found]
-    ) -> Iterator[Found]:
+        self, found: WalkEntry, parts: tuple[str, ...], selection: Selection, ahead: list[WalkEntry]
+    ) -> Iterator[WalkEntry]:
         """An entry that a pattern fits, as far as it goes."""
         out = self._rules.leaves_out(found.path)
         selected = selection.selects(parts)
@@ -143,13 +145,13 @@ class Walk:
                 yield found
             yield from self._directory(found.path, selection, False, ahead)
 
-    def _follow(self, link: Found, parts: tuple[str, ...], patterns: list[Pattern]) -> None:
+    def _follow(self, link: WalkEntry, parts: tuple[str, ...], patterns: list[SourcePattern]) -> None:
         """The target of a source that is a link is read too, inside the context at any rate."""
         self.links.add(link.path)
         # RootPath of containerd/continuity: an absolute target begins at the context.
         target = posixpath.normpath(posixpath.join("/", *parts[:-1], link.target)).lstrip("/")
         for pattern in patterns:
-            further = Pattern(
+            further = SourcePattern(
                 (*split(target), *pattern.parts[len(parts) :]), pattern.parents, pattern.hops + 1
             )
             if further not in self.patterns and further.hops <= _MAX_HOPS:
@@ -158,23 +160,23 @@ class Walk:
     def _prunes(self, directory: str) -> bool:
         return self._rules.leaves_out(directory) and not self._rules.may_descend(directory)
 
-    def _look(self, path: str) -> Found | None:
+    def _look(self, path: str) -> WalkEntry | None:
         return look(self._root, path)
 
 
-def look(root: str, path: str) -> Found | None:
+def look(root: str, path: str) -> WalkEntry | None:
     """One file as it is now, None if it is gone. Raises FingerprintError."""
     full = os.path.join(root, path)  # noqa: PTH118
     try:
         status = os.lstat(full)
         mode = status.st_mode
         if stat.S_ISREG(mode):
-            return Found(path, "file", status)
+            return WalkEntry(path, "file", status)
         if stat.S_ISDIR(mode):
-            return Found(path, "dir", status)
+            return WalkEntry(path, "dir", status)
         if stat.S_ISLNK(mode):
-            return Found(path, "link", status, os.readlink(full))  # noqa: PTH115
-        return Found(path, "other", status)
+            return WalkEntry(path, "link", status, os.readlink(full))  # noqa: PTH115
+        return WalkEntry(path, "other", status)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:

@@ -17,6 +17,7 @@ import yaml
 from devloop.errors import ConfigError
 from devloop.kubernetes_yaml.json_text import json_stream
 from devloop.kubernetes_yaml.nodes import DEEPEST, TOO_DEEP, Place, Position, compose
+from devloop.kubernetes_yaml.positions import syntax_mistake
 from devloop.kubernetes_yaml.values import Values
 
 _SEPARATOR = re.compile(r"^---[ \t\r]*(#.*)?$", re.MULTILINE)
@@ -97,9 +98,8 @@ def _first(text: str, place: Position, places: bool) -> Document | None:
     except ConfigError:
         raise
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = error.problem or error.context or "not valid YAML"
-        raise place.error(mark.line + 1 if mark else None, problem) from error
+        position, problem = syntax_mistake(error)
+        raise place.error(position[0] if position else None, problem) from error
     except Exception as error:
         problem = " ".join(str(error).split()) or type(error).__name__
         raise place.error(None, f"not valid YAML: {problem}") from error

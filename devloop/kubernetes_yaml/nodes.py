@@ -30,20 +30,20 @@ class Position:
 
 
 @dataclass(slots=True)
-class Node:
+class YamlNode:
     kind: str  # scalar, list, map, alias
     line: int
     tag: str = ""
     plain: bool = False
     text: str = ""
-    children: list[Node] = field(default_factory=list)
-    alias: Node | None = None
+    children: list[YamlNode] = field(default_factory=list)
+    alias: YamlNode | None = None
 
 
-def compose(text: str, place: Position) -> Node | None:
+def compose(text: str, place: Position) -> YamlNode | None:
     """The first document as nodes; nothing is resolved yet."""
-    stack: list[Node] = []
-    anchors: dict[str, Node] = {}
+    stack: list[YamlNode] = []
+    anchors: dict[str, YamlNode] = {}
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.CollectionEndEvent):
             root = stack.pop()
@@ -66,13 +66,13 @@ def compose(text: str, place: Position) -> Node | None:
     return None
 
 
-def _node(event: yaml.NodeEvent, anchors: Mapping[str, Node], place: Position) -> Node:
+def _node(event: yaml.NodeEvent, anchors: Mapping[str, YamlNode], place: Position) -> YamlNode:
     line = event.start_mark.line + 1 if event.start_mark else 1
     if isinstance(event, yaml.AliasEvent):
         assert event.anchor is not None
         if event.anchor not in anchors:
             raise place.error(line, f"unknown anchor '{event.anchor}' referenced")
-        return Node("alias", line, text=event.anchor, alias=anchors[event.anchor])
+        return YamlNode("alias", line, text=event.anchor, alias=anchors[event.anchor])
     if isinstance(event, yaml.ScalarEvent):
-        return Node("scalar", line, event.tag or "", bool(event.implicit[0]), event.value)
-    return Node("map" if isinstance(event, yaml.MappingStartEvent) else "list", line)
+        return YamlNode("scalar", line, event.tag or "", bool(event.implicit[0]), event.value)
+    return YamlNode("map" if isinstance(event, yaml.MappingStartEvent) else "list", line)

@@ -10,7 +10,7 @@ import struct
 from decimal import Decimal
 from typing import Any
 
-from devloop.kubernetes_yaml.nodes import Node, Position
+from devloop.kubernetes_yaml.nodes import Position, YamlNode
 
 TAG = "tag:yaml.org,2002:"
 _BOOL_WORDS = {
@@ -37,7 +37,7 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?")
 SMALLEST, LARGEST, LARGEST_UNSIGNED = -(1 << 63), (1 << 63) - 1, (1 << 64) - 1
 
 
-def scalar_value(node: Node, place: Position) -> Any:
+def scalar_value(node: YamlNode, place: Position) -> Any:
     """str, bool, None, int or float."""
     tag = node.tag.removeprefix(TAG) if node.tag.startswith(TAG) else node.tag
     if not tag and not node.plain:
@@ -105,7 +105,7 @@ def float_key(value: float) -> str:
     return f"{mantissa}e{int(exponent):+03d}"
 
 
-def _binary(node: Node, place: Position) -> str:
+def _binary(node: YamlNode, place: Position) -> str:
     try:
         data = base64.b64decode(node.text.replace("\n", "").replace("\r", ""), validate=True)
     except ValueError as error:

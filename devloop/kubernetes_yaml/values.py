@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from devloop.kubernetes_yaml.nodes import DEEPEST, TOO_DEEP, Json, Node, Place, Position
+from devloop.kubernetes_yaml.nodes import DEEPEST, TOO_DEEP, Json, Place, Position, YamlNode
 from devloop.kubernetes_yaml.scalars import LARGEST, TAG, float_key, plain_float, scalar_value
 
 
@@ -19,7 +19,7 @@ class Values:
         self._within: set[int] = set()  # aliases that are being written out
         self._nodes = self._aliased = self._depth = 0
 
-    def read(self, node: Node, at: Place) -> Any:
+    def read(self, node: YamlNode, at: Place) -> Any:
         if self._places and not at:
             self.lines[()] = self._place.above + node.line
         self._count(node)
@@ -35,7 +35,7 @@ class Values:
         finally:
             self._depth -= 1
 
-    def _count(self, node: Node) -> None:
+    def _count(self, node: YamlNode) -> None:
         self._nodes += 1
         self._aliased += bool(self._within)
         if self._depth > DEEPEST:
@@ -44,25 +44,25 @@ class Values:
         if self._aliased > 100 and self._nodes > 1000 and self._aliased / self._nodes > allowed:
             raise self._place.error(node.line, "document contains excessive aliasing")
 
-    def _alias(self, node: Node, at: Place) -> Any:
+    def _alias(self, node: YamlNode, at: Place) -> Any:
         with self._open(node) as target:
             return self.read(target, at)
 
-    def _open(self, node: Node) -> _Open:
+    def _open(self, node: YamlNode) -> _Open:
         if id(node) in self._within:
             raise self._place.error(node.line, f"anchor '{node.text}' value contains itself")
         assert node.alias is not None
         return _Open(self._within, id(node), node.alias)
 
-    def _item(self, node: Node, at: Place) -> Any:
+    def _item(self, node: YamlNode, at: Place) -> Any:
         self._note(node, at)
         return self.read(node, at)
 
-    def _note(self, node: Node, at: Place) -> None:
+    def _note(self, node: YamlNode, at: Place) -> None:
         if self._places:
             self.lines[at] = self._place.above + node.line
 
-    def _map(self, node: Node, into: Json, at: Place) -> Json:
+    def _map(self, node: YamlNode, into: Json, at: Place) -> Json:
         """Entry by entry: of two with one key the later counts, also where one comes from a merge."""
         pairs = iter(node.children)
         for key, value in zip(pairs, pairs, strict=True):
@@ -74,7 +74,7 @@ class Values:
             into[name] = self.read(value, (*at, name))
         return into
 
-    def _merge(self, node: Node, into: Json, at: Place) -> None:
+    def _merge(self, node: YamlNode, into: Json, at: Place) -> None:
         sources = list(reversed(node.children)) if node.kind == "list" else [node]
         for source in sources:
             target = source.alias if source.kind == "alias" else source
@@ -88,7 +88,7 @@ class Values:
             else:
                 self._map(target, into, at)
 
-    def _key(self, node: Node) -> str:
+    def _key(self, node: YamlNode) -> str:
         target = node
         while target.kind == "alias" and target.alias is not None:
             target = target.alias
@@ -105,7 +105,7 @@ class Values:
             return float_key(value)
         raise self._place.error(node.line, f"a key that JSON cannot have: {target.text or 'null'}")
 
-    def _json(self, value: Any, node: Node) -> Any:
+    def _json(self, value: Any, node: YamlNode) -> Any:
         if isinstance(value, int) and value > LARGEST:
             return plain_float(float(value))
         if not isinstance(value, float):
@@ -121,9 +121,9 @@ class _Open:
 
     within: set[int]
     key: int
-    target: Node
+    target: YamlNode
 
-    def __enter__(self) -> Node:
+    def __enter__(self) -> YamlNode:
         self.within.add(self.key)
         return self.target
 

@@ -39,7 +39,7 @@ from devloop.rollout.judge import (
     lost_image,
     restarts_of,
 )
-from devloop.rollout.progress import Progress, Waits, first_patch, phases
+from devloop.rollout.progress import RolloutProgress, Waits, first_patch, phases
 from devloop.rollout.symptoms import read_log
 from devloop.rollout.target_symptoms import pods_to_replace
 from devloop.stopwatch import Stopwatch
@@ -61,7 +61,7 @@ async def follow(
 
     Raises RolloutError with Kubernetes' own reason when a target is stuck (S19).
     """
-    following = _Following(service, feeds, revisions, loaded, world, watch)
+    following = _Follower(service, feeds, revisions, loaded, world, watch)
     try:
         while True:
             following.look()
@@ -83,7 +83,7 @@ async def follow(
         raise
 
 
-class _Following:
+class _Follower:
     """What `follow` keeps from one look at its targets to the next."""
 
     def __init__(
@@ -108,7 +108,7 @@ class _Following:
             )
             for revision, snapshot in zip(revisions, self.seen, strict=True)
         ]
-        self._progress = [Progress(expected.since) for expected in self._expected]
+        self._progress = [RolloutProgress(expected.since) for expected in self._expected]
         self._waits = Waits()
         self._unready: list[int] = []  # targets, by their place, that were not ready at the last look
         self._exits: set[tuple[str, str, int]] = set()

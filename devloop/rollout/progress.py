@@ -19,13 +19,13 @@ DOES_NOT_REACT = "its process does not react to SIGTERM"
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RolloutProgress:
     """The furthest that a target's rollout has come, by template, and when: a step back is none forward."""
 
     at: float
     best: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
-    def seen(self, snapshot: Snapshot, expected: Expectation, now: float) -> Progress:
+    def seen(self, snapshot: Snapshot, expected: Expectation, now: float) -> RolloutProgress:
         """With what the snapshot shows: one pod more is updated or ready, or one old pod fewer is there."""
         if snapshot.observed_generation < snapshot.generation:
             return self
@@ -38,7 +38,7 @@ class Progress:
         if furthest == known:
             return self
         best = {**self.best, snapshot.revision: (furthest[0], furthest[1], furthest[2])}
-        return Progress(now if self.best else self.at, best)
+        return RolloutProgress(now if self.best else self.at, best)
 
 
 @dataclass(frozen=True, slots=True)

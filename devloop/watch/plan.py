@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devloop.watch.links import linked_below, places_of
-from devloop.watch.source import Roots
+from devloop.watch.source import WatchRoots
 
 Ask = Callable[[Path], bool]
 
@@ -54,11 +54,11 @@ class WatchPlan:
         """Whether the names lead where they led; looks at the file system, at these names alone."""
         return _places((*self.folders, *self.files)) == self.places
 
-    def roots(self, wanted: Callable[[Path], bool]) -> Roots | None:
+    def roots(self, wanted: Callable[[Path], bool]) -> WatchRoots | None:
         """What one source has to watch: what `wanted` says yes to; None if that is nothing."""
         folders = {path: ask for path, ask in self.folders.items() if wanted(path)}
         files = frozenset(path for path in (*self.files, *self.places) if wanted(path))
-        return Roots(folders, files) if folders or files else None
+        return WatchRoots(folders, files) if folders or files else None
 
 
 def plan(interests: Iterable[Interest]) -> WatchPlan:

@@ -18,24 +18,24 @@ SHORTEST = 30.0  # seconds between two looks
 REST = 1000  # a look may take 1/1000 of the time
 
 
-class Inputs(Protocol):
+class InputsAtRest(Protocol):
     """The fingerprinter, as far as it is asked here."""
 
     async def looks_the_same(self, service: Service) -> bool: ...
 
 
-class Inbox(Protocol):
+class ChangeInbox(Protocol):
     def put(self, change: Change) -> None: ...
 
 
-class Worker(Protocol):
+class RestingWorker(Protocol):
     """The worker of a service (trip/worker.py), as far as it is asked here."""
 
     @property
     def service(self) -> Service: ...
 
     @property
-    def inbox(self) -> Inbox: ...
+    def inbox(self) -> ChangeInbox: ...
 
     @property
     def outcome(self) -> Outcome | None: ...
@@ -44,7 +44,7 @@ class Worker(Protocol):
 class Rescan:
     """`follow` runs beside each worker, `note` is a sink: nobody looks while a trip does."""
 
-    def __init__(self, inputs: Inputs, clock: Clock, *, shortest: float = SHORTEST) -> None:
+    def __init__(self, inputs: InputsAtRest, clock: Clock, *, shortest: float = SHORTEST) -> None:
         self._inputs, self._clock, self._shortest = inputs, clock, shortest
         self._trips: set[str] = set()
         self.looks = 0
@@ -55,7 +55,7 @@ class Rescan:
         elif isinstance(event, TripEnded):
             self._trips.discard(event.service)
 
-    async def follow(self, worker: Worker) -> None:
+    async def follow(self, worker: RestingWorker) -> None:
         """Put a change into the worker's inbox when its inputs do not look as they did; until cancelled."""
         pause = self._shortest
         while True:
@@ -70,7 +70,7 @@ class Rescan:
                 now = self._clock.now()
                 worker.inbox.put(Change(frozenset(), now, now, "a change without a file event"))
 
-    def _at_rest(self, worker: Worker) -> bool:
+    def _at_rest(self, worker: RestingWorker) -> bool:
         """A trip that failed before it had read the inputs has nothing to compare with."""
         read = worker.outcome is not None and getattr(worker.outcome, "fingerprint", None) is not None
         return read and worker.service.name not in self._trips

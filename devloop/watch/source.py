@@ -12,7 +12,7 @@ from anyio.abc import TaskStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Roots:
+class WatchRoots:
     """What to watch: folders with all below that their predicate enters, and single files."""
 
     folders: Mapping[Path, Callable[[Path], bool]]
@@ -39,7 +39,7 @@ class Limit:
     remedy: str
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:
         """Report to `seen` until cancelled; ends by itself only with a Limit."""
         ...
@@ -60,8 +60,8 @@ class Backend:
     which that holds, and their types. `mounts_at`: one line per mount that these real paths depend on.
     """
 
-    native: Callable[[Roots], Source]
-    polling: Callable[[Roots], Source]
+    native: Callable[[WatchRoots], EventSource]
+    polling: Callable[[WatchRoots], EventSource]
     silent_type: Callable[[Path], str | None]
     silent_below: Callable[[Path], Mapping[Path, str]]
     mounts_at: Callable[[Sequence[str]], frozenset[str]]

@@ -19,7 +19,7 @@ from devloop.model import Change
 from devloop.watch.debounce import Burst, git_folder
 from devloop.watch.listener import Listener
 from devloop.watch.plan import Interest, WatchPlan, plan
-from devloop.watch.source import Backend, Batch, Roots
+from devloop.watch.source import Backend, Batch, WatchRoots
 
 __all__ = ["Interest", "Watcher"]
 
@@ -125,7 +125,7 @@ class Watcher:
                     await group.start(self._follow, roots, polled)
                 task_status.started(scope)
 
-    def _plan(self) -> _Plan:
+    def _plan(self) -> _WatchPlan:
         """All that is watched, split by whether it has to be polled; looks at the file system."""
         for ear in self._interests.values():
             ear.git = tuple(found for root in ear.interest.folders if (found := git_folder(root)) is not None)
@@ -139,7 +139,7 @@ class Watcher:
             roots = watched.roots(lambda path, polling=polling: (path in silent) is polling)  # type: ignore[misc]
             if roots is not None:
                 sources.append((roots, polling))
-        return _Plan(sources, silent)
+        return _WatchPlan(sources, silent)
 
     def _tell_silent(self, path: Path, kind: str) -> None:
         if path not in self._reported:
@@ -156,7 +156,7 @@ class Watcher:
                 message = f"{path} looks like an editor's temporary file and counts like any other file"
                 self._emit(Notice(service, "info", message, f"to leave it out: *{kind} in the ignore file"))
 
-    async def _follow(self, roots: Roots, polled: bool, *, task_status: TaskStatus[None]) -> None:
+    async def _follow(self, roots: WatchRoots, polled: bool, *, task_status: TaskStatus[None]) -> None:
         """The best source for these roots; polling when the kernel has no watch left."""
         started = FirstStart(task_status)
         if not polled:
@@ -232,10 +232,10 @@ class Watcher:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _WatchPlan:
     """What to watch and whether by polling; `silent`: what has to be polled, and its file system."""
 
-    sources: list[tuple[Roots, bool]]
+    sources: list[tuple[WatchRoots, bool]]
     silent: Mapping[Path, str]
 
 

@@ -51,7 +51,7 @@ def tiny() -> Iterator[str]:
 
 @dataclass
 class Folder:
-    """`Tree` over a folder of a test, without the real one's ignore rules."""
+    """`ContextTree` over a folder of a test, without the real one's ignore rules."""
 
     moved: bool = False
 

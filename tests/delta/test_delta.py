@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from devloop.delta.delta import Delta, NotProven, Parent, delta, ineligible_because, recipe
-from devloop.delta.layer_index import Layer, Layers, Node
+from devloop.delta.layer_index import Layer, LayerNode, Layers
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import Plan
@@ -24,7 +24,7 @@ from devloop.inputs.selection import Selection
 from devloop.inputs.stat_cache import StatCache
 from devloop.model import BuildSpec, Inputs, Service
 
-DIR, FILE = Node("dir", 0o755, 0, 0, 5), Node("file", 0o644, 0, 0, 5, 1)
+DIR, FILE = LayerNode("dir", 0o755, 0, 0, 5), LayerNode("file", 0o644, 0, 0, 5, 1)
 
 
 class Yard:
@@ -43,7 +43,7 @@ class Yard:
         made = {"app": DIR, "app/d": DIR, "app/a": FILE, "app/b": FILE, "app/d/c": FILE}
         self.parent = self.with_layers(made)
 
-    def with_layers(self, *layers: Mapping[str, Node], by: str = "COPY") -> Parent:
+    def with_layers(self, *layers: Mapping[str, LayerNode], by: str = "COPY") -> Parent:
         ids = tuple(f"sha256:{number}" for number in range(len(layers)))
         history = [{"created_by": by} for _ in layers]
         config = json.dumps({"config": {"Env": ["A=b"]}, "history": history, "rootfs": {}}).encode()
@@ -123,7 +123,7 @@ def test_a_parent_of_another_recipe_is_no_parent(yard: Yard) -> None:
 
 def test_a_parent_that_lies_otherwise_is_doubted(yard: Yard) -> None:
     (yard.context / "src/a").write_text("other")
-    parent = yard.with_layers({"app": DIR, "app/a": Node("file", 0o600, 0, 0, 5, 1)})
+    parent = yard.with_layers({"app": DIR, "app/a": LayerNode("file", 0o600, 0, 0, 5, 1)})
     assert doubt(yard.delta(parent)) == "ModelDiffers"
 
 
@@ -224,7 +224,9 @@ def test_explain_names_the_line_that_stops_a_delta(
 
 
 def test_layers_survive_the_state_directory() -> None:
-    layer = Layer({"a": FILE, "l": Node("link", 0o777, 0, 0, 0, 0, "a")}, frozenset({"g"}), frozenset({"o"}))
+    layer = Layer(
+        {"a": FILE, "l": LayerNode("link", 0o777, 0, 0, 0, 0, "a")}, frozenset({"g"}), frozenset({"o"})
+    )
     assert Layer.load(layer.dump()) == layer
     for rubbish in (b"", b"xx", layer.dump()[:-3]):
         with pytest.raises(ValueError):
@@ -241,7 +243,7 @@ def test_layers_hide_what_lies_below() -> None:
 
 
 def test_links_in_a_destination_are_followed() -> None:
-    link = lambda to: Node("link", 0o777, 0, 0, 0, 0, to)  # noqa: E731
+    link = lambda to: LayerNode("link", 0o777, 0, 0, 0, 0, to)  # noqa: E731
     layers = Layers((Layer({"a": link("b/c"), "b": DIR, "b/c": link("/d"), "d": DIR, "o": link("o")}),))
     assert layers.resolve("/a/new/x", 1) == "d/new/x"
     assert layers.resolve("/b/../a", 1) == "d"

@@ -16,7 +16,7 @@ from devloop.delta import changes as effects
 from devloop.delta import layer_writer
 from devloop.delta import placement as placed
 from devloop.delta.changes import Effects
-from devloop.delta.layer_index import Layers, Node
+from devloop.delta.layer_index import LayerNode, Layers
 from tests.delta.test_matrix import Matrix
 from tests.support.buildkit import RefusedError
 from tests.support.delta_bench import make_base
@@ -33,7 +33,7 @@ def swap(where: Any, name: str, bug: Any) -> Patch:
 
 
 def header(**wrong: Any) -> Patch:
-    def wrong_header(path: str, node: Node) -> bytes:
+    def wrong_header(path: str, node: LayerNode) -> bytes:
         return _header(path, replace(node, **wrong))
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def first_writer(self: Effects, files: Any, target: str) -> Any:
     for place in self._landed[id(files)]:
         source = place.comes_from(target)
         if source and source in files:
-            return effects.Source(place, files[source])
+            return effects.LastWriter(place, files[source])
     return None
 
 
@@ -67,7 +67,7 @@ BUGS: dict[str, tuple[Patch, str, str]] = {
         "edit_content",
     ),
     "parent directories as new ones": (
-        swap(deltas, "directory", lambda *_: Node("dir", 0o755, 0, 0)),
+        swap(deltas, "directory", lambda *_: LayerNode("dir", 0o755, 0, 0)),
         "onto-odd-directory",
         "edit_content",
     ),

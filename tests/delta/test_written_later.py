@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from devloop.delta.delta import Delta, NotProven
-from devloop.delta.layer_index import Node
+from devloop.delta.layer_index import LayerNode
 from tests.delta.test_delta import DIR, FILE, Yard
 
 MADE = {"app": DIR, "app/d": DIR, "app/a": FILE, "app/b": FILE, "app/d/c": FILE}
@@ -37,7 +37,7 @@ def yard(home: Path, later: str) -> Yard:
     ],
 )
 def test_s9_a_file_that_a_later_heredoc_writes_is_not_covered(
-    later: str, layer: Mapping[str, Node], edited: str, reason: str, tmp_path: Path
+    later: str, layer: Mapping[str, LayerNode], edited: str, reason: str, tmp_path: Path
 ) -> None:
     here = yard(tmp_path, later)
     (here.context / "src" / edited).write_text("from the tree")

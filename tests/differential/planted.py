@@ -15,7 +15,7 @@ from devloop.delta import changes as effects
 from devloop.delta import eligibility, layer_writer
 from devloop.delta import placement as placed
 from devloop.delta.changes import Effects
-from devloop.delta.layer_index import Layers, Node
+from devloop.delta.layer_index import LayerNode, Layers
 from devloop.delta.placement import octal
 from devloop.dockerfile.instructions import Instruction
 from devloop.dockerfile.plan import Copy
@@ -30,7 +30,7 @@ def swap(where: Any, name: str, bug: Any) -> Patch:
 
 
 def header(**wrong: Any) -> Patch:
-    def wrong_header(path: str, node: Node) -> bytes:
+    def wrong_header(path: str, node: LayerNode) -> bytes:
         return _header(path, replace(node, **wrong))
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def _first_writer(self: Effects, files: Any, target: str) -> Any:
     for place in self._landed[id(files)]:
         source = place.comes_from(target)
         if source and source in files:
-            return effects.Source(place, files[source])
+            return effects.LastWriter(place, files[source])
     return None
 
 
@@ -62,7 +62,7 @@ def _content_only(was: Any, now: Any) -> bool:
 
 BUGS: dict[str, Patch] = {
     "no parent directories": swap(deltas, "directories_above", _no_parents),
-    "parent directories as new ones": swap(deltas, "directory", lambda *_: Node("dir", 0o755, 0, 0)),
+    "parent directories as new ones": swap(deltas, "directory", lambda *_: LayerNode("dir", 0o755, 0, 0)),
     "wrong whiteout": swap(deltas, "whiteout", lambda path: f"{path}.wh"),
     "whiteout in the wrong directory": swap(
         deltas, "whiteout", lambda path: ".wh." + path.rpartition("/")[2]

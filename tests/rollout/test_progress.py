@@ -24,7 +24,7 @@ from devloop.model import (
     Unchanged,
 )
 from devloop.rollout.follow import follow
-from devloop.rollout.progress import Progress, Waits, phases, waits_for, why_long
+from devloop.rollout.progress import RolloutProgress, Waits, phases, waits_for, why_long
 from devloop.stopwatch import Stopwatch
 from devloop.trip.sharing import Sharing
 from devloop.trip.worker import Worker
@@ -120,7 +120,7 @@ def test_s18_one_more_pod_gives_the_rollout_its_time_anew_and_a_step_back_does_n
     half = complete(replicas=2, updated=1, current=2, pods=(pod("a", ready=False), old_pod()))
     ready = replace(half, pods=(pod("a"), old_pod()))
     gone = replace(ready, updated=2, pods=(pod("a"), pod("b", ready=False)))
-    progress = Progress(PATCHED)
+    progress = RolloutProgress(PATCHED)
     times = []
     for number, snapshot in enumerate((half, half, ready, half, ready, gone, gone), 1):
         progress = progress.seen(snapshot, EXPECTED, PATCHED + number)
@@ -129,12 +129,12 @@ def test_s18_one_more_pod_gives_the_rollout_its_time_anew_and_a_step_back_does_n
 
 
 def test_s18_numbers_of_the_template_before_are_no_progress() -> None:
-    progress = Progress(PATCHED).seen(complete(observed_generation=4), EXPECTED, PATCHED + 5)
-    assert progress == Progress(PATCHED)
+    progress = RolloutProgress(PATCHED).seen(complete(observed_generation=4), EXPECTED, PATCHED + 5)
+    assert progress == RolloutProgress(PATCHED)
 
 
 def test_s18_another_template_starts_its_own_count_and_two_that_take_turns_end() -> None:
-    progress = Progress(PATCHED)
+    progress = RolloutProgress(PATCHED)
     for number, revision in enumerate(("new", "newer", "new", "newer"), 1):
         snapshot = complete(revision=revision, pods=(pod(revision=revision),))
         progress = progress.seen(snapshot, EXPECTED, PATCHED + number)

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.adapters.watch.mounts import MountAlarm, silent_below
+from devloop.adapters.watch.mounts import KernelMountAlarm, silent_below
 from devloop.clock import Clock
 from devloop.events import TripEnded, TripStarted
 from devloop.inputs.fingerprinter import TreeFingerprinter
@@ -108,7 +108,7 @@ async def test_what_is_mounted_at_below_or_above_a_root_is_looked_at_and_watched
 async def test_a_mount_elsewhere_starts_nothing(root: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     async with watching(interest(root)) as ears:
-        with MountAlarm() as alarm:
+        with KernelMountAlarm() as alarm:
             async with anyio.create_task_group() as group:
                 group.start_soon(alarm.wait)
                 await anyio.lowlevel.checkpoint()

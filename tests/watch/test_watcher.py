@@ -24,7 +24,7 @@ from devloop.events import Event, Notice, WatchBatch, WatchOverflow
 from devloop.model import Change
 from devloop.watch import debounce as burst
 from devloop.watch.debounce import git_folder, saved_at
-from devloop.watch.source import Batch, Limit, Roots
+from devloop.watch.source import Batch, Limit, WatchRoots
 from devloop.watch.watcher import Interest, Watcher
 
 QUIET = 0.4  # longer than the watcher waits after any burst of these tests
@@ -710,7 +710,7 @@ async def test_polling_sees_two_saves_of_the_same_size_within_a_second(root: Pat
     async with anyio.create_task_group() as group:
 
         async def start(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-            await Polling(Roots({root: everything})).run(batches.append, task_status=task_status)
+            await Polling(WatchRoots({root: everything})).run(batches.append, task_status=task_status)
 
         await group.start(start)
         for text in ("aaa", "bbb", "ccc"):
@@ -879,7 +879,9 @@ async def test_a_limit_names_what_to_raise(root: Path) -> None:
 
         async def start(*, task_status: anyio.abc.TaskStatus[None]) -> None:
             nonlocal limit
-            limit = await Inotify(Roots({root: everything})).run(lambda batch: None, task_status=task_status)
+            limit = await Inotify(WatchRoots({root: everything})).run(
+                lambda batch: None, task_status=task_status
+            )
             task_status.started()
 
         async with anyio.create_task_group() as group:

@@ -8,7 +8,7 @@ from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.archive.docker_archive import Tally, delta
 from devloop.adapters.archive.load_proof import prove
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.connection import Body, EngineRefusal
+from devloop.adapters.docker.connection import Body, EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.errors import LoadError
 from devloop.model import Image
@@ -23,7 +23,7 @@ async def send_delta(engine: Engine, image: Image, tally: Tally, digests: Digest
     archive = oci.delta(image.archive, image.ref, blobs) if as_oci else delta(image.archive, image.ref)
     try:
         await deliver(engine, archive)
-    except EngineRefusal as refusal:
+    except EngineRefusedError as refusal:
         raise refused(image, "the engine", refusal) from refusal
     if as_oci:
         await prove(engine, image, oci.described(image.archive, blobs), digests)
@@ -32,13 +32,13 @@ async def send_delta(engine: Engine, image: Image, tally: Tally, digests: Digest
 
 
 async def deliver(engine: Engine, archive: Body) -> None:
-    """Load an archive, to the end of the engine's answer. Raises EngineRefusal, PlatformError."""
+    """Load an archive, to the end of the engine's answer. Raises EngineRefusedError, PlatformError."""
     async with aclosing(engine.load(archive)) as answers:
         async for _ in answers:
             pass
 
 
-def refused(image: Image, node: str, refusal: EngineRefusal) -> LoadError:
+def refused(image: Image, node: str, refusal: EngineRefusedError) -> LoadError:
     full = "no space left" in refusal.message
     return LoadError(
         f"load of {image.ref} into {node}: {refusal.message}",

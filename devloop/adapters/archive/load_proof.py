@@ -16,7 +16,7 @@ import anyio
 
 from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.tar_stream import TarStream
 from devloop.delta.layer_index import WHITEOUT
@@ -39,7 +39,7 @@ async def prove(engine: Engine, image: Image, manifest: bytes, digests: Digests)
         path, digest = changed_file(image.archive)
         try:
             found = await _read(engine, image.ref, path)
-        except EngineRefusal as refusal:
+        except EngineRefusedError as refusal:
             raise _unproven(image, refusal.message) from refusal
         if path and found != digest:
             raise _unproven(image, f"/{path} is not what the delta holds")

@@ -22,7 +22,7 @@ import anyio.to_thread
 from devloop.adapters.build import buildkit_trace as trace
 from devloop.adapters.build.transcript import Transcript
 from devloop.adapters.docker.bases import registry_config
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.engine_facts import Json
 from devloop.borders import ENGINE_ANSWER
@@ -69,7 +69,7 @@ class ApiBuild:
                 async for message in answers:
                     with ENGINE_ANSWER(f"build of {service.name}: the engine's output"):
                         reader.take(message)
-        except EngineRefusal as refusal:
+        except EngineRefusedError as refusal:
             reader.fail(refusal.message)
             dockerfile = await anyio.to_thread.run_sync(_text, service.build.dockerfile)
             raise transcript.failure(f"build of {service.name}", refusal.message, dockerfile) from refusal
@@ -121,7 +121,7 @@ class _TraceReader:
             try:
                 trace.follow(base64.b64decode(message["aux"]), self._transcript)
             except (ValueError, binascii.Error) as error:
-                raise EngineRefusal(f"the engine sent a trace that cannot be read: {error}") from error
+                raise EngineRefusedError(f"the engine sent a trace that cannot be read: {error}") from error
 
     def fail(self, message: str) -> None:
         """The trace has shown already which vertex failed."""

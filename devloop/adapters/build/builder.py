@@ -20,7 +20,7 @@ from devloop.adapters.build.build_api import ApiBuild
 from devloop.adapters.build.build_cli import CliBuild, DockerCommand, emulates, find_command, reserved_args
 from devloop.adapters.build.sent_contexts import SentContexts
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.labels import FINGERPRINT, PROJECT, SERVICE
 from devloop.borders import disk
@@ -32,7 +32,7 @@ from devloop.model import BuildSpec, Fingerprint, How, Image, Service
 LONGEST_TURN = 5.0  # seconds that a build waits for those of other services before it starts beside them
 
 
-class Tree(Protocol):
+class ContextTree(Protocol):
     """The files of a service as its fingerprint saw them (S8)."""
 
     def archive(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[bytes]:
@@ -59,7 +59,7 @@ class ImageBuilder:
         self,
         engine: Engine,
         digests: Digests,
-        tree: Tree,
+        tree: ContextTree,
         project: str,
         emit: Emit,
         environment: Mapping[str, str],
@@ -125,7 +125,7 @@ class ImageBuilder:
                     labels, endpoint = self.labels(service, fingerprint), await self._engine.endpoint()
                     reported = await cli.build(replace(service, build=spec), ref, platform, labels, endpoint)
                 finally:
-                    with anyio.CancelScope(shield=True), suppress(EngineRefusal, PlatformError):
+                    with anyio.CancelScope(shield=True), suppress(EngineRefusedError, PlatformError):
                         await self._engine.remove(below.ref)
             return await self._proven(service, fingerprint, ref, "continued", reported)
 
@@ -266,7 +266,7 @@ class ImageBuilder:
         """The image as the engine holds it; BuildError if that is not what the builder reported."""
         try:
             facts = await self._engine.inspect(ref)
-        except EngineRefusal as refusal:
+        except EngineRefusedError as refusal:
             raise BuildError(f"build of {service.name}: {ref}: {refusal.message}") from refusal
         if facts is None:
             raise BuildError(

@@ -25,7 +25,7 @@ _BAD_LINE = re.compile(r"(?:parse error(?: on)? line |Dockerfile:|line )(?P<line
 
 
 @dataclass(slots=True)
-class Step:
+class BuildStep:
     """One vertex of the build graph."""
 
     name: str
@@ -39,7 +39,7 @@ class Transcript:
 
     def __init__(self, service: str, emit: Emit) -> None:
         self._service, self._emit = service, emit
-        self._steps: dict[str, Step] = {}
+        self._steps: dict[str, BuildStep] = {}
         self._total: dict[str, int] = {}  # steps of each stage
         self._ended: set[tuple[str, str]] = set()
         self._shown = (0, 0)
@@ -48,7 +48,7 @@ class Transcript:
         """A vertex was named. Naming it again changes nothing."""
         if key in self._steps:
             return
-        self._steps[key] = Step(name)
+        self._steps[key] = BuildStep(name)
         numbered = _STEP.match(name)
         if numbered:
             self._total[numbered["stage"] or ""] = int(numbered["steps"])

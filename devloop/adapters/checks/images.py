@@ -45,7 +45,7 @@ class Scans:
 
 
 async def built_image(engine: Engine, scans: Scans, ref: str, max_size: int | None) -> BuiltImage | None:
-    """None if the engine does not have it. Raises PlatformError, EngineRefusal."""
+    """None if the engine does not have it. Raises PlatformError, EngineRefusedError."""
     facts = await engine.inspect(ref)
     if facts is None:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from devloop.adapters.kubernetes.api.answers import Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.checks.facts import NodeCapacity
@@ -35,7 +35,7 @@ async def look_around(client: Client, own: Iterable[tuple[str, str]]) -> Surroun
         nodes = await client.get("/api/v1/nodes")
         services = await client.get("/api/v1/services")
         version = await client.get("/version")
-    except Refused as error:
+    except ApiRefusedError as error:
         raise PlatformError(
             f"looking at the cluster was refused: {error.message}",
             reason=error.reason,

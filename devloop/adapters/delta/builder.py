@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.delta.keeper import ParentKeeper
 from devloop.adapters.delta.parents import ParentStore
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.concurrency import Check, in_thread
 from devloop.delta.delta import Delta, NotProven, Parent, delta
@@ -204,7 +204,7 @@ class DeltaBuilder:
             found = next(base for base in inputs.bases if base.ref == ref)
             base = await self._store.base(self._engine, found)
             facts = await self._engine.inspect(ref)
-        except (EngineRefusal, LoadError):
+        except (EngineRefusedError, LoadError):
             return why, 0
         if base is None or facts is None:
             return why, 0

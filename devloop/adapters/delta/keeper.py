@@ -22,7 +22,7 @@ BASE = "-base"  # what a folded image's tag ends in (S3)
 
 
 @dataclass(slots=True)
-class Standing:
+class ParentImage:
     """The image that the nodes hold and that is known in every layer: the next delta's parent."""
 
     inputs: Inputs
@@ -49,11 +49,11 @@ class ParentKeeper:
         self._rebuild_salt = rebuild_salt
         self._again = again
         self._services: dict[str, Service] = {}
-        self._standing: dict[str, Standing] = {}
+        self._standing: dict[str, ParentImage] = {}
         self._to_learn: dict[str, tuple[Image, float]] = {}  # and from when on, in the event loop's seconds
         self._something = anyio.Event()
 
-    def standing(self, service: str) -> Standing | None:
+    def standing(self, service: str) -> ParentImage | None:
         """What the service's next delta stands on."""
         return self._standing.get(service)
 
@@ -87,7 +87,7 @@ class ParentKeeper:
             added = (below.added if below else 0) + image.archive.size
             if made.full == len(made.diff_ids):  # it stands on its base alone: nothing to fold
                 added = 0
-            self._standing[image.service] = Standing(
+            self._standing[image.service] = ParentImage(
                 image.fingerprint.inputs, made, added, image.size, image.ref
             )
             await self._store.put_late(image.service, digest, made)
@@ -96,7 +96,7 @@ class ParentKeeper:
             return
         known = await self._store.get(image.service, digest)
         if known is not None and known.diff_ids and _is_of(known, image):
-            self._standing[image.service] = Standing(
+            self._standing[image.service] = ParentImage(
                 image.fingerprint.inputs, known, 0, image.size, image.ref
             )
         elif image.service not in self._standing or image.how != "reused":
@@ -127,7 +127,7 @@ class ParentKeeper:
     async def learn(self, image: Image, load: Callable[[Image], Awaitable[LoadedImage]]) -> None:
         """Make the image a parent. One that is a delta is folded first: a full build under `…-base`.
 
-        Raises StageError, PlatformError, EngineRefusal: the next full build tries again.
+        Raises StageError, PlatformError, EngineRefusedError: the next full build tries again.
         """
         service = self._services.get(image.service)
         if service is None:
@@ -143,7 +143,7 @@ class ParentKeeper:
         now = self._standing.get(service.name)
         if now is None or folded:  # else a newer image landed meanwhile
             inputs = image.fingerprint.inputs
-            self._standing[service.name] = Standing(inputs, known, 0, whole.size, whole.ref)
+            self._standing[service.name] = ParentImage(inputs, known, 0, whole.size, whole.ref)
         if not folded:
             await self._store.put(service.name, image.fingerprint.digest, known)
 

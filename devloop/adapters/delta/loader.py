@@ -9,7 +9,7 @@ import anyio
 
 from devloop.activity import Activity, bounded
 from devloop.adapters.delta.builder import DeltaBuilder
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.borders import disk
 from devloop.errors import LoadError, PlatformError, StageError
 from devloop.model import Fingerprint, Image, LoadedImage, Service
@@ -57,5 +57,5 @@ class DeltaLoader:
                     await bounded(
                         partial(self._builder.keeper.learn, image, self._inner.load), LONGEST_SILENCE, _silent
                     )
-            except (PlatformError, StageError, EngineRefusal):
+            except (PlatformError, StageError, EngineRefusedError):
                 continue  # without a parent the next build is a full one, and asks again

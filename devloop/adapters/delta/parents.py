@@ -100,7 +100,7 @@ class ParentStore:
     async def base(self, engine: Engine, base: Base) -> Parent | None:
         """An image that others are built from, read once; None if it cannot be done, or takes too long.
 
-        Raises PlatformError, EngineRefusal, LoadError for an image that cannot be taken apart.
+        Raises PlatformError, EngineRefusedError, LoadError for an image that cannot be taken apart.
         """
         known = await self.get(BASES, base.id.removeprefix("sha256:"))
         if known is None:
@@ -115,7 +115,7 @@ class ParentStore:
     async def learn(self, engine: Engine, image: Image, recipe: str) -> Parent | None:
         """Read a full build's layers from the engine, those that are not known; None if it cannot be done.
 
-        Raises PlatformError, EngineRefusal, LoadError for an image that cannot be taken apart.
+        Raises PlatformError, EngineRefusedError, LoadError for an image that cannot be taken apart.
         """
         return await self._learn(engine, image.ref, image.id, recipe)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from devloop.activity import Activity, bounded
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.engine_facts import ImageFacts, Json
 from devloop.borders import ENGINE_ANSWER
@@ -81,14 +81,14 @@ class EngineBases:
                 async for message in answers:
                     with ENGINE_ANSWER(f"the pull of {ref}: the engine's output"):
                         progress.take(message)
-        except EngineRefusal as refusal:
+        except EngineRefusedError as refusal:
             raise await self._impossible(service, ref, refusal) from refusal
 
     def _login(self, ref: str) -> str:
         with self._asking:
             return credentials(ref, self._environment)
 
-    async def _impossible(self, service: str, ref: str, refusal: EngineRefusal) -> BuildError:
+    async def _impossible(self, service: str, ref: str, refusal: EngineRefusedError) -> BuildError:
         repository = split(ref)[0].rpartition("/")[2]
         here = sorted(tag for image in await self._engine.images() for tag in image.refs if repository in tag)
         known = f" (here: {', '.join(here[:3])})" if here else ""

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from devloop.adapters.docker.blob_index import Blob, Blobs
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.engine_facts import ImageFacts
 from devloop.adapters.tar_stream import TarStream
@@ -48,7 +48,7 @@ class Digests:
         if known is None:
             try:
                 known = await self._read(ref, facts)
-            except EngineRefusal:
+            except EngineRefusedError:
                 return facts.id  # it cannot be saved
             self.blobs.name(key, known)
         return known

@@ -36,7 +36,7 @@ _CHANGE = aiohttp.ClientTimeout(total=CHANGE_SECONDS, connect=CONNECT_SECONDS)
 _STREAM = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=None)
 
 
-class EngineRefusal(DevloopError):
+class EngineRefusedError(DevloopError):
     """The engine answered, and the answer was no. Adapters turn it into the error of their stage."""
 
     default_reason = "EngineRefused"
@@ -226,11 +226,11 @@ async def _check(response: aiohttp.ClientResponse) -> None:
         message = str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
         message = text.strip() or f"HTTP {response.status}"
-    raise EngineRefusal(message, response.status)
+    raise EngineRefusedError(message, response.status)
 
 
 async def messages(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
-    """The JSON messages of a streamed answer; an `error` among them is raised as EngineRefusal."""
+    """The JSON messages of a streamed answer; an `error` among them is raised as EngineRefusedError."""
     rest = b""
     async for piece in noted(response.content.iter_any()):
         *lines, rest = (rest + piece).split(b"\n")
@@ -261,11 +261,11 @@ def _message(line: bytes) -> Json:
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise EngineRefusal(f"the engine sent invalid JSON: {line[:200]!r}") from error
+        raise EngineRefusedError(f"the engine sent invalid JSON: {line[:200]!r}") from error
     if not isinstance(message, dict):
-        raise EngineRefusal(f"the engine sent an unexpected message: {line[:200]!r}")
+        raise EngineRefusedError(f"the engine sent an unexpected message: {line[:200]!r}")
     if "error" in message:
-        raise EngineRefusal(str(message["error"]))
+        raise EngineRefusedError(str(message["error"]))
     return message
 
 

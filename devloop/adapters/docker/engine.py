@@ -16,7 +16,7 @@ from devloop.concurrency import in_daemon_thread
 if TYPE_CHECKING:
     from docker import APIClient
 
-from devloop.adapters.docker.connection import PIECE, Body, Connection, EngineRefusal, messages, noted
+from devloop.adapters.docker.connection import PIECE, Body, Connection, EngineRefusedError, messages, noted
 from devloop.adapters.docker.engine_facts import (
     EngineInfo,
     ImageFacts,
@@ -31,7 +31,7 @@ TEMPORARY = "dev.devloop.temporary"  # the label of containers that only serve t
 
 
 class Engine(Connection):
-    """Any method raises PlatformError if the engine does not answer and EngineRefusal if it refuses."""
+    """Any method raises PlatformError if the engine does not answer and EngineRefusedError if it refuses."""
 
     def __init__(self, source: Callable[[], Awaitable[Endpoint]], *, role: str = "engine") -> None:
         super().__init__(source, role=role)
@@ -65,7 +65,7 @@ class Engine(Connection):
         """The image, None if the engine does not have it."""
         try:
             answer = await self._json("GET", f"/images/{quote(ref, safe='/:@')}/json")
-        except EngineRefusal as refusal:
+        except EngineRefusedError as refusal:
             if refusal.status == 404:
                 return None
             raise
@@ -80,7 +80,7 @@ class Engine(Connection):
             return tuple(map(listed_of, found))
 
     async def prepare_exec(self, container: str, wish: Json) -> str:
-        """The id of an exec that is made and not started yet. EngineRefusal if there is no such container."""
+        """The id of an exec that is not started yet. EngineRefusedError if there is no such container."""
         made = await self._json(
             "POST", f"/containers/{quote(container)}/exec", body=json.dumps(wish).encode()
         )
@@ -91,7 +91,7 @@ class Engine(Connection):
         """Whether a container of this name runs here."""
         try:
             answer = await self._json("GET", f"/containers/{quote(name)}/json")
-        except EngineRefusal as refusal:
+        except EngineRefusedError as refusal:
             if refusal.status == 404:
                 return False
             raise
@@ -99,7 +99,7 @@ class Engine(Connection):
             return bool((answer.get("State") or {}).get("Running"))
 
     async def create_container(self, ref: str) -> str:
-        """The id of a container of the image that is never meant to run. EngineRefusal."""
+        """The id of a container of the image that is never meant to run. EngineRefusedError."""
         wish = {
             "Image": ref,
             "Cmd": ["/none"],
@@ -122,7 +122,7 @@ class Engine(Connection):
         await self._by_package("old containers", work)
 
     async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
-        """A path of a container as a tar, in pieces. Raises EngineRefusal."""
+        """A path of a container as a tar, in pieces. Raises EngineRefusedError."""
         query = {"path": f"/{path.lstrip('/')}"}
         async with self._call(
             "GET", f"/containers/{quote(container)}/archive", query, stream=True
@@ -143,7 +143,7 @@ class Engine(Connection):
         """Untag, and delete what no other tag holds. False if it is gone already or in use."""
         try:
             await self._by_package(f"removal of {ref}", lambda client: client.remove_image(ref))
-        except EngineRefusal as refusal:
+        except EngineRefusedError as refusal:
             if refusal.status in (404, 409):
                 return False
             raise
@@ -162,7 +162,7 @@ class Engine(Connection):
         raise AssertionError("the second try raises")
 
     async def pull(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json]:
-        """The messages of a pull. Raises EngineRefusal when one of them is an error."""
+        """The messages of a pull. Raises EngineRefusedError when one of them is an error."""
         query = {"fromImage": name, "tag": tag} | ({"platform": platform} if platform else {})
         headers = {"X-Registry-Auth": auth} if auth else {}
         async with self._call("POST", "/images/create", query, headers=headers, stream=True) as response:
@@ -192,7 +192,7 @@ class Engine(Connection):
         try:
             async with self._call("POST", "/build/cancel", {"id": build}):
                 pass
-        except EngineRefusal:
+        except EngineRefusedError:
             pass
 
     @asynccontextmanager

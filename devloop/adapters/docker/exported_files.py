@@ -7,8 +7,9 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any, cast
+from typing import IO, cast
 
+from devloop.adapters.docker.chunk_stream import ChunkStream
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import TEMPORARY, Engine
 from devloop.adapters.docker.housekeeping import open_client
@@ -81,7 +82,8 @@ def _read(endpoint: Endpoint, ref: str) -> dict[str, Item]:
     try:
         container = client.create_container(ref, command=["-"], labels={TEMPORARY: "true"})["Id"]
         try:
-            stream = cast("IO[bytes]", _Stream(client.export(container, chunk_size=CHUNK)))
+            chunks: Iterator[bytes] = iter(client.export(container, chunk_size=CHUNK))
+            stream = cast("IO[bytes]", ChunkStream(lambda: next(chunks, b"")))
             with tarfile.open(fileobj=stream, mode="r|") as archive:
                 return {
                     path: _item(archive, member)
@@ -105,19 +107,3 @@ def _item(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Item:
         digest = total.hexdigest()
     kind = member.type.decode()
     return Item("0" if kind == "1" else kind, member.mode, (member.uid, member.gid), member.linkname, digest)
-
-
-class _Stream:
-    """What tarfile reads from: the chunks of an answer as one stream."""
-
-    def __init__(self, chunks: Iterator[Any]) -> None:
-        self._chunks, self._rest = iter(chunks), b""
-
-    def read(self, size: int) -> bytes:
-        while len(self._rest) < size:
-            piece = next(self._chunks, None)
-            if piece is None:
-                break
-            self._rest += piece
-        given, self._rest = self._rest[:size], self._rest[size:]
-        return given

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from devloop.adapters.docker.connection import ANSWER_SECONDS, CHANGE_SECONDS, EngineRefusal
+from devloop.adapters.docker.connection import ANSWER_SECONDS, CHANGE_SECONDS, EngineRefusedError
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.errors import PlatformError
 
@@ -33,7 +33,7 @@ class Housekeeping:
         self._opening = threading.Lock()
 
     def run(self, endpoint: Endpoint, work: Work[Result]) -> Result:
-        """Raises EngineRefusal (the engine refuses), EngineSilentError, PlatformError (no certificates), and
+        """Raises EngineRefusedError (refused), EngineSilentError, PlatformError (no certificates), and
         what an answer of the wrong shape makes."""
         import requests
         from docker import errors
@@ -41,7 +41,7 @@ class Housekeeping:
         try:
             return work(self._client(endpoint))
         except errors.APIError as error:
-            raise EngineRefusal(str(error.explanation or error), int(error.status_code or 0)) from error
+            raise EngineRefusedError(str(error.explanation or error), int(error.status_code or 0)) from error
         except requests.exceptions.InvalidJSONError:
             raise
         except (errors.DockerException, requests.RequestException, OSError) as error:

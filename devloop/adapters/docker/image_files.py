@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import lzma
 import re
 import tarfile
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import IO, cast
 
 import anyio.from_thread
 import anyio.to_thread
 
+from devloop.adapters.docker.chunk_stream import ChunkStream
 from devloop.adapters.docker.engine import Engine
 from devloop.checks.built import PACKAGES, suspicious
 from devloop.checks.facts import LayerFile
@@ -22,7 +22,7 @@ HEAD, LARGEST = 64, 20_000  # bytes: what is read of a file, and the largest tha
 
 
 async def suspicious_files(engine: Engine, ref: str) -> tuple[LayerFile, ...]:
-    """Also those that a later layer removes. Raises PlatformError, EngineRefusal."""
+    """Also those that a later layer removes. Raises PlatformError, EngineRefusedError."""
     async with engine.save(ref) as pieces:
         return await anyio.to_thread.run_sync(_scan, pieces)
 
@@ -31,7 +31,7 @@ def _scan(pieces: AsyncIterator[bytes]) -> tuple[LayerFile, ...]:
     async def following() -> bytes:
         return await anext(pieces, b"")
 
-    raw = _Stream(lambda: anyio.from_thread.run(following))
+    raw = ChunkStream(lambda: anyio.from_thread.run(following))
     return tuple(dict.fromkeys(files_of(cast("IO[bytes]", raw))))
 
 
@@ -60,26 +60,3 @@ def _suspicious(layer: tarfile.TarFile) -> Iterator[LayerFile]:
             key = content is not None and PRIVATE_KEY.match(content.read(HEAD)) is not None
         if suspicious(found := LayerFile(path, key)):
             yield found
-
-
-class _Stream(io.RawIOBase):
-    """What tarfile reads from: pieces as they come, asked for when they are needed."""
-
-    def __init__(self, following: Callable[[], bytes]) -> None:
-        self._following, self._rest = following, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        found: list[bytes] = []
-        wanted = size if size >= 0 else 1 << 62
-        while wanted > 0:
-            if not self._rest:
-                self._rest = self._following()
-                if not self._rest:
-                    break
-            found.append(self._rest[:wanted])
-            self._rest = self._rest[wanted:]
-            wanted -= len(found[-1])
-        return b"".join(found)

@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 
 from devloop.adapters.helm.errors import refusal
-from devloop.adapters.helm.runner import Place, run
+from devloop.adapters.helm.runner import KubeTarget, run
 from devloop.model import Release, Values
 
 TIMEOUT = "300s"
 
 
 class CommandRunner:
-    def __init__(self, command: str, place: Place, environ: Mapping[str, str]) -> None:
+    def __init__(self, command: str, place: KubeTarget, environ: Mapping[str, str]) -> None:
         self._command, self._place, self._environ = command, place, place.environ(environ)
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 
-from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client
 from devloop.adapters.kubernetes.views import MADE_BY
 from devloop.errors import ReleaseError
@@ -82,7 +82,7 @@ async def note(client: Client, release: Release, project: str) -> None:
     if secret is not None:
         path = f"{SECRETS.format(release.namespace)}/{secret['metadata']['name']}"
         body = {"metadata": {"annotations": {MADE_BY: project}}}
-        with suppress(Refused):  # gone meanwhile
+        with suppress(ApiRefusedError):  # gone meanwhile
             await client.request("PATCH", path, body=body, content_type=MERGE_PATCH)
 
 
@@ -92,10 +92,10 @@ async def noted(client: Client, project: str, namespaces: Iterable[str]) -> list
     params = {"labelSelector": "owner=helm"}
     try:
         items = (await client.get("/api/v1/secrets", params)).get("items") or []
-    except Refused:
+    except ApiRefusedError:
         items = []
         for namespace in sorted(set(namespaces)):
-            with suppress(Refused):  # what may not be read was not made by this user either
+            with suppress(ApiRefusedError):  # what may not be read was not made by this user either
                 items += (await client.get(SECRETS.format(namespace), params)).get("items") or ()
     metas = [item["metadata"] for item in items]
     ours = [meta for meta in metas if (meta.get("annotations") or {}).get(MADE_BY) == project]
@@ -106,7 +106,7 @@ async def _newest(client: Client, release: Release) -> Json | None:
     params = {"labelSelector": f"owner=helm,name={release.name},status!=superseded"}
     try:
         data = await client.get(SECRETS.format(release.namespace), params)
-    except Refused as error:
+    except ApiRefusedError as error:
         if error.status == 404:
             return None
         raise ReleaseError(

@@ -13,9 +13,9 @@ import anyio
 
 from devloop.adapters.helm import records
 from devloop.adapters.helm.runner import Runner
-from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.api.client import Client
-from devloop.adapters.kubernetes.informer import Listener
+from devloop.adapters.kubernetes.informer import ObjectListener
 from devloop.adapters.kubernetes.patch import matching, read_workload
 from devloop.adapters.kubernetes.views import MADE_BY, image_writer
 from devloop.adapters.lock import take
@@ -24,7 +24,7 @@ from devloop.deploy.needs import Need, needs_of, objects_of
 from devloop.errors import HeldError, PatchError, PlatformError, PrerequisiteError, TargetMissingError
 from devloop.model import LiveImage, Release, ReleaseView, Target, Values
 
-Observe = Callable[[str, Listener], Coroutine[Any, Any, None]]
+Observe = Callable[[str, ObjectListener], Coroutine[Any, Any, None]]
 Seen = Callable[[Release, str], None]
 Wake = Callable[[], None]
 LOCK_SECONDS = 320.0  # a helm that outlived its devloop may wait this long for a hook
@@ -141,7 +141,7 @@ class HelmReleaser:
             await self._client.request(
                 "POST", "/api/v1/namespaces", params={"fieldManager": "devloop"}, body=body
             )
-        except Refused as error:
+        except ApiRefusedError as error:
             if error.reason != "AlreadyExists":
                 raise PrerequisiteError(
                     f"{release}: namespace {release.namespace} was refused: {error.message}",
@@ -189,7 +189,7 @@ class HelmReleaser:
     async def _get(self, path: str) -> Json | None:
         try:
             return await self._client.get(path)
-        except Refused as error:
+        except ApiRefusedError as error:
             if error.status == 404:
                 return None
             if error.status == 403:  # may not be looked at: then it cannot be missed either

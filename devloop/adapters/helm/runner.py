@@ -33,7 +33,7 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class KubeTarget:
     """Which cluster: kubeconfig files as $KUBECONFIG lists them, and the context."""
 
     kubeconfig: tuple[Path, ...]

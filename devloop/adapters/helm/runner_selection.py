@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Mapping
 
 from devloop.adapters.helm.command import CommandRunner
-from devloop.adapters.helm.runner import Place, Runner
+from devloop.adapters.helm.runner import KubeTarget, Runner
 from devloop.adapters.helm.sdk import SdkRunner
 from devloop.errors import ConfigError
 
 
-def choose(place: Place, environ: Mapping[str, str]) -> Runner:
+def choose(place: KubeTarget, environ: Mapping[str, str]) -> Runner:
     """The library where it is installed, else `helm` on PATH; DEVLOOP_HELM=sdk|PATH decides otherwise.
 
     Raises ConfigError where there is neither.

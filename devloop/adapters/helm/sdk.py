@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from devloop.adapters.helm.errors import refusal
-from devloop.adapters.helm.runner import Place, run
+from devloop.adapters.helm.runner import KubeTarget, run
 from devloop.borders import COMMAND_OUTPUT
 from devloop.errors import ReleaseError
 from devloop.model import Release, Values
@@ -21,7 +21,7 @@ WORKER = ("helm", "-m", "devloop.adapters.helm.worker")
 
 
 class SdkRunner:
-    def __init__(self, place: Place, environ: Mapping[str, str]) -> None:
+    def __init__(self, place: KubeTarget, environ: Mapping[str, str]) -> None:
         self._place = place
         self._environ = {
             **place.environ(environ),

@@ -12,14 +12,14 @@ import anyio
 from anyio.abc import TaskGroup
 
 from devloop.adapters.kubernetes.api.access import Access, open_access
-from devloop.adapters.kubernetes.api.answers import Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError
 from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client
 from devloop.adapters.kubernetes.api.guard import Platform
 from devloop.adapters.kubernetes.apply.applier import Applier
 from devloop.adapters.kubernetes.apply.removal import delete_pod
 from devloop.adapters.kubernetes.evidence import follow_log, read_last_words
 from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
-from devloop.adapters.kubernetes.informer import Health, Informer, Listener
+from devloop.adapters.kubernetes.informer import Health, Informer, ObjectListener
 from devloop.adapters.kubernetes.inventory import find_url, images_of, read_images, read_nodes
 from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
 from devloop.adapters.kubernetes.views import REVISION, owned_by
@@ -160,10 +160,10 @@ class KubernetesCluster:
             await self.client.request(
                 "PATCH", path, params={"fieldManager": MANAGER}, body=body, content_type=MERGE_PATCH
             )
-        except Refused as error:
+        except ApiRefusedError as error:
             raise refuse(error, target, self.client) from error
 
-    async def observe(self, path: str, listener: Listener) -> None:
+    async def observe(self, path: str, listener: ObjectListener) -> None:
         """Tell `listener` of every change of the objects at a list's path, until cancelled."""
         await Informer(self.client, path, self._clock, self._health, listener).run()
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import anyio
 
-from devloop.adapters.kubernetes.api.answers import Refused, Unreachable
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, ApiUnreachableError
 from devloop.adapters.kubernetes.api.client import Client
 
 LONGEST = 64 * 1024  # bytes of a log taken as evidence
@@ -35,7 +35,7 @@ async def read_last_words(
         try:
             async with client.lines(_path(namespace, pod), params, silence=3.0) as answer:
                 found = [line.decode(errors="replace").rstrip("\r") async for line in answer]
-        except (Refused, Unreachable):
+        except (ApiRefusedError, ApiUnreachableError):
             continue
         if found:
             return tuple(found[-lines:])
@@ -64,10 +64,10 @@ async def follow_log(
                         last = stamp
                         yield line.rstrip("\r")
             return
-        except Refused as error:
+        except ApiRefusedError as error:
             if error.status != 400:  # 400: the container has not started yet
                 return
-        except Unreachable:
+        except ApiUnreachableError:
             pass
         await anyio.sleep(RETRY_SECONDS)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import anyio
 
 from devloop.adapters.kubernetes.api.access import Access
-from devloop.adapters.kubernetes.api.answers import Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, ApiUnreachableError, Json
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.clock import Clock
 from devloop.deploy.kubernetes_object import shape_of_answer
@@ -26,7 +26,7 @@ NEWEST = 300  # events kept
 NEEDED = ("resourceVersion", "name", "uid")  # texts in the metadata of each object
 
 
-class Listener(Protocol):
+class ObjectListener(Protocol):
     def __call__(self, old: Json | None, new: Json | None, at: float, *, live: bool) -> None:
         """One object changed; `live` False = found by a list, so the arrival says nothing of when."""
         ...
@@ -53,7 +53,7 @@ class Health:
                 call()
 
 
-class Expired(Exception):
+class ExpiredError(Exception):
     """The server's history no longer reaches back to our version (410)."""
 
 
@@ -61,7 +61,14 @@ class Informer:
     """`objects` by name. With `newest` only what arrives from now on is kept, and only so many."""
 
     def __init__(
-        self, client: Client, path: str, clock: Clock, health: Health, listener: Listener, *, newest: int = 0
+        self,
+        client: Client,
+        path: str,
+        clock: Clock,
+        health: Health,
+        listener: ObjectListener,
+        *,
+        newest: int = 0,
     ) -> None:
         self.path = path
         self.objects: dict[str, Json] = {}
@@ -83,10 +90,10 @@ class Informer:
         Raises what it failed with: PlatformError or ConfigError.
         """
         while not self.synced.is_set():
-            if isinstance(self.failure, Refused):
+            if isinstance(self.failure, ApiRefusedError):
                 message = f"listing {self.path}: {self.failure.message}"
                 raise PlatformError(message, reason=self.failure.reason) from self.failure
-            if self.failure is not None and not (patient and isinstance(self.failure, Unreachable)):
+            if self.failure is not None and not (patient and isinstance(self.failure, ApiUnreachableError)):
                 raise self.failure
             await self._tried.wait()
 
@@ -99,9 +106,9 @@ class Informer:
                     if not self._version:
                         await self._list()
                     await self._watch()
-                except Expired:
+                except ExpiredError:
                     self._version = ""
-                except Refused as error:
+                except ApiRefusedError as error:
                     if error.status == 410:
                         self._version = ""
                         continue
@@ -185,7 +192,7 @@ class Informer:
         kind, item = event["type"], event["object"]
         if kind == "ERROR":
             if item.get("code") == 410:
-                raise Expired
+                raise ExpiredError
             raise PlatformError(f"watch {self.path}: {item.get('message')}", reason=str(item.get("reason")))
         self._version = _version(item)
         if kind == "BOOKMARK":

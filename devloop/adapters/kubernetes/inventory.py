@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.api.guard import Platform
 from devloop.errors import PlatformError
@@ -26,7 +26,7 @@ async def read_nodes(client: Client) -> tuple[NodeFacts, ...]:
     """Every node of the cluster, by name. Raises PlatformError."""
     try:
         data = await client.get("/api/v1/nodes")
-    except Refused as error:
+    except ApiRefusedError as error:
         raise PlatformError(
             f"listing the nodes of context {client.access.context.name}: {error.message}",
             reason=error.reason,
@@ -61,7 +61,7 @@ async def find_url(
     """
     try:
         data = await client.get(f"/api/v1/namespaces/{namespace}/services")
-    except Refused:
+    except ApiRefusedError:
         return None  # a role that may not list services: no address is no failure
     for service in sorted(data.get("items") or (), key=lambda item: str(item["metadata"]["name"])):
         spec = service.get("spec") or {}
@@ -111,12 +111,12 @@ async def read_images(client: Client, namespaces: Iterable[str]) -> frozenset[st
     for path in _TEMPLATES:
         try:
             lists = [await client.get(path.format(""))]
-        except Refused as error:
+        except ApiRefusedError as error:
             if error.status == 404:
                 continue  # a kind that this cluster does not serve runs nothing
             try:
                 lists = [await client.get(path.format(f"/namespaces/{name}")) for name in listed]
-            except Refused as second:
+            except ApiRefusedError as second:
                 raise PlatformError(
                     f"listing {path.format('')}: {second.message}", reason=second.reason
                 ) from second

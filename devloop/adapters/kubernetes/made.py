@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from devloop.adapters.kubernetes.api.answers import Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, ApiUnreachableError, Json
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.manifests import ORDER
 from devloop.adapters.kubernetes.patch import MANAGER
@@ -78,7 +78,7 @@ async def find_namespaces(client: Client, project: str, names: Iterable[str]) ->
     """The namespaces that the project's devloop made; `names` are asked for where it may not list all."""
     try:
         items = (await client.get("/api/v1/namespaces")).get("items") or []
-    except Refused:
+    except ApiRefusedError:
         asked = [await client.find(f"/api/v1/namespaces/{name}") for name in names]
         items = [item for item in asked if item is not None]
     notes = ((item["metadata"]["name"], item["metadata"].get("annotations") or {}) for item in items)
@@ -108,11 +108,11 @@ async def _listed(client: Client, root: str) -> list[Json]:
 
 
 async def _items(client: Client, root: str, resource: Json, namespaces: Iterable[str]) -> list[Json]:
-    with suppress(Refused):
+    with suppress(ApiRefusedError):
         return list((await _ask(client, f"{root}/{resource['name']}")).get("items") or ())
     items: list[Json] = []
     for namespace in sorted(set(namespaces)) if resource.get("namespaced") else ():
-        with suppress(Refused):  # what may not be read was not made by this user either
+        with suppress(ApiRefusedError):  # what may not be read was not made by this user either
             items += (await client.get(f"{root}/namespaces/{namespace}/{resource['name']}")).get(
                 "items"
             ) or ()
@@ -123,7 +123,7 @@ async def _ask(client: Client, path: str) -> Json:
     """{} where a part of the API is out of order, such as the metrics without a metrics server."""
     try:
         return await client.get(path)
-    except Unreachable:
+    except ApiUnreachableError:
         await client.get("/version")  # raises where it is the whole server
         return {}
 

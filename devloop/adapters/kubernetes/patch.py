@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from devloop.adapters.kubernetes.api.answers import Json, Refused, Unreachable
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, ApiUnreachableError, Json
 from devloop.adapters.kubernetes.api.client import JSON_PATCH, Client
 from devloop.adapters.kubernetes.views import OWNER, is_helm_managed
 from devloop.clock import Clock
@@ -56,22 +56,22 @@ async def write_image(
             return _revision(target, item, ref, clock.now(), changed=False)
         try:
             return await _send(client, clock, path, target, image, ref, operations)
-        except Refused as error:
+        except ApiRefusedError as error:
             failure = refuse(error, target, client)
             if error.status not in (409, 422):
                 raise failure from error
             item = await _read(client, path, target)
-        except _NotApplied as error:
+        except _NotAppliedError as error:
             failure, item = error.cause, error.item
             await anyio.lowlevel.checkpoint()
     assert failure is not None
     raise failure
 
 
-class _NotApplied(Exception):
+class _NotAppliedError(Exception):
     """The PATCH got no answer (`cause`), and the object as read afterwards does not show it."""
 
-    def __init__(self, cause: Unreachable, item: Json) -> None:
+    def __init__(self, cause: ApiUnreachableError, item: Json) -> None:
         super().__init__(str(cause))
         self.cause, self.item = cause, item
 
@@ -98,21 +98,21 @@ async def _send(
                 seconds=ANSWER_SECONDS,
             )
             return _revision(target, item, ref, patched_at, changed=True)
-        except Unreachable as error:
+        except ApiUnreachableError as error:
             if not error.sent:
                 raise
             item = await _read_back(client, path, target, error)
             if not _carried(item, target, image, ref):
-                raise _NotApplied(error, item) from error
+                raise _NotAppliedError(error, item) from error
             return _revision(target, item, ref, patched_at, changed=True)
-    raise Unreachable(
+    raise ApiUnreachableError(
         f"PATCH of {target}: no answer within {SHIELD_SECONDS:.0f} s", sent=True, reason="Timeout"
     )
 
 
-async def _read_back(client: Client, path: str, target: Target, unknown: Unreachable) -> Json:
+async def _read_back(client: Client, path: str, target: Target, unknown: ApiUnreachableError) -> Json:
     for _ in range(3):
-        with contextlib.suppress(Unreachable):
+        with contextlib.suppress(ApiUnreachableError):
             return await _read(client, path, target, seconds=1.0)
         await anyio.sleep(0.1)
     raise unknown
@@ -126,7 +126,7 @@ async def read_workload(client: Client, target: Target) -> Json:
 async def _read(client: Client, path: str, target: Target, seconds: float = 10.0) -> Json:
     try:
         return await client.request("GET", path, seconds=seconds)
-    except Refused as error:
+    except ApiRefusedError as error:
         raise refuse(error, target, client) from error
 
 
@@ -193,7 +193,7 @@ def _revision(target: Target, item: Json, ref: str, at: float, *, changed: bool)
     return Revision(target, meta["uid"], int(meta.get("generation") or 0), ref, at, changed)
 
 
-def refuse(error: Refused, target: Target, client: Client) -> PatchError:
+def refuse(error: ApiRefusedError, target: Target, client: Client) -> PatchError:
     """The server's no as an error for people; 404 is TargetMissingError (S17)."""
     context = client.access.context.name
     if error.status == 404:

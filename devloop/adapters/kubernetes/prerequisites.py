@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.deploy.needs import Need, needs_of
 from devloop.errors import PrerequisiteError
@@ -63,7 +63,7 @@ async def unmet(client: Client, needs: Iterable[Need]) -> list[Need]:
     for need in needs:
         try:
             await client.get(need.path)
-        except Refused as error:
+        except ApiRefusedError as error:
             if error.status == 404:
                 lacking.append(need)
     without = {need.name for need in lacking if need.kind == "Namespace"}

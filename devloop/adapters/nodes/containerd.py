@@ -11,7 +11,7 @@ from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.archive.docker_archive import Tally
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
-from devloop.adapters.nodes.images import Held, is_tagged, projects_of
+from devloop.adapters.nodes.images import StoredImage, is_tagged, projects_of
 from devloop.adapters.nodes.routes import ReportBytes, complete
 from devloop.adapters.nodes.shell import Body, NodeShell
 from devloop.adapters.nodes.stores import Store
@@ -68,7 +68,7 @@ class ContainerdStore:
         code, _ = await self.shell.run(f"({_removal(shlex.quote(full(ref)))}) 2>&1")
         return code == 0
 
-    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
         rows = [line.split() for line in (await self._run(f"{CTR} images ls")).splitlines()[1:]]
         digests = {row[0]: row[2] for row in rows if len(row) > 2 and is_tagged(row[0])}
         for gone in self._projects.keys() - set(digests.values()):
@@ -76,7 +76,9 @@ class ContainerdStore:
         unknown = sorted(set(digests.values()) - self._projects.keys())
         self._projects |= await projects_of(self._run, f"{CTR} content get", unknown)
         known = {ref: self._projects[digest] for ref, digest in digests.items() if digest in self._projects}
-        return [Held(familiar(ref), config) for ref, (config, owner) in known.items() if owner == project]
+        return [
+            StoredImage(familiar(ref), config) for ref, (config, owner) in known.items() if owner == project
+        ]
 
     async def _run(self, line: str) -> str:
         code, output = await self.shell.run(line)

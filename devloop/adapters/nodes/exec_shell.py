@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from devloop import activity
-from devloop.adapters.docker.connection import EngineRefusal, frames
+from devloop.adapters.docker.connection import EngineRefusedError, frames
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.shell import ANY_LINE, Body, NodeShell, Started
@@ -41,7 +41,7 @@ class ContainerShell(NodeShell):
         }
         try:
             exec_id = await self._engine.prepare_exec(self._node, wish)
-        except EngineRefusal as refusal:
+        except EngineRefusedError as refusal:
             raise PlatformError(
                 f"node {self._node}: {refusal.message}",
                 reason="NodeGone",

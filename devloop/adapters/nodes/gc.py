@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from devloop import state_file
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.engine_facts import Listed
 from devloop.adapters.docker.labels import PROJECT
@@ -103,7 +103,7 @@ class Collector:
 
     async def _on_engine(self, prefix: str, engine: Engine, now: float) -> Sequence[str]:
         removed: list[str] = []
-        with suppress(PlatformError, EngineRefusal):
+        with suppress(PlatformError, EngineRefusedError):
             for ref in await self._old(engine, now):
                 removed += [f"{prefix}{ref}"] if await self._remove(ref, engine.remove) else []
             await engine.remove_old_containers(now - LEFTOVER_SECONDS)

@@ -20,7 +20,7 @@ Run = Callable[[str], Awaitable[str]]  # a command line -> its output
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredImage:
     """A reference of this project that a node has; `id` tells which of them are one image."""
 
     ref: str

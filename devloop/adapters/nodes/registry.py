@@ -13,7 +13,7 @@ from devloop.adapters.archive.docker_archive import SavedLayers, Tally, is_descr
 from devloop.adapters.docker.blob_index import Blob
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
-from devloop.adapters.nodes.images import Held, is_tagged
+from devloop.adapters.nodes.images import StoredImage, is_tagged
 from devloop.adapters.nodes.registry_api import Body, Registry
 from devloop.adapters.nodes.routes import ReportBytes, complete
 from devloop.adapters.nodes.stores import Store
@@ -40,18 +40,18 @@ class RegistryStore:
         """The blobs stay until the registry's own garbage collection takes them."""
         return await self.registry.delete(path_of(ref), split(ref)[1])
 
-    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
         """Of a registry on this machine: in another, somebody else's cluster may run what was pushed from a
         config.yaml of the same path."""
         if not self.registry.is_local or not self.registry.deletes:
             return ()
-        found: list[Held] = []
+        found: list[StoredImage] = []
         for repository_ in repositories:
             for tag in await self.registry.tags(path_of(f"{repository_}:x")):
                 ref = f"{repository_}:{tag}"
                 config = await self.registry.config_of(path_of(ref), tag) if is_tagged(ref) else None
                 if config and await self.registry.project_of(path_of(ref), config) == project:
-                    found.append(Held(ref, config))
+                    found.append(StoredImage(ref, config))
         return found
 
 

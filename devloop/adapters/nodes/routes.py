@@ -9,7 +9,7 @@ from typing import Protocol
 from devloop.adapters.archive.delta_load import deliver, refused, send_delta
 from devloop.adapters.archive.docker_archive import Tally, ThinSave, chain_ids
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.stores import EngineStore, Store
 from devloop.adapters.process import Finished
@@ -126,7 +126,7 @@ class EngineRoute:
         try:
             async with self._builder.save(image.ref) as archive:
                 await deliver(store.engine, body())
-        except EngineRefusal as refusal:
+        except EngineRefusedError as refusal:
             raise refused(image, store.node, refusal) from refusal
 
     async def _chains(self, store: EngineStore) -> frozenset[str]:

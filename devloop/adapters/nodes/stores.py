@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.labels import PROJECT
-from devloop.adapters.nodes.images import Held, ask_each, is_tagged, project_in
+from devloop.adapters.nodes.images import StoredImage, ask_each, is_tagged, project_in
 from devloop.errors import PlatformError
 from devloop.image_refs import familiar, full
 
@@ -38,7 +38,7 @@ class Store(Protocol):
         """Take a reference away; False if it is gone already or in use. Raises PlatformError."""
         ...
 
-    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
         """The project's images, by the label in their config (S25). A store that cannot list what it has
         looks at these repositories. Raises PlatformError."""
         ...
@@ -61,9 +61,9 @@ class EngineStore:
     async def remove(self, ref: str) -> bool:
         return await self.engine.remove(ref)
 
-    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
         listed = await self.engine.images(f"{PROJECT}={project}")
-        return [Held(ref, image.id) for image in listed for ref in image.refs]
+        return [StoredImage(ref, image.id) for image in listed for ref in image.refs]
 
 
 Shell = Callable[[str], Awaitable[tuple[int, str]]]  # a command line -> exit code and output
@@ -106,14 +106,14 @@ class ShellStore:
         code, output = await self.shell(f"{asked} 2>&1 || echo {_ABSENT}")
         return code == 0 and _ABSENT not in output
 
-    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[Held]:
+    async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
         if self.docker:
             wanted = f"--filter label={PROJECT}={shlex.quote(project)} --no-trunc"
             output = await self._run(
                 f"docker images {wanted} --format '{{{{.Repository}}}}:{{{{.Tag}}}} {{{{.ID}}}}'"
             )
             rows = [line.split() for line in output.splitlines()]
-            return [Held(row[0], row[1]) for row in rows if len(row) == 2 and is_tagged(row[0])]
+            return [StoredImage(row[0], row[1]) for row in rows if len(row) == 2 and is_tagged(row[0])]
         listed = _json(await self._run(f"{_CRICTL} images -o json"))
         refs: dict[str, list[str]] = {}
         for image in listed.get("images") or ():
@@ -125,7 +125,7 @@ class ShellStore:
         inspected = await ask_each(self._run, f"{_CRICTL} inspecti -o json", ours - self.projects.keys())
         self.projects.update({image: project_in(one) for image, one in inspected.items()})
         return [
-            Held(familiar(ref), image)
+            StoredImage(familiar(ref), image)
             for image in ours
             if self.projects.get(image) == project
             for ref in refs[image]

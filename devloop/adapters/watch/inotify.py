@@ -27,10 +27,10 @@ from devloop.adapters.watch.inotify_calls import (
     UNMOUNT,
     parse,
 )
-from devloop.adapters.watch.inotify_watches import Found, Watches
+from devloop.adapters.watch.inotify_watches import Armed, Watches
 from devloop.adapters.watch.mounts import is_within
 from devloop.concurrency import in_stoppable_thread
-from devloop.watch.source import Batch, Limit, Roots
+from devloop.watch.source import Batch, Limit, WatchRoots
 
 READ_SIZE = 16 * 1024  # some 400 events: what is made of them must not hold up the loop
 STREAK, PAUSE = 10, 0.005  # after so many reads in a row, wait so many seconds before the next
@@ -55,7 +55,7 @@ class _Turn:
 class Inotify:
     """One inotify instance over all roots. `run` ends only with a Limit, or when it is cancelled."""
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: WatchRoots) -> None:
         self._watches = Watches(roots)
         self._fd = -1
 
@@ -93,7 +93,7 @@ class Inotify:
 
     async def _follow(self, turn: _Turn, seen: Callable[[Batch], None]) -> Limit | None:
         """Set the watches that the events ask for, then report: what is reported is watched already."""
-        found = Found()
+        found = Armed()
         if turn.lost:
             await anyio.sleep(STORM)
             found = await in_stoppable_thread(self._watches.arm_everything)

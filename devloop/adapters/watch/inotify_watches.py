@@ -27,14 +27,14 @@ from devloop.adapters.watch.inotify_calls import (
 )
 from devloop.adapters.watch.mounts import is_within
 from devloop.watch.links import folders_above, has_other_names
-from devloop.watch.source import Limit, Roots
+from devloop.watch.source import Limit, WatchRoots
 
 MOST_LINKED = 1000  # files that are watched themselves because they have other names, too
 SYSCTL_WATCHES = "sudo sysctl fs.inotify.max_user_watches=1048576"
 
 
 @dataclass(slots=True)
-class Found:
+class Armed:
     """What arming a folder found: files and folders below it, or the limit that was hit."""
 
     paths: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Found:
 class Watches:
     """Paths are absolute texts: they are hot here."""
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: WatchRoots) -> None:
         self._kernel = Kernel()
         self.roots = {str(root): enters for root, enters in roots.folders.items()}
         self.files = {str(file) for file in roots.files}
@@ -61,17 +61,17 @@ class Watches:
         self._fd = self._kernel.init()
         return self._fd
 
-    def arm_everything(self, stop: threading.Event) -> Found:
+    def arm_everything(self, stop: threading.Event) -> Armed:
         return self.arm_again((), set(self.roots), stop)
 
-    def arm_again(self, grown: Iterable[str], roots: Collection[str], stop: threading.Event) -> Found:
-        found = Found()
+    def arm_again(self, grown: Iterable[str], roots: Collection[str], stop: threading.Event) -> Armed:
+        found = Armed()
         try:
             self._arm_above()
             for root in roots:
                 self.disarm(root)
             for top, enters in self._overlapping(roots):
-                self._arm(top, enters, Found(), stop)  # all of it is reported as fresh
+                self._arm(top, enters, Armed(), stop)  # all of it is reported as fresh
             for path in grown:
                 for root, enters in self.roots.items():
                     if is_within(path, root) and enters(Path(path)):
@@ -100,7 +100,7 @@ class Watches:
                     if is_within(top, root) and enters(Path(top)):
                         yield top, enters
 
-    def _arm(self, top: str, enters: Callable[[Path], bool], found: Found, stop: threading.Event) -> None:
+    def _arm(self, top: str, enters: Callable[[Path], bool], found: Armed, stop: threading.Event) -> None:
         """Watch first, list second: what appears in between is reported, twice at worst."""
         waiting = [top]
         while waiting and not stop.is_set():

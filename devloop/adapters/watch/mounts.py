@@ -77,7 +77,7 @@ def touching(roots: Sequence[str], table: Path = MOUNTS) -> frozenset[str]:
     return frozenset(found)
 
 
-class MountAlarm:
+class KernelMountAlarm:
     """`wait` returns when something was mounted or unmounted; never where the kernel does not say."""
 
     def __enter__(self) -> Self:

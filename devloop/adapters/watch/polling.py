@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from devloop.concurrency import in_stoppable_thread
-from devloop.watch.source import Batch, Limit, Roots
+from devloop.watch.source import Batch, Limit, WatchRoots
 
 SHORTEST, LONGEST = 0.3, 10.0  # seconds between two looks
 REST = 20  # a look may take 1/20 of the time
@@ -26,7 +26,7 @@ State = dict[str, Signature]
 
 
 class Polling:
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: WatchRoots) -> None:
         self._roots = roots
 
     async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:

@@ -11,14 +11,14 @@ from anyio.abc import TaskStatus
 from watchfiles import Change, awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
-from devloop.watch.source import Batch, Limit, Roots
+from devloop.watch.source import Batch, Limit, WatchRoots
 
 STEP = 10  # milliseconds that watchfiles waits for more
 RETRY = 0.2  # seconds until a watcher that broke is made again
 
 
 class Watchfiles:
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: WatchRoots) -> None:
         self._roots = roots
 
     async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:

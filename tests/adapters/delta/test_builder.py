@@ -10,7 +10,7 @@ from devloop.adapters.delta import builder as deltas
 from devloop.adapters.delta import keeper, parents
 from devloop.adapters.delta.builder import BELOW
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.routes import EngineRoute
 from devloop.adapters.nodes.stores import EngineStore
@@ -158,7 +158,7 @@ async def test_a_full_build_whose_layers_are_gone_is_made_again(
 
 
 @pytest.mark.parametrize(
-    "error", [EngineRefusal("no"), PlatformError("gone"), BuildError("no"), KeyError("a bug")], ids=repr
+    "error", [EngineRefusedError("no"), PlatformError("gone"), BuildError("no"), KeyError("a bug")], ids=repr
 )
 async def test_a_failed_delta_is_followed_by_a_full_build(
     pipeline: Pipeline, tiny: str, monkeypatch: pytest.MonkeyPatch, error: Exception

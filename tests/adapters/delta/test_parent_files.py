@@ -8,11 +8,14 @@ from pathlib import Path
 
 from devloop.adapters.delta.parent_files import FORGOTTEN_SECONDS, KEEP, ParentFiles
 from devloop.delta.delta import Parent
-from devloop.delta.layer_index import Layer, Layers, Node
+from devloop.delta.layer_index import Layer, LayerNode, Layers
 
 
 def parent(number: int, base: str = "b" * 64) -> Parent:
-    layers = Layer({"base": Node("dir", 0o755, 0, 0)}), Layer({f"f{number}": Node("file", 0o644, 0, 0)})
+    layers = (
+        Layer({"base": LayerNode("dir", 0o755, 0, 0)}),
+        Layer({f"f{number}": LayerNode("file", 0o644, 0, 0)}),
+    )
     return Parent("r", b"{}", (f"sha256:{base}", f"sha256:{number:064x}"), Layers(layers), 2)
 
 

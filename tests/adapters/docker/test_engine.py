@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.endpoint import DEFAULT, Endpoint, at, current, from_variables
 from devloop.adapters.docker.engine import Engine
 from devloop.errors import PlatformError
@@ -131,7 +131,7 @@ async def test_an_engine_that_is_gone_and_comes_back(second: Dockerd) -> None:
 @engine
 async def test_an_error_in_a_200_answer_is_raised(second: Dockerd) -> None:
     client = Engine.at(second.endpoint())
-    with pytest.raises(EngineRefusal):
+    with pytest.raises(EngineRefusedError):
         async for _ in client.load(b"this is not a tar" + bytes(1024)):
             pass
     await client.aclose()

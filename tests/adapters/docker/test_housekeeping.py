@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine
 from devloop.errors import PlatformError
@@ -37,7 +37,7 @@ async def test_images_are_tagged_listed_and_removed(bench: Bench, tiny: str) -> 
 
 @engine
 async def test_a_refusal_keeps_the_engines_words_and_code(bench: Bench) -> None:
-    with pytest.raises(EngineRefusal, match=r"[Nn]o such image") as caught:
+    with pytest.raises(EngineRefusedError, match=r"[Nn]o such image") as caught:
         await bench.engine.tag("devloop-no-such-image:1", "x", "1")
     assert caught.value.status == 404
 

@@ -15,7 +15,7 @@ import pytest
 
 from devloop.adapters.helm import records
 from devloop.adapters.helm.command import CommandRunner
-from devloop.adapters.helm.runner import Place, Runner
+from devloop.adapters.helm.runner import KubeTarget, Runner
 from devloop.adapters.helm.runner_selection import choose
 from devloop.adapters.helm.sdk import SdkRunner
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
@@ -54,8 +54,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def place(sandbox: Sandbox) -> Place:
-    return Place((sandbox.kubeconfig,), f"devloop-sandbox-{sandbox.name}")
+def place(sandbox: Sandbox) -> KubeTarget:
+    return KubeTarget((sandbox.kubeconfig,), f"devloop-sandbox-{sandbox.name}")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def standin(tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=["sdk", "command"])
-def runner(request: pytest.FixtureRequest, place: Place, standin: str) -> Runner:
+def runner(request: pytest.FixtureRequest, place: KubeTarget, standin: str) -> Runner:
     if request.param == "sdk":
         return SdkRunner(place, os.environ)
     return CommandRunner(standin, place, os.environ)
@@ -88,7 +88,7 @@ def release(tmp_path: Path, namespace: str) -> Release:
 
 
 @pytest.fixture
-async def cluster(place: Place) -> AsyncIterator[KubernetesCluster]:
+async def cluster(place: KubeTarget) -> AsyncIterator[KubernetesCluster]:
     owner = Owner("here", 1, "config.yaml")
     async with KubernetesCluster(
         place.kubeconfig, place.context, owner=owner, clock=Clock(), emit=lambda _: None
@@ -166,7 +166,7 @@ async def test_a_server_that_is_gone_is_the_platforms_fault(
     text = sandbox.kubeconfig.read_text()
     gone = tmp_path / "kubeconfig"
     gone.write_text(re.sub(r"https://[^\s\"]+", "https://127.0.0.1:1", text))
-    nowhere = Place((gone,), f"devloop-sandbox-{sandbox.name}")
+    nowhere = KubeTarget((gone,), f"devloop-sandbox-{sandbox.name}")
     for runner in (SdkRunner(nowhere, os.environ), CommandRunner(standin, nowhere, os.environ)):
         with pytest.raises(PlatformError):
             await runner.install(release, {"colour": "red"}, "")
@@ -227,14 +227,14 @@ async def test_s23_a_pending_revision_is_given_up_and_the_next_upgrade_goes_on(
 
 
 async def test_the_library_signs_as_the_command_does(
-    place: Place, release: Release, cluster: KubernetesCluster
+    place: KubeTarget, release: Release, cluster: KubernetesCluster
 ) -> None:
     await SdkRunner(place, os.environ).install(release, {"colour": "red"}, "")
     item = await cluster.client.get(f"/api/v1/namespaces/{release.namespace}/configmaps/demo-settings")
     assert [entry["manager"] for entry in item["metadata"]["managedFields"]] == ["helm"]
 
 
-def test_the_choice(place: Place, standin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_choice(place: KubeTarget, standin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"PATH": str(Path(standin).parent)}
     assert isinstance(choose(place, found), SdkRunner)
     assert isinstance(choose(place, {**found, "DEVLOOP_HELM": standin}), CommandRunner)

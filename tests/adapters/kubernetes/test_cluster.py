@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from devloop.adapters.kubernetes.api.access import Access, open_access
-from devloop.adapters.kubernetes.api.answers import Refused, Unreachable
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, ApiUnreachableError
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.errors import PatchError, PlatformError
@@ -31,7 +31,7 @@ async def test_connections_are_kept_warm(api: Api, proxy: Proxy, shaky: Kubernet
 
 
 async def test_a_4xx_is_a_patch_error_with_the_status_message(cluster: KubernetesCluster) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ApiRefusedError) as caught:
         await cluster.client.get(f"{DEPLOYMENTS}/none")
     assert isinstance(caught.value, PatchError)
     assert (caught.value.status, caught.value.reason) == (404, "NotFound")
@@ -54,7 +54,7 @@ async def test_a_bad_answer_is_a_platform_error(
     api: Api, proxy: Proxy, shaky: KubernetesCluster, fault: Answer | Lose, reason: str, sent: bool
 ) -> None:
     proxy.on("POST", "/deployments", fault)
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(ApiUnreachableError) as caught:
         await shaky.client.request("POST", DEPLOYMENTS, body=deployment())
     assert isinstance(caught.value, PlatformError)
     assert (caught.value.reason, caught.value.sent) == (reason, sent)
@@ -65,7 +65,7 @@ async def test_a_server_that_is_not_there_was_surely_not_reached(
     api: Api, proxy: Proxy, shaky: KubernetesCluster
 ) -> None:
     await proxy.refuse()
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(ApiUnreachableError) as caught:
         await shaky.client.get("/api/v1/nodes")
     assert caught.value.sent is False
     assert CONTEXT in caught.value.message
@@ -74,7 +74,7 @@ async def test_a_server_that_is_not_there_was_surely_not_reached(
 
 async def test_a_hanging_server_times_out(api: Api, proxy: Proxy, shaky: KubernetesCluster) -> None:
     proxy.on("GET", "/nodes", Swallow())
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(ApiUnreachableError) as caught:
         await shaky.client.request("GET", "/api/v1/nodes", seconds=0.2)
     assert (caught.value.reason, caught.value.sent) == ("Timeout", True)
 

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from devloop.adapters.docker.config_digest import Digests
-from devloop.adapters.docker.connection import EngineRefusal
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.gc import LEFTOVER_SECONDS, Collector, Keep
 from devloop.adapters.nodes.routes import EngineRoute, SharedRoute
@@ -87,7 +87,7 @@ async def test_s25_containers_that_a_killed_devloop_left_go_after_an_hour(
     async with aclosing(bench.engine.archive(left_over, "file")) as pieces:
         assert [piece async for piece in pieces]  # it is there
     await collector.collect(shared(bench), time.time() + LEFTOVER_SECONDS + 60)
-    with pytest.raises(EngineRefusal):
+    with pytest.raises(EngineRefusedError):
         await bench.engine.remove_container(left_over)
 
 

@@ -32,7 +32,7 @@ from devloop.adapters.docker.engine_facts import ImageFacts
 from devloop.adapters.nodes.routes import EngineRoute, SharedRoute
 from devloop.adapters.nodes.stores import EngineStore
 from devloop.adapters.tar_stream import END, member
-from devloop.delta.layer_index import Node
+from devloop.delta.layer_index import LayerNode
 from devloop.errors import LoadError
 from devloop.model import Archive, Base, Image
 from tests.adapters.conftest import fingerprint
@@ -304,7 +304,7 @@ async def test_layers_of_a_base_are_read_from_compressed_blobs(fakes: list[Fake]
     parent = await store.base(fake.engine, Base("base:1", config))
     assert parent is not None
     assert parent.diff_ids == (diff_id,)
-    assert parent.layers.find("base") == Node("file", 0o644, 0, 0, 0, len("below"))
+    assert parent.layers.find("base") == LayerNode("file", 0o644, 0, 0, 0, len("below"))
     again = await ParentStore(tmp_path).base(fake.engine, Base("base:1", config))
     assert again is not None
     assert fake.store.saved == 1

@@ -1,4 +1,4 @@
-"""What an API server's answers and failures mean: an object, Refused, or Unreachable."""
+"""What an API server's answers and failures mean: an object, ApiRefusedError, or ApiUnreachableError."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Json = dict[str, Any]
 NO_API = "does a Kubernetes API server answer there? kubectl version"
 
 
-class Refused(PatchError):
+class ApiRefusedError(PatchError):
     """The API server refused (4xx). `status` is the HTTP code, `details` those of the Status object."""
 
     def __init__(
@@ -28,7 +28,7 @@ class Refused(PatchError):
         self.details = details
 
 
-class Unreachable(PlatformError):
+class ApiUnreachableError(PlatformError):
     """No usable answer: not reached, cut off, timed out, or 5xx. `sent` False = it surely had no effect."""
 
     def __init__(
@@ -38,7 +38,9 @@ class Unreachable(PlatformError):
         self.sent = sent
 
 
-def problem_of(access: Access, method: str, path: str, status: int, text: bytes) -> Refused | Unreachable:
+def problem_of(
+    access: Access, method: str, path: str, status: int, text: bytes
+) -> ApiRefusedError | ApiUnreachableError:
     """An answer of 300 and above as one of ours, with the server's own sentence."""
     try:
         body = json.loads(text)
@@ -50,29 +52,31 @@ def problem_of(access: Access, method: str, path: str, status: int, text: bytes)
     reason = str(body.get("reason") or f"Http{status}")
     context = access.context.name
     if status == 401:
-        return Unreachable(
+        return ApiUnreachableError(
             f"{access.server} does not accept the credentials of context {context}: {said}",
             sent=False,
             reason="Unauthorized",
             hint=f"kubectl --context {context} get nodes shows the same; recreate the kubeconfig",
         )
     if status < 400:
-        return Unreachable(
+        return ApiUnreachableError(
             f"{method} {path} at {access.server}: {status}, which sends devloop elsewhere",
             sent=True,
             reason="Redirected",
             hint=f"no redirect is followed (S29): is the server of context {context} a Kubernetes API?",
         )
     if status >= 500 or status == 429:
-        return Unreachable(
+        return ApiUnreachableError(
             f"{method} {path} at {access.server}: {status} {said}", sent=status != 429, reason=reason
         )
     details = body.get("details")
-    return Refused(said, status=status, reason=reason, details=details if isinstance(details, dict) else {})
+    return ApiRefusedError(
+        said, status=status, reason=reason, details=details if isinstance(details, dict) else {}
+    )
 
 
 class Translated:
-    """`with`: aiohttp's errors become Unreachable; a connection that was never made counts as not sent."""
+    """`with`: aiohttp's errors as ApiUnreachableError; a connection never made counts as not sent."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -89,13 +93,13 @@ class Translated:
         hint = "is the cluster running? minikube status, devloop sandbox status"
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
             said = getattr(error, "os_error", None) or error
-            raise Unreachable(f"{self._what}: {said}", sent=False, hint=hint) from error
+            raise ApiUnreachableError(f"{self._what}: {said}", sent=False, hint=hint) from error
         if isinstance(error, TimeoutError):
-            raise Unreachable(
+            raise ApiUnreachableError(
                 f"{self._what}: no answer in time", sent=True, reason="Timeout", hint=hint
             ) from error
         if isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError | ValueError):
-            raise Unreachable(
+            raise ApiUnreachableError(
                 f"{self._what}: {str(error) or type(error).__name__}", sent=True, hint=hint
             ) from error
 
@@ -104,11 +108,11 @@ def decoded(text: bytes, method: str, path: str) -> Json:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Unreachable(
+        raise ApiUnreachableError(
             f"{method} {path}: a broken answer: {error}", sent=True, reason="BrokenAnswer", hint=NO_API
         ) from error
     wrong = shape_of_answer(data)
     if wrong:
-        raise Unreachable(f"{method} {path}: {wrong}", sent=True, reason="BrokenAnswer", hint=NO_API)
+        raise ApiUnreachableError(f"{method} {path}: {wrong}", sent=True, reason="BrokenAnswer", hint=NO_API)
     assert isinstance(data, dict)
     return data

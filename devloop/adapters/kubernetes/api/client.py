@@ -17,10 +17,10 @@ import anyio
 from devloop import __version__
 from devloop.adapters.kubernetes.api.access import Access
 from devloop.adapters.kubernetes.api.answers import (
+    ApiRefusedError,
+    ApiUnreachableError,
     Json,
-    Refused,
     Translated,
-    Unreachable,
     decoded,
     problem_of,
 )
@@ -87,7 +87,7 @@ class Client:
         """As `get`, None where there is no such object."""
         try:
             return await self.get(path)
-        except Refused as error:
+        except ApiRefusedError as error:
             if error.status == 404:
                 return None
             raise
@@ -102,7 +102,7 @@ class Client:
         content_type: str = "application/json",
         seconds: float = REQUEST_SECONDS,
     ) -> Json:
-        """The JSON object that the server answers. Raises Refused (4xx), Unreachable (all else)."""
+        """The JSON object of the answer. Raises ApiRefusedError (4xx), ApiUnreachableError (all else)."""
         _, data = await self.exchange(
             method, path, params=params, body=body, content_type=content_type, seconds=seconds
         )
@@ -131,7 +131,7 @@ class Client:
     async def lines(
         self, path: str, params: Params, *, silence: float | None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """A streamed answer, line by line; `silence` seconds without a byte end it as Unreachable."""
+        """A streamed answer, line by line; `silence` seconds without a byte end it as ApiUnreachableError."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         async with self._respond("GET", path, params, None, {}, timeout) as response:
             yield self._split(response, path)
@@ -154,7 +154,7 @@ class Client:
         access = self.access
         try:
             response = await self._send(access, method, path, params, data, headers, timeout)
-        except Unreachable as error:
+        except ApiUnreachableError as error:
             if error.sent or not await self.renew(access):
                 raise
             response = await self._send(self.access, method, path, params, data, headers, timeout)

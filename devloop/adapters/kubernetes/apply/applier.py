@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.apply.conflicts import hangs, only_ours, refusal_of
 from devloop.adapters.kubernetes.apply.marks import marked_for, marks, send
@@ -111,7 +111,7 @@ class Applier:
             params = {"fieldManager": manager, "force": "true", "dryRun": "All"}
             try:
                 new = await send(self._client, path, params, item)
-            except Refused as error:
+            except ApiRefusedError as error:
                 namespace = item["metadata"].get("namespace")
                 if (
                     error.status != 404
@@ -145,7 +145,9 @@ class Applier:
         except PatchError as error:
             return self._trouble(manifest, error)
         except PlatformError as error:
-            with suppress(Refused):  # does it answer otherwise? a webhook may hang for this object only
+            with suppress(
+                ApiRefusedError
+            ):  # does it answer otherwise? a webhook may hang for this object only
                 await self._client.get(f"/api/v1/namespaces/{self._namespace}")
             return self._trouble(manifest, hangs(manifest, error))
 
@@ -190,12 +192,12 @@ class Applier:
         params = {"fieldManager": MANAGER, "force": "false"}
         try:
             new = await send(self._client, path, params, item)
-        except Refused as error:
+        except ApiRefusedError as error:
             if error.status != 409 or not only_ours(error):
                 raise refusal_of(manifest, error) from error
             try:
                 new = await send(self._client, path, {**params, "force": "true"}, item)
-            except Refused as second:
+            except ApiRefusedError as second:
                 raise refusal_of(manifest, second) from second
         if old is None:
             return f"{manifest.name} created"

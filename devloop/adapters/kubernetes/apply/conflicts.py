@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devloop.adapters.kubernetes.api.answers import Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError
 from devloop.adapters.kubernetes.manifests import Manifest
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.errors import PatchError, PlatformError
@@ -21,12 +21,12 @@ def hangs(manifest: Manifest, error: PlatformError) -> PlatformError:
     )
 
 
-def only_ours(error: Refused) -> bool:
+def only_ours(error: ApiRefusedError) -> bool:
     managers = [manager for manager, _ in _conflicts(error)]
     return bool(managers) and all(manager in OURS for manager in managers)
 
 
-def _conflicts(error: Refused) -> list[tuple[str, str]]:
+def _conflicts(error: ApiRefusedError) -> list[tuple[str, str]]:
     """(manager, field) of each conflict. The Status says: conflict with "helm" using apps/v1."""
     found = []
     for cause in error.details.get("causes") or ():
@@ -36,7 +36,7 @@ def _conflicts(error: Refused) -> list[tuple[str, str]]:
     return found
 
 
-def refusal_of(manifest: Manifest, error: Refused) -> PatchError:
+def refusal_of(manifest: Manifest, error: ApiRefusedError) -> PatchError:
     conflicts = _conflicts(error)
     if error.status == 409 and conflicts:
         managers = sorted({manager for manager, _ in conflicts if manager not in OURS})

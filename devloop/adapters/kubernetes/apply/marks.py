@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 
-from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.api.client import APPLY_PATCH, MERGE_PATCH, Client
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.views import STATE
@@ -27,7 +27,7 @@ async def marks(client: Client) -> AsyncIterator[set[str]]:
     finally:
         with anyio.move_on_after(UNMARK_SECONDS, shield=True):
             for path in marked:
-                with suppress(PlatformError, Refused):  # the next apply takes it off
+                with suppress(PlatformError, ApiRefusedError):  # the next apply takes it off
                     await mark(client, path, None)
 
 
@@ -45,7 +45,7 @@ async def marked_for(
     if STATE in (old["metadata"].get("annotations") or {}):  # of an apply that was killed
         marked.add(path)
     params = {"fieldManager": MANAGER, "force": "true", "dryRun": "All"}
-    with suppress(Refused):  # applying it reports what is wrong
+    with suppress(ApiRefusedError):  # applying it reports what is wrong
         if diff([Preview("", "", old, await send(client, path, params, item))]):
             marked.add(path)
             old = await mark(client, path, "upgrading")
@@ -54,7 +54,7 @@ async def marked_for(
 
 async def mark(client: Client, path: str, word: str | None) -> Json:
     """Write, or with None take away, the annotation that says what devloop does with the workload; the object
-    as it is then. Raises Refused, PlatformError."""
+    as it is then. Raises ApiRefusedError, PlatformError."""
     return await client.request(
         "PATCH",
         path,

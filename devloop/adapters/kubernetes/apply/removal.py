@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from devloop.adapters.kubernetes.api.answers import Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.apply.applier import Applier
 from devloop.adapters.kubernetes.apply.marks import mark
@@ -54,7 +54,7 @@ class Removal:
         made = await self._made()
         for one in made:
             if one.kind in ("Deployment", "StatefulSet"):
-                with suppress(Refused):  # gone meanwhile
+                with suppress(ApiRefusedError):  # gone meanwhile
                     await mark(self._client, one.path, "uninstalling")
         for one in made:
             await self._delete(one.path)
@@ -100,7 +100,7 @@ class Removal:
         try:
             body = {"propagationPolicy": "Background"}
             await self._client.request("DELETE", path, body=body)
-        except Refused as error:
+        except ApiRefusedError as error:
             if error.status not in (404, 409):  # 409: a namespace that is going already
                 raise
 
@@ -120,5 +120,5 @@ class Removal:
 async def delete_pod(client: Client, namespace: str, pod: str, uid: str) -> None:
     """Delete the pod if it is still this one. A server that refuses leaves it as it is."""
     body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
-    with suppress(Refused):
+    with suppress(ApiRefusedError):
         await client.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{pod}", body=body)

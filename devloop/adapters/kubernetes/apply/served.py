@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from devloop.adapters.kubernetes.api.answers import Json, Refused
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.apply.conflicts import refusal_of
 from devloop.adapters.kubernetes.manifests import Manifest
@@ -54,7 +54,7 @@ class Served:
         if root not in self._served:
             try:
                 data = await self._client.get(root)
-            except Refused as error:
+            except ApiRefusedError as error:
                 if error.status != 404:
                     raise refusal_of(manifest, error) from error
                 raise PrerequisiteError(
