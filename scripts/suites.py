@@ -68,12 +68,16 @@ def end_to_end(which: str, environ: dict[str, str]) -> Stage:
     return Stage("end to end", pytest(*words, "tests/e2e", "tests/test_readme.py"), environ=environ)
 
 
-# Random cases without an end of their own: a number of them, of seeds that each run takes anew.
+# Random cases without an end of their own: a number of them, others each day.
+TODAY = ("--seed", time.strftime("%Y%m%d000"))
 LONG_COMPUTING = (
-    Stage("random deltas", python("-m", "tests.differential", "--cases", "500")),
-    Stage("random builds that go on", python("-m", "tests.differential.continued", "--cases", "200")),
+    Stage("random deltas", python("-m", "tests.differential", "--cases", "500", *TODAY)),
+    Stage("random builds that go on", python("-m", "tests.differential.continued", "--cases", "200", *TODAY)),
 )
-LONG_WAITING = (Stage("convergence", python("-m", "tests.e2e.test_convergence", "--edits", "200")),)
+LONG_WAITING = (
+    Stage("convergence", python("-m", "tests.e2e.test_convergence", "--edits", "200", *TODAY)),
+    Stage("bad days", python("bench/bad_days.py", "--minutes", "10")),
+)
 
 
 def fast() -> list[list[Stage]]:
