@@ -109,13 +109,15 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """They did already: no build, no load, no PATCH (S4). `image_id`: what they run, "" = nobody knows."""
+    """They did already: no build, no load, no PATCH (S4). `image_id`: what they run, "" = nobody knows;
+    `idle`: replicas 0, so no pod runs it (S18)."""
 
     fingerprint: Fingerprint
     ref: str
     timing: Timing
     url: str | None = None
     image_id: str = ""
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,4 +115,4 @@ def _judged(
         if isinstance(verdict, Progressing):
             return "rolling", verdict.note, None
         assert isinstance(verdict, Ready)
-    return "live", "", None
+    return "live", "" if any(one.replicas for one in snapshots) else "replicas 0: no pod runs", None

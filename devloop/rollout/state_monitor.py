@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from devloop.errors import DevloopError
-from devloop.events import Emit, PodsCounted, StateChanged
+from devloop.events import Emit, Notice, PodsCounted, StateChanged
 from devloop.model import PodView, Release, Snapshot
 from devloop.ports import Cluster, Feed
 from devloop.rollout.follow import any_newer
@@ -63,12 +63,27 @@ async def follow_states(
         now = worst([deployment_state(snapshot, release) for snapshot in seen])
         if [s.uid for s in before] == [s.uid for s in seen]:
             now = continued(state, now, [s.revision for s in before] == [s.revision for s in seen])
+        _report_scale(service, before, seen, emit)
         before = seen
         for after in deployment_path(state, now) if now is not state else ():
             log = await _last_words(seen, cluster) if after is now is DeploymentState.DEGRADED else ()
             emit(StateChanged(service, str(state), str(after), log))
             state = after
         await _any_change(feeds, seen, service, release, statuses)
+
+
+def _report_scale(service: str, before: Sequence[Snapshot], now: Sequence[Snapshot], emit: Emit) -> None:
+    """Scaled to no pods, or back: a service stays live with none, so nothing else would report it (S18)."""
+    if [one.uid for one in before] != [one.uid for one in now] or not all(one.exists for one in now):
+        return
+    old, new = (sum(one.replicas for one in several) for several in (before, now))
+    if bool(old) != bool(new):
+        text = (
+            f"scaled to {new} replica{'' if new == 1 else 's'}"
+            if new
+            else "scaled to 0 replicas: no pod runs"
+        )
+        emit(Notice(service, "info" if new else "warning", text))
 
 
 async def _any_change(

@@ -122,7 +122,8 @@ def headline(outcome: Outcome) -> str:
             return f"live in {trip}{pods}  {outcome.image.ref}  ({stages(outcome.timing)}){url}"
         case Unchanged():
             url = f"  {outcome.url}" if outcome.url else ""
-            return f"unchanged: the cluster runs the tree  {outcome.ref}{url}"
+            idle = "; replicas 0, so no pod runs" if outcome.idle else ""
+            return f"unchanged: the cluster runs the tree{idle}  {outcome.ref}{url}"
         case Failed():
             reason = outcome.error.reason
             suffix = f": {reason}" if reason not in ("Failed", "Error") else ""

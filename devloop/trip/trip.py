@@ -66,7 +66,8 @@ async def trip(
         touched = carried and await world.installer.install(service, ref)
         running = running_id(service, ref, found, [feed.latest for feed in feeds], world.clock.now())
         if carried and not touched and running is not None:
-            return Unchanged(fingerprint, ref, watch.timing(), await _url(feeds, world), running)
+            url = await _url(feeds, world)
+            return Unchanged(fingerprint, ref, watch.timing(), url, running, _is_idle(feeds))
 
         image = found or await _build(service, fingerprint, world, watch)
         with watch.time("load"):
@@ -87,7 +88,7 @@ async def trip(
             pods = await follow(service, feeds, revisions, loaded, world, watch)
         url = await _url(feeds, world)
         if carried and found is not None:
-            return Unchanged(fingerprint, ref, watch.timing(), url, loaded.image.id)
+            return Unchanged(fingerprint, ref, watch.timing(), url, loaded.image.id, _is_idle(feeds))
         return Live(Rollout(loaded, revisions, pods), watch.timing(), url)
     except DevloopError as error:
         stage = error.stage if isinstance(error, StageError) else watch.stage
@@ -100,6 +101,11 @@ async def trip(
 def _held(service: Service, feeds: Sequence[Feed], fingerprint: Fingerprint) -> bool:
     """A target is held at another image for as long as the tree is this (S24)."""
     return any(hold_of(feed.latest.hold, service.name) == fingerprint.digest for feed in feeds)
+
+
+def _is_idle(feeds: Sequence[Feed]) -> bool:
+    """No target wants a pod (S18)."""
+    return not any(feed.latest.replicas for feed in feeds)
 
 
 def running_id(

@@ -8,7 +8,7 @@ from typing import cast
 import anyio
 import pytest
 
-from devloop.events import Event, StateChanged
+from devloop.events import Event, Notice, StateChanged
 from devloop.model import Snapshot
 from devloop.ports import Cluster
 from devloop.rollout.state_monitor import Statuses, follow_states
@@ -37,6 +37,10 @@ class Silent:
 
 async def reported(*shown: tuple[Snapshot, ...]) -> list[str]:
     """Every state that is reported while the feeds show these, one after the other."""
+    return [event.after for event in await events_of(*shown) if isinstance(event, StateChanged)]
+
+
+async def events_of(*shown: tuple[Snapshot, ...]) -> list[Event]:
     feeds = [FakeFeed(snapshot) for snapshot in shown[0]]
     events: list[Event] = []
     async with anyio.create_task_group() as group:
@@ -48,7 +52,7 @@ async def reported(*shown: tuple[Snapshot, ...]) -> list[str]:
                 feed.show()
             await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
-    return [event.after for event in events if isinstance(event, StateChanged)]
+    return events
 
 
 async def test_a_service_of_two_targets_is_not_degraded_by_its_own_rollout() -> None:
@@ -83,3 +87,12 @@ async def test_an_object_that_was_made_anew_begins_anew() -> None:
     recreated = replace(STARTING, uid="another")
     assert (await reported((RUNNING,), (MISSING,), (recreated,)))[-2:] == [D.INSTALLING, D.DEPLOYED]
     assert (await reported((RUNNING,), (recreated,)))[-1] == D.DEPLOYED
+
+
+async def test_s18_scaling_to_no_pods_and_back_is_reported() -> None:
+    """`kubectl scale --replicas 0` under `watch`: the service stayed live without a word."""
+    none = replace(RUNNING, replicas=0, current=0, updated=0, available=0, pods=())
+    events = await events_of((RUNNING,), (none,), (none,), (RUNNING,))
+    texts = [event.message for event in events if isinstance(event, Notice)]
+    assert texts == ["scaled to 0 replicas: no pod runs", "scaled to 2 replicas"]
+    assert [one for one in await events_of((none,), (none,), (MISSING,)) if isinstance(one, Notice)] == []

@@ -79,6 +79,10 @@ def test_a_failure_is_a_block_with_evidence_files_and_hint() -> None:
             "a | unchanged: the cluster runs the tree",
         ),
         (
+            TripEnded("a", 1, 0, Unchanged(FINGERPRINT, REF, NOTHING, idle=True)),
+            "a | unchanged: the cluster runs the tree; replicas 0, so no pod runs",
+        ),
+        (
             TripEnded("a", 1, 0, Superseded("build", NOTHING)),
             "a | superseded in build after 0.25 s by a newer",
         ),

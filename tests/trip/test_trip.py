@@ -40,6 +40,14 @@ async def test_s4_a_tree_that_runs_already_needs_no_build_no_load_and_no_patch()
     assert (fake.builds.calls, fake.loads.calls, fake.patches.calls) == (0, 0, 0)
 
 
+async def test_s18_a_tree_that_runs_with_no_pods_is_reported_as_that() -> None:
+    fake = FakeWorld("v1", running=SERVICE.ref(fingerprint("v1")))
+    fake.feed_.show(replicas=0, current=0, updated=0, available=0, pods=())
+    outcome = await travel(fake)
+    assert isinstance(outcome, Unchanged)
+    assert outcome.idle
+
+
 async def test_s4_a_running_rollout_is_followed_to_its_end() -> None:
     fake = FakeWorld("v1")
     assert isinstance(await travel(fake), Live)
