@@ -94,7 +94,7 @@ class Sandbox:
 
 
 class Pods:
-    """The pods as a watch tells them."""
+    """The pods as a watch shows them."""
 
     def __init__(self, api: Api) -> None:
         self._api, self._pods, self._changed = api, dict[str, Any](), threading.Condition()

@@ -1,4 +1,4 @@
-"""Fields that the sandbox stores and then does nothing with: the writer is told in a Warning header."""
+"""Fields that the sandbox stores and then does nothing with: a Warning header names them."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def _include(request: web.Request) -> str:
 
 
 class RowView:
-    """A watch's objects as tables: the columns are told once."""
+    """A watch's objects as tables: the columns are sent once."""
 
     def __init__(self, request: web.Request, where: Target) -> None:
         self._include, self._where, self._header = _include(request), where, True

@@ -29,7 +29,7 @@ class Scheduler(Controller):
         if event.resource != "pods":
             return []
         if event.type == "DELETED" or event.obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-            return self._pending()  # there is room again
+            return self._pending()  # something is free again
         return [key_of(event.obj)] if event.type == "ADDED" else []
 
     @override

@@ -98,6 +98,6 @@ async def name_at_birth(container: str, name: str, holder: int) -> None:
     20 ms, the name is set, so the program never sees another.
     """
     states = [root / container / "state.json" for root in runc_roots(holder)]
-    while (pid := _created_pid(states)) is None:  # noqa: ASYNC110  nothing tells of it
+    while (pid := _created_pid(states)) is None:  # noqa: ASYNC110  no event for it
         await asyncio.sleep(0.002)
     await set_hostname(pid, name)

@@ -135,7 +135,7 @@ class Node(Access):
             except EngineError as error:
                 logger.warning("engine events: %s", error)
             registration.report(self._store, self.name, ready=False)
-            while not await self._engine_answers():  # noqa: ASYNC110  a dead engine tells nothing
+            while not await self._engine_answers():  # noqa: ASYNC110  a dead engine sends no event
                 await asyncio.sleep(RECONNECT)
             registration.report(self._store, self.name)
 

@@ -1,7 +1,7 @@
 """The cluster's memory: every object, one counter of versions, and the rules of writing.
 
 All of it lives in one asyncio loop, so the methods are plain calls and need no lock. Objects handed
-out are shared: clone one before changing it (or use `mutate`). A write is on disk before it is told.
+out are shared: clone one before changing it (or use `mutate`). A write is on disk before anybody sees it.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def test_deletion_timestamp_cannot_be_taken_back(ns: Namespace) -> None:
     let_go(ns, "settings")
 
 
-def test_watch_tells_the_delete_as_a_change_first(ns: Namespace) -> None:
+def test_watch_sends_the_delete_as_a_change_first(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/#how-finalizers-work"""
     since = version_of(ns.create(config_map(finalizers=[HOLD])))
     ns.delete("ConfigMap", "settings")

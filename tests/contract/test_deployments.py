@@ -81,7 +81,7 @@ def test_deployment_makes_a_replica_set_that_makes_pods(ns: Namespace) -> None:
     assert all(owners(pod) == [uid(herd)] for pod in pods)
 
 
-def test_pod_template_hash_tells_replica_sets_apart(ns: Namespace) -> None:
+def test_pod_template_hash_distinguishes_replica_sets(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#pod-template-hash-label"""
     ns.create(deployment(replicas=0))
     herd = wait_revision(ns, 1)

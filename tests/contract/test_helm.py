@@ -95,7 +95,7 @@ def image(ns: Namespace) -> str:
 
 
 def releases(ns: Namespace) -> dict[str, str]:
-    """Name of each release Secret -> the status it tells."""
+    """Name of each release Secret -> the status it has."""
     secrets: list[Object] = ns.items("Secret", labelSelector="owner=helm,name=demo")
     return {name_of(s): s["metadata"]["labels"]["status"] for s in secrets}
 

@@ -250,7 +250,7 @@ def test_dry_run_on_the_server(kubectl: Kubectl) -> None:
     assert not kubectl.ns.exists("ConfigMap", "settings")
 
 
-def test_diff_tells_by_its_exit_code(kubectl: Kubectl) -> None:
+def test_diff_shows_by_its_exit_code(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_diff/"""
     wish = config_map()
     kubectl("apply", "-f", "-", stdin=wish)

@@ -101,7 +101,7 @@ def test_there_may_be_no_run_before(counted: Namespace) -> None:
         counted.log("one", previous=True)
 
 
-def test_follow_tells_lines_as_they_come_and_ends_with_the_container(ns: Namespace) -> None:
+def test_follow_sends_lines_as_they_come_and_ends_with_the_container(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#read-read-log-of-the-specified-pod"""
     wait = "echo one; while ! test -e /tmp/go; do sleep 0.1; done; echo two"
     ns.create(job(wait))

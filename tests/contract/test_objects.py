@@ -182,7 +182,7 @@ def test_client_cannot_set_generation(ns: Namespace) -> None:
     assert ns.create(wish)["metadata"]["generation"] == 1
 
 
-def test_controller_tells_the_generation_it_saw(ns: Namespace) -> None:
+def test_controller_shows_the_generation_it_saw(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#deployment-status"""
     ns.create(deployment(replicas=0))
     changed = ns.merge("Deployment", "web", {"spec": {"minReadySeconds": 1}})

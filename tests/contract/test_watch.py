@@ -10,7 +10,7 @@ from tests.contract.objects import config_map
 ONLY = {"fieldSelector": "metadata.name=settings"}
 
 
-def test_watch_from_a_list_tells_what_came_after(ns: Namespace) -> None:
+def test_watch_from_a_list_sends_what_came_after(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes"""
     ns.create(config_map("before"))
     since = version_of(ns.collection("ConfigMap"))
@@ -35,7 +35,7 @@ def test_events_carry_growing_versions(ns: Namespace) -> None:
     assert int(since) < versions[0] < versions[1]
 
 
-def test_open_watch_tells_changes_as_they_come(ns: Namespace) -> None:
+def test_open_watch_sends_changes_as_they_come(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes"""
     since = version_of(ns.collection("ConfigMap"))
     with ns.watch("ConfigMap", resourceVersion=since, **ONLY) as w:
