@@ -23,7 +23,7 @@ from devloop.errors import ConfigError
 if TYPE_CHECKING:
     from devloop.commands.frame import Project
 
-_SANDBOX_EXTRA = ("cryptography", "dns")  # what only the sandbox needs
+_SANDBOX_EXTRA = ("cryptography", "dns", "google.protobuf")  # by the names that are imported
 
 
 class Commands(click.Group):
@@ -46,9 +46,16 @@ class Commands(click.Group):
             return super().invoke(ctx)
 
 
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # not even the package that it lies in
+        return False
+
+
 def _sandbox() -> click.Command:
     """The commands of devloop_sandbox; where its extra is not installed, one that says how to install it."""
-    missing = [package for package in _SANDBOX_EXTRA if find_spec(package) is None]
+    missing = [package for package in _SANDBOX_EXTRA if not _is_installed(package)]
     if not missing:
         from devloop_sandbox.cli import sandbox
 

@@ -19,7 +19,7 @@ def _devloop(package: str, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("package", ["cryptography", "dns"])
+@pytest.mark.parametrize("package", ["cryptography", "dns", "google.protobuf"])
 @pytest.mark.parametrize("words", [("up",), ("status", "--json"), ()])
 def test_sandbox_without_its_extra_says_how_to_install_it(package: str, words: tuple[str, ...]) -> None:
     done = _devloop(package, "sandbox", *words)
