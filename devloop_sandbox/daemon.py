@@ -155,15 +155,10 @@ def _check_rights() -> None:
 
 
 def _ping_engine(url: str) -> None:
-    address = urlsplit(url)
-    family, where = socket.AF_UNIX, address.path
-    target: str | tuple[str, int] = where
-    if address.scheme in ("tcp", "http"):
-        family, target = socket.AF_INET, (address.hostname or "", address.port or 2375)
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as line:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
             line.settimeout(5)
-            line.connect(target)
+            line.connect(urlsplit(url).path)
             line.sendall(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")
             answer = line.recv(64)
     except OSError as error:
@@ -193,7 +188,10 @@ def _wait_until_ready(child: subprocess.Popen[bytes], state: Path) -> None:
 
 
 def _tail(state: Path) -> str:
-    return "\n".join(_read(state / "log").splitlines()[-8:])
+    """The error that ended the process, or the last lines of its log."""
+    lines = _read(state / "log").splitlines()[-8:]
+    named = [at for at, line in enumerate(lines) if " ERROR " in line]
+    return "\n".join(lines[named[-1] :] if named else lines)
 
 
 def _answers(state: Path) -> bool:

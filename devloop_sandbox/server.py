@@ -8,7 +8,8 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator
+import traceback
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from devloop_sandbox import daemon, pki
 from devloop_sandbox.admission.gate import Gate
 from devloop_sandbox.api.http import ApiServer
 from devloop_sandbox.controllers import manager
+from devloop_sandbox.engine.client import EngineError
 from devloop_sandbox.network import services
 from devloop_sandbox.node.node import Node
 from devloop_sandbox.options import Options
@@ -85,9 +87,12 @@ async def _listen(runner: web.AppRunner, options: Options) -> int:
         try:
             await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
             break
-        except OSError:
+        except OSError as error:
             if port == wanted[-1]:
-                raise
+                text = (
+                    f"127.0.0.1:{port}: {os.strerror(error.errno or 0)}; another --port, or 0 for a free one"
+                )
+                raise OSError(error.errno, text) from error
     bound: int = runner.addresses[-1][1]
     pki.write_private(memory, str(bound).encode())
     return bound
@@ -105,7 +110,21 @@ def main() -> None:
     options = Options.load((Path(sys.argv[1]) / "options.json").read_text())
     daemon.record_process(options.state_dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    asyncio.run(serve(options))
+    try:
+        asyncio.run(serve(options))
+    except* (OSError, EngineError) as group:
+        for error in _leaves(group):
+            traceback.print_exception(error)
+            log.error("%s", getattr(error, "strerror", None) or error)
+        raise SystemExit(1) from None
+
+
+def _leaves(group: BaseExceptionGroup) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 if __name__ == "__main__":
