@@ -29,7 +29,7 @@ class ApiError(Exception):
             "reason": self.reason,
             "code": self.status,
         }
-        if self.details:
+        if self.details or self.status == 404:  # kubectl looks into those of a 404 without a check
             answer["details"] = self.details
         return answer
 

@@ -104,6 +104,11 @@ def kubectl(ns: Namespace, home: Path) -> Kubectl:
     return Kubectl(ns, home)
 
 
+def parts(ns: Namespace) -> list[str]:
+    """Every kind and subresource of the core group."""
+    return [row["name"] for row in ns.cluster.call("GET", "/api/v1").json()["resources"]]
+
+
 def ready(ns: Namespace, name: str = "one") -> Object:
     return ns.wait("Pod", name, lambda p: is_true(p, "Ready"))
 
@@ -412,6 +417,16 @@ def test_exec_takes_input(kubectl: Kubectl) -> None:
     kubectl.ns.create(pod())
     ready(kubectl.ns)
     assert kubectl("exec", "-i", "one", "--", "cat", stdin="hello\n") == "hello\n"
+
+
+def test_debug_says_that_there_are_no_ephemeral_containers(kubectl: Kubectl) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_debug/"""
+    if any("ephemeralcontainers" in name for name in parts(kubectl.ns)):
+        return  # a cluster that has them attaches one, which the sandbox need not show
+    kubectl.ns.create(pod())
+    done = kubectl.run("debug", "one", "--image=a:1", "--profile=general")
+    assert done.returncode == 1
+    assert "ephemeral containers are disabled" in done.stderr
 
 
 def _forwarded_port(process: subprocess.Popen[str]) -> str:
