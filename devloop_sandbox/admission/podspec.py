@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from devloop_sandbox.admission.problems import Problems
@@ -13,8 +14,13 @@ _DNS = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 
 
-def check(problems: Problems, spec: Obj, path: str, *, always: bool = False) -> None:
-    """Every rule on a pod spec; `always` for templates whose restartPolicy can only be Always."""
+def check(
+    problems: Problems, spec: Obj, path: str, *, always: bool = False, claims: Collection[str] = ()
+) -> None:
+    """Every rule on a pod spec; `always` for templates whose restartPolicy can only be Always.
+
+    `claims` are volumes that the spec itself does not have: those of a StatefulSet's claims.
+    """
     containers = spec.get("containers") or []
     inits = spec.get("initContainers") or []
     volumes = spec.get("volumes") or []
@@ -29,7 +35,7 @@ def check(problems: Problems, spec: Obj, path: str, *, always: bool = False) -> 
         _volume(problems, volume, f"{path}.volumes[{at}]")
     problems.unique(f"{path}.containers", containers, lambda c: c.get("name"), ".name")
     names = {container.get("name") for container in containers}
-    mountable = {volume.get("name") for volume in volumes}
+    mountable = {volume.get("name") for volume in volumes} | {*claims}
     for at, container in enumerate(containers):
         _container(problems, container, f"{path}.containers[{at}]", mountable)
     for at, container in enumerate(inits):

@@ -94,7 +94,9 @@ def _workload(problems: Problems, obj: Obj, old: Obj | None) -> None:
     if not template:
         problems.required("spec.template")
         return
-    podspec.check(problems, template.get("spec") or {}, "spec.template.spec", always=True)
+    templates = spec.get("volumeClaimTemplates") or []
+    claims = [(claim.get("metadata") or {}).get("name", "") for claim in templates]
+    podspec.check(problems, template.get("spec") or {}, "spec.template.spec", always=True, claims=claims)
 
 
 def _deployment(problems: Problems, obj: Obj, old: Obj | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from devloop_sandbox.api import discovery, negotiation, reading, scale, streams, tunnels, writing
+from devloop_sandbox.api import discovery, negotiation, openapi, reading, scale, streams, tunnels, writing
 from devloop_sandbox.api.kubelet import Kubelet
 from devloop_sandbox.api.negotiation import Target, as_json
 from devloop_sandbox.api.writing import Cluster
@@ -68,6 +68,8 @@ class ApiServer:
             if path == "/livez" or (started and self._store.list("nodes")):
                 return web.Response(text="ok")
             return web.Response(text="the node has not started yet", status=503)
+        if path == "/openapi/v2":
+            return web.Response(body=openapi.V2, content_type=openapi.V2_TYPE)
         document = discovery.answer(path) if request.method == "GET" else None
         if document is not None:
             return as_json(document)

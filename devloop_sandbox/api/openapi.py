@@ -9,6 +9,9 @@ from functools import cache
 
 from devloop_sandbox.objects.resources import RESOURCES, Obj, Resource
 
+# kubectl asks the older document for kinds that it does not find: one of version 2.0 that names nothing.
+V2_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+V2 = b"\x0a\x032.0"
 _OPTIONS = ("dryRun", "fieldManager", "fieldValidation", "force")
 
 

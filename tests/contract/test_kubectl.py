@@ -248,6 +248,18 @@ def test_apply_of_something_invalid(kubectl: Kubectl) -> None:
     assert 'The Deployment "web" is invalid: spec.replicas' in done.stderr
 
 
+@pytest.mark.parametrize("verb", [("apply",), ("create",), ("apply", "--dry-run=server"), ("delete",)])
+def test_a_kind_that_is_not_served_is_named(kubectl: Kubectl, verb: tuple[str, ...]) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_apply/"""
+    thing = {"apiVersion": "gadgets.example/v1", "kind": "Gadget", "metadata": {"name": "one"}}
+    done = kubectl.run(*verb, "-f", "-", stdin=thing)
+    assert done.returncode == 1
+    assert 'no matches for kind "Gadget" in version "gadgets.example/v1"' in done.stderr
+    core = {**thing, "apiVersion": "v1"}
+    done = kubectl.run(*verb, "-f", "-", stdin=core)
+    assert 'no matches for kind "Gadget" in version "v1"' in done.stderr
+
+
 def test_dry_run_on_the_server(kubectl: Kubectl) -> None:
     """https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run"""
     out = kubectl("apply", "--dry-run=server", "-f", "-", stdin=config_map())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract.cluster import Namespace, Object, is_true, name_of, owners, uid, version_of
+from tests.contract.cluster import Namespace, Object, eventually, is_true, name_of, owners, uid, version_of
 from tests.contract.objects import container, stateful_set
 
 READY_SOON = {
@@ -37,6 +37,24 @@ def test_pods_are_made_in_order_when_the_one_before_is_ready(ns: Namespace) -> N
     assert is_true(firsts[-1], "Ready")
     assert ns.names("Pod") == {"db-0", "db-1"}
     assert owners(ns.read("Pod", "db-0")) == [uid(made)]
+
+
+def test_claim_outlives_its_pod(ns: Namespace) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#stable-storage"""
+    mount = {"name": "data", "mountPath": "/data"}
+    thing = stateful_set(
+        container("echo x >> /data/file; wc -l < /data/file; sleep 3600", volumeMounts=[mount])
+    )
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "16Mi"}}}
+    thing["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": claim}]
+    ns.create(thing)
+    ready(ns, 1)
+    assert ns.wait_log("db-0", "1").strip() == "1"
+    first = uid(ns.read("Pod", "db-0"))
+    ns.delete("Pod", "db-0")
+    eventually(lambda: ns.exists("Pod", "db-0") and uid(ns.read("Pod", "db-0")) != first, "no new pod")
+    ready(ns, 1)
+    assert ns.wait_log("db-0", "2").strip() == "2"
 
 
 def test_pod_knows_its_name(ns: Namespace) -> None:
