@@ -159,7 +159,7 @@ async def deltas(bench: Bench, node: Node, route: ContainerdRoute, base: str, ed
         begun = time.perf_counter()
         image = await made.builder.build(made.service, taken)
         built = time.perf_counter()
-        loaded = await made.loader.load(image)
+        loaded = await made.load(image)
         ended = time.perf_counter()
         assert (loaded.image.how, loaded.how) == ("delta", "containerd"), loaded
         seen.add("build", built - begun)

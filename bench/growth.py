@@ -113,7 +113,7 @@ async def edit(made: Pipeline, size: int) -> dict[str, float]:
     assert await made.loader.find(made.service, taken) is None
     image = await made.builder.build(made.service, taken)
     built = time.perf_counter()
-    loaded = await made.loader.load(image)
+    loaded = await made.load(image)
     ended = time.perf_counter()
     assert loaded.image.how == "delta", made.reasons()
     steps = {

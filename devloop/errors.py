@@ -102,6 +102,10 @@ class LoadError(StageError):
     default_outside = True
 
 
+class LayersMissingError(LoadError):
+    """A delta's lower layers are not where it was to be loaded: the image has to be built in full."""
+
+
 class PatchError(StageError):
     stage = "patch"
     default_outside = True

@@ -60,6 +60,10 @@ class Builder(Protocol):
         """
         ...
 
+    async def build_full(self, service: Service, fingerprint: Fingerprint) -> Image:
+        """As `build`, standing on no image before it: the one that `build` made could not be loaded."""
+        ...
+
 
 class Loader(Protocol):
     async def find(self, service: Service, fingerprint: Fingerprint) -> Image | None:
@@ -69,7 +73,7 @@ class Loader(Protocol):
     async def load(self, image: Image) -> LoadedImage:
         """Bring the image to every node, in parallel, and verify it there by id (S2).
 
-        Raises LoadError, PlatformError.
+        Raises LoadError, LayersMissingError (a full build is due), PlatformError.
         """
         ...
 

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import anyio
 
 from devloop.activity import Activity, bounded
 from devloop.concurrency import gather
-from devloop.errors import BuildError, DevloopError, PlatformError, StageError
+from devloop.errors import BuildError, DevloopError, LayersMissingError, PlatformError, StageError
 from devloop.events import ImageBuilt, ImageLoaded
 from devloop.image_refs import same
 from devloop.model import (
@@ -36,6 +36,8 @@ from devloop.rollout.follow import follow, load_idle
 from devloop.rollout.hold import hold_of
 from devloop.rollout.judge import Expectation, carries, judge
 from devloop.stopwatch import Stopwatch
+
+Build = Callable[[Service, Fingerprint], Awaitable[Image]]
 
 
 async def trip(
@@ -69,10 +71,7 @@ async def trip(
             url = await _url(feeds, world)
             return Unchanged(fingerprint, ref, watch.timing(), url, running, _is_idle(feeds))
 
-        image = found or await _build(service, fingerprint, world, watch)
-        with watch.time("load"):
-            loaded = await bounded(lambda: world.loader.load(image), limit, partial(load_idle, image))
-        world.emit(ImageLoaded(service.name, ref, loaded.how, loaded.sent, loaded.skipped))
+        loaded = await _loaded(service, fingerprint, found, world, watch)
         if _held(service, feeds, fingerprint):  # it may have been rolled back while it was built
             return Held(fingerprint, watch.timing())
         if carried and not touched:
@@ -128,10 +127,32 @@ def running_id(
     return None if len(ids) > 1 else "".join(ids)
 
 
-async def _build(service: Service, fingerprint: Fingerprint, world: World, watch: Stopwatch) -> Image:
+async def _loaded(
+    service: Service, fingerprint: Fingerprint, found: Image | None, world: World, watch: Stopwatch
+) -> LoadedImage:
+    """Build the image where nobody has it, and load it; a delta whose layers are gone is built in full."""
+    build = partial(_build, service, fingerprint, world, watch)
+    try:
+        return await _load(found or await build(world.builder.build), world, watch, service)
+    except LayersMissingError:
+        return await _load(await build(world.builder.build_full), world, watch, service)
+
+
+async def _load(image: Image, world: World, watch: Stopwatch, service: Service) -> LoadedImage:
+    with watch.time("load"):
+        loaded = await bounded(
+            lambda: world.loader.load(image), service.build.idle_timeout, partial(load_idle, image)
+        )
+    world.emit(ImageLoaded(service.name, image.ref, loaded.how, loaded.sent, loaded.skipped))
+    return loaded
+
+
+async def _build(
+    service: Service, fingerprint: Fingerprint, world: World, watch: Stopwatch, build: Build
+) -> Image:
     with watch.time("build"):
         image = await bounded(
-            partial(world.builder.build, service, fingerprint),
+            partial(build, service, fingerprint),
             service.build.idle_timeout,
             partial(_build_idle, service),
         )

@@ -86,6 +86,7 @@ class FakeWorld:
         self.clock = Clock()
         self.fingerprints, self.builds, self.loads, self.patches = Gate(), Gate(), Gate(), Gate()
         self.built: set[str] = set()
+        self.full_builds = 0  # after a delta that could not be loaded
         self.ids: dict[str, str] = {}  # reference -> the id that was loaded
         self.patched: list[str] = []
         self.rolls_by_itself = True
@@ -116,6 +117,10 @@ class FakeWorld:
         ref = service.ref(fp)
         self.built.add(ref)
         return Image(service.name, fp, ref, f"sha256:{fp.digest}", "cli")
+
+    async def build_full(self, service: Service, fp: Fingerprint) -> Image:
+        self.full_builds += 1
+        return await self.build(service, fp)
 
     async def find(self, service: Service, fp: Fingerprint) -> Image | None:
         ref = service.ref(fp)

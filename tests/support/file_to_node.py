@@ -19,6 +19,7 @@ from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.bases import EngineBases
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.adapters.nodes.routes import Route
+from devloop.errors import LayersMissingError
 from devloop.events import DeltaFallback
 from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.stat_cache import StatCache
@@ -85,10 +86,17 @@ class Pipeline:
         """One trip as far as the node, and what happens in the background after it."""
         taken = await self.fingerprint(*paths)
         image = await self.loader.find(self.service, taken)
-        loaded = await self.loader.load(image or await self.builder.build(self.service, taken))
+        loaded = await self.load(image or await self.builder.build(self.service, taken))
         while self.builder.keeper._to_learn:
             await self.builder.keeper.learn(await self.builder.keeper.to_learn(), self.loader._inner.load)
         return loaded
+
+    async def load(self, image: Image) -> LoadedImage:
+        """As a trip does it: a delta whose layers are gone is built in full."""
+        try:
+            return await self.loader.load(image)
+        except LayersMissingError:
+            return await self.loader.load(await self.builder.build_full(self.service, image.fingerprint))
 
     def write(self, path: str, text: str) -> None:
         target = self.service.build.context / path

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import anyio
 
-from devloop.errors import BuildError
+from devloop.errors import BuildError, LayersMissingError, LoadError
 from devloop.events import ImageBuilt, ImageLoaded, StageEnded
 from devloop.model import Change, Failed, Held, Live, Outcome, Unchanged
 from devloop.stopwatch import Stopwatch
@@ -91,6 +91,24 @@ async def test_an_expected_error_becomes_the_outcome_and_its_stage_is_timed() ->
     ended = [e for e in fake.events if isinstance(e, StageEnded) and e.stage == "build"]
     assert [e.outcome for e in ended] == ["failed"]
     assert fake.patched == []
+
+
+async def test_s2_a_delta_whose_layers_are_gone_is_built_in_full_under_build() -> None:
+    fake = FakeWorld("v1")
+    fake.loads.script = [LayersMissingError("a layer below the delta is gone")]
+    outcome = await travel(fake)
+    assert isinstance(outcome, Live)
+    assert (fake.builds.calls, fake.full_builds, fake.loads.calls) == (2, 1, 2)
+    stages = [(e.stage, e.outcome) for e in fake.events if isinstance(e, StageEnded)]
+    assert stages[2:6] == [("build", "ok"), ("load", "failed"), ("build", "ok"), ("load", "ok")]
+
+
+async def test_a_full_build_that_does_not_load_either_is_a_failed_load() -> None:
+    fake = FakeWorld("v1")
+    fake.loads.script = [LayersMissingError("gone"), LoadError("refused", reason="LoadRefused")]
+    outcome = await travel(fake)
+    assert isinstance(outcome, Failed)
+    assert (outcome.stage, outcome.error.reason, fake.full_builds) == ("load", "LoadRefused", 1)
 
 
 async def test_s24_a_hold_for_this_tree_is_respected_and_another_tree_lifts_it() -> None:

@@ -115,12 +115,11 @@ class DeltaBuilder:
             self._in_vain[service.name] = now, 1 + (failures if recipe == now else 0)
         return image
 
-    async def build_full(self, image: Image) -> Image:
+    async def build_full(self, service: Service, fingerprint: Fingerprint) -> Image:
         """The full build of a delta that could not be loaded; its parent is forgotten."""
-        service = self.keeper.service(image.service)
         self.keeper.forget(service.name)
         self._fall_back(service, NotProven("LoadFailed", "a layer below the delta is gone from the node"))
-        return await self._full.build(service, image.fingerprint)
+        return await self._full.build(service, fingerprint)
 
     async def loaded(self, image: Image) -> None:
         """A load has verified the image on every node: deltas may stand on it."""

@@ -1,4 +1,4 @@
-"""The loader of deltas: what it brought may carry the next one, what it cannot bring is built in full."""
+"""The loader of deltas: what it verified may carry the next one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from devloop.activity import Activity, bounded
 from devloop.adapters.delta.builder import DeltaBuilder
 from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.borders import disk
-from devloop.errors import LoadError, PlatformError, StageError
+from devloop.errors import LayersMissingError, LoadError, PlatformError, StageError
 from devloop.model import Fingerprint, Image, LoadedImage, Service
 from devloop.ports import Loader
 
@@ -23,7 +23,7 @@ def _silent(activity: Activity) -> LoadError:
 
 
 class DeltaLoader:
-    """`ports.Loader`: what it verified may carry deltas; a delta that does not load is built in full."""
+    """`ports.Loader`: what it verified may carry deltas. LayersMissingError for a delta that does not load."""
 
     def __init__(self, inner: Loader, builder: DeltaBuilder) -> None:
         self._inner = inner
@@ -39,7 +39,9 @@ class DeltaLoader:
         except LoadError as error:
             if image.archive is None or error.reason == "DiskFull":
                 raise
-            loaded = await self._inner.load(await self._builder.build_full(image))
+            raise LayersMissingError(
+                error.message, reason=error.reason, evidence=error.evidence, hint=error.hint
+            ) from error
         await self._builder.loaded(loaded.image)
         return replace(loaded, image=replace(loaded.image, archive=None))  # its bytes are not needed any more
 

@@ -143,7 +143,7 @@ async def test_an_import_that_is_cut_leaves_no_tag_and_the_next_one_lives(pipeli
         assert caught.value.reason == "ImportFailed"
         assert await store.digest(image.ref) is None
         assert await store.digest(loaded.image.ref) == loaded.image.id
-        assert (await pipeline.loader.load(image)).image.id == image.id
+        assert (await pipeline.load(image)).image.id == image.id
         assert await store.digest(image.ref) == image.id
     finally:
         await shell.aclose()
@@ -164,7 +164,7 @@ async def test_s13_an_engine_that_restarts_between_build_and_load(
     image = await pipeline.builder.build(pipeline.service, taken)
     assert image.how == "delta"
     await anyio.to_thread.run_sync(second.restart)
-    loaded = await pipeline.loader.load(image)
+    loaded = await pipeline.load(image)
     assert await held(node, loaded.image.ref) == loaded.image.id
 
 
@@ -177,7 +177,7 @@ async def test_s12_a_node_that_is_pruned_between_look_and_load(pipeline: Pipelin
     assert await pipeline.loader.find(pipeline.service, taken) is None
     image = await pipeline.builder.build(pipeline.service, taken)
     await node.remove(first.image.ref)
-    loaded = await pipeline.loader.load(image)
+    loaded = await pipeline.load(image)
     assert await held(node, loaded.image.ref) == loaded.image.id
     assert loaded.sent > 1_000_000
 

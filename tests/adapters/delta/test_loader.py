@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import anyio
@@ -11,8 +12,8 @@ import pytest
 
 from devloop.adapters.delta.builder import DeltaBuilder
 from devloop.adapters.delta.loader import DeltaLoader
-from devloop.errors import LoadError
-from devloop.model import Fingerprint, Image, Inputs
+from devloop.errors import LayersMissingError, LoadError
+from devloop.model import Archive, Fingerprint, Image, Inputs, LoadedImage
 from devloop.ports import Loader
 
 
@@ -66,3 +67,39 @@ async def test_a_disk_without_space_for_layers_costs_only_that_image(fault: Exce
             await builder.done.wait()
         group.cancel_scope.cancel()
     assert builder.learned == ["two"]
+
+
+class Refusing:
+    """A loader that brings nothing."""
+
+    def __init__(self, error: LoadError) -> None:
+        self._error = error
+
+    async def load(self, _: Image) -> LoadedImage:
+        raise self._error
+
+
+DELTA = replace(image("app:dl-1"), how="delta", archive=Archive(b"{}", b"", ("sha256:1", "sha256:2")))
+
+
+@pytest.mark.parametrize(
+    ("loaded", "error", "kind"),
+    [
+        (DELTA, LoadError("no such layer", reason="LoadRefused", hint="h"), LayersMissingError),
+        (DELTA, LoadError("disk is full", reason="DiskFull", hint="h"), LoadError),
+        (image("app:dl-2"), LoadError("refused", reason="LoadRefused", hint="h"), LoadError),
+    ],
+    ids=["a delta", "a full disk", "a full build"],
+)
+async def test_only_a_delta_that_does_not_load_asks_for_a_full_build(
+    loaded: Image, error: LoadError, kind: type[LoadError]
+) -> None:
+    loader = DeltaLoader(cast(Loader, Refusing(error)), cast(DeltaBuilder, Builder(error)))
+    with pytest.raises(LoadError) as caught:
+        await loader.load(loaded)
+    assert type(caught.value) is kind
+    assert (caught.value.message, caught.value.reason, caught.value.hint) == (
+        error.message,
+        error.reason,
+        error.hint,
+    )
