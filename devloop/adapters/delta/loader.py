@@ -23,7 +23,7 @@ def _silent(activity: Activity) -> LoadError:
 
 
 class DeltaLoader:
-    """`ports.Loader`: what it verified may carry deltas. LayersMissingError for a delta that does not load."""
+    """`ports.Loader`: what it verified may carry deltas; LayersMissingError for one that does not load."""
 
     def __init__(self, inner: Loader, builder: DeltaBuilder) -> None:
         self._inner = inner
