@@ -19,6 +19,7 @@ from devloop.model import (
     Image,
     LiveImage,
     LoadedImage,
+    Outcome,
     Release,
     ReleaseView,
     Revision,
@@ -233,6 +234,18 @@ class Releaser(Protocol):
 
     async def give_up(self, release: Release, view: ReleaseView) -> None:
         """Record a pending revision as failed: whoever made it is dead (S23)."""
+        ...
+
+
+class TripObserver(Protocol):
+    """Acts on the trips of services: called by the worker, which has the outcome. Neither may raise."""
+
+    def begun(self, service: Service) -> None:
+        """A trip of the service begins."""
+        ...
+
+    def ended(self, service: Service, outcome: Outcome) -> None:
+        """It ended; before its event is emitted."""
         ...
 
 

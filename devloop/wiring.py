@@ -55,7 +55,7 @@ from devloop.inputs import rebuild_salt as rebuild_salts
 from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.stat_cache import StatCache
 from devloop.model import Service, Target
-from devloop.ports import Report, World
+from devloop.ports import Report, TripObserver, World
 from devloop.rollout.state_monitor import Statuses
 from devloop.sinks.fan import Fan
 from devloop.sinks.live_images import MOST_IMAGES, History
@@ -110,6 +110,7 @@ class Deployment:
     releaser: HelmReleaser
     statuses: Statuses
     sharing: Sharing
+    observers: tuple[TripObserver, ...]  # of every trip
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +287,6 @@ def _deployment(setup: Setup, cluster: KubernetesCluster) -> Deployment:
         fan,
         environ,
     )
-    fan.sinks.append(releases.note)
     manifests = Manifests(
         lambda: current.config.manifest_files(),
         lambda: current.services,
@@ -297,6 +297,6 @@ def _deployment(setup: Setup, cluster: KubernetesCluster) -> Deployment:
         lambda: current.config.services(),
         lambda services: live_refs(releaser, services),
     )
-    sharing = Sharing()
+    sharing, statuses = Sharing(), Statuses(lambda: current.config.releases())
     installation = Installation(manifests, releases, sharing)
-    return Deployment(installation, releaser, Statuses(lambda: current.config.releases()), sharing)
+    return Deployment(installation, releaser, statuses, sharing, (releases,))

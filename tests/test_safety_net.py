@@ -178,7 +178,7 @@ async def test_an_internal_error_in_a_trip_is_a_failed_trip_that_is_tried_again(
         return await take(SERVICE, change)
 
     fake.take = odd  # type: ignore[method-assign, assignment]
-    worker = Worker(SERVICE, fake.world(), Sharing())
+    worker = Worker(SERVICE, fake.world(), Sharing(), ())
     async with anyio.create_task_group() as group:
         group.start_soon(worker.run)
         now = fake.clock.now()
@@ -195,7 +195,7 @@ async def test_an_internal_error_in_a_trip_is_a_failed_trip_that_is_tried_again(
 
 @asynccontextmanager
 async def pool_of(fake: FakeWorld, net: SafetyNet, *companions: object) -> AsyncIterator[WorkerPool]:
-    pool = WorkerPool(fake.world(), lambda _: nullcontext(), net, Sharing(), companions)  # type: ignore[arg-type]
+    pool = WorkerPool(fake.world(), lambda _: nullcontext(), net, Sharing(), (), companions)  # type: ignore[arg-type]
     async with anyio.create_task_group() as group:
         group.start_soon(pool.run, [SERVICE])
         await until(lambda: pool.names)

@@ -15,7 +15,8 @@ import anyio
 
 from devloop.config.load import Config
 from devloop.errors import DevloopError
-from devloop.events import Checked, Emit, Event, Notice, TripEnded
+from devloop.events import Checked, Emit, Notice
+from devloop.model import Outcome, Service
 
 Json = dict[str, Any]
 COMMAND = (sys.executable, "-m", "devloop.cli", "check", "--offline", "--format", "json")
@@ -46,7 +47,7 @@ def by_process(names: Sequence[str]) -> Look:
 
 
 class CheckWatch:
-    """`note` is a sink: the first judgement is made when the first trip is over, to be no burden on it.
+    """It observes trips: the first judgement is made when the first one is over, to be no burden on it.
 
     `config` gives None while config.yaml is refused: the reload reports that.
     """
@@ -57,8 +58,11 @@ class CheckWatch:
         self._woken = anyio.Event()
         self._known: set[tuple[str, ...]] | None = None
 
-    def note(self, event: Event) -> None:
-        if isinstance(event, TripEnded) and self._known is None:
+    def begun(self, service: Service) -> None:
+        """Nothing is judged for that."""
+
+    def ended(self, service: Service, outcome: Outcome) -> None:
+        if self._known is None:
             self.wake()
 
     def wake(self) -> None:

@@ -92,7 +92,11 @@ async def _settled(session: Session, clock: Clock) -> Outcomes:
     """Every service's trip to its outcome, then the manifests that changed, then the garbage."""
     with session.held():
         session.deployment.sharing.employ(session.services)
-        workers = [Worker(service, session.world, session.deployment.sharing) for service in session.services]
+        deployment = session.deployment
+        workers = [
+            Worker(service, session.world, deployment.sharing, deployment.observers)
+            for service in session.services
+        ]
         outcomes = await engine.once(workers, clock)
         failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
         with suppress(DevloopError) if failed else nullcontext():  # a trip has reported why already

@@ -15,7 +15,7 @@ from devloop.clock import Clock
 from devloop.commands.frame import Project, run
 from devloop.commands.output import names_of, secrets_of, show
 from devloop.commands.running_watch import announced
-from devloop.commands.watch_tasks import pod_logs, states, tidy_up, watch_files
+from devloop.commands.watch_tasks import TidyUp, pod_logs, states, watch_files
 from devloop.config import load as configs
 from devloop.errors import DevloopError
 from devloop.events import Notice
@@ -66,10 +66,13 @@ def watch(
                 session.require_tools()
                 fan(Notice("", "info", _metrics_line(web, wanted)))
                 rescan = Rescan(session.images.fingerprinter, clock)
-                fan.sinks.append(rescan.note)
+                tidying = TidyUp(session)
+                observers = (*session.deployment.observers, rescan, tidying)
                 companions: list[Companion] = [partial(states, session), rescan.follow]
                 companions += [partial(pod_logs, session)] if logs else []
-                pool = WorkerPool(session.world, session.hold, net, session.deployment.sharing, companions)
+                pool = WorkerPool(
+                    session.world, session.hold, net, session.deployment.sharing, observers, companions
+                )
                 async with anyio.create_task_group() as group:
                     keep = net.keeper(group)
                     if web:
@@ -78,7 +81,7 @@ def watch(
                         keep("the screen", companion)
                     for companion in session.images.companions:
                         keep("what makes the next trip shorter", companion)
-                    keep("the removal of old images", tidy_up, session)
+                    keep("the removal of old images", tidying.remove_after_trips)
                     await group.start(watch_files, session, pool, project.override, secrets, net)
                     await pool.run(session.services)
 

@@ -16,8 +16,8 @@ from devloop.commands.garbage import collect_garbage
 from devloop.commands.output import sources_of
 from devloop.config.load import together
 from devloop.errors import DevloopError
-from devloop.events import Event, Notice, TripEnded
-from devloop.model import Change, Live
+from devloop.events import Notice
+from devloop.model import Change, Live, Outcome, Service
 from devloop.rollout.pod_logs import follow_logs
 from devloop.rollout.state_monitor import follow_states
 from devloop.safety_net import SafetyNet
@@ -91,7 +91,7 @@ async def watch_files(
         rules = CheckWatch(
             lambda: None if files.refused else current.config, by_process(current.names), world.emit
         )
-        session.setup.fan.sinks.append(rules.note)
+        pool.observe(rules)
         keep("the rules", rules.run)
         watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit, local_backend())
         following = Following(watcher, interests, look_at)
@@ -152,28 +152,35 @@ async def states(session: Session, worker: Worker) -> None:
     )
 
 
-async def tidy_up(session: Session) -> None:
-    """Garbage of this project away, some seconds after each trip that ended well (S25)."""
-    ended = anyio.Event()
+class TidyUp:
+    """Garbage of this project away, some seconds after each trip that ended well (S25). Observes trips."""
 
-    def note(event: Event) -> None:
-        if isinstance(event, TripEnded) and isinstance(event.outcome, Live):
-            ended.set()
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._ended = anyio.Event()
 
-    session.setup.fan.sinks.append(note)
-    while True:
-        await ended.wait()
-        ended = anyio.Event()
-        await anyio.sleep(TIDY_AFTER)
-        try:
-            removed = await collect_garbage(session, session.world.clock.now())
-        except DevloopError:
-            continue  # the engine or the API server is away: after the next trip, then
-        if removed:
-            session.setup.fan(
-                Notice(
-                    "",
-                    "info",
-                    f"removed {len(removed)} old image{'s' * (len(removed) > 1)}: {', '.join(removed)}",
+    def begun(self, service: Service) -> None:
+        """Nothing is removed for that."""
+
+    def ended(self, service: Service, outcome: Outcome) -> None:
+        if isinstance(outcome, Live):
+            self._ended.set()
+
+    async def remove_after_trips(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._ended.wait()
+            self._ended = anyio.Event()
+            await anyio.sleep(TIDY_AFTER)
+            try:
+                removed = await collect_garbage(self._session, self._session.world.clock.now())
+            except DevloopError:
+                continue  # the engine or the API server is away: after the next trip, then
+            if removed:
+                self._session.setup.fan(
+                    Notice(
+                        "",
+                        "info",
+                        f"removed {len(removed)} old image{'s' * (len(removed) > 1)}: {', '.join(removed)}",
+                    )
                 )
-            )

@@ -10,8 +10,8 @@ import anyio.to_thread
 
 from devloop.deploy.helm_values import base_values, digest, with_images
 from devloop.errors import PrerequisiteError, ReleaseError, ReleaseWaitsError
-from devloop.events import Applied, Emit, Event, Notice, TripEnded, TripStarted
-from devloop.model import Failed, Held, Release, ReleaseView, Service, Values
+from devloop.events import Applied, Emit, Notice
+from devloop.model import Failed, Held, Outcome, Release, ReleaseView, Service, Values
 from devloop.ports import Releaser
 
 NOTE = "devloop {}"  # the description of a revision that devloop made: the digest of what it came from
@@ -22,8 +22,8 @@ OUR_MANAGER = "devloop"
 class Releases:
     """Brings every release to what config.yaml, chart and values say, with the tags that are live.
 
-    A release that was never installed waits until each of its services has its image on the nodes. Also a
-    sink: `note` hears which services failed, so that nobody waits for those. `every` are the services of
+    A release that was never installed waits until each of its services has its image on the nodes. It
+    observes trips: nobody waits for a service whose trip failed. `every` are the services of
     config.yaml, `services` those of them that this session works for.
     """
 
@@ -45,16 +45,17 @@ class Releases:
         self._refused: dict[str, tuple[int, str, dict[str, str]]] = {}  # release -> what failed, and when
         self._blocked: dict[str, tuple[Release, Values]] = {}  # release -> what lacks something beforehand
 
-    def note(self, event: Event) -> None:
-        """Learn from the events which services will not come."""
-        if isinstance(event, TripStarted):
-            self._failed.pop(event.service, None)
-        elif isinstance(event, TripEnded):
-            if isinstance(event.outcome, Failed):
-                self._failed[event.service] = f"failed in {event.outcome.stage}"
-            elif isinstance(event.outcome, Held):
-                self._failed[event.service] = "is held"
-            self._stir()
+    def begun(self, service: Service) -> None:
+        """A trip of the service may bring its image."""
+        self._failed.pop(service.name, None)
+
+    def ended(self, service: Service, outcome: Outcome) -> None:
+        """A trip that failed brings no image: nobody waits for it."""
+        if isinstance(outcome, Failed):
+            self._failed[service.name] = f"failed in {outcome.stage}"
+        elif isinstance(outcome, Held):
+            self._failed[service.name] = "is held"
+        self._stir()
 
     @asynccontextmanager
     async def writing(self, service: Service) -> AsyncIterator[None]:

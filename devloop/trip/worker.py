@@ -25,7 +25,7 @@ from devloop.model import (
     Superseded,
     Unchanged,
 )
-from devloop.ports import Feed, World
+from devloop.ports import Feed, TripObserver, World
 from devloop.rollout.follow import any_newer
 from devloop.rollout.progress import why_long
 from devloop.stopwatch import Stopwatch
@@ -44,10 +44,13 @@ class Worker:
     `run` may be called again after an error that nobody expected: no change is lost then.
     """
 
-    def __init__(self, service: Service, world: World, sharing: Sharing) -> None:
+    def __init__(
+        self, service: Service, world: World, sharing: Sharing, observers: Sequence[TripObserver]
+    ) -> None:
         self.service = service
         self.inbox = Inbox()
         self._world, self._sharing = world, sharing
+        self._observers = (sharing, *observers)
         self._feeds: Sequence[Feed] = ()
         self._connected = anyio.Event()
         self._state = ServiceState()
@@ -116,13 +119,15 @@ class Worker:
         self._trips += 1
         quiet = change.why == AGAIN or before.waits_for == "moved"
         emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet))
-        self._sharing.begun(self.service)
+        for observer in self._observers:
+            observer.begun(self.service)
         self._become(reconciler.begun(before, change))
         if change.why != AGAIN or before.waits_for == "moved":  # else no content waits for its PATCH
             self._pace = self._pace.begun(clock.ticks())
         watch = Stopwatch(self.service.name, change, clock, emit)
         outcome = await self._travel(change, watch)
-        self._sharing.ended(self.service, outcome)
+        for observer in self._observers:
+            observer.ended(self.service, outcome)
         now, snapshots = clock.now(), self._snapshots()
         emit(
             TripEnded(

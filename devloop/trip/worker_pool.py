@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from devloop.errors import DevloopError, PlatformError
 from devloop.events import LiveChanged, Notice
 from devloop.model import Change, Service, Target
-from devloop.ports import World
+from devloop.ports import TripObserver, World
 from devloop.safety_net import SafetyNet
 from devloop.trip.sharing import Sharing
 from devloop.trip.worker import Worker
@@ -56,10 +56,11 @@ class WorkerPool:
         hold: Hold,
         net: SafetyNet,
         sharing: Sharing,
+        observers: Sequence[TripObserver],
         companions: Sequence[Companion] = (),
     ) -> None:
         self._world, self._hold, self._net, self._companions = world, hold, net, companions
-        self._sharing = sharing
+        self._sharing, self._observers = sharing, list(observers)
         self._employed: dict[str, _Post] = {}
         self._leaving: set[_Post] = set()
         self._group: TaskGroup | None = None
@@ -75,6 +76,10 @@ class WorkerPool:
         """Work for exactly these from now on; before `run` it is `run` that says for whom."""
         if self._group is not None:
             self._employ(services, first=False)
+
+    def observe(self, observer: TripObserver) -> None:
+        """Call it too, at the trips of every worker that is employed from now on."""
+        self._observers.append(observer)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,7 +101,9 @@ class WorkerPool:
             self._leaving.add(post)
         for name, service in wanted.items():
             if name not in self._employed:
-                post = self._employed[name] = _Post(Worker(service, self._world, self._sharing))
+                post = self._employed[name] = _Post(
+                    Worker(service, self._world, self._sharing, self._observers)
+                )
                 post.worker.inbox.put(Change.start(self._world.clock.now()))
                 error = self._take_targets(post)  # before they are let go of: nobody else gets in between
                 if error is not None and first:

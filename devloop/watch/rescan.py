@@ -11,7 +11,6 @@ from typing import Protocol
 import anyio
 
 from devloop.clock import Clock
-from devloop.events import Event, TripEnded, TripStarted
 from devloop.model import Change, Outcome, Service
 
 SHORTEST = 30.0  # seconds between two looks
@@ -42,18 +41,18 @@ class RestingWorker(Protocol):
 
 
 class Rescan:
-    """`follow` runs beside each worker, `note` is a sink: nobody looks while a trip does."""
+    """`follow` runs beside each worker; it observes trips, for nobody looks while a trip does."""
 
     def __init__(self, inputs: InputsAtRest, clock: Clock, *, shortest: float = SHORTEST) -> None:
         self._inputs, self._clock, self._shortest = inputs, clock, shortest
         self._trips: set[str] = set()
         self.looks = 0
 
-    def note(self, event: Event) -> None:
-        if isinstance(event, TripStarted):
-            self._trips.add(event.service)
-        elif isinstance(event, TripEnded):
-            self._trips.discard(event.service)
+    def begun(self, service: Service) -> None:
+        self._trips.add(service.name)
+
+    def ended(self, service: Service, outcome: Outcome) -> None:
+        self._trips.discard(service.name)
 
     async def follow(self, worker: RestingWorker) -> None:
         """Put a change into the worker's inbox when its inputs do not look as they did; until cancelled."""

@@ -11,7 +11,7 @@ import pytest
 
 from devloop.deploy.releases import Releases
 from devloop.errors import BuildError, PrerequisiteError, ReleaseError, ReleaseWaitsError
-from devloop.events import Event, TripEnded
+from devloop.events import Event
 from devloop.model import BuildSpec, Failed, LiveImage, Release, ReleaseView, Service, Target, Timing, Values
 
 pytestmark = pytest.mark.anyio
@@ -136,7 +136,7 @@ async def test_s22_nobody_waits_for_a_service_that_failed(releases: Releases, he
         group.start_soon(install)
         await anyio.wait_all_tasks_blocked()
         assert messages == []
-        releases.note(TripEnded("b", 1, 0.0, failed))
+        releases.ended(B, failed)
     assert len(messages) == 1
     assert "waits for the image of b, which failed in build" in messages[0]
     await releases.install(B, "shop-b:dl-2")

@@ -159,7 +159,7 @@ def test_odd_charts_and_values_end_no_watch(charted: Charted) -> None:
 FAULT = """
 import sys
 from devloop import cli
-from devloop.commands import watch
+from devloop.commands.watch_tasks import TidyUp
 from devloop.inputs import fingerprinter
 from devloop.rollout import state_monitor
 from devloop.sinks import metrics
@@ -178,7 +178,7 @@ planted(fingerprinter.TreeFingerprinter, "take", 2)
 planted(metrics.Metrics, "__call__", 1)
 planted(state_monitor, "deployment_state", 1)
 planted(watcher.Watcher, "_deliver_when_quiet", 1)
-planted(watch, "tidy_up", 1)
+planted(TidyUp, "remove_after_trips", 1)
 cli.main()
 """
 
@@ -196,7 +196,7 @@ def test_faults_of_devloops_own_are_reported_and_the_rest_runs_on(project: Proje
         watch.wait("everything is live all the same", watch.live)
         output = watch.text()
         assert output.count("internal error in the trip of ") == 2
-        for what in ("_deliver_when_quiet", "tidy_up", "deployment_state", "__call__"):
+        for what in ("_deliver_when_quiet", "remove_after_trips", "deployment_state", "__call__"):
             assert f"planted in {what}" in output, output
         project.greet("the watcher is there again")
         watch.wait("saves count", lambda: project.served_greeting() == "the watcher is there again")

@@ -317,7 +317,7 @@ async def test_s4_a_standing_rollout_that_is_joined_is_in_no_histogram() -> None
     ref = SERVICE.ref(fingerprint("v1"))
     fake.built.add(ref)
     fake.feed_.latest = shown(SERVICE.targets[0], ref, ready=False)
-    worker = Worker(SERVICE, fake.world(), Sharing())
+    worker = Worker(SERVICE, fake.world(), Sharing(), ())
     async with anyio.create_task_group() as group:
         group.start_soon(worker.run)
         now = fake.clock.now()

@@ -10,7 +10,7 @@ import pytest
 
 from devloop.errors import BuildError, FingerprintError, PlatformError, TargetMissingError, TreeMovedError
 from devloop.events import LiveChanged, Notice, StageEnded, TripEnded, TripStarted
-from devloop.model import Change, Failed, Live, Superseded
+from devloop.model import Change, Failed, Live, Outcome, Service, Superseded, outcome_word
 from devloop.rollout.service_status import standings
 from devloop.trip import pace as phase
 from devloop.trip import reconciler
@@ -29,7 +29,7 @@ class Bench:
 
     def __init__(self, fake: FakeWorld) -> None:
         self.fake = fake
-        self.worker = Worker(SERVICE, fake.world(), Sharing())
+        self.worker = Worker(SERVICE, fake.world(), Sharing(), ())
 
     def save(self, tree: str, *paths: str) -> None:
         self.fake.tree = tree
@@ -264,7 +264,7 @@ async def test_s1_a_live_service_whose_only_pod_is_gone_is_live_no_more() -> Non
 
 async def test_once_runs_one_trip_without_an_inbox() -> None:
     fake = FakeWorld("v1")
-    worker = Worker(SERVICE, fake.world(), Sharing())
+    worker = Worker(SERVICE, fake.world(), Sharing(), ())
     async with worker.connected():
         now = fake.clock.now()
         outcome = await worker.settle(Change(frozenset(), now, now, "start"))
@@ -431,7 +431,7 @@ async def test_s21_what_shows_no_progress_at_all_is_ended_with_an_error(gate: st
     fake = FakeWorld("v1")
     getattr(fake, gate).script = [anyio.Event()]
     service = replace(SERVICE, build=replace(SERVICE.build, idle_timeout=0.2))
-    worker = Worker(service, fake.world(), Sharing())
+    worker = Worker(service, fake.world(), Sharing(), ())
     async with worker.connected():
         outcome = await worker.settle(Change(frozenset(), 0.0, 0.0, "start"))
     assert isinstance(outcome, Failed)
@@ -466,3 +466,22 @@ async def test_a_worker_that_died_of_a_bug_loses_no_change_when_it_is_started_ag
 
 def states(fake: FakeWorld) -> list[tuple[str, bool]]:
     return [(e.state, e.live) for e in fake.events if isinstance(e, LiveChanged)]
+
+
+async def test_observers_are_called_with_the_outcome_and_before_its_event() -> None:
+    fake = FakeWorld("v1")
+    seen: list[tuple[str, str, int]] = []
+
+    class Observer:
+        def begun(self, service: Service) -> None:
+            seen.append(("begun", service.name, 0))
+
+        def ended(self, service: Service, outcome: Outcome) -> None:
+            ends = [event for event in fake.events if isinstance(event, TripEnded)]
+            seen.append((outcome_word(outcome), service.name, len(ends)))
+
+    worker = Worker(SERVICE, fake.world(), Sharing(), (Observer(),))
+    async with worker.connected():
+        await worker.settle(Change.start(fake.clock.now()))
+    assert seen == [("begun", "backend", 0), ("live", "backend", 0)]
+    assert any(isinstance(event, TripEnded) for event in fake.events)

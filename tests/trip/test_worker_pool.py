@@ -55,7 +55,7 @@ def net_of(world: FakeWorld) -> SafetyNet:
 
 @asynccontextmanager
 async def working(world: FakeWorld, locks: Locks, *services: Service) -> AsyncIterator[WorkerPool]:
-    pool = WorkerPool(world.world(), locks.hold, net_of(world), Sharing())
+    pool = WorkerPool(world.world(), locks.hold, net_of(world), Sharing(), ())
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(pool.run, services)
@@ -177,7 +177,7 @@ async def test_s26_at_the_start_it_is_an_error() -> None:
     world, locks = FakeWorld(), Locks()
     locks.stranger.add("todo-backend")
     with pytest.raises(BaseExceptionGroup) as caught:
-        await WorkerPool(world.world(), locks.hold, net_of(world), Sharing()).run([SERVICE])
+        await WorkerPool(world.world(), locks.hold, net_of(world), Sharing(), ()).run([SERVICE])
     assert caught.group_contains(HeldError)
 
 

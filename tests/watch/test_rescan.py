@@ -14,7 +14,6 @@ import pytest
 
 from devloop.adapters.watch.mounts import KernelMountAlarm, silent_below
 from devloop.clock import Clock
-from devloop.events import TripEnded, TripStarted
 from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.stat_cache import StatCache
 from devloop.model import Base, BuildSpec, Change, Service, Superseded, Timing, Unchanged
@@ -241,7 +240,7 @@ class Looks:
 
 
 def at_rest(world: FakeWorld) -> Worker:
-    worker = Worker(service_of(Path("/src")), world.world(), Sharing())
+    worker = Worker(service_of(Path("/src")), world.world(), Sharing(), ())
     worker._state = ServiceState(Unchanged(fingerprint("v1"), "ref", Timing(0.0, 0.0, (), {})))
     return worker
 
@@ -262,11 +261,11 @@ async def test_s8_a_change_without_an_event_starts_a_trip() -> None:
 async def test_nobody_looks_while_a_trip_does() -> None:
     looks, worker = Looks(), at_rest(FakeWorld())
     rescan = Rescan(looks, Clock(), shortest=0.001)
-    rescan.note(TripStarted("app", 1, 0.0, EVERYTHING))
+    rescan.begun(worker.service)
     async with anyio.create_task_group() as group:
         group.start_soon(rescan.follow, worker)
         await anyio.sleep(0.05)
         assert looks.asked == 0
-        rescan.note(TripEnded("app", 1, 0.0, Superseded("build", Timing(0.0, 0.0, (), {})), ""))
+        rescan.ended(worker.service, Superseded("build", Timing(0.0, 0.0, (), {})))
         await looks.several()
         group.cancel_scope.cancel()
