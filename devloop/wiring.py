@@ -198,16 +198,8 @@ async def opened(
         locks.sweep()
         images = _images(setup, cluster, rebuilt, stack)
         deployment = _deployment(setup, cluster)
-        world = World(
-            images.fingerprinter,
-            images.builder,
-            images.delta_loader,
-            cluster,
-            deployment.installation,
-            fan,
-            clock,
-            report,
-        )
+        steps = images.fingerprinter, images.builder, images.delta_loader
+        world = World(*steps, cluster, deployment.installation, fan, clock, report)
         yield Session(setup, cluster, locks, images, deployment, world)
 
 
