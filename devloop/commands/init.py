@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import click
 
 from devloop.adapters.kubernetes.api.guard import identify
 from devloop.adapters.kubernetes.api.kubeconfig import current_context, find_files, read_context
+from devloop.commands.frame import run
+from devloop.commands.init_facts import with_cluster, with_helm
 from devloop.config import load as configs
 from devloop.errors import ConfigError
 from devloop.files import is_folder, is_there
+from devloop.init.found import Found
 from devloop.init.proposal import Place, Proposal, Question
 from devloop.init.propose import propose
 from devloop.init.render import config_text, summary
 from devloop.init.scan import scan
-
-Ask = Callable[[Question], str]
 
 
 def init(
@@ -41,8 +45,8 @@ def init(
         )
     if not is_folder(path.parent):
         raise ConfigError(f"{path.parent} is no folder", reason="NoConfig")
-    found = scan(path.parent)
     place = place_of(context, namespace, kubeconfig, os.environ)
+    found = run(partial(_facts, path.parent, place, kubeconfig))
     asks = not yes and not show and sys.stdin.isatty() and sys.stderr.isatty()
     answers: dict[str, str] = {}
     proposal = propose(found, place, answers)
@@ -58,6 +62,13 @@ def init(
     _write(path, text, proposal)
     configs.load(path)  # what was written is what devloop reads
     return 0
+
+
+async def _facts(root: Path, place: Place, kubeconfig: Path | None) -> Found:
+    found = await anyio.to_thread.run_sync(scan, root)
+    found = await with_helm(found, root, place.namespace or "default")
+    files = find_files(str(kubeconfig) if kubeconfig else None, os.environ)
+    return await with_cluster(found, place, files, asks=place.local)
 
 
 def nothing(proposal: Proposal, path: Path) -> ConfigError:
@@ -83,7 +94,7 @@ def place_of(
         if not identify(found).local:
             why = "named by --context; not taken for a local cluster: allow_remote: true would be needed"
             return Place(context, why, namespace or found.namespace)
-        return Place(context, "named by --context", namespace or found.namespace)
+        return Place(context, "named by --context", namespace or found.namespace, local=True)
     try:
         current = current_context(files)
         found_current = read_context(files, current) if current else None
@@ -96,7 +107,8 @@ def place_of(
     if not identify(found_current).local:
         why = f"the current context, {found_current.name}, is no local cluster and was not asked: write yours"
         return Place("minikube", why, namespace or "")
-    return Place(found_current.name, "the context that was current", namespace or found_current.namespace)
+    why = "the context that was current"
+    return Place(found_current.name, why, namespace or found_current.namespace, local=True)
 
 
 def _ask(question: Question) -> str:

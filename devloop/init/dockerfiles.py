@@ -10,7 +10,7 @@ from devloop.dockerfile.instructions import Instruction
 from devloop.dockerfile.parser import Dockerfile as Parsed
 from devloop.init.found import Dockerfile
 from devloop.init.tree import ancestors, join, last
-from devloop.init.words import dockerfile_names, slug
+from devloop.init.words import dockerfile_names, is_apart, slug
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|git@")
 
@@ -82,6 +82,7 @@ def _candidates(
     inside = [one for one in files if one.startswith(f"{own}/") or own == "."]
     bare = all(one.rpartition("/")[2].startswith("Dockerfile") or one.endswith("ockerfile") for one in inside)
     names = dockerfile_names(dockerfile.path, project)
+    apart = is_apart(dockerfile.path)
     twins = sorted(
         (one for one in folders if one not in (own, ".") and slug(last(one)) in names),
         key=lambda one: (one.count("/"), one),
@@ -89,7 +90,7 @@ def _candidates(
     twins = [
         one for one in twins if any(file.startswith(f"{one}/") for file in files) and not own.startswith(one)
     ]
-    return list(dict.fromkeys((*(twins if bare else ()), own, *above, *twins)))
+    return list(dict.fromkeys((*(twins if bare and apart else ()), own, *above, *twins)))
 
 
 def _has(folder: str, source: str, folders: frozenset[str], files: frozenset[str]) -> bool:

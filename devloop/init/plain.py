@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from devloop.init.found import Found, Manifest, Workload
 from devloop.init.proposal import Entry
@@ -32,9 +34,18 @@ def plain_sources(found: Found) -> list[Plain]:
     folders: dict[str, list[Manifest]] = {}
     for one in found.manifests:
         inside = any(one.path.startswith(f"{folder}/") for folder in kustomized)
-        if one.path not in read and not inside and not (found.deployed and found.deployed.where):
+        meant = found.deployed is None or matches(one.path, found.deployed.manifests)
+        if one.path not in read and not inside and meant:
             folders.setdefault(parent(one.path), []).append(one)
     return [Plain(folder, tuple(_without_rivals(files))) for folder, files in folders.items()]
+
+
+def matches(path: str, patterns: Sequence[str]) -> bool:
+    """Globs as skaffold has them: `*` within a folder, `**` over folders."""
+    return any(
+        PurePosixPath(path).match(one) or fnmatch.fnmatchcase(path, one.replace("**/", "*"))
+        for one in patterns
+    )
 
 
 def _without_rivals(files: Sequence[Manifest]) -> Iterator[Manifest]:

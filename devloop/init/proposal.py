@@ -66,11 +66,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The cluster. `why` says where the context is from."""
+    """The cluster. `why` says where the context is from; `local`: it may be asked (S29)."""
 
     context: str
     why: str
     namespace: str = ""  # what the kubeconfig says of it
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)

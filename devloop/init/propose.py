@@ -12,7 +12,7 @@ from devloop.init.matching import Match, match, uses
 from devloop.init.proposal import Place, Proposal, Question, Release, Service, Target
 from devloop.init.recipes import Recipe, base_images, recipes
 from devloop.init.sources import choose
-from devloop.init.words import slug
+from devloop.init.words import basename, slug
 
 WRITE = "write"
 _WRITE = Question(
@@ -37,7 +37,7 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
         *(Note(use.image or "an image", f"not a name that can be built ({use.runners})") for use in odd),
     )
     matched = match(usable, every, answers)
-    services, unmatched = _services(matched.matches, every)
+    services, unmatched = _services(matched.matches, every, slug(found.name))
     left = [*matched.left_out, *sources.left_out, *notes]
     questions = [*matched.questions, *sources.questions]
     written: Mapping[str, str] = {}
@@ -75,12 +75,16 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
     )
 
 
-def _services(matches: Sequence[Match], every: Sequence[Recipe]) -> tuple[list[Service], list[Recipe]]:
-    """In the order of the builds; names are unique."""
+def _services(
+    matches: Sequence[Match], every: Sequence[Recipe], project: str
+) -> tuple[list[Service], list[Recipe]]:
+    """In the order of the builds, with unique names; the image names what would be called as the project."""
     order = {one.key: number for number, one in enumerate(every)}
     made: list[Service] = []
     for one in sorted(matches, key=lambda found: order.get(found.recipe.key, len(order))):
-        name = unique(one.recipe.names[0], {service.name for service in made}, slug(one.use.image))
+        image = slug(basename(one.use.image))
+        name = image if one.recipe.names[0] == project else one.recipe.names[0]
+        name = unique(name, {service.name for service in made}, image)
         made.append(_service(one, name))
     used = {one.recipe.key for one in matches}
     return made, [one for one in every if one.key not in used]
@@ -171,7 +175,7 @@ def _namespaces(
 
 def _release(chart: Chart, services: Sequence[Service], workloads: Sequence[Workload]) -> Release:
     images: dict[str, str] = {}
-    why = [chart.why] if chart.why else []
+    why = [one for one in (chart.why, chart.trouble) if one]
     paths = [(box.values, box.image) for one in chart.workloads for box in one.containers if box.values]
     for path, image in [*paths, *chart.images]:
         owner = next((one.name for one in services if image and _same(one.image, image)), None)

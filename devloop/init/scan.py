@@ -11,10 +11,23 @@ from typing import Any, TypeVar
 from devloop.deploy.kustomization import FILE_NAMES
 from devloop.errors import ConfigError, DevloopError
 from devloop.files import read_text
+from devloop.init import charts, compose, kustomizations, skaffold
 from devloop.init.dockerfiles import read_dockerfile
-from devloop.init.found import Dockerfile, Found, Manifest, Note
+from devloop.init.found import (
+    Build,
+    Chart,
+    ComposeService,
+    Deployed,
+    Dockerfile,
+    Found,
+    Json,
+    Kustomization,
+    Manifest,
+    Note,
+)
 from devloop.init.objects import flat, manifest_of
-from devloop.init.tree import Tree, last, parent, read_tree
+from devloop.init.plain import matches
+from devloop.init.tree import Tree, join, last, parent, read_tree
 from devloop.init.words import is_dockerfile
 from devloop.kubernetes_yaml.documents import documents
 
@@ -62,17 +75,99 @@ def scan(root: Path) -> Found:
     """Raises nothing."""
     tree = read_tree(root)
     reading = Reading(tree, list(tree.notes))
-    charts = {parent(path) for path in tree.files if last(path) == "Chart.yaml"}
+    folders = {parent(path) for path in tree.files if last(path) == "Chart.yaml"}
     dockerfiles = tuple(_dockerfiles(reading))
-    manifests = tuple(_manifests(reading, charts))
+    every = tuple(_manifests(reading, folders))
+    manifests = _without_aside(every, reading)
+    builds, services = _compose(reading)
+    more, deployed = _skaffold(reading)
     return Found(
         name=tree.root.name or "project",
         folders=tree.folders,
         files=frozenset(tree.files),
         dockerfiles=_without_aside(dockerfiles, reading),
-        manifests=_without_aside(manifests, reading),
+        builds=(*more, *builds),
+        compose=services,
+        manifests=manifests,
+        kustomizations=_kustomizations(reading, every),
+        charts=_charts(reading, folders, deployed),
+        deployed=_that_exists(deployed, manifests),
         notes=tuple(reading.notes),
     )
+
+
+def _compose(reading: Reading) -> tuple[list[Build], tuple[ComposeService, ...]]:
+    """Of the compose file nearest to the root, with its override file."""
+    paths = sorted((one for one in reading.tree.files if last(one) in compose.NAMES), key=_depth)
+    if not paths:
+        return [], ()
+    path = paths[0]
+    folder = parent(path)
+    reading.notes += [Note(one, f"{path} is the compose file that counts") for one in paths[1:]]
+    value = next(iter(reading.values(path) or ()), None)
+    override = next(
+        (join(folder, one) for one in compose.OVERRIDES if join(folder, one) in reading.tree.files), ""
+    )
+    if override and (above := reading.values(override)):
+        value = compose.merged(value, above[0])
+    project = reading.tree.root.name if folder == "." else last(folder)
+    builds, services, notes = compose.read_compose(path, folder, value, project)
+    reading.notes += notes
+    return builds, tuple(services)
+
+
+def _skaffold(reading: Reading) -> tuple[list[Build], Deployed | None]:
+    """Of every skaffold.yaml; what one deploys counts if it is the only one."""
+    builds: list[Build] = []
+    deployed: list[Deployed] = []
+    for path in sorted((one for one in reading.tree.files if last(one) in skaffold.NAMES), key=_depth):
+        made, one, notes = skaffold.read_skaffold(path, parent(path), reading.values(path) or [])
+        builds += made
+        deployed.append(one)
+        reading.notes += notes
+    return builds, deployed[0] if len(deployed) == 1 else None
+
+
+def _that_exists(deployed: Deployed | None, manifests: tuple[Manifest, ...]) -> Deployed | None:
+    if deployed is None or deployed.kustomizations or deployed.releases:
+        return deployed
+    return deployed if any(matches(one.path, deployed.manifests) for one in manifests) else None
+
+
+def _kustomizations(reading: Reading, manifests: tuple[Manifest, ...]) -> tuple[Kustomization, ...]:
+    found: dict[str, Json] = {}
+    for path in reading.tree.files:
+        if last(path) in FILE_NAMES:
+            value = next(iter(reading.values(path) or ()), None)
+            if isinstance(value, dict):
+                found[parent(path)] = value
+    by_path = {one.path: one for one in manifests}
+    return tuple(kustomizations.read_kustomizations(kustomizations.Files(found, by_path)))
+
+
+def _charts(reading: Reading, folders: set[str], deployed: Deployed | None) -> tuple[Chart, ...]:
+    """Those that skaffold.yaml installs with the names and values that it gives them."""
+    described, values, templates = dict[str, Json](), dict[str, Json](), dict[str, str]()
+    for path in reading.tree.files if folders else ():
+        inside = any(path.startswith(f"{one}/templates/" if one != "." else "templates/") for one in folders)
+        if inside and path.endswith((".yaml", ".yml", ".tpl")):
+            templates[path] = reading.text(path) or ""
+        elif last(path) == "Chart.yaml" or (
+            last(path).startswith("values") and path.endswith((".yaml", ".yml"))
+        ):
+            value = next(iter(reading.values(path) or ()), None)
+            if isinstance(value, dict):
+                (described if last(path) == "Chart.yaml" else values)[path] = value
+    files = charts.Files({parent(path): value for path, value in described.items()}, values, templates)
+    found = charts.read_charts(files)
+    given = {one.folder: one for one in (deployed.releases if deployed else ())}
+    return tuple(
+        charts.as_released(one, given[one.folder], files) if one.folder in given else one for one in found
+    )
+
+
+def _depth(path: str) -> tuple[int, str]:
+    return path.count("/"), path
 
 
 def _without_aside(items: tuple[Item, ...], reading: Reading) -> tuple[Item, ...]:
@@ -96,9 +191,9 @@ def _dockerfiles(reading: Reading) -> Iterator[Dockerfile]:
             reading.notes.append(Note(path, f"broken: {error.message}"))
 
 
-def _manifests(reading: Reading, charts: set[str]) -> Iterator[Manifest]:
+def _manifests(reading: Reading, charts_in: set[str]) -> Iterator[Manifest]:
     for path in reading.tree.files:
-        inside = any(path.startswith(f"{chart}/") or chart == "." for chart in charts)
+        inside = any(path.startswith(f"{chart}/") or chart == "." for chart in charts_in)
         if not path.endswith((".yaml", ".yml")) or last(path) in FILE_NAMES or inside:
             continue
         text = _yaml_text(reading, path)

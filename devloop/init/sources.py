@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from devloop.init.found import Chart, Found, Kustomization, Manifest, Note, Workload
+from devloop.init.found import Chart, Deployed, Found, Kustomization, Note, Workload
 from devloop.init.plain import Plain, entries_of, plain_sources
 from devloop.init.proposal import Entry, Question
 from devloop.init.tree import last
 from devloop.init.words import nearness
 
-NONE = "-"
 _BASE, _UNDECIDED = 150, 160  # between neutral (100) and another place's (200)
 Identity = tuple[str, str]  # kind, name
 
@@ -48,8 +47,8 @@ def choose(found: Found, answers: Mapping[str, str]) -> Sources:
         _Source(one.folder, 2, nearness(one.folder), one.workloads, one) for one in plain_sources(found)
     ]
     candidates += [_Source(one.folder, 3, 0, one.workloads, one, one.why) for one in found.charts]
+    candidates, notes = _as_deployed(candidates, found.deployed)
     taken: list[_Source] = []
-    notes: list[Note] = []
     for one in sorted(candidates, key=lambda source: (source.rank, source.order, source.label)):
         rival = next((other for other in taken if other.identities & one.identities), None)
         if rival is not None and rival.item is not one.item:
@@ -66,8 +65,21 @@ def choose(found: Found, answers: Mapping[str, str]) -> Sources:
         (*entries, *entries_of(plain, found)),
         tuple(one.item for one in taken if isinstance(one.item, Chart)),
         tuple(notes),
-        tuple(questions),
+        () if found.deployed else tuple(questions),
     )
+
+
+def _as_deployed(candidates: list[_Source], deployed: Deployed | None) -> tuple[list[_Source], list[Note]]:
+    """Only what skaffold.yaml deploys, where there is one. Plain manifests it has chosen already."""
+    if deployed is None:
+        return candidates, []
+    meant = {*deployed.kustomizations, *(one.folder for one in deployed.releases)}
+    kept = [one for one in candidates if isinstance(one.item, Plain) or one.label in meant]
+    return kept, [
+        Note(one.label, f"{deployed.where} does not deploy it")
+        for one in candidates
+        if one not in kept and not (isinstance(one.item, Kustomization) and one.order == _BASE)
+    ]
 
 
 def _names_it(one: _Source, taken: Sequence[_Source]) -> bool:
@@ -122,7 +134,3 @@ def _question(rivals: Sequence[Kustomization]) -> Question:
     return Question(
         _key(rivals), "Which overlay is for your machine?", options, bases[0] if bases else folders[0]
     )
-
-
-def all_manifests(found: Found) -> Iterator[Manifest]:
-    yield from found.manifests

@@ -108,6 +108,11 @@ def dockerfile_names(path: str, project: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def is_apart(path: str) -> bool:
+    """Whether a Dockerfile lies in a folder of Dockerfiles, apart from what it builds."""
+    return any(part.lower() in _GENERIC for part in path.split("/")[:-1])
+
+
 def variant(file: str) -> str:
     """ "api" of Dockerfile.api and api.Dockerfile, "" of Dockerfile."""
     for pattern in (r"(?:Dockerfile|Containerfile)[.-](.+)", r"(.+)\.(?:[Dd]ockerfile|[Cc]ontainerfile)"):

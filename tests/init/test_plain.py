@@ -95,7 +95,11 @@ ROWS = [
             "frontend": ("todo-frontend", "src/frontend", "deployment/frontend"),
         },
     ),
-    ("registry", REGISTRY, {"project": ("ghcr.io/acme/payments-service", ".", "deployment/payments")}),
+    (
+        "registry",
+        REGISTRY,
+        {"payments-service": ("ghcr.io/acme/payments-service", ".", "deployment/payments")},
+    ),
     (
         "nothing but Dockerfiles",
         BARE,

@@ -1,0 +1,199 @@
+"""A compose project as builds, and as what manifests for its services would need."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from devloop.init.found import Build, ComposeService, Json, Note
+from devloop.init.tree import join
+from devloop.init.words import slug
+
+NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+OVERRIDES = tuple(name.replace(".y", ".override.y") for name in NAMES)
+_VARIABLE = re.compile(r"\$\$|\$\{(?P<name>\w+)(?::?-(?P<default>[^}]*))?[^}]*\}|\$(?P<bare>[A-Za-z_]\w*)")
+
+
+def merged(below: Any, above: Any) -> Any:
+    """An override file over the first one: mappings key by key, all else replaced."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
+
+
+def read_compose(
+    path: str, folder: str, value: Any, project: str
+) -> tuple[list[Build], list[ComposeService], list[Note]]:
+    """`value`: the file's content, overrides merged in."""
+    services = value.get("services") if isinstance(value, dict) else None
+    if not isinstance(services, dict):
+        return [], [], [Note(path, "it has no services")]
+    named = value.get("name")
+    prefix = slug(named if isinstance(named, str) else project)
+    secrets = _mapping(value.get("secrets"))
+    builds: list[Build] = []
+    found: list[ComposeService] = []
+    notes: list[Note] = []
+    for name, one in services.items():
+        if not isinstance(one, dict):
+            continue
+        build = _build(str(name), one, path, folder, prefix, secrets)
+        if isinstance(build, Note):
+            notes.append(build)
+        elif build is not None:
+            builds.append(build)
+        if not isinstance(build, Note):
+            found.append(_service(str(name), one, path, built=build is not None))
+    return builds, found, notes
+
+
+def _build(
+    name: str, one: Json, path: str, folder: str, prefix: str, secrets: Mapping[str, Any]
+) -> Build | Note | None:
+    section = one.get("build")
+    if section is None:
+        return None
+    section = {"context": section} if isinstance(section, str) else section
+    if not isinstance(section, dict):
+        return Note(f"build of {name}", f"{path}: neither a folder nor a mapping")
+    context = str(section.get("context") or ".")
+    if "dockerfile_inline" in section or "://" in context or "$" in context:
+        return Note(f"build of {name}", f"{path}: its Dockerfile or its context is no file of this folder")
+    context = join(folder, context)
+    if context.startswith(".."):
+        return Note(f"build of {name}", f"{path}: its context lies outside of this folder")
+    args, _ = _pairs(section.get("args"))
+    return Build(
+        name,
+        _image(one.get("image")) or f"{prefix}-{slug(name)}",
+        context,
+        join(context, str(section.get("dockerfile") or "Dockerfile")),
+        str(section.get("target") or ""),
+        args,
+        _secrets(section.get("secrets"), secrets, folder),
+        path,
+    )
+
+
+def _image(value: Any) -> str:
+    """Without its tag; variables with their defaults."""
+    text, unknown = expanded(str(value or ""))
+    if unknown or not text:
+        return ""
+    name = text.partition("@")[0]
+    head, colon, tail = name.rpartition(":")
+    return head if colon and "/" not in tail else name
+
+
+def expanded(text: str) -> tuple[str, bool]:
+    """Variables replaced by the defaults that stand beside them; whether one has none.
+
+    The environment and .env are not looked at: what they hold may be a secret.
+    """
+    unknown = False
+
+    def put(found: re.Match[str]) -> str:
+        nonlocal unknown
+        if found[0] == "$$":
+            return "$"
+        if found["default"] is None:
+            unknown = True
+        return found["default"] or ""
+
+    return _VARIABLE.sub(put, text), unknown
+
+
+def _secrets(listed: Any, known: Mapping[str, Any], folder: str) -> tuple[dict[str, str], ...]:
+    found: list[dict[str, str]] = []
+    for one in listed if isinstance(listed, list) else ():
+        short = {"source": one} if isinstance(one, str) else _mapping(one)
+        source = str(short.get("source") or "")
+        secret: dict[str, str] = {"id": str(short.get("target") or source)}
+        described = _mapping(known.get(source))
+        if "file" in described:
+            secret["file"] = join(folder, str(described["file"]))
+        elif "environment" in described:
+            secret["env"] = str(described["environment"])
+        found += [secret] if source else []
+    return tuple(found)
+
+
+def _service(name: str, one: Json, path: str, *, built: bool) -> ComposeService:
+    environment, unknown = _pairs(one.get("environment"))
+    files = one.get("env_file")
+    more = [f"everything of {file}" for file in ([files] if isinstance(files, str) else files or [])]
+    image, _ = expanded(str(one.get("image") or ""))
+    return ComposeService(
+        name,
+        image,
+        built,
+        tuple(
+            dict.fromkeys(
+                port for text in _texts(one.get("ports"), one.get("expose")) if (port := _port(text))
+            )
+        ),
+        environment,
+        (*unknown, *more),
+        _words(one.get("command")),
+        _words(one.get("entrypoint")),
+        tuple(_volumes(one.get("volumes"))),
+        path,
+    )
+
+
+def _pairs(value: Any) -> tuple[dict[str, str], tuple[str, ...]]:
+    """A mapping or a list of NAME=value; (what is known, names whose value is not in the file)."""
+    if isinstance(value, list):
+        value = {
+            name: text if equals else None
+            for name, equals, text in (str(one).partition("=") for one in value)
+        }
+    known: dict[str, str] = {}
+    unknown: list[str] = []
+    for name, one in _mapping(value).items():
+        text, open_ended = expanded(str(one).lower() if isinstance(one, bool) else str(one))
+        if one is None or open_ended:
+            unknown.append(str(name))
+        else:
+            known[str(name)] = text
+    return known, tuple(unknown)
+
+
+def _texts(*listed: Any) -> list[str]:
+    """Ports in their short form."""
+    flat = [one for some in listed if isinstance(some, list) for one in some]
+    return [str(one.get("target") or "") if isinstance(one, dict) else expanded(str(one))[0] for one in flat]
+
+
+def _port(text: str) -> int | None:
+    """The container's port of "127.0.0.1:8080:80/tcp"."""
+    number, _, protocol = text.rpartition(":")[2].partition("/")
+    return int(number) if number.isdigit() and protocol in ("", "tcp") else None
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if isinstance(value, list):
+        return tuple(str(one) for one in value)
+    try:
+        return tuple(shlex.split(value)) if isinstance(value, str) else ()
+    except ValueError:
+        return ("sh", "-c", value)
+
+
+def _volumes(listed: Any) -> list[str]:
+    """Where named volumes are mounted; folders of the project are left out: the image has them."""
+    found = []
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict):
+            found += [str(one.get("target"))] if one.get("type") == "volume" and one.get("target") else []
+            continue
+        source, colon, rest = str(one).partition(":")
+        if colon and not source.startswith((".", "/", "~", "$")):
+            found.append(rest.partition(":")[0])
+    return found
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
