@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from devloop.adapters.helm.runner import Place as Cluster
-from devloop.adapters.helm.runner import Runner
+from devloop.adapters.helm.runner import KubeTarget, Runner
 from devloop.adapters.helm.runner_selection import choose
 from devloop.adapters.kubernetes.api.access import Access, open_access
 from devloop.adapters.kubernetes.api.client import Client
@@ -21,7 +20,7 @@ from devloop.init.proposal import Place
 from devloop.kubernetes_yaml.documents import documents
 from devloop.model import Release, ValuesFile
 
-NOWHERE = Cluster((Path(os.devnull),), "")  # rendering asks no cluster
+NOWHERE = KubeTarget((Path(os.devnull),), "")  # rendering asks no cluster
 SYSTEM = (
     "kube-system",
     "kube-public",
