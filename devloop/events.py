@@ -139,7 +139,7 @@ class LiveChanged:
 
 @dataclass(frozen=True, slots=True)
 class StateChanged:
-    """The workload went from one state of state.py to the next; `log`: what crashed, where it is Degraded."""
+    """The workload went from one DeploymentState to the next; `log`: what crashed, where it is Degraded."""
 
     service: str
     before: str
@@ -149,7 +149,7 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class PodsCounted:
-    """How many pods of the service are in each state of state.py; a state without pods is left out."""
+    """How many pods of the service are in each PodState; a state without pods is left out."""
 
     service: str
     pods: Mapping[str, int]

@@ -144,7 +144,7 @@ def _locked(state: Path) -> Iterator[None]:
 
 
 def _check_rights() -> None:
-    """Addresses on `lo` and port 53 of the pods' bridge are root's; better said now than in a log."""
+    """Addresses on `lo` and port 53 of the pods' bridge are root's; better reported now than in a log."""
     (mask,) = re.findall(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)
     missing = [name for name, bit in _CAPABILITIES.items() if not int(mask, 16) >> bit & 1]
     if missing:

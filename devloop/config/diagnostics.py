@@ -1,4 +1,4 @@
-"""What is wrong with a config.yaml, with its place and what to write: config.py's errors."""
+"""What is wrong with a config.yaml, with its place and what to write: the errors of load.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A YAML file as plain values that remember where they stood: config.py's errors name line and column."""
+"""A YAML file as plain values with their positions: errors name line and column."""
 
 from __future__ import annotations
 

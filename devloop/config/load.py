@@ -1,4 +1,4 @@
-"""config.yaml found, read, checked and overridden; its shape is configshape.py's (docs/config.md)."""
+"""config.yaml found, read, checked and overridden; schema.py has its sections (docs/config.md)."""
 
 from __future__ import annotations
 

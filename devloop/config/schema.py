@@ -1,4 +1,4 @@
-"""The shape of config.yaml as pydantic sections, and the values of model.py that come out of them."""
+"""The sections of config.yaml as pydantic models, and the values of model/ that they become."""
 
 from __future__ import annotations
 

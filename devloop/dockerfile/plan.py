@@ -1,5 +1,5 @@
 """What one build of a Dockerfile will do, as far as can be known beforehand: which stages the target
-reaches, which bases they stand on, what they read from the context (S5). planning.py makes it.
+reaches, which bases they stand on, what they read from the context (S5). planner.py makes it.
 
 Whatever is unknown (a name that only the base image may set, a frontend we do not know) is never
 guessed: `Plan.whole` then says why the whole context counts.

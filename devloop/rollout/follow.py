@@ -1,6 +1,6 @@
 """The rollout stage: watch the targets until every one is ready, or one is stuck.
 
-Judging is rollout.py's; this module waits, tells what it sees on the way (phases, first exits), and
+judge.py decides; this module waits, reports what it sees meanwhile (phases, first exits), and
 brings back an image that a node lost (S13).
 """
 

@@ -1,6 +1,6 @@
 """What a rollout does over time: whether it gets any further, what it waits for, how far it came. Pure.
 
-rollout.py judges one moment; here is what only several moments show.
+judge.py judges one moment; here is what only several moments show.
 """
 
 from __future__ import annotations

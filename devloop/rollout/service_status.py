@@ -29,8 +29,8 @@ class Standing:
     """
 
     state: str
-    deployment: str = ""  # state.py's word, of the worst target
-    pods: Mapping[str, int] = field(default_factory=dict)  # state.py's word -> how many
+    deployment: str = ""  # the word of states.py, of the worst target
+    pods: Mapping[str, int] = field(default_factory=dict)  # the word of states.py -> how many
     fingerprint: str = ""
     image: str = ""  # what the tree asks for
     running: tuple[str, ...] = ()  # what the templates say

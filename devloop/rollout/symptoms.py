@@ -1,4 +1,4 @@
-"""What is wrong with a pod, in Kubernetes' own word, with what to do about it. Pure; rollout.py asks.
+"""What is wrong with a pod, in Kubernetes' own word, with what to do about it. Pure; judge.py asks.
 
 Each finding is `(deadline, Stuck)`: None = it will not mend by itself, a time = it has until then (S19).
 """

@@ -1,4 +1,4 @@
-"""What is wrong with a workload as a whole, rather than with one of its pods. Pure; rollout.py asks.
+"""What is wrong with a workload as a whole, rather than with one of its pods. Pure; judge.py asks.
 
 Findings are those of symptoms.py: `(deadline, Stuck)`, None = it will not mend by itself.
 """

@@ -32,7 +32,7 @@ Deliver = Callable[[str, Change], None]
 class Watcher:
     """Watches the files of all services at once and delivers changes, each to its service.
 
-    One save is delivered at once, a burst when it is over. A lost event, a root that was made again or
+    One save is delivered at once, a burst when it is over. A lost event, a root that was recreated or
     a moved tree become a change with no paths: look at everything.
     """
 

@@ -166,7 +166,7 @@ class Worker:
         return min((delay for delay in delays if delay is not None), default=None)
 
     async def _refresh(self) -> None:
-        """Look at what the engine said has changed."""
+        """Look at what the engine reported as changed."""
         stale, self._stale = self._stale, set()
         for record in self.records:
             if record.current is not None and record.current["Id"] in stale:

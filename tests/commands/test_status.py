@@ -56,7 +56,7 @@ def test_a_watch_that_gave_up_needs_a_save() -> None:
     )
 
 
-def test_without_a_watch_of_the_service_once_is_the_way() -> None:
+def test_without_a_watch_of_the_service_the_hint_names_once() -> None:
     assert beside_watch(STALE, watch().card("other")) == STALE
     assert beside_watch(STALE, None) == STALE
 

@@ -168,7 +168,7 @@ def test_what_is_left_out_is_named_in_the_file_with_its_reason(
         ("k8s/binary.yaml", "kind: \0\napiVersion"),
     ],
 )
-def test_broken_files_are_told_and_stop_nothing(tmp_path: Path, name: str, text: str) -> None:
+def test_broken_files_are_reported_and_stop_nothing(tmp_path: Path, name: str, text: str) -> None:
     made = init_yes(write(tmp_path / "project", {**MONOREPO, name: text}))
     assert set(made.services) == {"api", "worker"}
 

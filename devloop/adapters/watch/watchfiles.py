@@ -14,7 +14,7 @@ from watchfiles._rust_notify import WatchfilesRustInternalError
 from devloop.watch.source import Batch, Limit, WatchRoots
 
 STEP = 10  # milliseconds that watchfiles waits for more
-RETRY = 0.2  # seconds until a watcher that broke is made again
+RETRY = 0.2  # seconds until a broken watcher is restarted
 
 
 class Watchfiles:
@@ -22,7 +22,7 @@ class Watchfiles:
         self._roots = roots
 
     async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:
-        """Report batches; a broken watcher (a name that is not UTF-8 is enough) is made again."""
+        """Report batches; a broken watcher (a name that is not UTF-8 is enough) is restarted."""
         status = task_status
         while True:
             stop = anyio.Event()
@@ -55,7 +55,7 @@ class Watchfiles:
         return list(found)
 
     def _report(self, batch: set[tuple[Change, str]], seen: Callable[[Batch], None]) -> bool:
-        """True when a root went or came: the watcher must be made again."""
+        """True when a root went or came: the watcher must be restarted."""
         paths: dict[Path, bool] = {}
         fresh: set[Path] = set()
         moved = False

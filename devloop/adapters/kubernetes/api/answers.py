@@ -48,12 +48,12 @@ def problem_of(
         body = {}
     if not isinstance(body, dict):
         body = {}
-    said = str(body.get("message") or text.decode(errors="replace").strip()[:500] or f"HTTP {status}")
+    explanation = str(body.get("message") or text.decode(errors="replace").strip()[:500] or f"HTTP {status}")
     reason = str(body.get("reason") or f"Http{status}")
     context = access.context.name
     if status == 401:
         return ApiUnreachableError(
-            f"{access.server} does not accept the credentials of context {context}: {said}",
+            f"{access.server} does not accept the credentials of context {context}: {explanation}",
             sent=False,
             reason="Unauthorized",
             hint=f"kubectl --context {context} get nodes shows the same; recreate the kubeconfig",
@@ -67,11 +67,11 @@ def problem_of(
         )
     if status >= 500 or status == 429:
         return ApiUnreachableError(
-            f"{method} {path} at {access.server}: {status} {said}", sent=status != 429, reason=reason
+            f"{method} {path} at {access.server}: {status} {explanation}", sent=status != 429, reason=reason
         )
     details = body.get("details")
     return ApiRefusedError(
-        said, status=status, reason=reason, details=details if isinstance(details, dict) else {}
+        explanation, status=status, reason=reason, details=details if isinstance(details, dict) else {}
     )
 
 
@@ -92,8 +92,8 @@ class Translated:
     ) -> None:
         hint = "is the cluster running? minikube status, devloop sandbox status"
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            said = getattr(error, "os_error", None) or error
-            raise ApiUnreachableError(f"{self._what}: {said}", sent=False, hint=hint) from error
+            cause = getattr(error, "os_error", None) or error
+            raise ApiUnreachableError(f"{self._what}: {cause}", sent=False, hint=hint) from error
         if isinstance(error, TimeoutError):
             raise ApiUnreachableError(
                 f"{self._what}: no answer in time", sent=True, reason="Timeout", hint=hint
