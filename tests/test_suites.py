@@ -17,7 +17,7 @@ def stage(name: str, program: str, *after: str) -> Stage:
     return Stage(name, (sys.executable, "-c", program), after)
 
 
-async def test_lanes_run_beside_each_other_and_a_failure_is_told_whole(
+async def test_lanes_run_beside_each_other_and_a_failure_is_shown_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     met = tmp_path / "met"

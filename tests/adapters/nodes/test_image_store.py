@@ -165,6 +165,10 @@ def application(store: Store) -> web.Application:
             return refuse(404, f"Could not find the file /{path}")
         return web.Response(body=member(path.rpartition("/")[2], content) + END)
 
+    @routes.get("/version")
+    async def version(_: web.Request) -> web.Response:
+        return web.json_response({"ApiVersion": "1.43"})
+
     @routes.delete("/containers/c")
     async def remove(_: web.Request) -> web.Response:
         del store.containers["c"]
@@ -193,7 +197,9 @@ async def fakes() -> AsyncIterator[list[Fake]]:
     made, runners = [], []
     for name in ("builder", "node"):
         store = Store()
-        runner = web.AppRunner(application(store))
+        served = application(store)
+        served.add_subapp("/v1.43/", application(store))  # the docker package names the version
+        runner = web.AppRunner(served)
         await runner.setup()
         await web.UnixSite(runner, str(home / name)).start()
         engine = Engine.at(Endpoint(f"unix://{home / name}", origin="the test"))
