@@ -41,8 +41,7 @@ async def clean_engine(options: Options) -> None:
     """One attempt."""
     remove_all(options.state_dir / "addresses")
     async with Engine(options.engine) as engine:
-        found = await engine.containers(f"{LABEL}={options.project}")
-        await asyncio.gather(*(engine.remove(entry["Id"]) for entry in found))
+        await engine.remove_all(f"{LABEL}={options.project}")
         unmount_below(options.state_dir / "pods")
         shutil.rmtree(options.state_dir / "pods", ignore_errors=True)
         await _delete(engine, f"/networks/{network_name(options.project)}", 404)

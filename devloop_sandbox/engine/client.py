@@ -112,6 +112,11 @@ class Engine:
         """Kill and remove, to its end even when cancelled; one that is gone, or going, is fine."""
         await to_its_end(self._remove(container))
 
+    async def remove_all(self, label: str) -> None:
+        """`remove` every container that carries the label."""
+        found = await self.containers(label)
+        await asyncio.gather(*(self.remove(entry["Id"]) for entry in found))
+
     async def _remove(self, container: str) -> None:
         for pause in (0.2, 0.5, 1.0, 2.0, None):
             try:

@@ -277,21 +277,18 @@ class Worker:
         """Take everything off the engine and the disk, and the object out of the API."""
         meta = self.pod["metadata"]
         await self.housing.settle()
+        mine = f"{POD_UID}={meta['uid']}"
         while True:
             try:
-                await self._remove_containers()
+                await self._parts.engine.remove_all(mine)
                 await self.housing.release()
-                await self._remove_containers()  # a start that was cut short may have come through late
+                await self._parts.engine.remove_all(mine)  # a start that was cut short may have come late
                 break
             except EngineError:
                 await asyncio.sleep(ENGINE_AWAY)
         self._volumes.remove()
         with suppress(ApiError):
             self._parts.store.delete("pods", meta["namespace"], meta["name"], grace=0, uid=meta["uid"])
-
-    async def _remove_containers(self) -> None:
-        for entry in await self._parts.engine.containers(f"{POD_UID}={self.pod['metadata']['uid']}"):
-            await self._parts.engine.remove(entry["Id"])
 
 
 async def _unless_away(work: Awaitable[None]) -> None:
