@@ -22,6 +22,7 @@ from devloop_sandbox.controllers import manager
 from devloop_sandbox.engine.client import EngineError
 from devloop_sandbox.network import services
 from devloop_sandbox.node.node import Node
+from devloop_sandbox.objects.errors import ApiError
 from devloop_sandbox.options import Options
 from devloop_sandbox.store.store import Store
 
@@ -112,7 +113,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         asyncio.run(serve(options))
-    except* (OSError, EngineError) as group:
+    except* (OSError, EngineError, ApiError) as group:
         for error in _leaves(group):
             traceback.print_exception(error)
             log.error("%s", getattr(error, "strerror", None) or error)

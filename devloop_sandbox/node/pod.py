@@ -23,7 +23,7 @@ from devloop_sandbox.objects.errors import ApiError
 from devloop_sandbox.objects.resources import Obj
 from devloop_sandbox.store.store import now
 
-ENGINE_AWAY = 2.0
+AWAY = 2.0  # seconds until an engine, or a disk, that refused is tried again
 
 
 class Worker:
@@ -106,18 +106,11 @@ class Worker:
         fresh = status.build(self.pod, self.inits, self.containers, facts, now())
         if self._gone.is_set() or fresh == self.pod.get("status"):
             return
-        meta = self.pod["metadata"]
-
-        def change(pod: Obj) -> None:
-            if pod["metadata"]["uid"] == meta["uid"]:
-                pod["status"] = fresh
-
-        with suppress(ApiError):  # 404: the pod has just gone; the DELETED event is on its way
-            written = self._parts.store.mutate(
-                "pods", meta["namespace"], meta["name"], change, subresource="status"
-            )
-            if written["metadata"]["uid"] == meta["uid"]:
-                self.pod = written
+        try:
+            self.pod = status.write(self._parts.store, self.pod, fresh)
+        except ApiError as error:
+            if error.status != 404:  # a full disk; with 404 the DELETED event is on its way
+                asyncio.get_running_loop().call_later(AWAY, self.wake)
 
     def _take_images(self) -> None:
         """An image is the one part of a container that may change under a running pod."""
@@ -140,7 +133,7 @@ class Worker:
                 delay = await self._sync()
             except EngineError as error:
                 self._parts.record(self.pod, "Warning", "FailedSync", f"error determining status: {error}")
-                delay = ENGINE_AWAY
+                delay = AWAY
             self.publish()
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
@@ -275,9 +268,8 @@ class Worker:
 
     async def _remove(self) -> None:
         """Take everything off the engine and the disk, and the object out of the API."""
-        meta = self.pod["metadata"]
         await self.housing.settle()
-        mine = f"{POD_UID}={meta['uid']}"
+        mine = f"{POD_UID}={self.pod['metadata']['uid']}"
         while True:
             try:
                 await self._parts.engine.remove_all(mine)
@@ -285,10 +277,19 @@ class Worker:
                 await self._parts.engine.remove_all(mine)  # a start that was cut short may have come late
                 break
             except EngineError:
-                await asyncio.sleep(ENGINE_AWAY)
+                await asyncio.sleep(AWAY)
         self._volumes.remove()
-        with suppress(ApiError):
+        while not self._forget():  # noqa: ASYNC110  a full disk sends no event
+            await asyncio.sleep(AWAY)
+
+    def _forget(self) -> bool:
+        """Take the object out of the API; False if the disk is full."""
+        meta = self.pod["metadata"]
+        try:
             self._parts.store.delete("pods", meta["namespace"], meta["name"], grace=0, uid=meta["uid"])
+        except ApiError as error:
+            return error.status in (404, 409)  # gone, or another of its name
+        return True
 
 
 async def _unless_away(work: Awaitable[None]) -> None:

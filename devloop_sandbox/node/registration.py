@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import shutil
 
 from devloop_sandbox.engine.bridge import Network
+from devloop_sandbox.objects.errors import ApiError
 from devloop_sandbox.objects.resources import Obj, clone
 from devloop_sandbox.options import Options
 from devloop_sandbox.store.lifecycle import now
 from devloop_sandbox.store.store import Store
 
 PODS = 110
+logger = logging.getLogger(__name__)
 _NOTE = "Ingress objects are stored and not served: use a NodePort Service"
 # condition -> its reason and message when all is well
 _WELL = {
@@ -56,7 +59,7 @@ def register(store: Store, name: str, options: Options, network: Network, info: 
 
 
 def report(store: Store, name: str, facts: Obj | None = None, *, ready: bool = True) -> None:
-    """Write the node's conditions, and `facts` into its status."""
+    """Write the node's conditions, and `facts` into its status; on a full disk they stay as they are."""
     moment = now()
 
     def change(node: Obj) -> None:
@@ -64,7 +67,10 @@ def report(store: Store, name: str, facts: Obj | None = None, *, ready: bool = T
         conditions = [_condition(kind, before.get(kind, {}), ready, moment) for kind in _WELL]
         node["status"] = node.get("status", {}) | clone(facts or {}) | {"conditions": conditions}
 
-    store.mutate("nodes", "", name, change, subresource="status")
+    try:
+        store.mutate("nodes", "", name, change, subresource="status")
+    except ApiError as error:
+        logger.warning("status of the node: %s", error)
 
 
 def _condition(kind: str, before: Obj, ready: bool, moment: str) -> Obj:

@@ -1,4 +1,4 @@
-"""A pod's status from what its containers did. Pure: inspections in, the API's words out."""
+"""A pod's status from what its containers did: inspections in, the API's words out; `write` stores it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from devloop_sandbox.node.container import ATTEMPT
 from devloop_sandbox.objects.resources import Obj
+from devloop_sandbox.store.store import Store
 
 EPOCH = "0001-01-01T00:00:00Z"
 
@@ -189,3 +190,15 @@ def conditions(old: Obj, wanted: dict[str, tuple[bool, str, str]], now: str) -> 
             entry | ({"reason": reason} if reason else {}) | ({"message": message} if message else {})
         )
     return [*made, *before.values()]
+
+
+def write(store: Store, pod: Obj, fresh: Obj) -> Obj:
+    """Store it as the pod's status; the pod as it is then. ApiError 404 if it has just gone."""
+    meta = pod["metadata"]
+
+    def change(copy: Obj) -> None:
+        if copy["metadata"]["uid"] == meta["uid"]:
+            copy["status"] = fresh
+
+    written = store.mutate("pods", meta["namespace"], meta["name"], change, subresource="status")
+    return written if written["metadata"]["uid"] == meta["uid"] else pod

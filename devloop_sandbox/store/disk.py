@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from devloop_sandbox.objects.errors import ApiError
 from devloop_sandbox.objects.resources import Obj
 
 _SCHEMA = """
@@ -42,9 +43,12 @@ class Disk:
             yield resource, namespace, name, json.loads(body), body
 
     def write(self, resource: str, key: tuple[str, str], body: bytes | None, version: int) -> None:
-        """Put (or, for None, remove) one object and move the counter, both or neither."""
-        self._db.execute("BEGIN")
+        """Put (or, for None, remove) one object and move the counter, both or neither.
+
+        ApiError 500 when that is impossible: the disk is full, or cannot be written.
+        """
         try:
+            self._db.execute("BEGIN")
             if body is None:
                 self._db.execute(
                     "DELETE FROM objects WHERE (resource, namespace, name) = (?, ?, ?)",
@@ -53,10 +57,12 @@ class Disk:
             else:
                 self._db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (resource, *key, body))
             self._db.execute("UPDATE counter SET version = ?", (version,))
-        except sqlite3.Error:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            text = f"Internal error occurred: the sandbox's state cannot be written: {error}"
+            raise ApiError(500, "InternalError", text) from error
 
     def close(self) -> None:
         self._db.close()

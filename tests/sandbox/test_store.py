@@ -196,3 +196,19 @@ def test_every_acknowledged_write_survives_kill_9(tmp_path: Path) -> None:
         store.since(versions[0])
     assert refusal.value.status == 410
     store.close()
+
+
+def test_a_full_disk_refuses_the_write_and_changes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    store.create("namespaces", {"metadata": {"name": "one"}, "status": {"phase": "Active"}})
+    version = store.resource_version
+    store._disk._db.execute("PRAGMA max_page_count = 1")  # SQLite then says what it says of a full disk
+    with pytest.raises(ApiError) as refusal:
+        store.create("namespaces", {"metadata": {"name": "two", "annotations": {"a": "x" * 100_000}}})
+    assert (refusal.value.status, refusal.value.reason) == (500, "InternalError")
+    assert "full" in refusal.value.message
+    assert store.find("namespaces", "", "two") is None
+    assert store.resource_version == version
+    store._disk._db.execute("PRAGMA max_page_count = 100000")
+    assert store.create("namespaces", {"metadata": {"name": "two"}})["metadata"]["name"] == "two"
+    store.close()
