@@ -123,7 +123,8 @@ def _secrets(listed: Any, known: Mapping[str, Any], folder: str) -> tuple[dict[s
 def _service(name: str, one: Json, path: str, *, built: bool) -> ComposeService:
     environment, unknown = _pairs(one.get("environment"))
     files = one.get("env_file")
-    more = [f"everything of {file}" for file in ([files] if isinstance(files, str) else files or [])]
+    listed = [files] if isinstance(files, str) else files if isinstance(files, list) else []
+    named = [str(file.get("path") or "") if isinstance(file, dict) else str(file) for file in listed]
     image, _ = expanded(str(one.get("image") or ""))
     return ComposeService(
         name,
@@ -135,7 +136,8 @@ def _service(name: str, one: Json, path: str, *, built: bool) -> ComposeService:
             )
         ),
         environment,
-        (*unknown, *more),
+        unknown,
+        tuple(named),
         _words(one.get("command")),
         _words(one.get("entrypoint")),
         tuple(_volumes(one.get("volumes"))),

@@ -123,6 +123,7 @@ class ComposeService:
     ports: tuple[int, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()  # variables whose values are not in the file
+    env_files: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()  # paths in the container that a named volume is mounted at

@@ -9,11 +9,34 @@ from dataclasses import dataclass
 from devloop.init.found import ComposeService, Found, Note
 from devloop.init.proposal import Entry, Service, Target
 from devloop.init.recipes import Recipe
-from devloop.init.words import slug
+from devloop.init.words import basename, slug
 
 FOLDER = "k8s"
 _HEAD = "# Written by `devloop init`: yours to change. devloop puts its own tag behind the image.\n"
 _PULLED = "# Written by `devloop init` from {}: yours to change.\n"
+
+# What compose lets others reach without a word about it.
+USUAL: Mapping[str, tuple[int, ...]] = {
+    "postgres": (5432,),
+    "mysql": (3306,),
+    "mariadb": (3306,),
+    "mongo": (27017,),
+    "redis": (6379,),
+    "valkey": (6379,),
+    "memcached": (11211,),
+    "rabbitmq": (5672,),
+    "nats": (4222,),
+    "kafka": (9092,),
+    "nginx": (80,),
+    "httpd": (80,),
+    "mailpit": (8025, 1025),
+    "mailhog": (8025, 1025),
+    "minio": (9000,),
+    "elasticsearch": (9200,),
+    "opensearch": (9200,),
+    "zookeeper": (2181,),
+    "keycloak": (8080,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +66,8 @@ def write_manifests(found: Found, recipes: Sequence[Recipe], *, wanted: bool) ->
         for one in runners:
             own = slug(one.name)
             targets.append(Target("Deployment", own))
-            written[f"{FOLDER}/{own}.yaml"] = _HEAD + manifest(own, image, one, one.ports or recipe.ports)
+            ports = one.ports or _ports_of(one, recipe)
+            written[f"{FOLDER}/{own}.yaml"] = _HEAD + manifest(own, image, one, ports)
             left += _unknown(one)
         services.append(
             Service(
@@ -86,15 +110,27 @@ def _image(recipe: Recipe, name: str, project: str) -> str:
     return recipe.image or (slug(project) if name == slug(project) else f"{slug(project)}-{name}")
 
 
+def _ports_of(one: ComposeService, recipe: Recipe) -> tuple[int, ...]:
+    """EXPOSE's, unless another command runs: where it listens to nothing a probe would never succeed."""
+    if one.where and (one.command or one.entrypoint):
+        return ()
+    return recipe.ports or next(
+        (USUAL[name] for base in recipe.bases if (name := basename(base)) in USUAL), ()
+    )
+
+
 def _unknown(one: ComposeService) -> list[Note]:
+    name = slug(one.name)
+    files = [Note(f"{file} of {one.name}", _secret_command(name, file)) for file in one.env_files]
     if not one.unknown:
-        return []
-    return [
-        Note(
-            f"{', '.join(one.unknown)} of {one.name}",
-            f"no value in {one.where}; write it into {FOLDER}/{slug(one.name)}.yaml",
-        )
-    ]
+        return files
+    what = f"{', '.join(one.unknown)} of {one.name}"
+    return [*files, Note(what, f"no value in {one.where}; write it into {FOLDER}/{name}.yaml")]
+
+
+def _secret_command(name: str, file: str) -> str:
+    """Values of an env_file are copied into no manifest: they may be secrets (S30)."""
+    return f"kubectl create secret generic {name}-env --from-env-file={file}"
 
 
 def manifest(name: str, image: str, compose: ComposeService, ports: Sequence[int]) -> str:
@@ -115,6 +151,7 @@ def manifest(name: str, image: str, compose: ComposeService, ports: Sequence[int
         f"          image: {json.dumps(image)}",
         *_command(compose),
         *_environment(compose),
+        *_environment_files(name, compose),
         *_ports(ports),
         *_mounts(compose.volumes),
     ]
@@ -140,6 +177,13 @@ def _environment(compose: ComposeService) -> list[str]:
         for name in compose.unknown
     ]
     return ["          env:" if pairs else "          # env:", *pairs, *unknown]
+
+
+def _environment_files(name: str, compose: ComposeService) -> list[str]:
+    if not compose.env_files:
+        return []
+    commands = [f"          # {_secret_command(name, file)}" for file in compose.env_files[:1]]
+    return [*commands, "          envFrom:", f"            - secretRef: {{name: {name}-env, optional: true}}"]
 
 
 def _ports(ports: Sequence[int]) -> list[str]:

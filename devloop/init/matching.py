@@ -136,9 +136,9 @@ def score(use: Use, recipe: Recipe) -> tuple[int, str]:
     """(0 for no pair up to 100, why)."""
     name = basename(use.image)
     if recipe.image and same_repository(use.image, recipe.image):
-        return 100, f"{recipe.why} names this image"
+        return 100, "it names this image"
     if recipe.image and basename(recipe.image) == name:
-        return SURE, f"{recipe.why} names {recipe.image}, the same but for the registry"
+        return SURE, f"it names {recipe.image}, the same but for the registry"
     if is_foreign(use, [recipe]):
         return 0, ""
     return _score_by_name(use, recipe)

@@ -34,8 +34,8 @@ def plain_sources(found: Found) -> list[Plain]:
     folders: dict[str, list[Manifest]] = {}
     for one in found.manifests:
         inside = any(one.path.startswith(f"{folder}/") for folder in kustomized)
-        meant = found.deployed is None or matches(one.path, found.deployed.manifests)
-        if one.path not in read and not inside and meant:
+        meant = found.deployed is not None and matches(one.path, found.deployed.manifests)
+        if one.path not in read and (meant or (found.deployed is None and not inside)):
             folders.setdefault(parent(one.path), []).append(one)
     return [Plain(folder, tuple(_without_rivals(files))) for folder, files in folders.items()]
 

@@ -10,7 +10,7 @@ from devloop.init.found import Chart, Found, Note, Workload
 from devloop.init.manifests import write_manifests
 from devloop.init.matching import Match, match, uses
 from devloop.init.proposal import Place, Proposal, Question, Release, Service, Target
-from devloop.init.recipes import Recipe, base_images, recipes
+from devloop.init.recipes import Recipe, base_images, recipes, with_stages
 from devloop.init.sources import choose
 from devloop.init.words import basename, slug
 
@@ -36,6 +36,7 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
         *notes,
         *(Note(use.image or "an image", f"not a name that can be built ({use.runners})") for use in odd),
     )
+    every = with_stages(every, [basename(use.image) for use in usable])
     matched = match(usable, every, answers)
     services, unmatched = _services(matched.matches, every, slug(found.name))
     left = [*matched.left_out, *sources.left_out, *notes]
@@ -50,6 +51,9 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
     ]
     unmatched = [one for one in unmatched if one.key not in bases]
     if unmatched and not workloads:
+        unnamed = [one for one in unmatched if not one.image] if found.builds else []
+        left += [Note(one.dockerfile, "no build section names it") for one in unnamed]
+        unmatched = [one for one in unmatched if one not in unnamed]
         if WRITE not in answers:
             questions.append(_WRITE)
         made = write_manifests(found, unmatched, wanted=answers.get(WRITE, "yes") == "yes")
@@ -185,6 +189,12 @@ def _release(chart: Chart, services: Sequence[Service], workloads: Sequence[Work
             why.append(f"{path} holds the image of {owner} too; devloop sets {images[owner]}")
         else:
             images[owner] = path
+    if not images and any(
+        _same(one.image, box.image) for one in services for w in chart.workloads for box in w.containers
+    ):
+        why.append(
+            "no value is a mapping with its image's repository: devloop sets the image on the workload"
+        )
     if chart.subcharts:
         why.append(f"with its subcharts {', '.join(chart.subcharts)}")
     return Release(chart.release, chart.folder, chart.namespace, chart.values, chart.set, images, tuple(why))

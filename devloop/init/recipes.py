@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from devloop.image_refs import same_repository
 from devloop.init.dockerfiles import context_of
 from devloop.init.found import Build, Dockerfile, Found, Note
 from devloop.init.tree import last, parent
-from devloop.init.words import basename, dockerfile_names, is_environment, nearness, slug, variant
+from devloop.init.words import basename, dockerfile_names, is_environment, nearness, slug, variant, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,26 @@ def _from_dockerfile(one: Dockerfile, found: Found) -> Recipe:
         stages=one.stages,
         why=f"{one.path}, with {shown} as its context: {why}",
     )
+
+
+def with_stages(every: Sequence[Recipe], images: Sequence[str]) -> tuple[Recipe, ...]:
+    """A build for each stage that an image is named after, where several are: api and worker of one file."""
+    found: list[Recipe] = []
+    for one in every:
+        stages = [stage for stage in one.stages if any(_ends(image, stage) for image in images)]
+        if one.target or len(stages) < 2:
+            found.append(one)
+            continue
+        for stage in stages:
+            why = f"{one.why}; its stage {stage}"
+            found.append(replace(one, names=(slug(stage), *one.names), target=stage, image="", why=why))
+    return tuple(found)
+
+
+def _ends(image: str, stage: str) -> bool:
+    """Whether "shop-api" ends in "api"."""
+    last_words = words(image)[-len(words(stage)) :]
+    return bool(last_words) and last_words == words(stage)
 
 
 def base_images(

@@ -114,7 +114,7 @@ def _release(release: Release) -> Iterator[str]:
     if release.images:
         yield f"    images: {_mapping(release.images)}"
     else:
-        yield "    # images: {SERVICE: path.in.the.values}  # no value holds an image that is built here"
+        yield "    # images: {SERVICE: path.in.the.values}"
 
 
 def _mapping(values: Mapping[str, object]) -> str:

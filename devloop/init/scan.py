@@ -40,6 +40,7 @@ _TOOLS = re.compile(
     r"^(skaffold|kind\.x-k8s\.io|k3d\.io|ctlptl\.dev|eksctl\.io|kubeadm\.k8s\.io|kustomize\.config)"
 )
 
+_BUILT_IN = re.compile(r"^(v1|[a-z]+/v\w+|[a-z.]+\.k8s\.io/v\w+)$")  # groups of Kubernetes itself
 
 Item = TypeVar("Item", Dockerfile, Manifest)
 
@@ -204,7 +205,11 @@ def _manifests(reading: Reading, charts_in: set[str]) -> Iterator[Manifest]:
             continue
         values = reading.values(path, text)
         objects = [one for one in flat(values or ()) if not _TOOLS.match(one["apiVersion"])]
-        if objects:
+        if objects and not any(_BUILT_IN.match(one["apiVersion"]) for one in objects):
+            reading.notes.append(
+                Note(path, f"{objects[0]['kind']}: a kind that a plain cluster does not serve")
+            )
+        elif objects:
             yield manifest_of(path, objects)
 
 

@@ -124,6 +124,12 @@ PLAIN_CHART = {
     "helm/app/templates/_helpers.tpl": HELPERS,
     "helm/app/templates/deployment.yaml": template('{{ include "app.fullname" . }}'),
 }
+STAGES = {
+    "Dockerfile": "FROM golang AS build\nCOPY cmd cmd\nFROM scratch AS api\nFROM scratch AS worker\n",
+    "cmd/main.go": "",
+    "deploy/api.yaml": workload("api", "ghcr.io/acme/mono-api:main"),
+    "deploy/worker.yaml": workload("worker", "ghcr.io/acme/mono-worker:main"),
+}
 ROWS: list[tuple[str, Files, Result]] = [
     (
         "compose",
@@ -148,6 +154,14 @@ ROWS: list[tuple[str, Files, Result]] = [
         {
             "backend": ("shop-backend", "services/backend", "deployment/shop-backend"),
             "frontend": ("shop-frontend", "services/frontend", "deployment/shop-frontend"),
+        },
+    ),
+    (
+        "stages",
+        STAGES,
+        {
+            "api": ("ghcr.io/acme/mono-api", ".", "deployment/api"),
+            "worker": ("ghcr.io/acme/mono-worker", ".", "deployment/worker"),
         },
     ),
     ("chart", PLAIN_CHART, {"app": ("acme/app", ".", "deployment/app")}),
@@ -176,7 +190,8 @@ def test_s30_values_that_are_not_in_compose_yaml_are_named_and_not_copied(tmp_pa
     written = {path.name: path.read_text() for path in root.rglob("*.yaml")}
     assert not any("hunter2" in text for text in written.values())
     assert "# - {name: TOKEN" in written["api.yaml"]
-    assert "everything of .env" in written["config.yaml"]
+    assert "--from-env-file=.env" in written["config.yaml"]
+    assert "secretRef: {name: worker-env, optional: true}" in written["worker.yaml"]
 
 
 def test_a_compose_service_that_is_pulled_gets_a_manifest_too(tmp_path: Path) -> None:
@@ -185,6 +200,26 @@ def test_a_compose_service_that_is_pulled_gets_a_manifest_too(tmp_path: Path) ->
     assert 'mountPath: "/var/lib/postgresql/data"' in text
     assert "containerPort: 5432" in text
     assert "/seed" not in text
+
+
+def test_a_worker_of_compose_that_opens_no_port_gets_no_probe(tmp_path: Path) -> None:
+    root = init_yes(write(tmp_path / "project", COMPOSE)).path.parent
+    assert "readinessProbe" in (root / "k8s" / "api.yaml").read_text()
+    assert "readinessProbe" not in (root / "k8s" / "worker.yaml").read_text()
+
+
+def test_a_dockerfile_that_compose_does_not_build_is_left_out(tmp_path: Path) -> None:
+    files = {**COMPOSE, "docker/prod/api.Dockerfile": dockerfile(". .")}
+    made = init_yes(write(tmp_path / "project", files))
+    assert set(made.services) == {"api", "web"}
+    assert "# - docker/prod/api.Dockerfile: no build section names it" in made.path.read_text()
+
+
+def test_kinds_that_a_plain_cluster_does_not_serve_are_passed_over(tmp_path: Path) -> None:
+    crd = "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: x}\n"
+    made = init_yes(write(tmp_path / "project", {**STAGES, "deploy/argo/app.yaml": crd}))
+    assert manifests_of(made) == ["deploy/*.yaml"]
+    assert "deploy/argo/app.yaml: Application" in made.stdout
 
 
 def manifests_of(made: Ended) -> list[str]:
