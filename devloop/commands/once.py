@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
-from typing import Any
 
 import anyio
 
@@ -67,17 +66,16 @@ async def _work(
 ) -> tuple[Outcomes, Reported]:
     """The outcomes of our own trips, or the trips of a running watch of this config."""
     config = project.config
-    opening: dict[str, Any] = {
-        "salt": str(clock.now()) if rebuild else "",
-        "report": Reports(configs.state_dir(config.path) / FOLDER, secrets).error,
-        "whole": True,
-    }
+    report = Reports(configs.state_dir(config.path) / FOLDER, secrets).error
+    salt = str(clock.now()) if rebuild else ""
     outcomes: Outcomes = {}
     trips: Reported = {}
     async with anyio.create_task_group() as group:
         for companion in redraw:
             group.start_soon(companion)
-        async with opened(config, project.kubeconfig, names, fan, clock, **opening) as session:
+        async with opened(
+            config, project.kubeconfig, names, fan, clock, report=report, rebuild_salt=salt, whole=True
+        ) as session:
             session.require_tools()
             if session.held_by_own_watch():
                 fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
