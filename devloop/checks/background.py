@@ -56,13 +56,15 @@ class CheckWatch:
         self._config, self._look, self._emit = config, look, emit
         self._failure = ""  # why the last judgement could not be made
         self._woken = anyio.Event()
+        self._began = False  # a first trip is over
         self._known: set[tuple[str, ...]] | None = None
 
     def begun(self, service: Service) -> None:
         """Nothing is judged for that."""
 
     def ended(self, service: Service, outcome: Outcome) -> None:
-        if self._known is None:
+        if not self._began:
+            self._began = True
             self.wake()
 
     def wake(self) -> None:
@@ -80,6 +82,8 @@ class CheckWatch:
             try:
                 report = await self._look(config)
             except (CheckFailedError, OSError, ValueError) as error:
+                if self._config() is None:  # it became invalid meanwhile: the reload reports that
+                    continue
                 if str(error) != self._failure:
                     self._emit(Notice("", "warning", f"check: {error}"))
                 self._failure = str(error)

@@ -86,8 +86,8 @@ def deployment_state(snapshot: Snapshot, release: str = "") -> DeploymentState:
         return _OF_MANIFEST[snapshot.writing]
     if _complete(snapshot):
         return _D.RUNNING
-    if _rolled_out(snapshot):
-        return _D.DEGRADED
+    if _rolled_out(snapshot):  # pods beyond what is wanted (scaled down) end: none is missing
+        return _D.DEGRADED if snapshot.available < snapshot.replicas else _D.RUNNING
     return _D.UPGRADING if snapshot.later or _has_older_pods(snapshot) else _D.DEPLOYED
 
 

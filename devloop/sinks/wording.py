@@ -158,9 +158,9 @@ def _failure(service: str, failed: Failed, root: Path) -> Iterable[Line]:
 def _state_changed(event: StateChanged) -> tuple[Line, ...]:
     if event.after == DeploymentState.DEGRADED:
         log = (Line(event.service, f"  | {text}", "plain") for text in event.log)
-        return (Line(event.service, "degraded: its pods are no longer ready", "bad"), *log)
+        return (Line(event.service, "degraded: not all of its pods are ready", "bad"), *log)
     if event.before == DeploymentState.DEGRADED:
-        return (Line(event.service, "its pods are ready again", "good"),)
+        return (Line(event.service, "all of its pods are ready again", "good"),)
     return ()
 
 

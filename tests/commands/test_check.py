@@ -12,11 +12,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devloop.checks.background import CheckWatch, Json, by_process
+from devloop.checks.background import CheckFailedError, CheckWatch, Json, by_process
 from devloop.config import load as configs
 from devloop.config.load import Config
 from devloop.events import Checked, Event
+from devloop.model import Superseded, Timing
 from devloop.sinks.wording import lines_of
+from tests.support.fakes import SERVICE
 
 CONFIG = """\
 version: 1
@@ -221,3 +223,48 @@ async def test_a_finding_about_a_file_names_it_once(project: Path) -> None:
     config = configs.load(project / "config.yaml")
     heard = await judged(lambda: config, NOTHING_FOUND, finding("no-tabs", "k8s.yaml", "a tab", 3))
     assert heard == [Checked((("error", "k8s.yaml:3: a tab [no-tabs]"),), 0, 1, 0)]
+
+
+async def test_what_was_judged_while_config_yaml_turned_invalid_is_left_to_the_reload(project: Path) -> None:
+    configs_seen: list[Config | None] = [configs.load(project / "config.yaml"), None]
+    heard: list[Event] = []
+    done = anyio.Event()
+
+    async def look(_: Config) -> Json:
+        raise CheckFailedError("config.yaml:1: no")
+
+    def config() -> Config | None:
+        if len(configs_seen) == 1:
+            done.set()
+        return configs_seen.pop(0)
+
+    rules = CheckWatch(config, look, heard.append)
+    async with anyio.create_task_group() as group:
+        group.start_soon(rules.run)
+        rules.wake()
+        with anyio.fail_after(5):
+            await done.wait()
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert heard == []
+
+
+async def test_the_first_trips_of_all_services_are_one_judgement(project: Path) -> None:
+    looks = 0
+    config = configs.load(project / "config.yaml")
+
+    over = Superseded("build", Timing(0.0, 0.0, ()))
+
+    async def look(_: Config) -> Json:
+        nonlocal looks
+        looks += 1
+        rules.ended(SERVICE, over)  # the other service's first trip ends meanwhile
+        return NOTHING_FOUND
+
+    rules = CheckWatch(lambda: config, look, lambda _: None)
+    async with anyio.create_task_group() as group:
+        group.start_soon(rules.run)
+        rules.ended(SERVICE, over)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert looks == 1

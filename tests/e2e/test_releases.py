@@ -207,8 +207,8 @@ def test_a_pod_that_crashes_later_is_degraded_with_its_last_words(charted: Chart
         names = charted.sandbox.docker("ps", "--format", "{{.Names}}").split()
         (container,) = [name for name in names if "k8s_backend_" in name and charted.namespace in name]
         charted.sandbox.docker("kill", container)
-        watch.wait("Degraded", lambda: "degraded: its pods are no longer ready" in watch.text())
-        watch.wait("recovery", lambda: "its pods are ready again" in watch.text())
+        watch.wait("Degraded", lambda: "degraded: not all of its pods are ready" in watch.text())
+        watch.wait("recovery", lambda: "all of its pods are ready again" in watch.text())
     assert "container backend: exit code 137" in watch.text()
     assert "Application startup complete" in watch.text().partition("degraded: ")[2]
 

@@ -95,4 +95,7 @@ async def test_s18_scaling_to_no_pods_and_back_is_reported() -> None:
     events = await events_of((RUNNING,), (none,), (none,), (RUNNING,))
     texts = [event.message for event in events if isinstance(event, Notice)]
     assert texts == ["scaled to 0 replicas: no pod runs", "scaled to 2 replicas"]
+    ending = replace(RUNNING, replicas=0, generation=2, observed_generation=2, pods=(WAS_READY,))
+    states = await reported((RUNNING,), (ending,), (none,))
+    assert D.DEGRADED not in states, "no pod lacks"
     assert [one for one in await events_of((none,), (none,), (MISSING,)) if isinstance(one, Notice)] == []

@@ -97,7 +97,7 @@ def test_a_failure_is_a_block_with_evidence_files_and_hint() -> None:
         (ConfigReloaded(("a", "b")), "config.yaml reloaded: a, b"),
         (ConfigReloaded(("a",), ("b",)), "config.yaml reloaded: a, b is gone"),
         (Applied("manifests", ("deployment/x created",)), "manifests: deployment/x created"),
-        (StateChanged("a", "Running", "Degraded"), "a | degraded: its pods are no longer ready"),
+        (StateChanged("a", "Running", "Degraded"), "a | degraded: not all of its pods are ready"),
     ],
 )
 def test_each_event_has_its_words(event: Event, line: str) -> None:
