@@ -24,6 +24,20 @@ EDITOR_TEMPORARIES = re.compile(
 )
 
 
+_PATTERNS = (  # of names of a kind, for an ignore file
+    (re.compile(r".*~", re.DOTALL), "*~"),
+    (re.compile(r"\.#.*", re.DOTALL), ".#*"),
+    (re.compile(r"#.*#", re.DOTALL), "#*#"),
+    (re.compile(r".*\.sw[a-z]", re.DOTALL), "*.sw?"),
+)
+
+
+def ignore_pattern(name: str) -> str:
+    """The line of a .dockerignore that leaves out temporary files of this one's kind, in every folder."""
+    found = (pattern for kind, pattern in _PATTERNS if kind.fullmatch(name))
+    return f"**/{next(found, name)}"
+
+
 def is_editor_temporary(name: str) -> bool:
     """Does a file of this base name come and go while an editor saves? For the watcher alone:
     whatever a COPY takes counts in the fingerprint, however it is called."""

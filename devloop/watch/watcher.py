@@ -16,7 +16,8 @@ from devloop.concurrency import FirstStart
 from devloop.events import Emit, Notice, WatchBatch, WatchOverflow
 from devloop.files import is_there
 from devloop.model import Change
-from devloop.watch.debounce import Burst, git_folder
+from devloop.watch.debounce import ASIDE, Burst, git_folder
+from devloop.watch.editor_files import ignore_pattern
 from devloop.watch.listener import Listener
 from devloop.watch.plan import Interest, WatchPlan, plan
 from devloop.watch.source import Backend, Batch, WatchRoots
@@ -150,11 +151,14 @@ class Watcher:
     def _tell_temporary(self, service: str, change: Change) -> None:
         """Once for each kind: such files count because whoever reads the folder takes them."""
         for path in sorted(change.paths):
-            kind = Path(path.suffix or path.name)
-            if kind not in self._reported and is_there(path):
-                self._reported.add(kind)
-                message = f"{path} looks like an editor's temporary file and counts like any other file"
-                self._emit(Notice(service, "info", message, f"to leave it out: *{kind} in the ignore file"))
+            kind = ignore_pattern(path.name)
+            if Path(kind) not in self._reported and is_there(path):
+                self._reported.add(Path(kind))
+                message = (
+                    f"{path} looks like an editor's temporary file, but it lies in the build context and stays: "
+                    f"building with it, after {ASIDE:.0f} s"
+                )
+                self._emit(Notice(service, "info", message, f"to leave it out: {kind} in .dockerignore"))
 
     async def _follow(self, roots: WatchRoots, polled: bool, *, task_status: TaskStatus[None]) -> None:
         """The best source for these roots; polling when the kernel has no watch left."""
