@@ -155,8 +155,8 @@ class Watcher:
             if Path(kind) not in self._reported and is_there(path):
                 self._reported.add(Path(kind))
                 message = (
-                    f"{path} looks like an editor's temporary file, but it lies in the build context and stays: "
-                    f"building with it, after {ASIDE:.0f} s"
+                    f"{path} looks like an editor's temporary file, but lies in the build context and stays:"
+                    f" building with it, after {ASIDE:.0f} s"
                 )
                 self._emit(Notice(service, "info", message, f"to leave it out: {kind} in .dockerignore"))
 
