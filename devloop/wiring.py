@@ -256,7 +256,7 @@ def _images(
     full = ImageBuilder(docker, digests, tree, setup.id, fan, environ, sent)
     parents = ParentStore(state / "parents", blobs)
     keeper = ParentKeeper(full, docker, parents, lambda name: rebuilt.get(name, ""))
-    builder = DeltaBuilder(full, docker, fingerprinter, parents, keeper, fan)
+    builder = DeltaBuilder(full, docker, parents, keeper, fan)
     claims = Claims()
     loader = ClusterLoader(docker, digests, cluster.nodes, route, fan, claims)
     delta_loader = DeltaLoader(loader, builder)

@@ -78,7 +78,6 @@ async def _answers(session: Session) -> list[str]:
     answers: list[str] = []
     for service in session.services:
         found = await session.images.fingerprinter.take(service, Change.start(session.world.clock.now()))
-        plan = session.images.fingerprinter.plan_of(service)
-        assert plan is not None
-        answers += lines(service, grouped(plan, found.inputs.files))
+        assert found.plan is not None
+        answers += lines(service, grouped(found.plan, found.inputs.files))
     return answers

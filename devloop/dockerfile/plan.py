@@ -17,6 +17,22 @@ SCRATCH = "scratch"
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """One image that the Dockerfile builds on: reference as written, config digest, ONBUILD lines.
+
+    `env` ("NAME=value"), `workdir` ("" = none) and `user` of its config; None = nobody looked, and what
+    hangs on them then counts as the whole context.
+    """
+
+    ref: str
+    id: str
+    onbuild: tuple[str, ...] = ()
+    env: tuple[str, ...] | None = None
+    workdir: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BaseRef:
     """An image that the build needs, by FROM, `--from=` or `from=`. Platform "" = the target's."""
 

@@ -14,6 +14,7 @@ from devloop.dockerfile.parser import Dockerfile, parse_trigger
 from devloop.dockerfile.plan import (
     CONTEXT,
     SCRATCH,
+    Base,
     BaseRef,
     Copy,
     CopySource,
@@ -29,7 +30,6 @@ from devloop.dockerfile.plan import (
 )
 from devloop.dockerfile.shell import UnresolvableError
 from devloop.dockerfile.variables import Scope, Variables
-from devloop.model import Base
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KNOWN_FRONTENDS = re.compile(r"(docker\.io/)?docker/dockerfile(-upstream)?([:@].*)?")

@@ -119,15 +119,6 @@ class TreeFingerprinter:
         except (FingerprintError, BuildError):
             return False
 
-    def plan_of(self, service: Service) -> Plan | None:
-        """What the last fingerprint's build does, for deltas."""
-        known = self._memory(service).known
-        return known.plan if known else None
-
-    def rules_of(self, service: Service) -> IgnoreRules:
-        known = self._memory(service).known
-        return known.recipe.rules if known else NO_RULES
-
     def paths_of_interest(self, service: Service) -> frozenset[Path]:
         """The directories to watch with all below them: the context, and the Dockerfile's if outside."""
         context, home = service.build.context, service.build.dockerfile.parent
@@ -231,7 +222,9 @@ class TreeFingerprinter:
         self._cache.save_if_many()
         inputs = Inputs(tree.files, bases, platform, recipe.dockerfile_digest, recipe.ignore_digest)
         digest = _digest(service.build, inputs, tree.digest, self._rebuild_salts.get(service.name, ""))
-        return _Known(recipe, bases, planned, key, real, tree, Fingerprint(digest, inputs))
+        return _Known(
+            recipe, bases, planned, key, real, tree, Fingerprint(digest, inputs, planned, recipe.rules)
+        )
 
 
 def _digest(spec: BuildSpec, inputs: Inputs, files: bytes, rebuild_salt: str) -> str:

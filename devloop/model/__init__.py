@@ -2,9 +2,11 @@
 everybody.
 
 Change -> Fingerprint -> Image -> LoadedImage -> Rollout -> Timing. Times are seconds since the epoch on the
-`Clock` of clock.py unless a name says otherwise. It imports nothing of devloop but errors.
+`Clock` of clock.py unless a name says otherwise. It imports nothing of devloop but errors
+and the plan of a Dockerfile, which a fingerprint carries.
 """
 
+from devloop.dockerfile.plan import Base
 from devloop.model.cluster import (
     ENGINE_ANNOTATION,
     ContainerView,
@@ -17,7 +19,7 @@ from devloop.model.cluster import (
     Snapshot,
 )
 from devloop.model.image import Archive, How, Image, LiveImage, LoadedImage
-from devloop.model.inputs import Base, Change, FileEntry, Fingerprint, Inputs
+from devloop.model.inputs import Change, FileEntry, Fingerprint, Inputs
 from devloop.model.outcome import (
     STAGES,
     Failed,

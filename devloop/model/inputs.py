@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from devloop.dockerfile.dockerignore import NO_RULES, IgnoreRules
+from devloop.dockerfile.plan import Base, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +54,6 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
-    """One image that the Dockerfile builds on: reference as written, config digest, ONBUILD lines.
-
-    `env` ("NAME=value"), `workdir` ("" = none) and `user` of its config; None = nobody looked, and what
-    hangs on them then counts as the whole context.
-    """
-
-    ref: str
-    id: str
-    onbuild: tuple[str, ...] = ()
-    env: tuple[str, ...] | None = None
-    workdir: str | None = None
-    user: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Inputs:
     """All that can change the image (S5). `files` is keyed by context-relative path."""
 
@@ -79,7 +66,10 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A digest (16 hex) of everything that can change the image, and what it was taken from."""
+    """A digest (16 hex) of everything that can change the image, and what it was taken from: the inputs, the
+    plan of the build (None where nobody made one), and the ignore rules that chose the files."""
 
     digest: str
     inputs: Inputs
+    plan: Plan | None = field(default=None, compare=False, repr=False)
+    rules: IgnoreRules = field(default=NO_RULES, compare=False, repr=False)

@@ -71,9 +71,7 @@ class Pipeline:
         )
         store = ParentStore(self.state / "parents", bench.digests.blobs)
         keeper = ParentKeeper(full, bench.engine, store, lambda name: "", again=0.0)
-        self.builder = DeltaBuilder(
-            full, bench.engine, self.fingerprinter, store, keeper, bench.events.append
-        )
+        self.builder = DeltaBuilder(full, bench.engine, store, keeper, bench.events.append)
         inner = ClusterLoader(bench.engine, bench.digests, nodes, choose, bench.events.append)
         self.loader = DeltaLoader(inner, self.builder)
 

@@ -42,7 +42,7 @@ class FingerprintedTree:
         if not spec.dockerfile.is_relative_to(spec.context):
             return False
         name = spec.dockerfile.relative_to(spec.context).as_posix()
-        return not self._fingerprinter.rules_of(service).matches(name)
+        return not fingerprint.rules.matches(name)
 
     @asynccontextmanager
     async def copy(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[BuildSpec]:
@@ -84,9 +84,7 @@ class FingerprintedTree:
         name = spec.dockerfile.relative_to(spec.context).as_posix()
         if name not in inputs.files:
             yield dockerfile_entry(spec.dockerfile, inputs, name)
-        yield from tar_context(
-            spec.context, inputs, self._fingerprinter.rules_of(service), check=check_of(abandoned)
-        )
+        yield from tar_context(spec.context, inputs, fingerprint.rules, check=check_of(abandoned))
 
 
 def _batch(pieces: Iterator[bytes]) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.delta.keeper import ParentKeeper
@@ -21,8 +21,6 @@ from devloop.delta.from_base import first
 from devloop.delta.from_run import RUN_AFTER, Continuation, continuation, rest
 from devloop.delta.layer_writer import LARGEST_LAYER
 from devloop.delta.plain_dockerfile import stands_on
-from devloop.dockerfile.dockerignore import IgnoreRules
-from devloop.dockerfile.plan import Plan
 from devloop.errors import BuildError, DevloopError, LoadError, TreeMovedError
 from devloop.events import DeltaFallback, Emit, Notice
 from devloop.inputs.archive import read_dockerfile
@@ -38,14 +36,6 @@ BELOW = "-below"  # that of the image that a build goes on from
 Result = TypeVar("Result")
 
 
-class Plans(Protocol):
-    """What the fingerprinter knows of a service's Dockerfile."""
-
-    def plan_of(self, service: Service) -> Plan | None: ...
-
-    def rules_of(self, service: Service) -> IgnoreRules: ...
-
-
 class DeltaBuilder:
     """`ports.Builder`: a delta on what the nodes hold where that is proven, else a full build."""
 
@@ -53,14 +43,12 @@ class DeltaBuilder:
         self,
         full: ImageBuilder,
         engine: Engine,
-        plans: Plans,
         store: ParentStore,
         keeper: ParentKeeper,
         emit: Emit,
     ) -> None:
         self._full = full
         self._engine = engine
-        self._plans = plans
         self._store = store
         self.keeper = keeper
         self._emit = emit
@@ -127,11 +115,11 @@ class DeltaBuilder:
         await self.keeper.loaded(image, made, stopped=image.service in self._stopped)
 
     async def _delta(self, service: Service, fingerprint: Fingerprint) -> Delta | NotProven:
-        standing, plan = self.keeper.standing(service.name), self._plans.plan_of(service)
+        standing, plan = self.keeper.standing(service.name), fingerprint.plan
         if standing is None or plan is None:
             return NotProven("NoParent", "no image is known yet that a delta could stand on")
         labels = self._full.labels(service, fingerprint)
-        rules, rebuild_salt = self._plans.rules_of(service), self.keeper.rebuild_salt(service)
+        rules, rebuild_salt = fingerprint.rules, self.keeper.rebuild_salt(service)
 
         def make(check: Check) -> Delta | NotProven:
             before, after = standing.inputs, fingerprint.inputs
@@ -153,13 +141,13 @@ class DeltaBuilder:
         self, service: Service, fingerprint: Fingerprint, why: NotProven
     ) -> Image | NotProven:
         """The image by a build that goes on from the RUN that `why` names."""
-        standing, plan = self.keeper.standing(service.name), self._plans.plan_of(service)
+        standing, plan = self.keeper.standing(service.name), fingerprint.plan
         if plan is None or standing is None or not await self._full.continues(service):
             return why
         if self._in_vain.get(service.name) == (self.keeper.recipe(service, fingerprint), TRIED_IN_VAIN):
             return why
         labels, ref = self._full.labels(service, fingerprint), service.ref(fingerprint) + BELOW
-        rules, rebuild_salt = self._plans.rules_of(service), self.keeper.rebuild_salt(service)
+        rules, rebuild_salt = fingerprint.rules, self.keeper.rebuild_salt(service)
         inputs, parent = fingerprint.inputs, standing.parent
 
         def make(check: Check) -> tuple[Continuation, bytes] | NotProven:
@@ -195,7 +183,7 @@ class DeltaBuilder:
         self, service: Service, fingerprint: Fingerprint, why: NotProven
     ) -> tuple[Delta | NotProven, int]:
         """The image on its base where no build is needed for it, and the base's size; else `why`."""
-        plan, inputs = self._plans.plan_of(service), fingerprint.inputs
+        plan, inputs = fingerprint.plan, fingerprint.inputs
         ref = stands_on(plan, inputs) if plan is not None else None
         if plan is None or ref is None or sum(e.size for e in inputs.files.values()) > LARGEST_LAYER:
             return why, 0
@@ -207,7 +195,7 @@ class DeltaBuilder:
             return why, 0
         if base is None or facts is None:
             return why, 0
-        known, rules = base, self._plans.rules_of(service)
+        known, rules = base, fingerprint.rules
         labels = self._full.labels(service, fingerprint)
         made = await in_thread(lambda check: first(service, known, inputs, plan, rules, labels, check=check))
         return (made, facts.size) if isinstance(made, Delta) else (why, 0)
