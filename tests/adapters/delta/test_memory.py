@@ -27,7 +27,7 @@ from devloop.adapters.archive.delta_load import deliver
 from devloop.delta.delta import NotProven, Parent, delta, recipe
 from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.dockerignore import NO_RULES
-from devloop.delta.layer_index import Layer, Layers, Node
+from devloop.delta.layer_index import Layer, LayerNode, Layers
 from devloop.model import Base, BuildSpec, FileEntry, Inputs, Service
 from devloop.dockerfile.planner import plan
 
@@ -49,7 +49,8 @@ def inputs(content):
     return Inputs({"model.bin": entry}, bases, "linux/amd64", "d", "")
 
 
-there, folder = Node("file", status.st_mode & 0o7777, 0, 0, 0, status.st_size), Node("dir", 0o755, 0, 0)
+there = LayerNode("file", status.st_mode & 0o7777, 0, 0, 0, status.st_size)
+folder = LayerNode("dir", 0o755, 0, 0)
 layers = Layers((Layer({"bin": folder}), Layer({"app": folder, "app/model.bin": there})))
 history = [{"created_by": "base"}, {"created_by": "COPY . /app/"}]
 config = json.dumps({"config": {}, "rootfs": {"diff_ids": ["a", "b"]}, "history": history}).encode()
