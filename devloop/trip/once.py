@@ -11,7 +11,7 @@ from devloop.clock import Clock
 from devloop.concurrency import gather
 from devloop.errors import OvertakenError, TreeMovedError
 from devloop.model import Change, Failed, Outcome
-from devloop.trip.reconciler import MOVED_PAUSES
+from devloop.trip.waits import MOVED_PAUSES
 from devloop.trip.worker import Worker
 
 MOST_TRIES = 5  # trips of `once` while the tree moves under it (S8)

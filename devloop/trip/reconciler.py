@@ -9,17 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-from devloop.errors import (
-    DevloopError,
-    InternalError,
-    OvertakenError,
-    PlatformError,
-    PrerequisiteError,
-    TargetMissingError,
-    TreeMovedError,
-)
+from devloop.errors import OvertakenError, TargetMissingError, TreeMovedError
 from devloop.events import Notice
 from devloop.model import (
     Change,
@@ -38,22 +29,10 @@ from devloop.model import (
 from devloop.rollout.hold import hold_of
 from devloop.rollout.judge import Expectation, carries, judge, lost_image, own_images, serves
 from devloop.rollout.states import DeploymentState, deployment_state
-from devloop.rollout.symptoms import MISSING_IMAGE
-from devloop.safety_net import PAUSES as INTERNAL_PAUSES
 from devloop.trip.pace import Reversals
+from devloop.trip.waits import PAUSES, Wait, wait_after
 
 AGAIN = "trying again"  # why a trip starts that nobody asked for: what it repeats is not reported twice
-PLATFORM_PAUSES = (0.5, 1.0, 2.0, 4.0, 5.0)  # seconds, while an engine or API server is gone
-OUTSIDE_PAUSES = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)  # while a registry, an engine or the cluster refuses
-MOVED_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # while the tree changes as it is read
-
-Wait = Literal["target", "prerequisite", "platform", "outside", "moved", "internal"]
-_PAUSES: dict[Wait, tuple[float, ...]] = {
-    "platform": PLATFORM_PAUSES,
-    "outside": OUTSIDE_PAUSES,
-    "moved": MOVED_PAUSES,
-    "internal": INTERNAL_PAUSES,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +57,7 @@ class ServiceState:
     @property
     def pause(self) -> float | None:
         """Seconds until another look though nothing happens; None: no look of its own accord."""
-        pauses = _PAUSES.get(self.waits_for) if self.waits_for is not None else None
+        pauses = PAUSES.get(self.waits_for) if self.waits_for is not None else None
         return None if pauses is None else pauses[min(self.tries, len(pauses)) - 1]
 
 
@@ -109,7 +88,7 @@ def ended(
     now: float,
 ) -> Next:
     """A trip is over: what it leaves undone, and what it waits for."""
-    waits_for = _waits_for(outcome)
+    waits_for = wait_after(outcome)
     word, live = _shown_state(outcome)
     known = replace(
         state,
@@ -134,7 +113,7 @@ def fell(state: ServiceState) -> ServiceState:
 
 def repeats(state: ServiceState, change: Change, outcome: Outcome) -> bool:
     """Whether the outcome is an error that was shown already, found by a look that nobody asked for."""
-    again = change.why == AGAIN or _waits_for(outcome) == "moved"
+    again = change.why == AGAIN or wait_after(outcome) == "moved"
     return again and isinstance(outcome, Failed) and _key(outcome) == state.error_key
 
 
@@ -260,29 +239,11 @@ def _rewritten(
 # --- reading an outcome -------------------------------------------------------------------------
 
 
-def _waits_for(outcome: Outcome) -> Wait | None:
-    """What has to happen, beside a save, before another trip may end otherwise."""
-    if not isinstance(outcome, Failed):
-        return None
-    error: DevloopError = outcome.error
-    kinds: tuple[tuple[type[DevloopError], Wait], ...] = (
-        (TreeMovedError, "moved"),
-        (PlatformError, "platform"),
-        (PrerequisiteError, "prerequisite"),
-        (TargetMissingError, "target"),
-        (InternalError, "internal"),
-    )
-    for kind, wait in kinds:
-        if isinstance(error, kind):
-            return wait
-    return "outside" if error.outside_tree or error.reason in MISSING_IMAGE else None
-
-
 def _shown_state(outcome: Outcome) -> tuple[str, bool]:
     """(state, live) as shown to people and metrics."""
     if isinstance(outcome, Live | Unchanged):
         return "live", True
-    waiting = _waits_for(outcome) in ("platform", "prerequisite", "target")
+    waiting = wait_after(outcome) in ("platform", "prerequisite", "target")
     return "waiting" if waiting else outcome_word(outcome), False
 
 

@@ -33,9 +33,10 @@ from devloop.trip import pace as phase
 from devloop.trip import reconciler
 from devloop.trip.inbox import Inbox, taken_up
 from devloop.trip.pace import Pace
-from devloop.trip.reconciler import AGAIN, MOVED_PAUSES, ServiceState, Step
+from devloop.trip.reconciler import AGAIN, ServiceState, Step
 from devloop.trip.sharing import Sharing
 from devloop.trip.trip import trip
+from devloop.trip.waits import MOVED_PAUSES
 
 
 class Worker:

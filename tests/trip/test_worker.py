@@ -13,7 +13,7 @@ from devloop.events import LiveChanged, Notice, StageEnded, TripEnded, TripStart
 from devloop.model import Change, Failed, Live, Outcome, Service, Superseded, outcome_word
 from devloop.rollout.service_status import standings
 from devloop.trip import pace as phase
-from devloop.trip import reconciler
+from devloop.trip import waits
 from devloop.trip.sharing import Sharing
 from devloop.trip.trip import trip
 from devloop.trip.worker import Worker
@@ -340,7 +340,7 @@ async def test_s8_a_tree_that_keeps_moving_is_looked_at_whole_with_a_pause_and_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # After the fourth look only a save is in time.
-    monkeypatch.setitem(reconciler._PAUSES, "moved", (*reconciler.MOVED_PAUSES[:3], 60.0, 0.1))
+    monkeypatch.setitem(waits.PAUSES, "moved", (*waits.MOVED_PAUSES[:3], 60.0, 0.1))
     fake = FakeWorld("v1")
     fake.builds.script = [TreeMovedError(f"file {n} moved") for n in range(5)]
     async with running(fake) as bench:
