@@ -67,14 +67,21 @@ async def _work(
     """The outcomes of our own trips, or the trips of a running watch of this config."""
     config = project.config
     report = Reports(configs.state_dir(config.path) / FOLDER, secrets).error
-    salt = str(clock.now()) if rebuild else ""
+    rebuild_salt = str(clock.now()) if rebuild else ""
     outcomes: Outcomes = {}
     trips: Reported = {}
     async with anyio.create_task_group() as group:
         for companion in redraw:
             group.start_soon(companion)
         async with opened(
-            config, project.kubeconfig, names, fan, clock, report=report, rebuild_salt=salt, whole=True
+            config,
+            project.kubeconfig,
+            names,
+            fan,
+            clock,
+            report=report,
+            rebuild_salt=rebuild_salt,
+            whole=True,
         ) as session:
             session.require_tools()
             if session.held_by_own_watch():
