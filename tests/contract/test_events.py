@@ -18,7 +18,7 @@ def test_start_of_a_pod_makes_an_event_for_each_step(ns: Namespace) -> None:
         assert event["message"]
 
 
-def test_event_tells_its_source(ns: Namespace) -> None:
+def test_event_shows_its_source(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/"""
     ns.create(pod())
     started = ns.wait_event("Started", "Pod", "one")
@@ -52,7 +52,7 @@ def test_controllers_tell_what_they_did(ns: Namespace) -> None:
     ns.wait_event("SuccessfulDelete", "ReplicaSet", name_of(herd))
 
 
-def test_stateful_set_tells_its_pods(ns: Namespace) -> None:
+def test_stateful_set_shows_its_pods(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/"""
     ns.create(stateful_set(template={"nodeSelector": {"contract.example/none": "yes"}}))
     assert ns.wait_event("SuccessfulCreate", "StatefulSet", "db")["type"] == "Normal"
@@ -95,7 +95,7 @@ def test_event_is_an_object_that_can_be_made(ns: Namespace) -> None:
     assert ns.wait_event("Noted", "Pod", "one")["message"] == "a note"
 
 
-def test_condition_tells_when_it_changed(ns: Namespace) -> None:
+def test_condition_shows_when_it_changed(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-conditions"""
     ns.create(pod())
     seen = ns.wait("Pod", "one", lambda p: is_true(p, "Ready"))

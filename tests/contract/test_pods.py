@@ -42,7 +42,7 @@ def restarted(ns: Namespace, count: int, name: str = "main") -> Object:
 # -- running and ending ----------------------------------------------------------------------
 
 
-def test_running_pod_tells_where_it_is(ns: Namespace) -> None:
+def test_running_pod_shows_where_it_is(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-conditions"""
     ns.create(pod())
     seen = ns.wait("Pod", "one", lambda p: is_true(p, "Ready"))
@@ -57,7 +57,7 @@ def test_running_pod_tells_where_it_is(ns: Namespace) -> None:
     assert seen["spec"]["nodeName"] in nodes
 
 
-def test_running_container_tells_what_it_runs(ns: Namespace) -> None:
+def test_running_container_shows_what_it_runs(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-states"""
     ns.create(pod())
     status = container_status(ns.wait("Pod", "one", lambda p: is_true(p, "Ready")))
@@ -69,7 +69,7 @@ def test_running_container_tells_what_it_runs(ns: Namespace) -> None:
     assert re.match(r"[a-z-]+://[0-9a-f]{64}$", status["containerID"])
 
 
-def test_node_tells_its_runtime_and_that_it_is_ready(ns: Namespace) -> None:
+def test_node_shows_its_runtime_and_that_it_is_ready(ns: Namespace) -> None:
     """https://kubernetes.io/docs/reference/node/node-status/"""
     ns.create(pod())
     seen = ns.wait("Pod", "one", lambda p: p["spec"].get("nodeName"))

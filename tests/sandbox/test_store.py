@@ -59,7 +59,7 @@ def test_stale_version_is_a_conflict(store: Store) -> None:
     assert store.get("configmaps", "default", "a")["data"] == {"a": "1"}
 
 
-def test_write_of_the_same_keeps_the_version_and_tells_nobody(store: Store) -> None:
+def test_write_of_the_same_keeps_the_version_and_notifies_nobody(store: Store) -> None:
     made = store.create("configmaps", config_map(a="1"))
     before = store.resource_version
     assert store.update("configmaps", config_map(a="1")) == made
