@@ -75,6 +75,11 @@ class Session:
         self._deflate = zlib.compressobj(zdict=DICTIONARY)
         self._rest = b""
 
+    @property
+    def count(self) -> int:
+        """Streams that the client may still send on."""
+        return len(self._open)
+
     async def run(self, chunks: AsyncIterator[bytes]) -> None:
         """Until the client is gone; then every stream ends."""
         try:
@@ -94,7 +99,7 @@ class Session:
 
     async def _frame(self, head: int, flags: int, body: bytes) -> None:
         if not head >> 31:
-            stream = self._open.get(head)
+            stream = self._open.pop(head, None) if flags & _FIN else self._open.get(head)
             if stream is not None:
                 if body:
                     stream.feed(body)
@@ -110,9 +115,11 @@ class Session:
             lost.feed(None)
 
     async def _opened(self, number: int, flags: int, block: bytes) -> None:
-        stream = self._open[number] = Stream(self, number, self._headers(block))
+        stream = Stream(self, number, self._headers(block))
         if flags & _FIN:
             stream.feed(None)
+        else:
+            self._open[number] = stream
         empty = self._deflate.compress(bytes(4)) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
         await self._control(_SYN_REPLY, struct.pack("!I", number) + empty)
         self.streams.put_nowait(stream)
