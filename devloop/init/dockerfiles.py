@@ -19,6 +19,7 @@ def read_dockerfile(path: str, text: str) -> Dockerfile:
     """Raises DockerfileError."""
     parsed = Parsed.parse(text)
     names = {stage.name for stage in parsed.stages if stage.name}
+    known = {word.partition("=")[0] for one in parsed.arguments for word in one.args if "=" in word}
     every = [one for stage in parsed.stages for one in stage.instructions]
     return Dockerfile(
         path,
@@ -27,7 +28,19 @@ def read_dockerfile(path: str, text: str) -> Dockerfile:
         tuple(dict.fromkeys(port for one in parsed.stages[-1].instructions for port in _ports(one))),
         tuple(dict.fromkeys(stage.base for stage in parsed.stages if stage.base.lower() not in names)),
         tuple(dict.fromkeys(secret for one in every for secret in _secrets(one))),
+        tuple(dict.fromkeys(name for one in every for name in _open_arguments(one) if name not in known)),
     )
+
+
+def _open_arguments(one: Instruction) -> Iterator[str]:
+    """ARGs without a default, but for those that the builder sets itself."""
+    for word in one.args if one.keyword == "ARG" else ():
+        if (
+            "=" not in word
+            and not word.startswith(("TARGET", "BUILD"))
+            and not word.lower().endswith("_proxy")
+        ):
+            yield word
 
 
 def _sources(one: Instruction) -> Iterator[str]:

@@ -32,6 +32,7 @@ class Dockerfile:
     ports: tuple[int, ...] = ()
     bases: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()  # ids that RUN --mount=type=secret asks for
+    arguments: tuple[str, ...] = ()  # ARGs without a default
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,13 @@ def _explicit(build: Build, dockerfile: Dockerfile, found: Found) -> Recipe:
         dockerfile.bases,
         dockerfile.ports,
         dockerfile.stages,
-        f"build of {build.name} in {build.where}",
+        f"build of {build.name} in {build.where}{_open_arguments(dockerfile, build.args)}",
     )
+
+
+def _open_arguments(dockerfile: Dockerfile, given: Mapping[str, str]) -> str:
+    left = [name for name in dockerfile.arguments if name not in given]
+    return f"; no value here for ARG {', '.join(left)} (build.args)" if left else ""
 
 
 def _joined(one: Recipe, other: Recipe) -> Recipe:
@@ -119,7 +124,7 @@ def _from_dockerfile(one: Dockerfile, found: Found) -> Recipe:
         bases=one.bases,
         ports=one.ports,
         stages=one.stages,
-        why=f"{one.path}, with {shown} as its context: {why}",
+        why=f"{one.path}, with {shown} as its context: {why}{_open_arguments(one, {})}",
     )
 
 

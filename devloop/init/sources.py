@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from devloop.init.found import Chart, Deployed, Found, Kustomization, Note, Workload
 from devloop.init.plain import Plain, entries_of, plain_sources
 from devloop.init.proposal import Entry, Question
-from devloop.init.tree import last
+from devloop.init.tree import last, parent
 from devloop.init.words import nearness
 
 _BASE, _UNDECIDED = 150, 160  # between neutral (100) and another place's (200)
@@ -50,10 +50,9 @@ def choose(found: Found, answers: Mapping[str, str]) -> Sources:
     candidates, notes = _as_deployed(candidates, found.deployed)
     taken: list[_Source] = []
     for one in sorted(candidates, key=lambda source: (source.rank, source.order, source.label)):
-        rival = next((other for other in taken if other.identities & one.identities), None)
-        if rival is not None and rival.item is not one.item:
-            both = sorted(rival.identities & one.identities)[0]
-            notes.append(Note(one.label, f"{rival.label} brings {' '.join(both)} already"))
+        why = next(filter(None, (_why_not(one, other) for other in taken)), "")
+        if why:
+            notes.append(Note(one.label, why))
         elif _names_it(one, taken):
             continue  # the one that was taken renders it
         else:
@@ -82,6 +81,26 @@ def _as_deployed(candidates: list[_Source], deployed: Deployed | None) -> tuple[
     ]
 
 
+def _why_not(one: _Source, taken: _Source) -> str:
+    """Why a candidate cannot come beside one that was taken, "" where it can."""
+    if isinstance(one.item, Kustomization) and isinstance(taken.item, Kustomization):
+        if _are_rivals(one.item, taken.item) or taken.item.folder in one.item.folders:
+            return f"{taken.label} is taken, of the same base"
+        if one.item.folder in taken.item.folders:
+            return ""
+    both = sorted(taken.identities & one.identities)
+    return f"{taken.label} brings {' '.join(both[0])} already" if both else ""
+
+
+def _are_rivals(one: Kustomization, other: Kustomization) -> bool:
+    """Overlays of one base, side by side: one of them is meant at a time."""
+    return (
+        one is not other
+        and parent(one.folder) == parent(other.folder)
+        and bool({*one.folders} & {*other.folders})
+    )
+
+
 def _names_it(one: _Source, taken: Sequence[_Source]) -> bool:
     folders = {
         folder for other in taken if isinstance(other.item, Kustomization) for folder in other.item.folders
@@ -103,7 +122,7 @@ def _kustomizations(found: Found, answers: Mapping[str, str]) -> tuple[list[_Sou
                     _Source(one.folder, 1, _BASE, one.workloads, one, "the base: no overlay looks local")
                 )
             continue
-        rivals = [other for other in roots if other is not one and set(other.folders) & set(one.folders)]
+        rivals = [other for other in roots if _are_rivals(one, other)]
         order, why = _order(one, rivals)
         if answer := answers.get(_key([one, *rivals])):
             order, why = (-1, "as you answered") if answer == one.folder else (201, why)

@@ -233,6 +233,7 @@ def test_skaffold_decides_what_is_deployed(tmp_path: Path) -> None:
     assert "gcr.io/acme/java" in made.stdout
 
 
+@pytest.mark.parametrize("prefix", ["", "namePrefix: {}-\n"])
 @pytest.mark.parametrize(
     ("overlays", "expected"),
     [
@@ -244,9 +245,14 @@ def test_skaffold_decides_what_is_deployed(tmp_path: Path) -> None:
         ((), "deploy/base"),
     ],
 )
-def test_the_overlay_for_this_machine(tmp_path: Path, overlays: tuple[str, ...], expected: str) -> None:
+def test_the_overlay_for_this_machine(
+    tmp_path: Path, overlays: tuple[str, ...], expected: str, prefix: str
+) -> None:
     files = {name: text for name, text in KUSTOMIZE.items() if "overlays" not in name}
-    files |= {f"deploy/overlays/{one}/kustomization.yaml": "resources: [../../base]\n" for one in overlays}
+    files |= {
+        f"deploy/overlays/{one}/kustomization.yaml": f"{prefix.format(one)}resources: [../../base]\n"
+        for one in overlays
+    }
     made = init_yes(write(tmp_path / "project", files))
     assert manifests_of(made) == [expected]
 

@@ -213,3 +213,11 @@ def test_without_config_yaml_every_command_names_init(tmp_path: Path, words: lis
 def test_a_dockerfile_that_may_build_several_images_is_a_service_without_a_workload(tmp_path: Path) -> None:
     files = {**REGISTRY, "k8s/extra.yaml": workload("extra", "registry.example/else:1")}
     assert init_yes(write(tmp_path / "project", files)).services == {"project": ("project", ".", "")}
+
+
+def test_arguments_and_secrets_that_the_build_needs_are_named(tmp_path: Path) -> None:
+    text = "ARG BASE=node\nFROM ${BASE}\nARG API_URL\nARG BASE\nARG TARGETARCH\nARG MODE=dev\n"
+    text += "RUN --mount=type=secret,id=npmrc npm ci\nCOPY . .\n"
+    written = init_yes(write(tmp_path / "project", {"web/Dockerfile": text})).path.read_text()
+    assert "no value here for ARG API_URL (build.args)" in written.replace("\n  # ", " ")
+    assert "the build asks for secret npmrc" in written
