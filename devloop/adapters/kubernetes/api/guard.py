@@ -1,4 +1,4 @@
-"""The context guard (S29): is this a local cluster? Told from the kubeconfig, before any connection."""
+"""The context guard (S29): is this a local cluster? Read from the kubeconfig, before any connection."""
 
 from __future__ import annotations
 
