@@ -1,4 +1,4 @@
-"""The runner behind scripts/test: lanes beside each other, nothing dropped, failures told whole."""
+"""The runner behind scripts/test: lanes beside each other, nothing dropped, failures shown whole."""
 
 from __future__ import annotations
 

@@ -180,10 +180,10 @@ def merger() -> None:
                     [sys.executable, "-c", MERGER, paths], capture_output=True, text=True, timeout=10
                 )
             except subprocess.TimeoutExpired:
-                said = "hangs"
+                message = "hangs"
             else:
-                said = (done.stderr.strip().splitlines() or ["well"])[-1].replace(name, "")
-            print(f"KubeConfigMerger, {what}: {said}")
+                message = (done.stderr.strip().splitlines() or ["well"])[-1].replace(name, "")
+            print(f"KubeConfigMerger, {what}: {message}")
 
 
 async def main() -> None:

@@ -69,7 +69,7 @@ def test_a_context_that_is_named_and_is_not_there_is_an_error(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("text", ["clusters: 3", "a: [", "contexts: [{}]\ncurrent-context: x"])
-def test_a_broken_kubeconfig_is_told_in_a_comment(tmp_path: Path, text: str) -> None:
+def test_a_broken_kubeconfig_is_reported_in_a_comment(tmp_path: Path, text: str) -> None:
     file = tmp_path / "kubeconfig"
     file.write_text(text)
     made = init_yes(write(tmp_path / "project", {"Dockerfile": dockerfile(". .")}), kubeconfig=file)
@@ -89,7 +89,7 @@ async def test_s29_a_context_that_is_not_local_is_not_connected_to(
     assert await with_cluster(Found("x"), place, [file], asks=place.local) == Found("x")
 
 
-def test_a_cluster_that_does_not_answer_is_told_and_stops_nothing(tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_reported_and_stops_nothing(tmp_path: Path) -> None:
     file = kubeconfig(tmp_path / "kubeconfig", "kind-dev", kind_dev="https://127.0.0.1:1")
     made = init_yes(write(tmp_path / "project", {"Dockerfile": dockerfile(". .")}), kubeconfig=file)
     assert "context kind-dev: not asked for its workloads" in made.stdout
