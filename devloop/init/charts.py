@@ -127,13 +127,12 @@ def _values_files(folder: str, files: Files) -> tuple[tuple[str, ...], str]:
 
 
 def _images(values: Any, at: str) -> Iterator[tuple[str, str]]:
-    """(path, repository) of every mapping with a repository."""
+    """(path, repository) of each mapping that takes a whole repository: not one with a registry beside it."""
     if not isinstance(values, dict):
         return
     repository = values.get("repository")
-    if at and isinstance(repository, str) and repository:
-        registry = values.get("registry")
-        yield at, f"{registry}/{repository}" if isinstance(registry, str) and registry else repository
+    if at and isinstance(repository, str) and repository and not values.get("registry"):
+        yield at, repository
     for key, value in values.items():
         step = str(key).replace(".", "\\.")
         yield from _images(value, f"{at}.{step}" if at else step)

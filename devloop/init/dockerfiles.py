@@ -110,4 +110,6 @@ def _has(folder: str, source: str, folders: frozenset[str], files: frozenset[str
     path = join(folder, source)
     if not re.search(r"[*?\[]", path):
         return path in files or path in folders
-    return any(fnmatch.fnmatchcase(one, path) for one in (*files, *folders))
+    start = re.split(r"[*?\[]", path)[0]
+    there = (one for listed in (files, folders) for one in listed if one.startswith(start))
+    return any(fnmatch.fnmatchcase(one, path) for one in there)

@@ -192,9 +192,7 @@ def _release(chart: Chart, services: Sequence[Service], workloads: Sequence[Work
     if not images and any(
         _same(one.image, box.image) for one in services for w in chart.workloads for box in w.containers
     ):
-        why.append(
-            "no value is a mapping with its image's repository: devloop sets the image on the workload"
-        )
+        why.append("no value takes the image's whole repository: devloop sets the image on the workload")
     if chart.subcharts:
         why.append(f"with its subcharts {', '.join(chart.subcharts)}")
     return Release(chart.release, chart.folder, chart.namespace, chart.values, chart.set, images, tuple(why))

@@ -275,6 +275,18 @@ def test_the_release_of_an_umbrella_chart_says_which_values_hold_the_images(tmp_
     assert [file.path.name for file in release.values] == ["values-dev.yaml"]
 
 
+def test_values_with_a_registry_beside_the_repository_are_not_given_the_whole_name(tmp_path: Path) -> None:
+    image = "{{ .Values.image.registry }}/{{ .Values.image.repository }}:{{ .Values.image.tag }}"
+    files = {
+        **PLAIN_CHART,
+        "helm/app/values.yaml": "image: {registry: ghcr.io, repository: acme/app, tag: latest}\n",
+        "helm/app/templates/deployment.yaml": template("app", image),
+    }
+    made = init_yes(write(tmp_path / "project", files))
+    assert made.services == {"app": ("ghcr.io/acme/app", ".", "deployment/app")}
+    assert not load(made.path).releases()[0].images
+
+
 @pytest.mark.parametrize(
     "text",
     [
