@@ -146,10 +146,10 @@ def test_s28_a_changed_cluster_is_not_taken_at_all(make: Make) -> None:
         small.write("web", "to the old cluster")
         watch.wait("the save", lambda: small.served("web") == "to the old cluster")
         live(watch, "web")
-        assert "config.yaml taken" not in watch.text()
+        assert "config.yaml reloaded" not in watch.text()
         assert before == other.sandbox.kubectl(*look)
         small.config.write_text(good + "gc: {keep: 3}\n")
-        watch.wait("the next config", lambda: "config.yaml taken" in watch.text())
+        watch.wait("the next config", lambda: "config.yaml reloaded" in watch.text())
 
 
 def listens(small: Small, _: Watch) -> bool:
