@@ -220,7 +220,7 @@ def test_s26_a_folder_that_others_may_enter_is_refused_with_the_remedy(
 ) -> None:
     folder.mkdir()
     folder.chmod(mode)
-    with pytest.raises(PlatformError, match="others may enter") as caught, locks.hold(TARGET):
+    with pytest.raises(PlatformError, match="others can enter") as caught, locks.hold(TARGET):
         pass
     assert caught.value.hint == f"chmod 700 {folder}"
 
