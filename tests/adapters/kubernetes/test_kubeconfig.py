@@ -105,6 +105,7 @@ async def test_client_certificates_are_used_and_their_key_is_not_left_on_disk(
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(scratch, "_own", scratch._Own())  # a folder of its own, in that TMPDIR
     crt, key = make_cert(tmp_path)
     document = config(
         **{
