@@ -225,7 +225,7 @@ def test_s24_nothing_earlier_and_no_such_service_are_reported(backend: Project) 
     before = image(backend)
     done = backend.devloop("rollback", "backend")
     assert done.returncode == 1
-    assert "no earlier image" in done.stderr
+    assert "no earlier live image" in done.stderr
     assert image(backend) == before
     notes = backend.sandbox.kubectl(
         "-n", backend.namespace, "get", "deploy", "todo-backend", "-o", "jsonpath={.metadata.annotations}"

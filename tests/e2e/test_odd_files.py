@@ -94,13 +94,13 @@ def test_odd_manifests_configs_and_kinds_of_files_end_no_watch(project: Project)
         )
         for change, what in CONFIGS:
             after(watch, lambda change=change: project.config.write_text(change(good)), what)  # type: ignore[misc]
-        after(watch, instead(project.config, os.mkfifo), "a FIFO, and no file")
+        after(watch, instead(project.config, os.mkfifo), "a FIFO, not a file")
         after(watch, instead(project.config, Path.mkdir), "a folder, not a file|Is a directory")
         project.config.rmdir()
         project.config.write_text(good)
         dockerfile = project.root / "backend" / "Dockerfile"
         text = dockerfile.read_text()
-        after(watch, instead(dockerfile, os.mkfifo), "a FIFO, and no file")
+        after(watch, instead(dockerfile, os.mkfifo), "a FIFO, not a file")
         after(watch, instead(dockerfile, Path.mkdir), "a folder, not a file|Is a directory")
         dockerfile.rmdir()
         dockerfile.write_text(text)
