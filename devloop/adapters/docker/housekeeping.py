@@ -38,14 +38,19 @@ class Housekeeping:
         import requests
         from docker import errors
 
+        client: APIClient | None = None
         try:
-            return work(self._client(endpoint))
+            client = self._client(endpoint)
+            return work(client)
         except errors.APIError as error:
             raise EngineRefusedError(str(error.explanation or error), int(error.status_code or 0)) from error
         except requests.exceptions.InvalidJSONError:
             raise
         except (errors.DockerException, requests.RequestException, OSError) as error:
             raise EngineSilentError(str(error)) from _innermost(error)
+        finally:
+            if client is not None:
+                client.close()  # idle connections only, one for each answer that nobody read; it stays usable
 
     def close(self) -> None:
         opened, self._opened = self._opened, None

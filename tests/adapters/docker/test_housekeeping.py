@@ -36,6 +36,22 @@ async def test_images_are_tagged_listed_and_removed(bench: Bench, tiny: str) -> 
 
 
 @engine
+async def test_calls_leave_no_connection_open(bench: Bench, tiny: str) -> None:
+    """The package reads no answer to a tag or a removal, and kept a connection for each of them."""
+    name = f"devloop-housekeeping-{os.getpid()}"
+    await bench.engine.images()
+    before = _sockets()
+    for number in range(12):
+        await bench.engine.tag(tiny, name, str(number))
+        assert await bench.engine.remove(f"{name}:{number}")
+    assert _sockets() <= before + 1
+
+
+def _sockets() -> int:
+    return sum(one.is_socket() for one in Path("/proc/self/fd").iterdir() if one.exists())
+
+
+@engine
 async def test_a_refusal_keeps_the_engines_words_and_code(bench: Bench) -> None:
     with pytest.raises(EngineRefusedError, match=r"[Nn]o such image") as caught:
         await bench.engine.tag("devloop-no-such-image:1", "x", "1")
