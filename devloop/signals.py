@@ -25,6 +25,9 @@ SHOW_CURSOR = b"\x1b[?25h\r\n"
 # Process groups of commands that have no sense without us. Not Helm's: it leaves a release in order (S23).
 end_with_us: set[int] = set()
 
+_asking = threading.Lock()
+_listening = False  # a signal would be taken as the wish to end, and nobody has wished that yet; under _asking
+
 
 @contextmanager
 def ends_in_time(seconds: float = END_SECONDS) -> Iterator[None]:
@@ -64,12 +67,12 @@ async def until_interrupted(run: Callable[[], Coroutine[Any, Any, None]]) -> boo
         nonlocal interrupted
         ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         ending = ENDING - {signal.SIGHUP} if ignored else ENDING
-        with anyio.open_signal_receiver(*ending) as signals, ends_in_time():
+        with anyio.open_signal_receiver(*ending) as signals, ends_in_time(), _can_be_asked():
             task_status.started()
             async for _ in signals:
                 interrupted = True
-                group.cancel_scope.cancel()
-                return
+                break
+        group.cancel_scope.cancel()
 
     guard_loop()
     try:
@@ -97,9 +100,24 @@ def _watch(reading: int, loops: int, seconds: float) -> None:
     os.close(reading)
 
 
+@contextmanager
+def _can_be_asked() -> Iterator[None]:
+    global _listening
+    with _asking:
+        _listening = True
+    try:
+        yield
+    finally:
+        with _asking:
+            _listening = False
+
+
 def end_without_reader() -> None:
-    """From any thread: as if the process had been asked to end."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    """From any thread: as if the process had been asked to end. While it ends already, nothing: a second
+    signal would end it at once, amid its cleaning up."""
+    with _asking:
+        if _listening:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def count_down(seconds: float = END_SECONDS) -> None:

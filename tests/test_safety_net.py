@@ -387,6 +387,32 @@ def test_a_signal_ends_it_within_two_seconds(tmp_path: Path, fault: str, number:
         )
 
 
+READER_LEAVES_TOO = """
+    from devloop.signals import end_without_reader
+    async def work():
+        print("stands", file=sys.stderr, flush=True)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            end_without_reader()
+            time.sleep(0.2)
+            print("cleaned up", file=sys.stderr, flush=True)
+    anyio.run(until_interrupted, work)
+    end_without_reader()
+    sys.exit(130)
+"""
+
+
+def test_a_reader_that_the_same_ctrl_c_ended_does_not_end_the_cleaning_up(tmp_path: Path) -> None:
+    """`devloop watch | tee log`: the terminal sends SIGINT to both, and the next line meets EPIPE."""
+    process = start(tmp_path, READER_LEAVES_TOO.strip())
+    assert process.stderr is not None
+    assert process.stderr.readline() == "stands\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert process.stderr.read() == "cleaned up\n"
+
+
 @pytest.mark.parametrize("stream", [">/dev/full", ">&-", "2>&-", "2>/dev/full", "<&-", ">&- 2>&- <&-"])
 def test_a_stream_that_is_full_or_closed_prints_no_traceback(tmp_path: Path, stream: str) -> None:
     (tmp_path / "fault.py").write_text(FAULTY.format(fault='print("well"); sys.exit(0)'))
