@@ -87,6 +87,7 @@ class CheckWatch:
                 if str(error) != self._failure:
                     self._emit(Notice("", "warning", f"check: {error}"))
                 self._failure = str(error)
+                self._began = False  # the next trip is the next try
                 continue
             self._failure = ""
             self._tell(report)

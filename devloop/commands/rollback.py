@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -76,11 +76,13 @@ async def roll_back(
     workloads: Workloads,
     lived: Sequence[str],
     others: Others,
+    hold: Callable[[], AbstractContextManager[None]],
     tell: Tell = click.echo,
 ) -> str:
     """Hold the service at the newest earlier image that was live, and wait until it runs; the reference.
 
-    `others` gives the names of the services that share a target's workload.
+    `others` gives the names of the services that share a target's workload; `hold` keeps other devloops away
+    while the workloads are written. Waiting for the pods is nobody's business but ours.
     The hold is written before the image: a running `watch` must not mend what it sees. Raises PatchError
     (nothing earlier), RolloutError (it does not get ready), TargetMissingError, LoadError, PlatformError.
     """
@@ -101,12 +103,13 @@ async def roll_back(
         tell(f"{service.name}: there is no record that {choice.ref} was ever live")
     known = bool(digest(choice.ref))
     loaded = await world.loader.load(image) if known else LoadedImage(image, (), "unchanged")
-    for target in service.targets:
-        async with world.cluster.feed(target) as feed:
-            text = held(feed.latest.hold, service.name, fingerprint.digest, others(target))
-        await workloads.annotate(target, {HOLD: text})
-    async with world.installer.writing(service):
-        revisions = [await workloads.put_image(t, service.image, choice.ref) for t in service.targets]
+    with hold():
+        for target in service.targets:
+            async with world.cluster.feed(target) as feed:
+                text = held(feed.latest.hold, service.name, fingerprint.digest, others(target))
+            await workloads.annotate(target, {HOLD: text})
+        async with world.installer.writing(service):
+            revisions = [await workloads.put_image(t, service.image, choice.ref) for t in service.targets]
     tell(f"{service.name}: going back to {choice.ref}")
     await _wait(service, world, revisions, loaded)
     return choice.ref
@@ -154,9 +157,10 @@ def rollback(project: Project, name: str) -> int:
 
     async def hold(session: Session) -> str:
         lived = session.images.history.of(name)
-        with held_beside_own(session):
-            others = partial(sharing, session.config, name)
-            return await roll_back(session.services[0], session.world, session.cluster, lived, others)
+        others, holding = partial(sharing, session.config, name), partial(held_beside_own, session)
+        with holding():
+            pass  # another project's is refused before anything is loaded
+        return await roll_back(session.services[0], session.world, session.cluster, lived, others, holding)
 
     ref = in_session(project, (name,), hold)
     click.echo(f"{name}: held at {ref} until the next edit, or devloop resume {name}")

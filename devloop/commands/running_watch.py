@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from http.client import HTTPException
 from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
@@ -15,8 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 import anyio
 import anyio.to_thread
 
-from devloop import state_file
-from devloop.config import load as configs
+from devloop.commands.watch_addresses import Address, addresses
 from devloop.config.load import Config
 from devloop.errors import PlatformError
 from devloop.model import Change, Service
@@ -86,51 +83,41 @@ async def reported(config: Config, services: Sequence[Service], world: World) ->
         await anyio.sleep(POLL)
 
 
-@contextmanager
-def announced(config: Config, url: str) -> Iterator[None]:
-    """Where this watch answers, for other commands on the same config: its port may be another than the
-    config's. A disk that cannot be written leaves them with the config's."""
-    file = _address_file(config)
-    with suppress(OSError):
-        state_file.write(file, json.dumps({"pid": os.getpid(), "url": url}).encode())
-    try:
-        yield
-    finally:
-        if _announced(config) == url:
-            file.unlink(missing_ok=True)
-
-
-def _address_file(config: Config) -> Path:
-    return configs.state_dir(config.path) / "watch.json"
-
-
-def _announced(config: Config) -> str | None:
-    """What the last watch announced, if its process is still there."""
-    try:
-        found = json.loads(_address_file(config).read_bytes())
-        os.kill(found["pid"], 0)
-        return str(found["url"])
-    except PermissionError:  # another user's process: it is there
-        return str(found["url"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def url_of(config: Config) -> str:
-    """Where the running watch of this config answers."""
-    host, port = config.metrics.address
-    host = f"[{host}]" if ":" in host else host
-    return _announced(config) or f"http://{host}:{port}"
-
-
 def ask(config: Config) -> Json:
-    """/api/status of the running watch of this config. Blocking. Raises PlatformError."""
-    url = url_of(config)
+    """/api/status of the running watch of this config; of several, all their services. Blocking.
+
+    Raises PlatformError if none answers.
+    """
+    answers: list[Json] = []
+    errors: list[PlatformError] = []
+    for address in addresses(config):
+        try:
+            answers.append(_ask(config, address))
+        except PlatformError as error:
+            errors.append(error)
+    if not answers:
+        raise errors[0]
+    services: Json = {}
+    for answer in answers:  # one that is about to be refused names services of another: the first counts
+        services = {**answer.get("services", {}), **services}
+    return {**answers[0], "services": services}
+
+
+def _ask(config: Config, address: Address) -> Json:
+    url = address.url
+    if url is None:
+        raise PlatformError(
+            "the devloop watch that holds these services does not serve its state: metrics.enabled is false",
+            reason="HeldByAnother",
+            hint="stop it with Ctrl-C and run once again, or enable the metrics",
+        )
     direct = build_opener(ProxyHandler({}))  # it is on this machine, whatever the environment says
     try:
         with direct.open(f"{url}/api/status", timeout=2) as answer:
-            status: Json = json.load(answer)
-    except (URLError, OSError, ValueError) as error:
+            status = json.load(answer)
+        if not isinstance(status, dict):
+            raise ValueError("not the answer of a devloop")
+    except (URLError, OSError, ValueError, HTTPException) as error:
         raise PlatformError(
             f"the devloop that holds these services does not answer on {url}: {error}",
             reason="HeldByAnother",

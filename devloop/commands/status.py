@@ -55,7 +55,7 @@ def beside_watch(standing: Standing, card: Json | None) -> Standing:
         return replace(standing, hint=f"{WATCH} will redeploy: in {card['stage']} now")
     if error and state in ("failed", "waiting"):
         what = f"failed in {error['stage']}" if state == "failed" else "waits"
-        why = f"{WATCH} {what}: {error['message'].splitlines()[0]}"
+        why = f"{WATCH} {what}: {error['message'].partition(chr(10))[0]}"
         return replace(standing, message=f"{standing.message}; {why}", hint=error["hint"])
     if state in ("failed", "contested"):
         return replace(standing, hint=f"{WATCH} is {state}: see what it shows; a save starts the next try")

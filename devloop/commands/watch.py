@@ -14,7 +14,7 @@ from devloop import __version__
 from devloop.clock import Clock
 from devloop.commands.frame import Project, run
 from devloop.commands.output import names_of, secrets_of, show
-from devloop.commands.running_watch import announced
+from devloop.commands.watch_addresses import announced
 from devloop.commands.watch_tasks import TidyUp, pod_logs, states, watch_files
 from devloop.config import load as configs
 from devloop.errors import DevloopError
@@ -100,7 +100,8 @@ def _web(
     from devloop.sinks.web import Web, listener_near, open_listener
 
     if not config.metrics.enabled:
-        yield None
+        with announced(config, None):
+            yield None
         return
     host, _ = config.metrics.address
     listen = open_listener if config.metrics.strict else listener_near

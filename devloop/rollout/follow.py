@@ -114,7 +114,7 @@ class _Follower:
         self._exits: set[tuple[str, str, int]] = set()
         self._notes: set[str] = set()
         self._reloads: list[float] = []
-        self._replaced: set[str] = set()  # uids of pods
+        self._replaced: set[tuple[str, str]] = set()  # name and revision of pods
 
     def look(self) -> None:
         """Take what the feeds show now."""
@@ -209,9 +209,9 @@ class _Follower:
         now = self._world.clock.now()
         for place, (snapshot, expected) in enumerate(zip(self.seen, self._expected, strict=True)):
             for pod in pods_to_replace(snapshot, expected, now):
-                if pod.uid in self._replaced:
+                if (pod.name, pod.revision) in self._replaced:
                     continue
-                self._replaced.add(pod.uid)
+                self._replaced.add((pod.name, pod.revision))
                 text = (
                     f"{pod.name} fails with an earlier image, and {snapshot.target} waits for it: deleting it"
                 )

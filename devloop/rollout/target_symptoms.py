@@ -13,6 +13,8 @@ from devloop.model import PodView, Snapshot, Stuck
 from devloop.rollout.expectation import Expectation, our_containers
 from devloop.rollout.symptoms import GRACE, LAST_EXIT, Finding, find_symptom
 
+ON_DELETE = "OnDelete"
+
 
 def rewritten(snapshot: Snapshot, expected: Expectation) -> Finding | None:
     """A pod of this very template that asks for another image than the template does (S1)."""
@@ -73,13 +75,26 @@ def blocking_pod(snapshot: Snapshot, expected: Expectation) -> Finding | None:
 def pods_to_replace(snapshot: Snapshot, expected: Expectation, now: float) -> tuple[PodView, ...]:
     """The pods that block a StatefulSet because an earlier image of this service breaks them: Kubernetes
     leaves it to whoever wrote that image to delete them
-    (https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback)."""
+    (https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback).
+
+    Not those that would come back as they are (below the partition), nor where it is the user who deletes
+    them (OnDelete)."""
+    if snapshot.strategy == ON_DELETE:
+        return ()
     return tuple(
         pod
         for pod, symptom in _broken_old_pods(snapshot, now)
         for container in our_containers(snapshot, pod, expected.image)
-        if container.name == symptom.container and digest(container.image)
+        if container.name == symptom.container
+        and digest(container.image)
+        and ordinal(pod) >= snapshot.partition
     )
+
+
+def ordinal(pod: PodView) -> int:
+    """The number at the end of the name of a StatefulSet's pod, -1 for any other pod."""
+    number = pod.name.rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdecimal() else -1
 
 
 def _broken_old_pods(snapshot: Snapshot, now: float = inf) -> Iterator[tuple[PodView, Stuck]]:
@@ -94,7 +109,7 @@ def _broken_old_pods(snapshot: Snapshot, now: float = inf) -> Iterator[tuple[Pod
 
 
 def on_delete(snapshot: Snapshot, expected: Expectation) -> Finding | None:
-    if snapshot.strategy != "OnDelete":
+    if snapshot.strategy != ON_DELETE:
         return None
     old = [p.name for p in snapshot.pods if not p.terminating and p.revision != snapshot.revision]
     if not old:

@@ -1,16 +1,27 @@
-"""How other commands find the running watch: at the address that it announced, or at that of config.yaml."""
+"""How other commands find the running watches: where these announced themselves, or as config.yaml says."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
 
 import pytest
 
-from devloop.commands.running_watch import announced, url_of
+from devloop.commands.running_watch import ask, find_watch
+from devloop.commands.watch_addresses import Address, addresses, announced
 from devloop.config.load import Config, load, state_dir
+from devloop.errors import PlatformError
 
 URL = "http://127.0.0.1:9107"
+CONFIGURED = (Address(0, "http://127.0.0.1:9100"),)
+OURS = os.getpid()
 
 
 @pytest.fixture
@@ -23,26 +34,135 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     return load(file)
 
 
-def test_a_watch_is_found_where_it_announced_itself(config: Config) -> None:
-    assert url_of(config) == "http://127.0.0.1:9100"
-    with announced(config, URL):
-        assert url_of(config) == URL
-    assert url_of(config) == "http://127.0.0.1:9100"
+@pytest.fixture
+def other(config: Config) -> Iterator[Callable[[str | None], int]]:
+    """Announce another process that lives; its id."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def announce(url: str | None) -> int:
+        processes.append(subprocess.Popen(["sleep", "600"]))
+        file(config, processes[-1].pid).write_text(json.dumps({"url": url}))
+        return processes[-1].pid
+
+    yield announce
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{}", "[1]", '{"pid": "x", "url": 1}', json.dumps({"pid": 2**22 + 1, "url": URL})]
-)
-def test_what_a_killed_watch_left_is_not_believed(config: Config, content: str) -> None:
-    folder = state_dir(config.path)
+def file(config: Config, pid: int | str) -> Path:
+    folder = state_dir(config.path) / "watches"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "watch.json").write_text(content)
-    assert url_of(config) == "http://127.0.0.1:9100"
+    return folder / f"{pid}.json"
 
 
-def test_a_watch_takes_back_only_its_own_announcement(config: Config) -> None:
-    with announced(config, URL), announced(config, "http://127.0.0.1:9108"):
-        pass
+@contextmanager
+def serving(answer: bytes) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        yield from _served(server)
+
+
+@contextmanager
+def speaking(text: bytes) -> Iterator[str]:
+    """Something on a port that does not speak HTTP."""
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(text)
+
+    with TCPServer(("127.0.0.1", 0), Handler) as server:
+        yield from _served(server)
+
+
+def _served(server: TCPServer) -> Iterator[str]:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+def state(config: Config, **services: str) -> bytes:
+    cards = {name: {"state": state} for name, state in services.items()}
+    return json.dumps({"config": str(config.path), "services": cards}).encode()
+
+
+# --- announcements --------------------------------------------------------------------------------
+
+
+def test_a_watch_is_found_where_it_announced_itself(config: Config) -> None:
+    assert addresses(config) == CONFIGURED
     with announced(config, URL):
-        (state_dir(config.path) / "watch.json").write_text(json.dumps({"pid": 1, "url": "http://other"}))
-    assert url_of(config) == "http://other"
+        assert addresses(config) == (Address(OURS, URL),)
+    assert addresses(config) == CONFIGURED
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "null"])
+def test_what_is_no_announcement_is_passed_over(config: Config, content: str) -> None:
+    file(config, OURS).write_text(content)
+    assert addresses(config) == CONFIGURED
+
+
+@pytest.mark.parametrize("pid", ["4194305", "0x1", "²", "-1", "99999999999999999999"])
+def test_what_a_killed_watch_left_is_not_believed(config: Config, pid: str) -> None:
+    file(config, pid).write_text(json.dumps({"url": URL}))
+    assert addresses(config) == CONFIGURED
+
+
+def test_what_cannot_be_read_is_passed_over(config: Config) -> None:
+    file(config, OURS).mkdir()
+    assert addresses(config) == CONFIGURED
+
+
+def test_s26_a_second_watch_that_is_refused_takes_nothing_of_the_first_away(
+    config: Config, other: Callable[[str | None], int]
+) -> None:
+    first = other(URL)
+    with announced(config, "http://127.0.0.1:9108"):
+        assert addresses(config)[0] == Address(first, URL)
+    assert addresses(config) == (Address(first, URL),)
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+def test_two_watches_for_different_services_are_both_asked(
+    config: Config, other: Callable[[str | None], int]
+) -> None:
+    with serving(state(config, app="live")) as one, serving(state(config, app="x", job="live")) as two:
+        other(one)
+        other(two)
+        assert ask(config)["services"] == {"app": {"state": "live"}, "job": {"state": "live"}}
+
+
+def test_a_watch_that_does_not_serve_its_state_is_named_as_that(
+    config: Config, other: Callable[[str | None], int]
+) -> None:
+    other(None)
+    assert find_watch(config) is None
+    with pytest.raises(PlatformError, match=r"metrics\.enabled is false"):
+        ask(config)
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"<html>", b'"text"', b"\xff"])
+def test_another_server_on_the_port_is_no_watch(
+    config: Config, other: Callable[[str | None], int], answer: bytes
+) -> None:
+    with serving(answer) as url:
+        other(url)
+        with pytest.raises(PlatformError, match="does not answer"):
+            ask(config)
+
+
+def test_what_does_not_speak_http_is_no_watch(config: Config, other: Callable[[str | None], int]) -> None:
+    with speaking(b"SSH-2.0-x\r\n\r\n") as url:
+        other(url)
+        with pytest.raises(PlatformError, match="does not answer"):
+            ask(config)

@@ -276,6 +276,18 @@ def test_s18_no_other_pod_is_replaced(view: PodView) -> None:
     assert pods_to_replace(stateful(updated=0, available=0, pods=(view,)), EXPECTED, PATCHED) == ()
 
 
+@pytest.mark.parametrize("fields", [{"partition": 1}, {"strategy": "OnDelete"}])
+def test_s18_what_would_come_back_or_is_the_users_to_delete_is_left(fields: dict[str, Any]) -> None:
+    snapshot = stateful(replicas=2, updated=0, available=0, pods=(broken_old("db-0"),), **fields)
+    assert pods_to_replace(snapshot, EXPECTED, PATCHED) == ()
+
+
+def test_s18_above_the_partition_a_broken_pod_is_replaced() -> None:
+    pods = (old_pod("db-0"), broken_old("db-1"))
+    snapshot = stateful(replicas=2, updated=0, available=1, partition=1, pods=pods)
+    assert [one.name for one in pods_to_replace(snapshot, EXPECTED, PATCHED)] == ["db-1"]
+
+
 def test_s18_pods_of_a_deployment_are_left_to_its_controller() -> None:
     assert pods_to_replace(complete(available=0, pods=(broken_old(),)), EXPECTED, PATCHED) == ()
 
