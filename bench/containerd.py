@@ -87,7 +87,7 @@ def empty(node: Node) -> None:
     while len(node.sh(f"{' '.join(CTR)} snapshots ls").splitlines()) > 1:
         if time.monotonic() > end:
             raise TimeoutError("the node still has snapshots after 60 s")
-        time.sleep(0.05)  # containerd collects behind the answer
+        time.sleep(0.05)  # containerd goes on removing after it has answered
 
 
 async def pipeline(bench: Bench, route: ContainerdRoute, base: str, name: str) -> Pipeline:

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ COPY . /app/
 CMD ["/bin/sh", "-c", "trap 'exit 0' TERM; while true; do sleep 1; done"]
 """
 BASE = os.environ.get("DEVLOOP_TINY_BASE", "devloop-tiny:1")
+REST = 2.0  # seconds in which something must not happen, or that a state lasts
 SETTLE = 60.0  # seconds that devloop may take to say what is broken, and to converge after it was mended
 
 
@@ -135,13 +136,23 @@ class World:
     def save(self, service: str, text: str | None = None) -> None:
         (self.root / service / "main.txt").write_text(text or f"{random.random()}\n")
 
+    @contextlib.contextmanager
+    def noticed(self, what: str = "") -> Iterator[None]:
+        """After the block: until devloop prints a line about it, any line where `what` is ""."""
+        assert self.watch is not None
+        watch, before = self.watch, len(self.watch.lines)
+        yield
+        watch.wait(
+            f"{what or 'it'} is noticed", lambda: any(re.search(what, one) for one in watch.lines[before:])
+        )
+
     def says_failed(self, service: str) -> None:
         """devloop says in every place that the service is not live."""
         assert self.watch is not None
         self.watch.wait(
             f"{service} is not live", lambda: self.states().get(service) not in ("live", "", None), SETTLE
         )
-        time.sleep(2.0)  # nothing may call it live again while it is broken
+        time.sleep(REST)  # nothing may call it live again while it is broken
         assert self.states()[service] != "live", f"/api/status calls {service} live"
         assert self.live_gauges()[service] == 0, f"devloop_live of {service} is 1"
 
@@ -227,10 +238,10 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     with kept(world.config):
         other = world.config.read_text().replace(f"namespace: {world.namespace}", "namespace: default")
-        world.config.write_text(other)
-        time.sleep(1.0)
+        with world.noticed("cluster: has changed"):
+            world.config.write_text(other)
         world.save("b")
-        time.sleep(3.0)
+        time.sleep(REST)  # nothing may be made there
         found = world.sandbox.kubectl("get", "deployments", "-n", "default", "-o", "name", check=False)
         assert not found.strip(), f"something was made in the other namespace: {found}"
 
@@ -240,7 +251,7 @@ def _(world: World) -> None:
     swap = world.root / "b" / ".main.txt.swp"
     swap.write_bytes(b"x" * 4096)
     world.save("b")
-    time.sleep(1.0)
+    time.sleep(REST)  # the editor stays open meanwhile
     swap.unlink()
     with kept(world.root / "b" / "Dockerfile"):
         (world.root / "b" / "Dockerfile").write_text(DOCKERFILE + "ENV MORE=1\n")
@@ -253,7 +264,7 @@ def _(world: World) -> None:
     other = world.root / "other-name"
     os.link(world.root / "b" / "main.txt", other)
     other.write_text("through the other name\n")
-    time.sleep(1.0)
+    time.sleep(REST)  # no event comes of it: the next look finds a tree that moved
     with kept(world.root / "b" / "Dockerfile"):
         (world.root / "b" / "Dockerfile").write_text(DOCKERFILE + "ENV MORE=2\n")
         assert world.watch is not None
@@ -265,7 +276,7 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     with kept(world.root / "b" / "Dockerfile"):
         (world.root / "b" / "Dockerfile").write_text(DOCKERFILE + "RUN sleep 1000\n")
-        time.sleep(13.0)
+        time.sleep(13.0)  # a trip must pass from 10 s on (S21), unless it shows no progress
         (world.root / "b" / "Dockerfile").write_text(DOCKERFILE + "ENV FIXED=1\n")
         assert world.watch is not None
         world.watch.wait("the fix is built", world.converged, SETTLE)
@@ -319,8 +330,8 @@ def _(world: World) -> None:
 @day("11 an object that the cluster refuses")
 def _(world: World) -> None:
     odd = world.root / "k8s" / "odd.yaml"
-    odd.write_text("apiVersion: example.org/v1\nkind: Unheard\nmetadata: {name: odd}\n")
-    time.sleep(2.0)
+    with world.noticed("example.org"):
+        odd.write_text("apiVersion: example.org/v1\nkind: Unheard\nmetadata: {name: odd}\n")
     world.save("b")
     assert world.watch is not None
     world.watch.wait(
@@ -356,10 +367,10 @@ MANIFESTS = {
 def _manifest_day(text: str) -> Day:
     def run(world: World) -> None:
         file = world.root / "k8s" / "half-written.yaml"
-        file.write_text(text)
-        time.sleep(1.5)
-        world.save("b")
-        time.sleep(1.5)
+        with world.noticed():
+            file.write_text(text)
+        with world.noticed("^b "):
+            world.save("b")
         file.unlink()
 
     return run
@@ -381,9 +392,8 @@ CONFIGS = {
 
 def _config_day(change: Callable[[str], str]) -> Day:
     def run(world: World) -> None:
-        with kept(world.config):
+        with kept(world.config), world.noticed("config.yaml"):
             world.config.write_text(change(world.config.read_text()))
-            time.sleep(2.0)
 
     return run
 
@@ -396,10 +406,10 @@ def _replaced_day(path: str, make: Callable[[Path], None], present: bool) -> Day
     def run(world: World) -> None:
         file = world.root / path
         with kept(file) if present else contextlib.nullcontext():
-            if present:
-                file.unlink()
-            make(file)
-            time.sleep(3.0)
+            with world.noticed():
+                if present:
+                    file.unlink()
+                make(file)
             if not present:
                 file.rmdir() if file.is_dir() else file.unlink()
 
@@ -444,14 +454,14 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     world.sandbox.kill()
     world.save("b")
-    time.sleep(2.0)
+    time.sleep(REST)  # the outage lasts
     world.sandbox.up()
 
 
 @day("24 deployment deleted by somebody")
 def _(world: World) -> None:
-    world.sandbox.kubectl("delete", "deployment", "b", "-n", world.namespace)
-    time.sleep(1.0)
+    with world.noticed("deployment/b was deleted"):
+        world.sandbox.kubectl("delete", "deployment", "b", "-n", world.namespace)
     world.save("b")
 
 

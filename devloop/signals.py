@@ -26,9 +26,7 @@ SHOW_CURSOR = b"\x1b[?25h\r\n"
 end_with_us: set[int] = set()
 
 _asking = threading.Lock()
-_listening = (
-    False  # a signal would be taken as the wish to end, and nobody has wished that yet; under _asking
-)
+_listening = False  # a signal would be the first that asks the process to end; guarded by _asking
 
 
 @contextmanager

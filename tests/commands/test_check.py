@@ -249,6 +249,27 @@ async def test_what_was_judged_while_config_yaml_turned_invalid_is_left_to_the_r
     assert heard == []
 
 
+async def test_a_first_judgement_that_failed_is_tried_again_after_the_next_trip(project: Path) -> None:
+    config = configs.load(project / "config.yaml")
+    over = Superseded("build", Timing(0.0, 0.0, ()))
+    looks: list[bool] = []
+
+    async def look(_: Config) -> Json:
+        looks.append(True)
+        if len(looks) == 1:
+            raise CheckFailedError("helm is not there")
+        return NOTHING_FOUND
+
+    rules = CheckWatch(lambda: config, look, lambda _: None)
+    async with anyio.create_task_group() as group:
+        group.start_soon(rules.run)
+        for expected in (1, 2, 2):
+            rules.ended(SERVICE, over)
+            await anyio.wait_all_tasks_blocked()
+            assert len(looks) == expected
+        group.cancel_scope.cancel()
+
+
 async def test_the_first_trips_of_all_services_are_one_judgement(project: Path) -> None:
     looks = 0
     config = configs.load(project / "config.yaml")
