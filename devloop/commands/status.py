@@ -44,7 +44,7 @@ def status(project: Project, names: Sequence[str], *, as_json: bool) -> int:
 
 
 def beside_watch(standing: Standing, card: Json | None) -> Standing:
-    """Where `devloop once` would be the way, but a running watch works for the service: what that one does.
+    """Where `devloop once` would help, but a running watch works for the service: what that watch does.
 
     `card`: its services[NAME] of /api/status, None without one. Pure.
     """

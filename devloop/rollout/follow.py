@@ -225,7 +225,7 @@ def load_idle(image: Image, activity: Activity) -> LoadError:
         f"load of {image.ref}: stopped, no progress for {activity.idle:.0f} s",
         reason="LoadIdle",
         evidence=activity.lines,
-        hint="does the node's engine answer, and has it room on its disk (df -h)? devloop doctor looks at it;"
+        hint="does the node's engine answer, and is its disk full (df -h)? devloop doctor checks that;"
         f" services.{image.service}.build.idle_timeout is how long it may take",
     )
 

@@ -17,7 +17,7 @@ from devloop.rollout.judge import Expectation, carries, judge
 from devloop.rollout.state_monitor import worst
 from devloop.rollout.states import deployment_state, pod_state
 
-ONCE = "devloop once"  # the way to the tree, where nothing else is on it
+ONCE = "devloop once"  # the command that mends it where no watch does
 
 
 @dataclass(frozen=True, slots=True)
