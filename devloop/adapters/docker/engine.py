@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from devloop.adapters.docker.endpoint import Endpoint
-from devloop.adapters.docker.housekeeping import EngineSilentError, Housekeeping, Result, Work
+from devloop.adapters.docker.housekeeping import EngineSilentError, Result, Work, run
 from devloop.concurrency import in_daemon_thread
 
 if TYPE_CHECKING:
@@ -36,11 +36,6 @@ class Engine(Connection):
     def __init__(self, source: Callable[[], Awaitable[Endpoint]], *, role: str = "engine") -> None:
         super().__init__(source, role=role)
         self._info: EngineInfo | None = None
-        self._house = Housekeeping()
-
-    async def aclose(self) -> None:
-        self._house.close()
-        await super().aclose()
 
     async def renew(self) -> bool:
         moved = await super().renew()
@@ -75,7 +70,7 @@ class Engine(Connection):
     async def images(self, label: str = "") -> tuple[Listed, ...]:
         """All images, or those with the label (`key` or `key=value`), untagged ones too."""
         filters = {"label": [label]} if label else {}
-        found = await self._by_package("list of images", lambda client: client.images(filters=filters))
+        found = await self.by_package("list of images", lambda client: client.images(filters=filters))
         with self._taking("GET /images/json"):
             return tuple(map(listed_of, found))
 
@@ -119,7 +114,7 @@ class Engine(Connection):
                 if int(row.get("Created") or 0) < before:
                     client.remove_container(row["Id"], v=True, force=True)
 
-        await self._by_package("old containers", work)
+        await self.by_package("old containers", work)
 
     async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
         """A path of a container as a tar, in pieces. Raises EngineRefusedError."""
@@ -137,25 +132,28 @@ class Engine(Connection):
     # --- changing -----------------------------------------------------------------------------
 
     async def tag(self, ref: str, repository: str, tag: str) -> None:
-        await self._by_package(f"tag {ref}", lambda client: client.tag(ref, repository, tag))
+        await self.by_package(f"tag {ref}", lambda client: client.tag(ref, repository, tag))
 
     async def remove(self, ref: str) -> bool:
         """Untag, and delete what no other tag holds. False if it is gone already or in use."""
         try:
-            await self._by_package(f"removal of {ref}", lambda client: client.remove_image(ref))
+            await self.by_package(f"removal of {ref}", lambda client: client.remove_image(ref))
         except EngineRefusedError as refusal:
             if refusal.status in (404, 409):
                 return False
             raise
         return True
 
-    async def _by_package(self, call: str, work: Work[Result]) -> Result:
-        """What nobody waits for is done by the docker package; tried again where the engine has moved to."""
+    async def by_package(self, call: str, work: Work[Result]) -> Result:
+        """`work` with a client of the docker package; tried again where the engine has moved to.
+
+        For what no save waits for. An answer of the wrong shape is a PlatformError.
+        """
         for last in (False, True):
             endpoint = await self.endpoint()
             try:
                 with self._taking(call):
-                    return await in_daemon_thread(partial(self._house.run, endpoint, work))
+                    return await in_daemon_thread(partial(run, endpoint, work))
             except EngineSilentError as error:
                 if last or not await self.renew():
                     raise self._gone(endpoint, call, error.__cause__ or error) from error

@@ -7,14 +7,15 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from devloop.adapters.docker.chunk_stream import ChunkStream
-from devloop.adapters.docker.endpoint import Endpoint
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import TEMPORARY, Engine
-from devloop.adapters.docker.housekeeping import open_client
-from devloop.concurrency import in_daemon_thread
 from devloop.errors import PlatformError
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 # Made by the engine for each container, not by the image.
 OF_THE_ENGINE = frozenset({".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"})
@@ -37,8 +38,11 @@ async def files_of(engine: Engine, ref: str) -> Mapping[str, Item]:
 
     Raises PlatformError.
     """
-    endpoint = await engine.endpoint()
-    return await in_daemon_thread(partial(_read, endpoint, ref))
+    what = f"the files of {ref}"
+    try:
+        return await engine.by_package(what, partial(_read, ref))
+    except EngineRefusedError as refusal:
+        raise PlatformError(f"reading {what}: {refusal.message}", reason=refusal.reason) from refusal
 
 
 def differences(one: Mapping[str, Item], other: Mapping[str, Item]) -> list[str]:
@@ -70,32 +74,19 @@ def _fields(left: Item, right: Item) -> Iterator[str]:
         yield "other content"
 
 
-def _read(endpoint: Endpoint, ref: str) -> dict[str, Item]:
-    import requests
-    from docker import errors
-
-    what = f"reading the files of {ref} from {endpoint.host}"
+def _read(ref: str, client: APIClient) -> dict[str, Item]:
+    container = client.create_container(ref, command=["-"], labels={TEMPORARY: "true"})["Id"]
     try:
-        client = open_client(endpoint)
-    except (errors.DockerException, requests.RequestException, OSError) as error:
-        raise PlatformError(f"{what}: {error}") from error
-    try:
-        container = client.create_container(ref, command=["-"], labels={TEMPORARY: "true"})["Id"]
-        try:
-            chunks: Iterator[bytes] = iter(client.export(container, chunk_size=CHUNK))
-            stream = cast("IO[bytes]", ChunkStream(lambda: next(chunks, b"")))
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                return {
-                    path: _item(archive, member)
-                    for member in archive
-                    if (path := member.name.rstrip("/").removeprefix("./")) not in OF_THE_ENGINE
-                }
-        finally:
-            client.remove_container(container, v=True, force=True)
-    except (errors.DockerException, OSError, ValueError, tarfile.TarError, LookupError) as error:
-        raise PlatformError(f"{what}: {error}") from error
+        chunks: Iterator[bytes] = iter(client.export(container, chunk_size=CHUNK))
+        stream = cast("IO[bytes]", ChunkStream(lambda: next(chunks, b"")))
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            return {
+                path: _item(archive, member)
+                for member in archive
+                if (path := member.name.rstrip("/").removeprefix("./")) not in OF_THE_ENGINE
+            }
     finally:
-        client.close()
+        client.remove_container(container, v=True, force=True)
 
 
 def _item(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Item:

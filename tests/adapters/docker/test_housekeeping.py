@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -15,9 +16,14 @@ import pytest
 from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine
+from devloop.adapters.docker.exported_files import files_of
 from devloop.errors import PlatformError
 from tests.adapters.conftest import Bench
 from tests.support.dockerd import Dockerd
+from tests.support.fake_engine import FakeEngine
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 engine = pytest.mark.engine
 
@@ -89,6 +95,105 @@ async def test_s13_an_engine_that_moved_is_found_again(second: Dockerd) -> None:
     await anyio.to_thread.run_sync(second.restart)
     await client.images()
     await client.aclose()
+
+
+@pytest.mark.parametrize("versions", [("1.44", "1.52"), ("1.24", "1.40")])
+async def test_an_engine_replaced_by_a_newer_or_an_older_one_at_its_socket(
+    tmp_path: Path, versions: tuple[str, str]
+) -> None:
+    """A kept client spoke the API version of the engine that it had seen first: 400 until a restart."""
+    with FakeEngine(tmp_path / "s", "1.24", "1.41") as fake:
+        client = Engine.at(Endpoint(fake.host))
+        await client.images()
+        fake.versions = versions
+        assert await client.images() == ()
+        await client.tag("a:1", "b", "1")
+        assert await client.remove("b:1")
+        assert fake.asked[-1] == f"DELETE /v{versions[1]}/images/b:1?force=False&noprune=False"
+        await client.aclose()
+
+
+async def test_each_call_has_a_client_of_its_own(tmp_path: Path) -> None:
+    """One that ends closes no connection of another's."""
+    together = threading.Barrier(2, timeout=30)
+    with FakeEngine(tmp_path / "s") as fake:
+        client = Engine.at(Endpoint(fake.host))
+        seen: list[object] = []
+
+        def work(package: APIClient) -> None:
+            together.wait()
+            seen.append(package)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(client.by_package, "call", work)
+        assert seen[0] is not seen[1]
+        await client.aclose()
+
+
+ODD = {
+    "an empty login": b'{"auths": {"ghcr.io": {"auth": ""}}}',
+    "a login without a colon": b'{"auths": {"ghcr.io": {"auth": "YWJj"}}}',
+    "not UTF-8": b'{"auths": {"\xff": {}}}',
+    "no proxies": b'{"proxies": null}',
+    "a list": b"[1]",
+    "a number in a header": b'{"HttpHeaders": {"X-Meta": 1}}',
+    "headers that are none": b'{"HttpHeaders": 1}',
+    "a fifo": b"",
+}
+
+
+@pytest.mark.parametrize("content", ODD.values(), ids=ODD.keys())
+@pytest.mark.parametrize("where", ["HOME", "DOCKER_CONFIG"])
+async def test_the_users_docker_configuration_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, content: bytes
+) -> None:
+    """No call here needs a login; those that do read it by themselves, and name it in their errors."""
+    folder = tmp_path / ".docker" if where == "HOME" else tmp_path
+    folder.mkdir(exist_ok=True)
+    if content:
+        (folder / "config.json").write_bytes(content)
+    else:
+        os.mkfifo(folder / "config.json")
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    monkeypatch.setenv(where, str(tmp_path))
+    with FakeEngine(tmp_path / "s") as fake:
+        client = Engine.at(Endpoint(fake.host))
+        with anyio.fail_after(30):
+            await client.images()
+            await client.tag("a:1", "b", "1")
+            assert await client.remove("b:1")
+        await client.aclose()
+
+
+async def test_what_is_no_engine_is_an_error_with_a_name(tmp_path: Path) -> None:
+    with FakeEngine(tmp_path / "s", "", "") as fake:
+        client = Engine.at(Endpoint(fake.host), role="builder's engine")
+        for call in (client.images(), files_of(client, "a:1")):
+            with pytest.raises(PlatformError, match="API version") as caught:
+                await call
+            assert caught.value.reason == "BadAnswer"
+            assert "docker version" in (caught.value.hint or "")
+        await client.aclose()
+
+
+async def test_verify_names_a_strange_answer(tmp_path: Path) -> None:
+    """`create` without an Id in it."""
+    with FakeEngine(tmp_path / "s") as fake:
+        client = Engine.at(Endpoint(fake.host))
+        with pytest.raises(PlatformError, match="the files of a:1") as caught:
+            await files_of(client, "a:1")
+        assert caught.value.reason == "BadAnswer"
+        await client.aclose()
+
+
+async def test_verify_names_a_refusal(tmp_path: Path) -> None:
+    with FakeEngine(tmp_path / "s") as fake:
+        fake.refusal = "no such image: a:1"
+        client = Engine.at(Endpoint(fake.host))
+        with pytest.raises(PlatformError, match="reading the files of a:1: no such image"):
+            await files_of(client, "a:1")
+        await client.aclose()
 
 
 async def test_an_engine_that_is_gone_is_named_with_what_to_do(tmp_path: Path) -> None:
