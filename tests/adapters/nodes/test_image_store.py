@@ -165,9 +165,9 @@ def application(store: Store) -> web.Application:
             return refuse(404, f"Could not find the file /{path}")
         return web.Response(body=member(path.rpartition("/")[2], content) + END)
 
-    @routes.get("/version")
-    async def version(_: web.Request) -> web.Response:
-        return web.json_response({"ApiVersion": "1.43"})
+    @routes.get("/_ping")
+    async def ping(_: web.Request) -> web.Response:
+        return web.Response(text="OK", headers={"Api-Version": "1.43"})
 
     @routes.delete("/containers/c")
     async def remove(_: web.Request) -> web.Response:
