@@ -51,6 +51,11 @@ PLANTED = {
         ("devloop.model.inputs", "devloop.model.image"),
         ("devloop.model.cluster", "devloop.model.outcome"),
     ),
+    "devloop.init: reading a project and proposing a config know nothing of each other": (
+        ("devloop.init.project.scan", "devloop.init.proposal.render"),
+        ("devloop.init.proposal.propose", "devloop.init.project.scan"),
+        ("devloop.init.found", "devloop.init.project.tree"),
+    ),
     "devloop.adapters: from builds to nodes, one below the other": (
         ("devloop.adapters.docker.engine", "devloop.adapters.archive.oci_layout"),
         ("devloop.adapters.archive.oci_layout", "devloop.adapters.build.builder"),

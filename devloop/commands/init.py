@@ -20,10 +20,10 @@ from devloop.config import load as configs
 from devloop.errors import ConfigError
 from devloop.files import is_folder, is_there
 from devloop.init.found import Found
-from devloop.init.proposal import Place, Proposal, Question
-from devloop.init.propose import propose
-from devloop.init.render import config_text, summary
-from devloop.init.scan import scan
+from devloop.init.project.scan import scan
+from devloop.init.proposal.propose import propose
+from devloop.init.proposal.render import config_text, summary
+from devloop.init.proposal.values import Place, Proposal, Question
 
 
 def init(

@@ -13,10 +13,10 @@ from devloop.adapters.kubernetes.api.access import Access, open_access
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.deploy.helm_values import base_values
 from devloop.errors import DevloopError
-from devloop.init.charts import with_rendered
 from devloop.init.found import Chart, Found, Note, Workload
-from devloop.init.objects import flat, workloads
-from devloop.init.proposal import Place
+from devloop.init.project.charts import with_rendered
+from devloop.init.project.objects import flat, workloads
+from devloop.init.proposal.values import Place
 from devloop.kubernetes_yaml.documents import documents
 from devloop.model import Release, ValuesFile
 

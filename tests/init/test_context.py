@@ -17,9 +17,9 @@ from devloop.commands.init_facts import with_cluster
 from devloop.config.load import load
 from devloop.errors import ConfigError
 from devloop.init.found import Found
-from devloop.init.proposal import Place, Proposal
-from devloop.init.propose import propose
-from devloop.init.scan import scan
+from devloop.init.project.scan import scan
+from devloop.init.proposal.propose import propose
+from devloop.init.proposal.values import Place, Proposal
 from devloop_sandbox.options import Options
 from devloop_sandbox.server import api_server
 from tests.init.layouts import Files, dockerfile, workload, write

@@ -10,8 +10,8 @@ from typing import Any
 from devloop.deploy.helm_values import merged
 from devloop.image_refs import same_repository, split
 from devloop.init.found import Chart, Container, Json, Workload
-from devloop.init.templates import Template, read_template
-from devloop.init.tree import join, last, parent
+from devloop.init.paths import join, last, parent
+from devloop.init.project.templates import Template, read_template
 from devloop.init.words import NEAR, nearness, slug, words
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from devloop.image_refs import repository, same_repository, split
 from devloop.init.found import Container, Note, Workload
-from devloop.init.proposal import Question
-from devloop.init.recipes import Recipe
+from devloop.init.proposal.recipes import Recipe
+from devloop.init.proposal.values import Question
 from devloop.init.words import WELL_KNOWN, basename, contains, slug, words
 
 LEAVE = "-"  # the answer to a question that leaves an image out

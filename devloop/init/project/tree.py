@@ -8,6 +8,7 @@ from pathlib import Path
 
 from devloop.files import read_text
 from devloop.init.found import Note
+from devloop.init.paths import join
 
 SKIPPED = frozenset(
     {".git", ".hg", ".svn", ".venv", "venv", "node_modules", "vendor", "__pycache__", ".terraform", ".tox"}
@@ -57,27 +58,6 @@ def read_tree(root: Path) -> Tree:
             notes.append(Note(".", f"only the first {MOST_FILES} files were looked at"))
             break
     return Tree(root, frozenset(folders), tuple(files[:MOST_FILES]), tuple(notes))
-
-
-def join(folder: str, name: str) -> str:
-    """A path below the root, without "." and ".."; what leads out of the root begins with ".."."""
-    return os.path.normpath(os.path.join(folder, name)).replace(os.sep, "/")  # noqa: PTH118 - a text, no file
-
-
-def parent(path: str) -> str:
-    return path.rpartition("/")[0] or "."
-
-
-def last(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
-def ancestors(path: str) -> list[str]:
-    """The folder of a file, then each folder above it, the root at the end."""
-    found = [parent(path)]
-    while found[-1] != ".":
-        found.append(parent(found[-1]))
-    return found
 
 
 def _relative(root: Path, where: str) -> str:

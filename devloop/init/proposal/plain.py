@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from devloop.init.found import Found, Manifest, Workload
-from devloop.init.proposal import Entry
-from devloop.init.tree import parent
+from devloop.init.paths import matches, parent
+from devloop.init.proposal.values import Entry
 from devloop.init.words import nearness
 
 _YAML = (".yaml", ".yml")
@@ -38,14 +36,6 @@ def plain_sources(found: Found) -> list[Plain]:
         if one.path not in read and (meant or (found.deployed is None and not inside)):
             folders.setdefault(parent(one.path), []).append(one)
     return [Plain(folder, tuple(_without_rivals(files))) for folder, files in folders.items()]
-
-
-def matches(path: str, patterns: Sequence[str]) -> bool:
-    """Globs as skaffold has them: `*` within a folder, `**` over folders."""
-    return any(
-        PurePosixPath(path).match(one) or fnmatch.fnmatchcase(path, one.replace("**/", "*"))
-        for one in patterns
-    )
 
 
 def _without_rivals(files: Sequence[Manifest]) -> Iterator[Manifest]:

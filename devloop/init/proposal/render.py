@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from devloop.config.document import TRAP_BOOL, TRAP_FLOAT, TRAP_INT
 from devloop.init.found import Note
-from devloop.init.proposal import Proposal, Release, Service, Target
+from devloop.init.proposal.values import Proposal, Release, Service, Target
 
 _PLAIN = re.compile(r"^[A-Za-z_./][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*$")
 WIDTH = 110

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from devloop.image_refs import same_repository
-from devloop.init.dockerfiles import context_of
 from devloop.init.found import Build, Dockerfile, Found, Note
-from devloop.init.tree import last, parent
+from devloop.init.paths import last, parent
+from devloop.init.proposal.build_context import context_of
 from devloop.init.words import basename, dockerfile_names, is_environment, nearness, slug, variant, words
 
 

@@ -1,68 +1,13 @@
-"""Dockerfiles as `init` needs them: what they copy, expose and stand on, and which folder they build from."""
+"""The folder that a Dockerfile builds from, where no build section names it."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator
 
-from devloop.dockerfile.instructions import Instruction
-from devloop.dockerfile.parser import Dockerfile as Parsed
 from devloop.init.found import Dockerfile
-from devloop.init.tree import ancestors, join, last
+from devloop.init.paths import ancestors, join, last
 from devloop.init.words import dockerfile_names, is_apart, slug
-
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|git@")
-
-
-def read_dockerfile(path: str, text: str) -> Dockerfile:
-    """Raises DockerfileError."""
-    parsed = Parsed.parse(text)
-    names = {stage.name for stage in parsed.stages if stage.name}
-    known = {word.partition("=")[0] for one in parsed.arguments for word in one.args if "=" in word}
-    every = [one for stage in parsed.stages for one in stage.instructions]
-    return Dockerfile(
-        path,
-        tuple(stage.name for stage in parsed.stages if stage.name),
-        tuple(dict.fromkeys(source for one in every for source in _sources(one))),
-        tuple(dict.fromkeys(port for one in parsed.stages[-1].instructions for port in _ports(one))),
-        tuple(dict.fromkeys(stage.base for stage in parsed.stages if stage.base.lower() not in names)),
-        tuple(dict.fromkeys(secret for one in every for secret in _secrets(one))),
-        tuple(dict.fromkeys(name for one in every for name in _open_arguments(one) if name not in known)),
-    )
-
-
-def _open_arguments(one: Instruction) -> Iterator[str]:
-    """ARGs without a default, but for those that the builder sets itself."""
-    for word in one.args if one.keyword == "ARG" else ():
-        if (
-            "=" not in word
-            and not word.startswith(("TARGET", "BUILD"))
-            and not word.lower().endswith("_proxy")
-        ):
-            yield word
-
-
-def _sources(one: Instruction) -> Iterator[str]:
-    if one.keyword not in ("COPY", "ADD") or one.flag("from") or one.heredocs:
-        return
-    for word in one.args[:-1]:
-        if not _URL.match(word) and "$" not in word:
-            yield word.lstrip("/") or "."
-
-
-def _ports(one: Instruction) -> Iterator[int]:
-    for word in one.args if one.keyword == "EXPOSE" else ():
-        number, _, protocol = word.partition("/")
-        if number.isdigit() and protocol.lower() in ("", "tcp"):
-            yield int(number)
-
-
-def _secrets(one: Instruction) -> Iterator[str]:
-    for mount in one.flag_values("mount") if one.keyword == "RUN" else ():
-        fields = dict(part.partition("=")[::2] for part in mount.split(","))
-        if fields.get("type") == "secret" and (name := fields.get("id") or last(fields.get("target", ""))):
-            yield name
 
 
 def context_of(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devloop.init.found import Build, Chart, Deployed, Json, Note
-from devloop.init.tree import join, last
+from devloop.init.paths import join, last
 
 NAMES = ("skaffold.yaml", "skaffold.yml")
 _OTHERS = ("jib", "jibMaven", "jibGradle", "buildpacks", "bazel", "ko", "custom", "kaniko")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devloop.init.found import Build, ComposeService, Json, Note
-from devloop.init.tree import join
+from devloop.init.paths import join
 from devloop.init.words import slug
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")

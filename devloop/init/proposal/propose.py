@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from devloop.config.schema_services import IMAGE
 from devloop.init.found import Chart, Found, Note, Workload
-from devloop.init.manifests import write_manifests
-from devloop.init.matching import Match, match, uses
-from devloop.init.proposal import Place, Proposal, Question, Release, Service, Target
-from devloop.init.recipes import Recipe, base_images, recipes, with_stages
-from devloop.init.sources import choose
+from devloop.init.proposal.manifests import write_manifests
+from devloop.init.proposal.matching import Match, match, uses
+from devloop.init.proposal.recipes import Recipe, base_images, recipes, with_stages
+from devloop.init.proposal.sources import choose
+from devloop.init.proposal.values import Place, Proposal, Question, Release, Service, Target
 from devloop.init.words import basename, slug
 
 WRITE = "write"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from devloop.init.found import ComposeService, Found, Note
-from devloop.init.proposal import Entry, Service, Target
-from devloop.init.recipes import Recipe
+from devloop.init.proposal.recipes import Recipe
+from devloop.init.proposal.values import Entry, Service, Target
 from devloop.init.words import basename, slug
 
 FOLDER = "k8s"

@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 from devloop.deploy.kustomization import FILE_NAMES
 from devloop.errors import ConfigError, DevloopError
 from devloop.files import read_text
-from devloop.init import charts, compose, kustomizations, skaffold
-from devloop.init.dockerfiles import read_dockerfile
 from devloop.init.found import (
     Build,
     Chart,
@@ -25,9 +23,11 @@ from devloop.init.found import (
     Manifest,
     Note,
 )
-from devloop.init.objects import flat, manifest_of
-from devloop.init.plain import matches
-from devloop.init.tree import Tree, join, last, parent, read_tree
+from devloop.init.paths import join, last, matches, parent
+from devloop.init.project import charts, compose, kustomizations, skaffold
+from devloop.init.project.dockerfiles import read_dockerfile
+from devloop.init.project.objects import flat, manifest_of
+from devloop.init.project.tree import Tree, read_tree
 from devloop.init.words import is_dockerfile
 from devloop.kubernetes_yaml.documents import documents
 

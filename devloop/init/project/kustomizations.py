@@ -9,7 +9,7 @@ from typing import Any
 from devloop.deploy.kustomization import FILE_NAMES
 from devloop.image_refs import split
 from devloop.init.found import Container, Json, Kustomization, Manifest, Workload
-from devloop.init.tree import join
+from devloop.init.paths import join
 
 _PATCHES = (
     "patches",

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from devloop.init.found import Chart, Deployed, Found, Kustomization, Note, Workload
-from devloop.init.plain import Plain, entries_of, plain_sources
-from devloop.init.proposal import Entry, Question
-from devloop.init.tree import last, parent
+from devloop.init.paths import last, parent
+from devloop.init.proposal.plain import Plain, entries_of, plain_sources
+from devloop.init.proposal.values import Entry, Question
 from devloop.init.words import nearness
 
 _BASE, _UNDECIDED = 150, 160  # between neutral (100) and another place's (200)
