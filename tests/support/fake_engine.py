@@ -21,6 +21,8 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         self.host = f"unix://{socket}"
         self.versions = lowest, highest
         self.refusal = ""  # of whatever is created
+        self.refused_ping = 0  # the HTTP code
+        self.tells_version_in_ping = True
         self.asked: list[str] = []
 
     def __enter__(self) -> Self:
@@ -56,9 +58,11 @@ class _Handler(BaseHTTPRequestHandler):
             bound = "Minimum" if how == "old" else "Maximum"
             text = f"client version {version} is too {how}. {bound} supported API version is {limit}"
             self.answer(400, {"message": text})
+        elif self.path == "/_ping" and self.server.refused_ping:
+            self.answer(self.server.refused_ping, {"message": "not here"})
         elif self.server.refusal and rest.startswith("containers/create"):
             self.answer(404, {"message": self.server.refusal})
-        elif (rest if version else self.path).startswith("version"):
+        elif (rest if version else first).startswith("version"):
             self.answer(200, {"ApiVersion": highest} if highest else {})
         else:
             self.answer(200, [] if "images/json" in self.path else {})
@@ -68,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, status: int, body: Any) -> None:
         content = json.dumps(body).encode()
         self.send_response(status)
-        if self.server.versions[1]:
+        if self.server.versions[1] and (self.path != "/_ping" or self.server.tells_version_in_ping):
             self.send_header("Api-Version", self.server.versions[1])
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

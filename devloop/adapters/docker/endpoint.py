@@ -11,14 +11,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from devloop.errors import PlatformError
-from devloop.files import read_bytes
+from devloop.files import exists, read_bytes
 
 DEFAULT = "unix:///var/run/docker.sock"
+_SPOKEN = ("unix", "tcp", "http", "https")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One engine's address. `certs`: a folder with ca.pem, cert.pem, key.pem; `origin`: who named it."""
+    """One engine's address. `certs`: a folder with ca.pem, cert.pem, key.pem; `origin`: who named it.
+
+    As for the docker command, an engine that asks for no client certificate needs neither cert.pem nor
+    key.pem, and one that is not verified no ca.pem.
+    """
 
     host: str
     certs: Path | None = None
@@ -31,33 +36,48 @@ class Endpoint:
         return urlsplit(self.host).path if self.host.startswith("unix://") else None
 
     @property
+    def encrypted(self) -> bool:
+        return self.socket is None and (self.certs is not None or self.host.startswith("https://"))
+
+    @property
     def url(self) -> str:
         """What HTTP requests start with."""
         if self.socket is not None:
             return "http://docker"
-        scheme = "https" if self.certs is not None else "http"
+        scheme = "https" if self.encrypted else "http"
         parts = urlsplit(self.host)
-        port = "" if parts.port else ":2376" if self.certs is not None else ":2375"  # as the docker command
+        port = "" if parts.port else ":2376" if self.encrypted else ":2375"  # as the docker command
         return f"{scheme}://{parts.netloc.rstrip(':')}{port}"
+
+    @property
+    def authority(self) -> Path | None:
+        """The file with the certificates that the engine's is checked against, None for the system's."""
+        return self.certs / "ca.pem" if self.certs is not None and self.verify else None
+
+    @property
+    def pair(self) -> tuple[Path, Path] | None:
+        """The files of the client certificate and its key, None where there is neither."""
+        if self.certs is None:
+            return None
+        pair = self.certs / "cert.pem", self.certs / "key.pem"
+        return pair if any(map(exists, pair)) else None
 
     def environment(self) -> dict[str, str]:
         """The variables that point a docker command at this engine and at no other."""
         if self.certs is None:
             return {"DOCKER_HOST": self.host}
-        return {
-            "DOCKER_HOST": self.host,
-            "DOCKER_CERT_PATH": str(self.certs),
-            # Any value means "verify" to the docker CLI, even "0"; its --tlsverify=false is not exposed here.
-            "DOCKER_TLS_VERIFY": "1",
-        }
+        # Any value of DOCKER_TLS_VERIFY means "verify" to the docker CLI, even "0".
+        tls = "DOCKER_TLS_VERIFY" if self.verify else "DOCKER_TLS"
+        return {"DOCKER_HOST": self.host, "DOCKER_CERT_PATH": str(self.certs), tls: "1"}
 
     def tls(self) -> ssl.SSLContext | None:
         """The TLS client context. Raises PlatformError if a certificate cannot be read."""
-        if self.certs is None:
+        if not self.encrypted:
             return None
         try:
-            context = ssl.create_default_context(cafile=str(self.certs / "ca.pem"))
-            context.load_cert_chain(self.certs / "cert.pem", self.certs / "key.pem")
+            context = ssl.create_default_context(cafile=self.authority)
+            if self.pair is not None:
+                context.load_cert_chain(*self.pair)
         except (OSError, ssl.SSLError) as error:
             raise PlatformError(
                 f"engine {self.host} (from {self.origin}): no certificates in {self.certs}: {error}",
@@ -72,16 +92,8 @@ class Endpoint:
 
 def checked(endpoint: Endpoint) -> Endpoint:
     """The endpoint if devloop can speak to it; PlatformError for ssh://, npipe:// and what is no address."""
-    try:
-        parts = urlsplit(endpoint.host)
-        scheme, _ = parts.scheme, parts.port
-    except ValueError as error:
-        raise PlatformError(
-            f"engine {endpoint.host} (from {endpoint.origin}): {error}",
-            reason="UnsupportedEngine",
-            hint="an address is unix:///path/of/docker.sock or tcp://HOST:PORT",
-        ) from error
-    if scheme in ("unix", "tcp", "http", "https"):
+    scheme = _scheme(endpoint)
+    if scheme in _SPOKEN:
         return endpoint
     hint = "point DOCKER_HOST, or cluster.engine in config.yaml, at a unix:// or tcp:// address"
     if scheme == "ssh":
@@ -102,7 +114,7 @@ def _scheme(endpoint: Endpoint) -> str:
     try:
         parts = urlsplit(endpoint.host)
         named = parts.path if parts.scheme == "unix" else parts.hostname
-        if not named and parts.scheme in ("unix", "tcp", "http", "https"):
+        if not named and parts.scheme in _SPOKEN:
             raise ValueError("it names no host")
         if parts.port == 0:  # reading it raises ValueError for what is no port
             raise ValueError("port 0")
@@ -127,7 +139,7 @@ def from_variables(variables: Mapping[str, str], origin: str) -> Endpoint | None
         return None
     certs = variables.get("DOCKER_CERT_PATH", "")
     wants_tls = bool(variables.get("DOCKER_TLS_VERIFY") or variables.get("DOCKER_TLS"))
-    if not wants_tls or not host.startswith("tcp://"):
+    if not wants_tls or not host.startswith(("tcp://", "https://")):
         return checked(Endpoint(host, origin=origin))
     folder = Path(certs) if certs else _config_folder(variables)
     return checked(Endpoint(host, folder, bool(variables.get("DOCKER_TLS_VERIFY")), origin))

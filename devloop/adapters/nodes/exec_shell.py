@@ -122,7 +122,7 @@ class _Exec:
                 async for piece in body:
                     await self._stream.send(piece)
                     activity.note()
-            if self._endpoint.certs is None:  # TLS cannot be closed in one direction; tar ends by itself
+            if not self._endpoint.encrypted:  # TLS cannot be closed in one direction; tar ends by itself
                 await _send_eof(self._stream)
 
     async def aclose(self) -> None:

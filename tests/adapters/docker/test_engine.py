@@ -64,6 +64,26 @@ def test_ssh_is_refused_with_the_line_that_helps() -> None:
     assert "ssh -nNT -L" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("host", ["tcp://", "unix://", "tcp://10.0.0.9:0", "tcp://[::1", "https://:2376"])
+def test_what_is_no_address_says_so_before_it_is_used(host: str) -> None:
+    with pytest.raises(PlatformError, match=r"DOCKER_HOST.*no address") as caught:
+        current({"DOCKER_HOST": host})
+    assert "tcp://HOST:PORT" in (caught.value.hint or "")
+
+
+def test_https_is_never_plain_http() -> None:
+    assert at("https://10.0.0.9", "cluster.engine").url == "https://10.0.0.9:2376"
+    assert at("https://10.0.0.9", "cluster.engine").tls() is not None
+    verified = {"DOCKER_HOST": "https://10.0.0.9:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/certs"}
+    assert current(verified).certs == Path("/certs")
+
+
+def test_a_command_verifies_as_devloop_does() -> None:
+    tls = {"DOCKER_HOST": "tcp://10.0.0.9:1", "DOCKER_CERT_PATH": "/certs"}
+    for name in ("DOCKER_TLS_VERIFY", "DOCKER_TLS"):
+        assert current(tls | {name: "1"}).environment() == tls | {name: "1"}
+
+
 def test_a_plain_path_is_a_socket() -> None:
     assert at("/run/x.sock", "config").host == "unix:///run/x.sock"
 

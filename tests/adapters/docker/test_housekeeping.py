@@ -21,6 +21,7 @@ from devloop.errors import PlatformError
 from tests.adapters.conftest import Bench
 from tests.support.dockerd import Dockerd
 from tests.support.fake_engine import FakeEngine
+from tests.support.faulty_proxy import make_cert, open_proxy
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -175,6 +176,56 @@ async def test_what_is_no_engine_is_an_error_with_a_name(tmp_path: Path) -> None
             assert caught.value.reason == "BadAnswer"
             assert "docker version" in (caught.value.hint or "")
         await client.aclose()
+
+
+async def test_an_engine_that_names_its_version_at_version_alone(tmp_path: Path) -> None:
+    """Engines before 17.04, and what stands in front of one."""
+    with FakeEngine(tmp_path / "s") as fake:
+        fake.tells_version_in_ping = False
+        client = Engine.at(Endpoint(fake.host))
+        assert await client.remove("a:1")
+        assert fake.asked == [
+            "GET /_ping",
+            "GET /version",
+            "DELETE /v1.41/images/a:1?force=False&noprune=False",
+        ]
+        await client.aclose()
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_a_refused_ping_is_no_answer_about_an_image(tmp_path: Path, status: int) -> None:
+    """`remove` took it for an image that is gone already."""
+    with FakeEngine(tmp_path / "s") as fake:
+        fake.refused_ping = status
+        client = Engine.at(Endpoint(fake.host), role="builder's engine")
+        with pytest.raises(PlatformError, match=r"engine unix://.*GET /_ping: not here") as caught:
+            await client.remove("a:1")
+        assert caught.value.reason == "BadAnswer"
+        await client.aclose()
+
+
+@pytest.mark.parametrize("client_certificate", [True, False])
+@pytest.mark.parametrize("verify", [True, False])
+async def test_tls_as_far_as_the_certificates_go(
+    tmp_path: Path, verify: bool, client_certificate: bool, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Both clients: with a client certificate or none; unverified without ca.pem and without a warning."""
+    cert, key = make_cert(tmp_path)
+    certs = tmp_path / "certs"
+    certs.mkdir()
+    if verify:
+        (certs / "ca.pem").write_bytes(cert.read_bytes())
+    if client_certificate:
+        (certs / "cert.pem").write_bytes(cert.read_bytes())
+        (certs / "key.pem").write_bytes(key.read_bytes())
+    with FakeEngine(tmp_path / "s") as fake:
+        async with open_proxy(fake.host, cert=(cert, key)) as proxy:
+            client = Engine.at(Endpoint(f"tcp://127.0.0.1:{proxy.port}", certs, verify))
+            await client.ping()
+            assert await client.images() == ()
+            await client.aclose()
+        assert fake.asked[0] == "GET /_ping"
+    assert not recwarn.list
 
 
 async def test_verify_names_a_strange_answer(tmp_path: Path) -> None:
