@@ -44,6 +44,23 @@ def test_edits_below_the_last_copy_go_as_deltas_and_equal_a_full_build(project: 
     assert "equal to a full build" in done.stdout
 
 
+def test_the_first_edit_after_a_start_is_a_delta(project: Project) -> None:
+    with project.watch() as watch:
+        watch.wait("live", lambda: len(watch.trips("backend")))
+        for number in range(12):
+            project.greet(f"first {number}")
+            watch.wait("trip over", lambda: len(watch.trips("backend")) >= number + 2)  # noqa: B023
+            if "delta" in builds_of(watch):
+                break  # the full build is a parent now, and written down
+    with project.watch() as watch:
+        watch.wait("unchanged", lambda: watch.trips("backend"))
+        assert watch.trips("backend")[0]["outcome"] == "unchanged"
+        project.greet("after the start")
+        watch.wait("it is served", lambda: project.served_greeting() == "after the start")
+        watch.wait("trip over", lambda: len(watch.trips("backend")) >= 2)
+        assert builds_of(watch) == {"delta": 1}
+
+
 def test_explain_names_what_stops_a_delta(project: Project) -> None:
     done = project.devloop("explain", seconds=60)
     assert done.returncode == 0, done.stderr

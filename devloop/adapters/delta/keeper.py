@@ -94,14 +94,29 @@ class ParentKeeper:
             if len(made.diff_ids) - made.full >= FOLD_AFTER or added > FOLD_SHARE * max(image.size, 1):
                 self._ask(image)
             return
-        known = await self._store.get(image.service, digest)
-        if known is not None and known.diff_ids and _is_of(known, image):
-            self._standing[image.service] = ParentImage(
-                image.fingerprint.inputs, known, 0, image.size, image.ref
-            )
+        known = await self._known(image)
+        if known is not None:
+            self._standing[image.service] = known
         elif image.service not in self._standing or image.how != "reused":
             self._standing.pop(image.service, None)
             self._ask(image, self._again if stopped else 0.0)
+
+    async def found(self, image: Image) -> None:
+        """Nodes or engine have the tree's image already: the first edit after a start is a delta on it."""
+        if image.service in self._standing or image.service in self._to_learn:
+            return
+        known = await self._known(image)
+        if known is not None:
+            self._standing[image.service] = known
+        else:
+            self._ask(image)
+
+    async def _known(self, image: Image) -> ParentImage | None:
+        """The image as a parent, if an earlier devloop has written down its layers."""
+        known = await self._store.get(image.service, image.fingerprint.digest)
+        if known is None or not known.diff_ids or not _is_of(known, image):
+            return None
+        return ParentImage(image.fingerprint.inputs, known, 0, image.size, image.ref)
 
     async def to_learn(self) -> Image:
         """The next image that is to become a parent, as soon as there is one whose time has come."""

@@ -31,7 +31,10 @@ class DeltaLoader:
 
     async def find(self, service: Service, fingerprint: Fingerprint) -> Image | None:
         self._builder.keeper.note(service)
-        return await self._inner.find(service, fingerprint)
+        found = await self._inner.find(service, fingerprint)
+        if found is not None:
+            await self._builder.keeper.found(found)
+        return found
 
     async def load(self, image: Image) -> LoadedImage:
         try:
