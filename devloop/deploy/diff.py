@@ -40,6 +40,12 @@ class Preview:
     wanted: Json | None
 
 
+def content(item: Json) -> Json:
+    """The object without its status and what the server notes in its metadata."""
+    meta = {key: value for key, value in item["metadata"].items() if key not in NOISE}
+    return {**{key: value for key, value in item.items() if key != "status"}, "metadata": meta}
+
+
 def diff(previews: Sequence[Preview]) -> list[str]:
     """Lines of a unified diff, empty where nothing would change."""
     lines: list[str] = []
@@ -53,12 +59,11 @@ def diff(previews: Sequence[Preview]) -> list[str]:
 def _text(item: Json | None) -> list[str]:
     if item is None:
         return []
-    meta = {key: value for key, value in item["metadata"].items() if key not in NOISE}
-    notes = {key: value for key, value in (meta.get("annotations") or {}).items() if key not in UNSHOWN}
-    meta.pop("annotations", None)
+    shown = content(item)
+    meta = shown["metadata"]
+    notes = {key: value for key, value in (meta.pop("annotations", None) or {}).items() if key not in UNSHOWN}
     if notes:
         meta["annotations"] = notes
-    shown = {**{key: value for key, value in item.items() if key != "status"}, "metadata": meta}
     if item.get("kind") == "Secret":
         shown = masked(shown)
     return yaml.safe_dump(shown, sort_keys=True, default_flow_style=False).splitlines()

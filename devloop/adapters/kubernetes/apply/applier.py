@@ -20,7 +20,7 @@ from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, pu
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.prerequisites import asked_by, missing_error, missing_of, unmet
 from devloop.concurrency import gather
-from devloop.deploy.diff import Preview
+from devloop.deploy.diff import Preview, content
 from devloop.deploy.needs import Need
 from devloop.errors import ConfigError, DevloopError, PatchError, PlatformError, PrerequisiteError
 from devloop.image_refs import repository
@@ -201,8 +201,8 @@ class Applier:
                 raise refusal_of(manifest, second) from second
         if old is None:
             return f"{manifest.name} created"
-        changed = old["metadata"].get("resourceVersion") != new["metadata"].get("resourceVersion")
-        return f"{manifest.name} configured" if changed else ""
+        # Not by resourceVersion: a controller may have written the status since the object was read.
+        return f"{manifest.name} configured" if content(old) != content(new) else ""
 
 
 async def _read_all(paths: Sequence[Path]) -> tuple[list[Manifest], list[Trouble]]:
