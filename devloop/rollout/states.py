@@ -112,9 +112,14 @@ def _rolled_out(snapshot: Snapshot) -> bool:
         return False
     if snapshot.target.kind == "statefulset":  # it has no such condition: its revisions and pods show
         ready_once = sum(pod.ready_at is not None for pod in snapshot.pods)
-        return not snapshot.later and ready_once >= snapshot.replicas
+        return not snapshot.later and ready_once >= snapshot.replicas and not _count_lags(snapshot)
     progressing = snapshot.conditions.get("Progressing", ("", "", ""))
     return bool(snapshot.revision) and progressing[1] == NEW_REPLICASET_AVAILABLE
+
+
+def _count_lags(snapshot: Snapshot) -> bool:
+    """Whether all pods are ready and the status does not say so yet: it is written after them."""
+    return sum(pod.ready for pod in snapshot.pods) >= snapshot.replicas > snapshot.available
 
 
 def _has_older_pods(snapshot: Snapshot) -> bool:

@@ -112,6 +112,11 @@ def test_the_table_is_whole() -> None:
             "",
             D.DEPLOYED,
         ),  # its first rollout: the second starts
+        (
+            replace(SET_DEGRADED, pods=(replace(WAS_READY, ready=True),) * 2),
+            "",
+            D.DEPLOYED,
+        ),  # its first rollout: the second pod is ready, and its status does not count it yet
         (replace(SET_DEGRADED, later=True), "", D.UPGRADING),
         (replace(SET_DEGRADED, pods=(WAS_READY, ENDING)), "", D.UPGRADING),
         (replace(SET_DEGRADED, later=True, pods=(ENDING,)), "", D.UPGRADING),
