@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -165,15 +166,16 @@ def status(project: Project, services: tuple[str, ...], as_json: bool) -> int:
 
 @main.command()
 @services_argument
-@on_project
-def doctor(project: Project, services: tuple[str, ...]) -> int:
-    """Look at everything that devloop needs: engine, docker command, cluster, targets, limits.
+@json_option
+@where
+def doctor(services: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Look at everything that devloop needs: engine, disk, file watching, manifests, cluster, targets.
 
     Exit code: 0 nothing is in the way, 2 config or usage, 3 something is.
     """
     from devloop.commands import doctor as command
 
-    return command.doctor(project, services)
+    sys.exit(command.doctor(**asked(given), names=services, as_json=as_json))
 
 
 @main.command()

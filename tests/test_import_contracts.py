@@ -29,6 +29,8 @@ PLANTED = {
     "devloop: nothing imports upward": (
         ("devloop.commands.once", "devloop.cli"),
         ("devloop.wiring", "devloop.commands.once"),
+        ("devloop.doctor.machine", "devloop.commands.once"),
+        ("devloop.wiring", "devloop.doctor.table"),
         ("devloop.adapters.lock", "devloop.wiring"),
         ("devloop.sinks.metrics", "devloop.adapters.lock"),
         ("devloop.trip.worker", "devloop.adapters.docker.engine"),

@@ -6,20 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
-import anyio
 import anyio.to_thread
 
 from devloop.adapters.checks.images import Scans, built_image
+from devloop.adapters.checks.objects import NOWHERE, STAND_IN, of_manifest, of_release
 from devloop.adapters.checks.surroundings import look_around, nodes_without
 from devloop.adapters.docker.connection import EngineRefusedError
-from devloop.adapters.helm.runner import KubeTarget, Runner
 from devloop.adapters.helm.runner_selection import choose
-from devloop.adapters.kubernetes.kustomize import render
 from devloop.adapters.kubernetes.manifests import put_refs
 from devloop.checks.facts import BuiltImage, Facts, Need
-from devloop.checks.origin import from_file, from_release, from_text, shown
+from devloop.checks.origin import shown
 from devloop.checks.rule import Report, View, judge
 from devloop.checks.rules import NAMES, RULES
 from devloop.checks.schema import kubernetes_schema
@@ -29,17 +26,12 @@ from devloop.commands.frame import Project, run
 from devloop.commands.output import secrets_of
 from devloop.config import load as configs
 from devloop.config.load import Config, chosen
-from devloop.deploy.helm_values import base_values, with_images
 from devloop.errors import ConfigError, DevloopError, PlatformError, ReleaseError
 from devloop.image_refs import repository
 from devloop.model import Change, Release, Service
 from devloop.sinks.fan import Fan
 from devloop.wiring import Session, opened
 
-STAND_IN = "dl-0000000000000000"  # for a tag that is not known: rules ask for its form alone
-NOWHERE = KubeTarget(
-    (Path(os.devnull),), ""
-)  # rendering asks no cluster: templates see none, as in `helm template`
 OFFLINE = "--offline"
 NO_CLUSTER = ("KubeconfigMissing", "ContextMissing")
 NO_SCHEMA = "kubernetes-validate is not installed: pip install 'devloop[check]'"
@@ -161,7 +153,7 @@ async def _gathered(
     table = {repository(ref): ref for ref in every.values()}
     for path in config.manifest_files():
         try:
-            found = await _plain(path, config)
+            found = await of_manifest(path, config)
         except ConfigError as error:
             broken.append((shown(path, config.root), error.message))
             continue
@@ -171,24 +163,10 @@ async def _gathered(
     for release in releases:
         assert runner is not None
         try:
-            subjects += await _rendered(runner, release, every, config.root)
+            subjects += await of_release(runner, release, every, config.root)
         except (ReleaseError, PlatformError) as error:
             broken.append((shown(release.chart, config.root), "\n".join((error.message, *error.evidence))))
     return tuple(subjects), replace(facts, broken=tuple(broken))
-
-
-async def _plain(path: Path, config: Config) -> list[Subject]:
-    namespace = config.cluster.namespace
-    if await anyio.Path(path).is_dir():
-        return from_text(await render(path), shown(path, config.root), namespace)
-    return await anyio.to_thread.run_sync(from_file, path, config.root, namespace)
-
-
-async def _rendered(runner: Runner, release: Release, refs: Mapping[str, str], root: Path) -> list[Subject]:
-    values = await anyio.to_thread.run_sync(base_values, release, os.environ)
-    values = await anyio.to_thread.run_sync(with_images, release, values, refs)
-    manifest = await runner.render(release, values, upgrade=False)
-    return await anyio.to_thread.run_sync(from_release, release, manifest, root)
 
 
 def _concerns(release: Release, services: Sequence[Service]) -> bool:

@@ -2,160 +2,89 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from devloop.adapters.build.build_cli import find_command
-from devloop.adapters.docker.connection import EngineRefusedError
-from devloop.adapters.kubernetes.kustomize import require
-from devloop.commands.frame import Project, in_session
+from devloop.adapters.kubernetes.api.kubeconfig import find_files
+from devloop.commands.frame import Project, load_project, run
 from devloop.commands.output import secrets_of
-from devloop.deploy.kustomization import is_kustomization
-from devloop.errors import DevloopError
-from devloop.wiring import Session
+from devloop.commands.watch_addresses import addresses
+from devloop.config import load as configs
+from devloop.doctor.diagnosis import Diagnosis, Examined, Machine, failure
+from devloop.doctor.table import examine, examine_machine
+from devloop.errors import ConfigError
+from devloop.safety_net import state_folder
 
-NOTES_ANNOTATION = "dev.devloop/notes"  # what a cluster wants its users to know, on its Nodes
-FEW_WATCHES = 8192
-LIMITS = Path("/proc/sys/fs/inotify")
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """`grade`: good, note (works, but know this) or bad (devloop will fail)."""
-
-    grade: Literal["good", "note", "bad"]
-    what: str
-    found: str
-    hint: str | None = None
+GRADES = ("ok", "warning", "failure")
+WIDTH = max(map(len, GRADES)) + 2
+IN_THE_WAY = 3
 
 
-async def examine(session: Session) -> list[Diagnosis]:
-    """Every finding, in the order of a trip. Raises nothing that a finding can say."""
-    findings = [
-        Diagnosis("good", "config", f"{session.config.path}: {', '.join(s.name for s in session.services)}"),
-        await _looked("build engine", lambda: _engine(session)),
-        await _looked("docker command", _command),
-        await _looked("cluster", lambda: _cluster(session)),
-        await _looked("images", lambda: _route(session)),
-    ]
-    if session.config.releases_by_name:
-        findings.append(await _looked("helm", lambda: _helm(session)))
-    if folders := [str(path) for path in session.config.manifest_files() if is_kustomization(path)]:
-        findings.append(await _looked("kubectl", lambda: _kubectl(folders)))
-    if findings[3].grade != "bad":
-        findings += [
-            await _looked(f"target of {s.name}", _targets_of(session, s.name)) for s in session.services
-        ]
-        findings += await _notes(session)
-    return [*findings, *_watch_limits()]
-
-
-async def _looked(what: str, look: Callable[[], Awaitable[Diagnosis]]) -> Diagnosis:
+def doctor(
+    config_path: Path | None,
+    context: str | None,
+    namespace: str | None,
+    kubeconfig: Path | None,
+    *,
+    names: Sequence[str],
+    as_json: bool,
+) -> int:
+    """Print what devloop needs and what was found; 3 if something is in the way, 2 if that is config.yaml."""
+    machine = Machine(dict(os.environ), state_folder().parent)
     try:
-        return await look()
-    except (DevloopError, EngineRefusedError) as error:
-        return Diagnosis("bad", what, error.message, error.hint)
-
-
-async def _engine(session: Session) -> Diagnosis:
-    info = await session.images.docker.info()
-    store = "containerd image store" if info.containerd_store else "graph driver"
-    return Diagnosis("good", "build engine", f"{info.name}, Docker {info.version}, {info.platform}, {store}")
-
-
-async def _command() -> Diagnosis:
-    command = await find_command(dict(os.environ))
-    if command is None:
-        return Diagnosis(
-            "note",
-            "docker command",
-            "none with BuildKit: the engine's own API builds, without build secrets",
-            "install docker-buildx (apt install docker-buildx-plugin)",
-        )
-    how = "with buildx" if command.buildx else "with BuildKit built in"
-    return Diagnosis("good", "docker command", f"{command.path}, {how}")
-
-
-async def _cluster(session: Session) -> Diagnosis:
-    platform = session.cluster.platform
-    nodes = await session.cluster.nodes()
-    listed = ", ".join(f"{node.name} ({node.os}/{node.architecture}, {node.runtime})" for node in nodes)
-    return Diagnosis("good", "cluster", f"context {platform.context} ({platform.product}): {listed}")
-
-
-async def _route(session: Session) -> Diagnosis:
-    route = await session.images.loader.route()
-    return Diagnosis(
-        "good", "images", f"reach {', '.join(store.node for store in route.stores)} by {route.how}"
+        project = load_project(config_path, context, namespace, kubeconfig)
+        configs.chosen(project.config, names)
+    except ConfigError as error:
+        if error.reason == "UnknownService":
+            raise
+        found = [failure("config", error.message, error.hint), *run(partial(examine_machine, machine))]
+        print(_as_json(found) if as_json else _as_text(found))
+        return error.exit_code
+    found = _concealed(
+        project, names, run(partial(examine, _examined(project, machine, names), kubeconfig, names))
     )
+    print(_as_json(found) if as_json else _as_text(found))
+    return IN_THE_WAY if any(one.grade == "failure" for one in found) else 0
 
 
-async def _helm(session: Session) -> Diagnosis:
-    return Diagnosis("good", "helm", session.deployment.releaser.require())
+def _examined(project: Project, machine: Machine, names: Sequence[str]) -> Examined:
+    config = project.config
+    files = find_files(str(project.kubeconfig) if project.kubeconfig else None, machine.environ)
+    watches = tuple(one.url or f"off (pid {one.pid})" for one in addresses(config) if one.pid)
+    return Examined(machine, config, configs.chosen(config, names), files, watches)
 
 
-async def _kubectl(folders: Sequence[str]) -> Diagnosis:
-    await require(Path(folders[0]), os.environ)
-    return Diagnosis("good", "kubectl", f"new enough for the kustomizations {', '.join(folders)}")
-
-
-def _targets_of(session: Session, name: str) -> Callable[[], Awaitable[Diagnosis]]:
-    service = next(one for one in session.services if one.name == name)
-
-    async def look() -> Diagnosis:
-        what = f"target of {name}"
-        missing = []
-        for target in service.targets:
-            async with session.cluster.feed(target) as feed:
-                if not feed.latest.exists:
-                    missing.append(f"{target} in namespace {target.namespace}")
-        if missing:
-            own = session.config.manifests or session.config.releases_by_name
-            hint = "devloop once applies manifests and releases" if own else "kubectl apply -f FILE"
-            return Diagnosis("note", what, f"not there yet: {', '.join(missing)}", hint)
-        named = ", ".join(f"{target} in {target.namespace}" for target in service.targets)
-        return Diagnosis("good", what, named or "none: it is built and loaded only")
-
-    return look
-
-
-async def _notes(session: Session) -> list[Diagnosis]:
-    """What the nodes say of themselves."""
-    nodes = await session.cluster.nodes()
-    return [
-        Diagnosis("note", f"node {node.name}", node.annotations[NOTES_ANNOTATION])
-        for node in nodes
-        if NOTES_ANNOTATION in node.annotations
-    ]
-
-
-def _watch_limits() -> list[Diagnosis]:
-    try:
-        watches = int((LIMITS / "max_user_watches").read_text())
-    except (OSError, ValueError):
-        return []  # not Linux
-    if watches >= FEW_WATCHES:
-        return [Diagnosis("good", "file watching", f"up to {watches} folders")]
-    return [
-        Diagnosis(
-            "note",
-            "file watching",
-            f"only {watches} folders can be watched; beyond that the tree is polled",
-            "sudo sysctl fs.inotify.max_user_watches=524288",
-        )
-    ]
-
-
-def doctor(project: Project, names: Sequence[str]) -> int:
-    """Print what devloop needs and what was found; 3 if something is in the way."""
-    findings = in_session(project, names, examine)
+def _concealed(project: Project, names: Sequence[str], found: Sequence[Diagnosis]) -> list[Diagnosis]:
     hide = secrets_of(project.config, names)
-    marks = {"good": "ok  ", "note": "note", "bad": "BAD "}
-    for finding in findings:
-        print(f"{marks[finding.grade]}  {finding.what}: {hide(finding.found)}")
-        if finding.hint:
-            print(f"      -> {hide(finding.hint)}")
-    return 3 if any(finding.grade == "bad" for finding in findings) else 0
+    return [
+        Diagnosis(one.grade, one.what, hide(one.found), hide(one.fix) if one.fix else None) for one in found
+    ]
+
+
+def _as_text(found: Sequence[Diagnosis]) -> str:
+    """A line for each, what to do below it, and the sum."""
+    lines: list[str] = []
+    for one in found:
+        first, *more = f"{one.what}: {one.found}".splitlines()
+        lines.append(f"{one.grade:<{WIDTH}}{first}")
+        lines += [f"{'':<{WIDTH}}{text}" for text in more]
+        lines += [f"{'':<{WIDTH}}-> {one.fix}"] if one.fix else []
+    sums = {grade: sum(one.grade == grade for one in found) for grade in GRADES}
+    total = ", ".join(f"{number} {grade}{_plural(grade, number)}" for grade, number in sums.items())
+    return "\n".join((*lines, "", total))
+
+
+def _as_json(found: Sequence[Diagnosis]) -> str:
+    """{"checks": [{"grade", "check", "found", "fix"}], "failures": 1}"""
+    checks: list[dict[str, Any]] = [
+        {"grade": one.grade, "check": one.what, "found": one.found, "fix": one.fix} for one in found
+    ]
+    return json.dumps({"checks": checks, "failures": sum(one.grade == "failure" for one in found)}, indent=2)
+
+
+def _plural(grade: str, number: int) -> str:
+    return "" if grade == "ok" or number == 1 else "s"

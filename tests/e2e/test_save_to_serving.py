@@ -115,8 +115,17 @@ def test_s28_config_yaml_is_taken_while_watch_runs_and_a_bad_one_is_shown(projec
 def test_doctor_looks_at_everything_and_says_what_the_cluster_does_not_do(project: Project) -> None:
     done = project.devloop("doctor", seconds=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    for what in ("config", "build engine", "docker command", "cluster", "images", "target of backend"):
-        assert f"  {what}: " in done.stdout
+    for what in (
+        "config",
+        "build engine",
+        "docker command",
+        "disk",
+        "manifests",
+        "cluster",
+        "images",
+        "service backend",
+    ):
+        assert f"ok       {what}: " in done.stdout
     assert "Ingress objects are stored and not served" in done.stdout
     gone = subprocess.run(
         project.command("doctor"),
@@ -128,4 +137,4 @@ def test_doctor_looks_at_everything_and_says_what_the_cluster_does_not_do(projec
         env={**project.sandbox.environ, "DOCKER_HOST": "unix:///var/run/stopped.sock"},
     )
     assert gone.returncode == 3
-    assert "BAD   build engine: " in gone.stdout
+    assert "failure  build engine: " in gone.stdout

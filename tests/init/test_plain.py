@@ -207,7 +207,7 @@ def test_a_folder_without_dockerfiles_is_an_error_that_says_so(tmp_path: Path) -
 def test_without_config_yaml_every_command_names_init(tmp_path: Path, words: list[str]) -> None:
     ended = devloop(tmp_path, *words)
     assert ended.returncode == 2
-    assert "devloop init" in ended.stderr
+    assert "devloop init" in (ended.stdout if words == ["doctor"] else ended.stderr)
 
 
 def test_a_dockerfile_that_may_build_several_images_is_a_service_without_a_workload(tmp_path: Path) -> None:
