@@ -17,6 +17,8 @@ from devloop.concurrency import closed
 from devloop.errors import PlatformError
 from devloop.signals import end_with_us
 
+LONGEST_LINE = 1 << 16  # bytes; of a longer line of standard error the end is kept
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
@@ -63,7 +65,11 @@ class Running:
         return cls(process)
 
     async def finish(
-        self, *, on_line: Callable[[str], None] | None = None, body: AsyncIterable[bytes] | None = None
+        self,
+        *,
+        on_line: Callable[[str], None] | None = None,
+        body: AsyncIterable[bytes] | None = None,
+        most: int | None = None,
     ) -> Finished:
         """Run it to its end, as `run` does."""
         process = self._process
@@ -73,7 +79,7 @@ class Running:
             async with anyio.create_task_group() as group:
                 assert process.stdout is not None
                 assert process.stderr is not None
-                group.start_soon(_collect, process.stdout, out)
+                group.start_soon(_collect, process.stdout, out, most)
                 group.start_soon(_lines, process.stderr, err, on_line)
                 if process.stdin is not None:
                     await _feed(process, body)
@@ -105,20 +111,25 @@ async def run(
     on_line: Callable[[str], None] | None = None,
     body: AsyncIterable[bytes] | None = None,
     cwd: str | None = None,
+    most: int | None = None,
 ) -> Finished:
     """Run a command to its end; `on_line` gets each line of its standard error, `body` is its input.
 
     Cancelling ends the whole process group before it returns. Raises PlatformError if there is no such
-    command. A body that fails ends the command and passes on.
+    command, or if it prints more than `most` bytes. A body that fails ends the command and passes on.
     """
     running = await Running.start(argv, environment, cwd=cwd, fed=body is not None)
-    return await running.finish(on_line=on_line, body=body)
+    return await running.finish(on_line=on_line, body=body, most=most)
 
 
-async def _collect(stream: ByteReceiveStream, into: list[bytes]) -> None:
+async def _collect(stream: ByteReceiveStream, into: list[bytes], most: int | None) -> None:
+    size = 0
     async for piece in stream:
         activity.note()
         into.append(piece)
+        size += len(piece)
+        if most is not None and size > most:
+            raise PlatformError(f"it printed more than {most >> 20} MB", reason="BadOutput")
 
 
 async def _lines(stream: ByteReceiveStream, into: list[str], on_line: Callable[[str], None] | None) -> None:
@@ -128,6 +139,7 @@ async def _lines(stream: ByteReceiveStream, into: list[str], on_line: Callable[[
         *lines, rest = (rest + piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
         for line in lines:
             _take(line, into, on_line)
+        rest = rest[-LONGEST_LINE:]
     if rest:
         _take(rest, into, on_line)
 

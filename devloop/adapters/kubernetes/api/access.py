@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from anyio import to_thread
 
-from devloop.adapters.kubernetes.api.credentials import CLOCK, log_in
+from devloop.adapters.kubernetes.api.credentials import CLOCK, TOKEN_FILE_SECONDS, TokenFileError, log_in
 from devloop.adapters.kubernetes.api.guard import Platform, admit
 from devloop.adapters.kubernetes.api.kubeconfig import Context, read_context
 from devloop.borders import KUBECONFIG
 from devloop.errors import ConfigError
 
+MARGIN = 10.0  # seconds before the end
 _PLUGINS = {"exec", "auth-provider"}
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach one API server. `expires_at`: when a plugin's credentials end, epoch seconds."""
+    """How to reach one API server. `expires_at`: when its credentials are to be renewed, epoch seconds."""
 
     platform: Platform
     context: Context
@@ -28,7 +29,7 @@ class Access:
     headers: Mapping[str, str] = field(repr=False)
     proxy: str | None = None
     server_name: str | None = None
-    expires_at: float | None = None
+    expires_at: float | None = field(default=None, compare=False)  # that alone is no other access
 
     @property
     def server(self) -> str:
@@ -36,7 +37,7 @@ class Access:
 
     @property
     def expired(self) -> bool:
-        return self.expires_at is not None and CLOCK.now() > self.expires_at - 10
+        return self.expires_at is not None and CLOCK.now() > self.expires_at - MARGIN
 
 
 async def open_access(
@@ -46,7 +47,7 @@ async def open_access(
 
     `last` is returned again if its credentials came from a plugin and are still good: a plugin may take
     a second, or ask somebody to log in. Certificate files are read again, for a recreated cluster keeps
-    their paths.
+    their paths. A token file that is being written keeps its last token for a while.
     Raises ConfigError (no such context, not local, unreadable certificate), PlatformError (a plugin failed).
     """
     where = f"context {context_name!r} of {', '.join(map(str, files))}"
@@ -57,7 +58,12 @@ async def open_access(
         return last
     with KUBECONFIG(where):
         proxy, server_name = _text(context, "proxy-url"), _text(context, "tls-server-name")
-        login = await log_in(context)
+        try:
+            login = await log_in(context)
+        except TokenFileError:
+            if last is None or last.context != context:
+                raise
+            return replace(last, expires_at=CLOCK.now() + TOKEN_FILE_SECONDS)
         return Access(
             platform, context, login.tls, login.headers, proxy, server_name, expires_at=login.expires_at
         )

@@ -1,8 +1,9 @@
-"""What a user logs in with: the kubernetes package runs plugins, and makes TLS and a header of the rest.
+"""What a user logs in with: the kubernetes package makes TLS and a header of it, and asks auth-providers.
 
-It is loaded here and nowhere else, after the guard (S29) has decided. What is ours beside it: files are read
-by the rules of files.py (a FIFO is an error), private keys lie in a folder that a later start removes (after
-kill -9 too), and why a plugin failed is raised, where the package's loader only logs it.
+It is loaded here and in exec_plugin.py, after the guard (S29) has decided. What is ours beside it: which of
+several credentials counts is decided as client-go does; files are read by the rules of files.py (a FIFO is an
+error); private keys lie in no file that outlives devloop; why a plugin failed is raised, where the package's
+loader only logs it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import asyncio
 import base64
 import importlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 from anyio import to_thread
 
-from devloop import scratch
+from devloop.adapters.kubernetes.api.exec_plugin import PLUGIN_SECONDS, ask_plugin
 from devloop.adapters.kubernetes.api.kubeconfig import Context, Entry
+from devloop.adapters.kubernetes.api.private_files import private_files
 from devloop.clock import Clock
 from devloop.errors import ConfigError, PlatformError
 from devloop.files import read_text
@@ -28,12 +30,21 @@ from devloop.files import read_text
 CLOCK = Clock()  # credentials end by the wall clock
 PROVIDERS = frozenset({"gcp", "oidc"})  # the legacy auth-providers that the kubernetes package knows
 PROVIDER_SECONDS = 300.0  # how long the answer of one is taken for good
+TOKEN_FILE_SECONDS = 60.0  # as client-go: a projected token is replaced long before it ends
+CLUSTER_FILES = ("certificate-authority",)
+USER_FILES = ("client-certificate", "client-key")
 PACKAGE = "kubernetes.aio.config.kube_config"
+
+
+class TokenFileError(ConfigError):
+    """There is no token in a token file."""
+
+    default_reason = "InvalidKubeconfig"
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What requests carry. `tls` None = plain HTTP; `expires_at`: epoch seconds, of a plugin's answer."""
+    """What requests carry. `tls` None = plain HTTP; `expires_at`: epoch seconds, when to ask again."""
 
     headers: Mapping[str, str] = field(repr=False)
     tls: ssl.SSLContext | None = field(repr=False, compare=False)
@@ -41,17 +52,19 @@ class Login:
 
 
 async def log_in(context: Context) -> Login:
-    """Make the credentials of the context's user ready.
+    """Make the credentials of the context's user ready. Over plain HTTP there are none, as in kubectl.
 
-    Raises ConfigError (certificates, token files), PlatformError (a plugin failed).
+    Raises ConfigError (certificates, token files, what kubectl refuses), PlatformError (a plugin failed).
     """
+    if not context.server.startswith("https"):
+        return Login({}, None)
     await to_thread.run_sync(importlib.import_module, PACKAGE)  # 0.25 s, beside what else starts
     user, expires_at = await _answered(context)
     try:
         authorization, tls = await to_thread.run_sync(_load, context, user)
     except (OSError, ValueError) as error:  # of ssl and base64 too
         raise ConfigError(
-            f"context {context.name!r}: its certificates cannot be used: {error}",
+            f"context {context.name!r}: user {context.user_name!r}: its certificates cannot be used: {error}",
             reason="InvalidKubeconfig",
             hint="kubectl config view --raw shows them; recreating the cluster's kubeconfig usually helps",
         ) from error
@@ -59,36 +72,61 @@ async def log_in(context: Context) -> Login:
 
 
 async def _answered(context: Context) -> tuple[Entry, float | None]:
-    """The user's entry, with a plugin's answer in the plugin's place, and when that answer ends."""
+    """The user's entry, with what a plugin or a token file holds in its place, and when to ask again.
+
+    A plugin is for a user without other credentials, an auth-provider for one without other tokens.
+    """
     user = {key: value for key, value in context.user.items() if value}
-    if "exec" in user:
-        return await _run_plugin(context, user["exec"])
-    if "auth-provider" in user:
-        return {"token": await _ask_provider(context)}, CLOCK.now() + PROVIDER_SECONDS
+    _check(context, user)
+    plugin, provider = user.pop("exec", None), user.pop("auth-provider", None)
+    if "tokenFile" in user:
+        token = await to_thread.run_sync(_token_of, context, user)
+        return {**user, "token": token}, CLOCK.now() + TOKEN_FILE_SECONDS
+    named = user.keys() & {"token", "username", "password"}
+    if plugin and not named and not _has_certificate(user):
+        return await ask_plugin(context, plugin)
+    if provider and not named:
+        return {**user, "token": await _ask_provider(context)}, CLOCK.now() + PROVIDER_SECONDS
     return user, None
 
 
-async def _run_plugin(context: Context, plugin: Entry) -> tuple[Entry, float | None]:
-    from kubernetes.aio.config.config_exception import ConfigException
-    from kubernetes.aio.config.exec_provider import ExecProvider
-    from kubernetes.aio.config.kube_config import ConfigNode
+def _check(context: Context, user: Entry) -> None:
+    """Raises ConfigError for what kubectl refuses, where one of the two would be dropped in silence."""
+    if {"exec", "auth-provider"} <= user.keys():
+        both = "exec and auth-provider"
+    elif user.keys() & {"token", "tokenFile"} and user.keys() & {"username", "password"}:
+        both = "a token and a user name"
+    elif _has_certificate(user) and not user.keys() & {"client-key", "client-key-data"}:
+        both = "client-certificate without client-key"
+    else:
+        return
+    raise ConfigError(
+        f"context {context.name!r}: user {context.user_name!r} has {both}",
+        reason="InvalidKubeconfig",
+        hint=f"kubectl refuses that too; mend the user in {', '.join(map(str, context.files))}",
+    )
 
+
+def _has_certificate(user: Entry) -> bool:
+    return bool(user.keys() & {"client-certificate", "client-certificate-data"})
+
+
+def _token_of(context: Context, user: Entry) -> str:
+    """The token file's, else the one that stands in the kubeconfig. Raises TokenFileError."""
+    path = Path(str(user["tokenFile"]))
+    why = "it is empty"
     try:
-        status: Entry = await ExecProvider(ConfigNode("exec", dict(plugin))).run()
-    except (ConfigException, OSError) as error:
-        raise PlatformError(
-            f"context {context.name!r}: the credential plugin {plugin.get('command', '')} failed: {error}",
-            reason="CredentialPlugin",
-            hint="run it by hand, log in again if it asks for that",
-        ) from error
-    expiry = status.get("expirationTimestamp")
-    expires_at = datetime.fromisoformat(expiry.replace("Z", "+00:00")).timestamp() if expiry else None
-    user: Entry = {"token": status["token"]} if status.get("token") else {}
-    certificate, key = status.get("clientCertificateData"), status.get("clientKeyData")  # PEM
-    if certificate and key:
-        user["client-certificate-data"] = base64.b64encode(certificate.encode()).decode()
-        user["client-key-data"] = base64.b64encode(key.encode()).decode()
-    return user, expires_at
+        if text := read_text(path).strip():
+            return text
+    except OSError as error:
+        why = error.strerror or str(error)
+    if "token" in user:
+        return str(user["token"])
+    raise TokenFileError(
+        f"context {context.name!r}: user {context.user_name!r}: tokenFile {path}: {why}",
+        hint=f"log in again, such that the file is written, or mend users: {context.user_name}: in "
+        + ", ".join(map(str, context.files)),
+    )
 
 
 async def _ask_provider(context: Context) -> str:
@@ -105,19 +143,24 @@ async def _ask_provider(context: Context) -> str:
             hint="use the cluster's exec plugin instead",
         )
     answer = Configuration()
+    document = _document({}, {"auth-provider": context.user["auth-provider"]})
     try:
-        await load_kube_config_from_dict(
-            _document({}, dict(context.user)), context="it", client_configuration=answer
-        )
+        with anyio.fail_after(PLUGIN_SECONDS):
+            await load_kube_config_from_dict(document, context="it", client_configuration=answer)
     except (ConfigException, OSError, ValueError) as error:
-        raise PlatformError(f"context {context.name!r}: {error}", reason="CredentialPlugin") from error
+        why = f"no answer in {PLUGIN_SECONDS:.0f} s" if isinstance(error, TimeoutError) else str(error)
+        raise PlatformError(
+            f"context {context.name!r}: user {context.user_name!r}: auth-provider {name}: {why}",
+            reason="CredentialPlugin",
+            hint="log in again, or use the cluster's exec plugin instead",
+        ) from error
     return str(answer.api_key["BearerToken"]).removeprefix("Bearer ")
 
 
-def _load(context: Context, user: Entry) -> tuple[str, ssl.SSLContext | None]:
+def _load(context: Context, user: Entry) -> tuple[str, ssl.SSLContext]:
     """(Authorization header, TLS context) of an entry without plugins. Blocking.
 
-    Raises OSError, ValueError: a file or certificate that cannot be used.
+    Raises OSError, ValueError: a file or certificate that cannot be used; PlatformError: no place for them.
     """
     from kubernetes.aio.client.configuration import Configuration
     from kubernetes.aio.client.rest import RESTClientObject
@@ -126,38 +169,46 @@ def _load(context: Context, user: Entry) -> tuple[str, ssl.SSLContext | None]:
     result = Configuration()
     # kubectl is not this strict, and the CAs that local products make do not always pass.
     result.disable_strict_ssl_verification = True
-    with scratch.folder() as folder:
-        document = _document(_on_disk(context.cluster, folder), _on_disk(user, folder))
+    # The package would keep the names of the files that it writes itself, and miss them at the next load.
+    with private_files(_pem_texts(context, user)) as files:
+        document = _document(_with(context.cluster, files, CLUSTER_FILES), _with(user, files, USER_FILES))
         asyncio.run(load_kube_config_from_dict(document, context="it", client_configuration=result))
-        encrypted = context.server.startswith("https")
-        tls: ssl.SSLContext | None = RESTClientObject(result).ssl_context if encrypted else None
+        tls: ssl.SSLContext = RESTClientObject(result).ssl_context
     return str(result.api_key.get("BearerToken") or ""), tls
 
 
-def _on_disk(entry: Mapping[str, Any], folder: Path) -> Entry:
-    """The entry with its PEM texts as files of the folder, and its token read.
+def _pem_texts(context: Context, user: Entry) -> dict[str, str]:
+    """The text of each certificate and key, by its name in the kubeconfig. Raises ConfigError, ValueError."""
+    owned = [(f"cluster {context.cluster_name!r}", context.cluster, name) for name in CLUSTER_FILES]
+    if _has_certificate(user):  # a key alone is of no use
+        owned += [(f"user {context.user_name!r}", user, name) for name in USER_FILES]
+    texts = {}
+    for owner, entry, name in owned:
+        try:
+            text = _pem(entry, name)
+        except OSError as error:
+            raise ConfigError(
+                f"context {context.name!r}: {owner}: {name} {entry.get(name)}: {error.strerror or error}",
+                reason="InvalidKubeconfig",
+                hint="is the cluster created? recreating its kubeconfig usually helps",
+            ) from error
+        if text is not None:
+            texts[name] = text
+    return texts
 
-    The package would keep the names of the files that it writes itself, and miss them at the next load.
-    """
-    kept = {key: value for key, value in entry.items() if value}
-    for key in ("certificate-authority", "client-certificate", "client-key"):
-        if (text := _pem(kept, key)) is not None:
-            (folder / key).write_text(text)
-            kept[key] = str(folder / key)
-        kept.pop(f"{key}-data", None)
-    if not ("client-certificate" in kept and "client-key" in kept):
-        kept.pop("client-certificate", None)  # one is of no use without the other
-    if "tokenFile" in kept:
-        kept.setdefault("token", read_text(Path(kept["tokenFile"])).strip())
-    return kept
 
-
-def _pem(entry: Mapping[str, Any], key: str) -> str | None:
-    """The PEM text behind `<key>-data` (base64) or the file that `<key>` names; data wins, as in kubectl."""
-    data, path = entry.get(f"{key}-data"), entry.get(key)
+def _pem(entry: Mapping[str, Any], name: str) -> str | None:
+    """The PEM text of `<name>-data` (base64), which wins as in kubectl, or of the file under `<name>`."""
+    data, path = entry.get(f"{name}-data"), entry.get(name)
     if data:
         return base64.b64decode("".join(str(data).split()), validate=True).decode()
     return read_text(Path(path)) if path else None
+
+
+def _with(entry: Mapping[str, Any], files: Mapping[str, str], names: Sequence[str]) -> Entry:
+    """The entry, with `files` in place of those names."""
+    kept = {key: value for key, value in entry.items() if value and key.removesuffix("-data") not in names}
+    return kept | {name: files[name] for name in names if name in files}
 
 
 def _document(cluster: Entry, user: Entry) -> Entry:

@@ -27,6 +27,7 @@ class Context:
     user: Mapping[str, Any]
     namespace: str
     files: tuple[Path, ...]
+    user_name: str = ""
 
     @property
     def server(self) -> str:
@@ -91,6 +92,7 @@ def read_context(files: Sequence[Path], name: str) -> Context:
         user=user,
         namespace=str(context.get("namespace") or "default"),
         files=tuple(found),
+        user_name=user_name,
     )
 
 

@@ -1,0 +1,113 @@
+"""The credential plugin of a kubeconfig (`exec`): run without a terminal, for one minute at most."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import anyio
+
+from devloop.adapters.kubernetes.api.kubeconfig import Context, Entry
+from devloop.adapters.process import run
+from devloop.errors import PlatformError
+
+PLUGIN_SECONDS = 60.0  # a plugin may open a browser and wait for somebody to log in
+MOST_OUTPUT = 1 << 20  # bytes; an answer has a few thousand
+SHOWN_LINES, SHOWN_WIDTH = 10, 300
+
+
+async def ask_plugin(context: Context, plugin: Entry) -> tuple[Entry, float | None]:
+    """The user's entry that the plugin answers with, and when that ends in epoch seconds.
+
+    Raises PlatformError: not installed, failed, no answer in time, or not an answer.
+    """
+    answer = await _run(context, plugin)
+    try:
+        return _entry_of(_status_of(answer, str(plugin.get("apiVersion"))))
+    except ValueError as error:
+        raise _failure(context, plugin, f"{error} in its answer") from error
+
+
+async def _run(context: Context, plugin: Entry) -> bytes:
+    from kubernetes.aio.config.config_exception import ConfigException
+    from kubernetes.aio.config.exec_provider import ExecProvider
+    from kubernetes.aio.config.kube_config import ConfigNode
+
+    try:
+        prepared = ExecProvider(ConfigNode("exec", dict(plugin)))
+    except ConfigException as error:
+        raise _failure(context, plugin, str(error)) from error
+    wish = {"apiVersion": prepared.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
+    environment = {**prepared.env, "KUBERNETES_EXEC_INFO": json.dumps(wish)}
+    said: list[str] = []
+
+    def keep(line: str) -> None:
+        said.append(line[:SHOWN_WIDTH])
+        del said[:-SHOWN_LINES]
+
+    try:
+        with anyio.fail_after(PLUGIN_SECONDS):
+            finished = await run(prepared.args, environment, on_line=keep, most=MOST_OUTPUT)
+    except TimeoutError as error:
+        seconds = f"{PLUGIN_SECONDS:.0f} s"
+        raise _failure(context, plugin, f"no answer in {seconds}, and it was ended", said) from error
+    except PlatformError as error:
+        raise _failure(
+            context, plugin, error.message, said, missing=error.reason == "NoSuchCommand"
+        ) from error
+    if finished.code != 0:
+        last = f": {said[-1]}" if said else ""
+        raise _failure(context, plugin, f"exit code {finished.code}{last}", said)
+    return finished.out
+
+
+def _failure(
+    context: Context, plugin: Entry, why: str, said: list[str] | None = None, *, missing: bool = False
+) -> PlatformError:
+    line = shlex.join(map(str, (plugin.get("command", ""), *(plugin.get("args") or ()))))
+    installing = str(plugin.get("installHint") or "") if missing else ""
+    return PlatformError(
+        f"context {context.name!r}: the credential plugin {line[:SHOWN_WIDTH]}: {why}",
+        reason="CredentialPlugin",
+        evidence=tuple(said or ()),
+        hint=installing
+        or "run it by hand, and log in there if it asks for that: it has no terminal when devloop runs it",
+    )
+
+
+def _status_of(answer: bytes, version: str) -> Mapping[str, Any]:
+    """Raises ValueError for what is no answer in the API version that was asked for."""
+    try:
+        credential = json.loads(answer)
+    except ValueError as error:
+        raise ValueError("no JSON") from error
+    status = credential.get("status") if isinstance(credential, dict) else None
+    if not isinstance(status, dict) or credential.get("kind") != "ExecCredential":
+        raise ValueError("no ExecCredential with a status")
+    if credential.get("apiVersion") != version:
+        raise ValueError(f"apiVersion {credential.get('apiVersion')!r}, not {version!r},")
+    return status
+
+
+def _entry_of(status: Mapping[str, Any]) -> tuple[Entry, float | None]:
+    """Raises ValueError for a status without credentials."""
+    token, certificate, key, expiry = (
+        str(status.get(name) or "")
+        for name in ("token", "clientCertificateData", "clientKeyData", "expirationTimestamp")
+    )
+    if bool(certificate) != bool(key):
+        raise ValueError("only one of clientCertificateData and clientKeyData")
+    if not token and not certificate:
+        raise ValueError("neither a token nor a certificate")
+    user: Entry = {"token": token} if token else {}
+    if certificate:  # PEM
+        user["client-certificate-data"] = base64.b64encode(certificate.encode()).decode()
+        user["client-key-data"] = base64.b64encode(key.encode()).decode()
+    try:
+        return user, datetime.fromisoformat(expiry.replace("Z", "+00:00")).timestamp() if expiry else None
+    except ValueError as error:
+        raise ValueError(f"no time as expirationTimestamp ({expiry!r})") from error
