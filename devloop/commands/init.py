@@ -18,11 +18,12 @@ from devloop.commands.frame import run
 from devloop.commands.init_facts import with_cluster, with_helm
 from devloop.config import load as configs
 from devloop.errors import ConfigError
-from devloop.files import is_folder, is_there
+from devloop.files import is_folder, is_link, is_there
 from devloop.init.found import Found
 from devloop.init.project.scan import scan
 from devloop.init.proposal.propose import propose
 from devloop.init.proposal.render import config_text, summary
+from devloop.init.proposal.valid import loadable
 from devloop.init.proposal.values import Place, Proposal, Question
 
 
@@ -53,14 +54,13 @@ def init(
     while asks and (open_ones := [one for one in proposal.questions if one.key not in answers]):
         answers[open_ones[0].key] = _ask(open_ones[0])
         proposal = propose(found, place, answers)
+    proposal = loadable(proposal, path)
     if not proposal.services:
         raise nothing(proposal, path)
-    text = config_text(proposal)
     if show:
-        click.echo(text, nl=False)
-        return 0
-    _write(path, text, proposal)
-    configs.load(path)  # what was written is what devloop reads
+        click.echo(config_text(proposal), nl=False)
+    else:
+        _write(path, proposal)
     return 0
 
 
@@ -126,20 +126,34 @@ def _ask(question: Question) -> str:
     return keys[chosen - 1]
 
 
-def _write(path: Path, text: str, proposal: Proposal) -> None:
-    for name, content in proposal.written.items():
-        _new(path.parent / name, content)
-    _new(path, text)
+def _write(path: Path, proposal: Proposal) -> None:
+    """All of the files or none. Raises ConfigError."""
+    files = {path.parent / name: text for name, text in proposal.written.items()}
+    files[path] = config_text(proposal)
+    for file in files:
+        if is_there(file):
+            raise ConfigError(f"{file} is there already, and init overwrites nothing", reason="ConfigExists")
+    made: list[Path] = []
+    try:
+        for file, text in files.items():
+            _new(path.parent, file, text)
+            made.append(file)
+    except ConfigError:
+        for file in made:
+            file.unlink(missing_ok=True)
+        raise
     for line in summary(proposal):
         click.echo(line)
     click.echo("wrote " + ", ".join([path.name, *proposal.written]))
     click.echo("next: devloop doctor, then devloop watch")
 
 
-def _new(path: Path, text: str) -> None:
-    """Write a file that is not there yet. Raises ConfigError."""
+def _new(root: Path, path: Path, text: str) -> None:
+    """Write a file that is not there yet, in the project itself: through no link. Raises ConfigError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        if path.parent != root and is_link(path.parent):
+            raise ConfigError(f"{path.parent} is a link: init writes nothing through it", reason="NotWritten")
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:

@@ -67,7 +67,7 @@ def error_of(path: Path, problems: list[Problem]) -> ConfigError:
 
 def problem_of(document: ConfigDocument, details: ErrorDetails) -> Problem:
     location = _in_file(document, details["loc"])
-    return Problem(document.position(location), yamlfile.dotted(location), _text(location, details))
+    return Problem(document.position(location), location, _text(location, details))
 
 
 def _in_file(document: ConfigDocument, location: Location) -> Location:
@@ -158,7 +158,7 @@ def tree_problems(document: ConfigDocument, config: Config) -> list[Problem]:
         found.append((("manifests", number), text if is_folder(path) else f"{path} is not a file"))
     for release in config.releases():
         found.extend(_release_problems(config, release))
-    return [Problem(document.position(at), yamlfile.dotted(at), text) for at, text in found]
+    return [Problem(document.position(at), at, text) for at, text in found]
 
 
 def _rivalry(service: Service, target: Target, other: Service, its: Target) -> str:

@@ -22,15 +22,21 @@ NULL = "tag:yaml.org,2002:null"
 TRAP_BOOL = re.compile(r"^(?:y|n|yes|no|on|off)$", re.IGNORECASE)
 TRAP_INT = re.compile(r"^[-+]?(?:0[0-7_]+|0[xXbB][0-9a-fA-F_]+|\d[\d_]*(?::[0-5]?\d)+|\d+_[\d_]*)$")
 TRAP_FLOAT = re.compile(r"^[-+]?\d[\d_]*(?::[0-5]?\d)+\.[\d_]*$")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to mend: where it stands and what to write. `path` is "services.backend.build"."""
+    """One thing to mend: where it stands and what to write. `at`: the key, () for the whole file."""
 
     position: Position
-    path: str
+    at: Location
     text: str
+
+    @property
+    def path(self) -> str:
+        """ "services.backend.build"."""
+        return dotted(self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ def parse(text: str) -> ConfigDocument:
         return ConfigDocument(None, {}, {}, (_syntax_problem(error),))
     except Exception as error:  # noqa: BLE001 - the border: whatever the reader makes of a text that is none
         message = str(error).splitlines() or [type(error).__name__]
-        return ConfigDocument(None, {}, {}, (Problem((1, 1), "", f"not valid YAML: {message[0]}"),))
+        return ConfigDocument(None, {}, {}, (Problem((1, 1), (), f"not valid YAML: {message[0]}"),))
     return ConfigDocument(value, reader.positions, reader.texts, tuple(reader.problems))
 
 
@@ -87,7 +93,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
         message += '; a value that holds ": " needs quotes, or the indentation is off'
     elif message == "but found another document":
         message = "a second document (---); write one"
-    return Problem(position or (1, 1), "", message)
+    return Problem(position or (1, 1), (), message)
 
 
 @dataclass(slots=True)
@@ -117,13 +123,14 @@ class _ConfigReader:
             self.open.discard(id(node))
 
     def _problem(self, node: yaml.Node, at: Location, text: str) -> None:
-        self.problems.append(Problem(_position(node), dotted(at), text))
+        self.problems.append(Problem(_position(node), at, text))
 
     def _scalar(self, node: yaml.ScalarNode, at: Location) -> object:
         self.texts[at] = node.value
-        if "\0" in node.value:
-            self._problem(node, at, "a NUL character, which no path, name or argument can hold")
-            return node.value.replace("\0", "")
+        if odd := _NO_TEXT.search(node.value):
+            what = "a NUL character" if odd[0] == "\0" else "half of a surrogate pair"
+            self._problem(node, at, f"{what}, which no path, name or argument can hold")
+            return _NO_TEXT.sub("", node.value)
         if node.style is None and (trap := _trap(node.value)):
             self._problem(node, at, trap)
             return node.value
@@ -143,7 +150,7 @@ class _ConfigReader:
             if not isinstance(key, yaml.ScalarNode):
                 self._problem(key, at, "a key must be a word")
                 continue
-            name = key.value
+            name = str(self._scalar(key, (*at, key.value))) if _NO_TEXT.search(key.value) else key.value
             if merged and name in result:
                 continue
             if not merged and name in seen:

@@ -26,6 +26,7 @@ __all__ = [
     "Config",
     "CurrentConfig",
     "absolute",
+    "checked",
     "chosen",
     "find",
     "known_keys",
@@ -90,26 +91,35 @@ def load(path: Path) -> Config:
     except OSError as error:
         hint = "`devloop init` writes one" if isinstance(error, FileNotFoundError) else None
         raise ConfigError(f"{path} cannot be read: {error.strerror}", reason="NoConfig", hint=hint) from error
+    config, problems = checked(path, text)
+    if problems or config is None:
+        raise error_of(path, problems)
+    return config
+
+
+def checked(path: Path, text: str) -> tuple[Config | None, list[Problem]]:
+    """A text as the config.yaml that `path` would be, and everything that is wrong with it.
+
+    None where it has not even the shape of one; a config with problems is not to be used.
+    """
     document = yamlfile.parse(text)
     problems = list(document.problems)
     if document.value is None and not problems:
-        problems.append(Problem((1, 1), "", "the file is empty; write version: 1 and services:"))
+        problems.append(Problem((1, 1), (), "the file is empty; write version: 1 and services:"))
     elif not isinstance(document.value, dict) and not problems:
-        problems.append(Problem((1, 1), "", "not a mapping; write version: 1 and services:"))
+        problems.append(Problem((1, 1), (), "not a mapping; write version: 1 and services:"))
     config: Config | None = None
     if isinstance(document.value, dict):
         try:
             config = Config.model_validate(_args_as_written(document))
         except ValidationError as error:
-            trapped = {problem.path for problem in problems}
+            trapped = {problem.at for problem in problems}
             found = (problem_of(document, details) for details in error.errors(include_url=False))
-            problems.extend(problem for problem in found if problem.path not in trapped)
+            problems.extend(problem for problem in found if problem.at not in trapped)
         else:
             config.came_from(path)
             problems.extend(tree_problems(document, config))
-    if problems or config is None:
-        raise error_of(path, problems)
-    return config
+    return config, problems
 
 
 def override(config: Config, *, context: str | None = None, namespace: str | None = None) -> Config:

@@ -33,6 +33,7 @@ class Dockerfile:
     bases: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()  # ids that RUN --mount=type=secret asks for
     arguments: tuple[str, ...] = ()  # ARGs without a default
+    count: int = 1  # of its stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,15 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One plain YAML file of Kubernetes objects; `objects`: (kind, namespace, name)."""
+    """One plain YAML file of Kubernetes objects; `objects`: (kind, namespace, name).
+
+    `trouble`: why it cannot be applied as it is, "" where nothing is known against it.
+    """
 
     path: str
     workloads: tuple[Workload, ...]
     objects: tuple[tuple[str, str, str], ...]
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,10 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A build as compose.yaml or skaffold.yaml describes it. `image` "" = it names none."""
+    """A build as compose.yaml or skaffold.yaml describes it. `image` "" = it names none.
+
+    `unknown`: build arguments whose values are not in the file.
+    """
 
     name: str
     image: str
@@ -112,6 +120,7 @@ class Build:
     args: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[Mapping[str, str], ...] = ()
     where: str = ""
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +152,16 @@ class Deployed:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Everything that was found. `folders`: all folders; `files`: all files, as far as the scan went."""
+    """Everything that was found. `folders`: all folders; `files`: all files, as far as the scan went.
+
+    `closed`: folders beside config.yaml that nothing is to be written into -> why.
+    `unusable`: what looks like Kubernetes files and cannot be used.
+    """
 
     name: str  # the project's, from its folder
     folders: frozenset[str] = frozenset()
     files: frozenset[str] = frozenset()
+    closed: Mapping[str, str] = field(default_factory=dict)
     dockerfiles: tuple[Dockerfile, ...] = ()
     builds: tuple[Build, ...] = ()
     compose: tuple[ComposeService, ...] = ()
@@ -156,4 +170,5 @@ class Found:
     charts: tuple[Chart, ...] = ()
     deployed: Deployed | None = None
     cluster: tuple[Workload, ...] = ()
+    unusable: tuple[Note, ...] = ()
     notes: tuple[Note, ...] = ()  # what could not be read, and what was passed over

@@ -13,6 +13,16 @@ def join(folder: str, name: str) -> str:
     return os.path.normpath(os.path.join(folder, name)).replace(os.sep, "/")  # noqa: PTH118 - a text, no file
 
 
+def is_text(name: str) -> bool:
+    """Whether a name can stand in a file: not one whose bytes are no UTF-8."""
+    return not any(0xD800 <= ord(one) < 0xE000 for one in name)
+
+
+def is_outside(path: str) -> bool:
+    """Whether it leads out of the root."""
+    return path == ".." or path.startswith(("../", "/"))
+
+
 def parent(path: str) -> str:
     return path.rpartition("/")[0] or "."
 

@@ -140,6 +140,13 @@ def nearness(path: str) -> int:
     return 200 if any(word in FAR for word in found) else 100
 
 
+def tcp_port(text: str) -> int | None:
+    """The port of "8080" and "8080/tcp"; None for one of another protocol, and for what is none."""
+    number, _, protocol = text.partition("/")
+    port = int(number) if re.fullmatch(r"[0-9]{1,5}", number) else 0
+    return port if 0 < port < 65536 and protocol.lower() in ("", "tcp") else None
+
+
 def contains(longer: list[str], shorter: list[str]) -> bool:
     """Whether the words stand in the others, one after another."""
     size = len(shorter)

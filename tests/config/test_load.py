@@ -262,6 +262,9 @@ def test_s25_two_paths_to_one_config_are_one_project(tmp_path: Path) -> None:
         (MINIMAL + "\tgc: {keep: 5}\n", "7:1: a tab; YAML is indented with spaces"),
         (MINIMAL + "gc: {keep: 5\n", "8:1: "),
         (MINIMAL + "---\nversion: 1\n", "7:1: a second document"),
+        (MINIMAL + 'secrets: ["a\\0"]\n', "7:11: secrets[0]: a NUL character, which no path"),
+        (MINIMAL + 'secrets: ["\\ud800"]\n', "7:11: secrets[0]: half of a surrogate pair, which no path"),
+        (MINIMAL + '"\\udc00": 1\n', "7:1: \udc00: half of a surrogate pair, which no path"),
         ("a: &x [*x]\n", "1:4: a[0]: an anchor that contains itself"),
     ],
 )  # fmt: skip

@@ -196,8 +196,8 @@ def test_s30_values_that_are_not_in_compose_yaml_are_named_and_not_copied(tmp_pa
 
 def test_a_compose_service_that_is_pulled_gets_a_manifest_too(tmp_path: Path) -> None:
     text = (init_yes(write(tmp_path / "project", COMPOSE)).path.parent / "k8s" / "db.yaml").read_text()
-    assert 'image: "postgres:16"' in text
-    assert 'mountPath: "/var/lib/postgresql/data"' in text
+    assert "image: postgres:16" in text
+    assert "mountPath: /var/lib/postgresql/data" in text
     assert "containerPort: 5432" in text
     assert "/seed" not in text
 

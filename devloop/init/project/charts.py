@@ -14,6 +14,8 @@ from devloop.init.paths import join, last, parent
 from devloop.init.project.templates import Template, read_template
 from devloop.init.words import NEAR, nearness, slug, words
 
+_DEEPEST = 4  # charts within each other
+
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -27,7 +29,8 @@ class Files:
 def read_charts(files: Files) -> list[Chart]:
     """The charts that are no subcharts of another one."""
     nested = {one for one in files.charts for other in files.charts if one != other and _inside(one, other)}
-    nested |= {one for folder in files.charts for one in _siblings(folder, files)}
+    named = {folder: _siblings(folder, files) for folder in files.charts}
+    nested |= {one for folder, below in named.items() for one in below if folder not in named[one]}
     return [
         _read(folder, files)
         for folder in sorted(files.charts)
@@ -44,8 +47,8 @@ def _is_library(folder: str, files: Files) -> bool:
 
 
 def _dependencies(folder: str, files: Files) -> Iterator[tuple[str, str]]:
-    """(name in the values, folder) of each subchart whose files are here."""
-    seen = set[str]()
+    """(name in the values, folder) of each subchart whose files are here; never the chart itself."""
+    seen = {folder}
     for one in _list(files.charts[folder].get("dependencies")):
         if not isinstance(one, dict):
             continue
@@ -53,7 +56,7 @@ def _dependencies(folder: str, files: Files) -> Iterator[tuple[str, str]]:
         inside = join(folder, f"charts/{name}")
         beside = join(folder, repository.removeprefix("file://")) if repository.startswith("file://") else ""
         where = inside if inside in files.charts else beside if beside in files.charts else ""
-        if where:
+        if where and where != folder:
             seen.add(where)
             yield str(one.get("alias") or name), where
     for one_folder in sorted(files.charts):
@@ -103,10 +106,15 @@ def as_released(chart: Chart, given: Chart, files: Files) -> Chart:
     return replace(made, namespace=given.namespace, set=given.set, images=(*given.images, *made.images))
 
 
-def _values(folder: str, files: Files) -> Json:
-    """values.yaml of the chart, those of its subcharts below their names."""
+def _values(folder: str, files: Files, trail: tuple[str, ...] = ()) -> Json:
+    """values.yaml of the chart, those of its subcharts below their names. `trail`: the charts above it."""
     own = files.yaml.get(join(folder, "values.yaml"), {})
-    below = {name: _values(where, files) for name, where in _dependencies(folder, files) if where != folder}
+    within = (*trail, folder)
+    below = {
+        name: _values(where, files, within)
+        for name, where in _dependencies(folder, files)
+        if where not in within and len(within) <= _DEEPEST
+    }
     return merged(below, own)
 
 
@@ -138,7 +146,9 @@ def _images(values: Any, at: str) -> Iterator[tuple[str, str]]:
         yield from _images(value, f"{at}.{step}" if at else step)
 
 
-def _workloads(folder: str, release: str, values: Json, at: str, files: Files) -> Iterator[Workload]:
+def _workloads(
+    folder: str, release: str, values: Json, at: str, files: Files, trail: tuple[str, ...] = ()
+) -> Iterator[Workload]:
     helpers = "\n".join(
         text
         for path, text in files.templates.items()
@@ -149,10 +159,13 @@ def _workloads(folder: str, release: str, values: Json, at: str, files: Files) -
         if not path.startswith(join(folder, "templates") + "/") or not path.endswith((".yaml", ".yml")):
             continue
         yield from read_template(text, Template(path, name, release, values, at, helpers))
+    within = (*trail, folder)
     for below, where in _dependencies(folder, files):
+        if where in within or len(within) > _DEEPEST:
+            continue
         own = values.get(below)
         step = f"{at}.{below}" if at else below
-        yield from _workloads(where, release, own if isinstance(own, dict) else {}, step, files)
+        yield from _workloads(where, release, own if isinstance(own, dict) else {}, step, files, within)
 
 
 def with_rendered(chart: Chart, rendered: tuple[Workload, ...]) -> Chart:

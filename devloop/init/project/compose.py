@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from devloop.init.found import Build, ComposeService, Json, Note
-from devloop.init.paths import join
-from devloop.init.words import slug
+from devloop.init.paths import is_outside, join
+from devloop.init.words import slug, tcp_port
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 OVERRIDES = tuple(name.replace(".y", ".override.y") for name in NAMES)
+_LONGEST = 10_000  # characters of a text with variables
+_PARTS = ("context", "dockerfile", "target")
 _VARIABLE = re.compile(r"\$\$|\$\{(?P<name>\w+)(?::?-(?P<default>[^}]*))?[^}]*\}|\$(?P<bare>[A-Za-z_]\w*)")
 
 
@@ -58,22 +60,26 @@ def _build(
     section = {"context": section} if isinstance(section, str) else section
     if not isinstance(section, dict):
         return Note(f"build of {name}", f"{path}: neither a folder nor a mapping")
-    context = str(section.get("context") or ".")
-    if "dockerfile_inline" in section or "://" in context or "$" in context:
+    parts = [expanded(str(section.get(key) or "")) for key in _PARTS]
+    if unknown := [key for key, (_, is_open) in zip(_PARTS, parts, strict=True) if is_open]:
+        return Note(f"build of {name}", f"{path}: no value here for the variable in its {unknown[0]}")
+    context, file, target = (text for text, _ in parts)
+    if "dockerfile_inline" in section or "://" in context:
         return Note(f"build of {name}", f"{path}: its Dockerfile or its context is no file of this folder")
-    context = join(folder, context)
-    if context.startswith(".."):
+    context = join(folder, context or ".")
+    if is_outside(context):
         return Note(f"build of {name}", f"{path}: its context lies outside of this folder")
-    args, _ = _pairs(section.get("args"))
+    args, unknown_args = _pairs(section.get("args"))
     return Build(
         name,
         _image(one.get("image")) or f"{prefix}-{slug(name)}",
         context,
-        join(context, str(section.get("dockerfile") or "Dockerfile")),
-        str(section.get("target") or ""),
+        join(context, file or "Dockerfile"),
+        target,
         args,
         _secrets(section.get("secrets"), secrets, folder),
         path,
+        unknown_args,
     )
 
 
@@ -102,7 +108,7 @@ def expanded(text: str) -> tuple[str, bool]:
             unknown = True
         return found["default"] or ""
 
-    return _VARIABLE.sub(put, text), unknown
+    return (_VARIABLE.sub(put, text), unknown) if len(text) <= _LONGEST else (text, True)
 
 
 def _secrets(listed: Any, known: Mapping[str, Any], folder: str) -> tuple[dict[str, str], ...]:
@@ -156,7 +162,7 @@ def _pairs(value: Any) -> tuple[dict[str, str], tuple[str, ...]]:
     unknown: list[str] = []
     for name, one in _mapping(value).items():
         text, open_ended = expanded(str(one).lower() if isinstance(one, bool) else str(one))
-        if one is None or open_ended:
+        if one is None or open_ended or isinstance(one, dict | list):
             unknown.append(str(name))
         else:
             known[str(name)] = text
@@ -171,8 +177,7 @@ def _texts(*listed: Any) -> list[str]:
 
 def _port(text: str) -> int | None:
     """The container's port of "127.0.0.1:8080:80/tcp"."""
-    number, _, protocol = text.rpartition(":")[2].partition("/")
-    return int(number) if number.isdigit() and protocol in ("", "tcp") else None
+    return tcp_port(text.rpartition(":")[2])
 
 
 def _words(value: Any) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from devloop.dockerfile.instructions import Instruction
 from devloop.dockerfile.parser import Dockerfile as Parsed
 from devloop.init.found import Dockerfile
 from devloop.init.paths import last
+from devloop.init.words import tcp_port
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|git@")
 
@@ -27,6 +28,7 @@ def read_dockerfile(path: str, text: str) -> Dockerfile:
         tuple(dict.fromkeys(stage.base for stage in parsed.stages if stage.base.lower() not in names)),
         tuple(dict.fromkeys(secret for one in every for secret in _secrets(one))),
         tuple(dict.fromkeys(name for one in every for name in _open_arguments(one) if name not in known)),
+        len(parsed.stages),
     )
 
 
@@ -51,9 +53,8 @@ def _sources(one: Instruction) -> Iterator[str]:
 
 def _ports(one: Instruction) -> Iterator[int]:
     for word in one.args if one.keyword == "EXPOSE" else ():
-        number, _, protocol = word.partition("/")
-        if number.isdigit() and protocol.lower() in ("", "tcp"):
-            yield int(number)
+        if port := tcp_port(word):
+            yield port
 
 
 def _secrets(one: Instruction) -> Iterator[str]:

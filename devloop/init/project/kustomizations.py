@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,8 @@ _PATCHES = (
     "transformers",
     "configurations",
 )
-_DEEPEST = 10
+
+_DEEPEST = 50  # kustomizations on each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,13 @@ class Files:
 
 
 def read_kustomizations(files: Files) -> list[Kustomization]:
-    return [_read(folder, files) for folder in sorted(files.kustomizations)]
+    known: dict[str, tuple[Workload, ...]] = {}
+    return [_read(folder, files, known) for folder in sorted(files.kustomizations)]
 
 
-def _read(folder: str, files: Files) -> Kustomization:
+def _read(folder: str, files: Files, known: dict[str, tuple[Workload, ...]]) -> Kustomization:
     value = files.kustomizations[folder]
-    workloads = tuple(replace(one, where=folder) for one in _workloads(folder, files, 0))
+    workloads = tuple(replace(one, where=folder) for one in _workloads(folder, files, known))
     return Kustomization(
         folder,
         tuple({(one.kind, one.namespace, one.name): one for one in workloads}.values()),
@@ -46,19 +48,22 @@ def _read(folder: str, files: Files) -> Kustomization:
     )
 
 
-def _resources(folder: str, value: Json) -> list[str]:
+def _resources(folder: str, every: Mapping[str, Json]) -> list[str]:
+    value = every.get(folder, {})
     listed = [one for key in ("resources", "bases", "components") for one in _list(value.get(key))]
     return [join(folder, one) for one in listed if isinstance(one, str) and "://" not in one]
 
 
-def _below(folder: str, files: Files, seen: set[str] | None = None) -> list[str]:
-    seen = set() if seen is None else seen
-    found: list[str] = []
-    for one in _resources(folder, files.kustomizations.get(folder, {})):
-        if one in files.kustomizations and one not in seen:
-            seen.add(one)
-            found += [one, *_below(one, files, seen)]
-    return found
+def _below(folder: str, files: Files) -> list[str]:
+    """Every kustomization that it names, and that those name in turn."""
+    found: dict[str, None] = {}
+    waiting = [folder]
+    while waiting:
+        for one in _resources(waiting.pop(), files.kustomizations):
+            if one in files.kustomizations and one not in found:
+                found[one] = None
+                waiting.append(one)
+    return list(found)
 
 
 def _files(folder: str, files: Files) -> list[str]:
@@ -67,20 +72,25 @@ def _files(folder: str, files: Files) -> list[str]:
         one.get("path") if isinstance(one, dict) else one for key in _PATCHES for one in _list(value.get(key))
     ]
     named = [join(folder, one) for one in patches if isinstance(one, str) and "\n" not in one]
-    return [*(join(folder, name) for name in FILE_NAMES), *_resources(folder, value), *named]
+    return [*(join(folder, name) for name in FILE_NAMES), *_resources(folder, files.kustomizations), *named]
 
 
-def _workloads(folder: str, files: Files, depth: int) -> Iterable[Workload]:
+def _workloads(
+    folder: str, files: Files, known: dict[str, tuple[Workload, ...]], depth: int = 0
+) -> tuple[Workload, ...]:
+    """Each folder is read once: what one brings that leads back to itself is cut off there."""
     value = files.kustomizations.get(folder)
-    if value is None or depth > _DEEPEST:
-        return
-    for path in _resources(folder, value):
-        if path in files.manifests:
-            own: Iterable[Workload] = files.manifests[path].workloads
-        else:
-            own = _workloads(path, files, depth + 1)
-        for one in own:
-            yield _transformed(one, value)
+    if value is None or folder in known or depth > _DEEPEST:
+        return known.get(folder, ())
+    known[folder] = ()
+    found: dict[tuple[str, str, str], Workload] = {}
+    for path in dict.fromkeys(_resources(folder, files.kustomizations)):
+        plain = files.manifests.get(path)
+        for one in plain.workloads if plain else _workloads(path, files, known, depth + 1):
+            made = _transformed(one, value)
+            found[made.kind, made.namespace, made.name] = made
+    known[folder] = tuple(found.values())
+    return known[folder]
 
 
 def _transformed(one: Workload, value: Json) -> Workload:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from devloop.config.schema_cluster import LABEL
 from devloop.deploy.kubernetes_object import is_list
+from devloop.image_refs import split
 from devloop.init.found import WORKLOADS, Container, Json, Manifest, Workload
+
+# In no name of Kubernetes: ${NAME}, {{ name }}, <name>, %NAME%.
+_BLANK = re.compile(r"[${}<>%\s]|^$")
 
 
 def flat(values: Iterable[Any]) -> Iterator[Json]:
@@ -28,7 +34,22 @@ def is_object(value: Any) -> bool:
 
 def manifest_of(path: str, values: Iterable[Any]) -> Manifest:
     objects = list(flat(values))
-    return Manifest(path, tuple(workloads(objects, path)), tuple(identity(one) for one in objects))
+    found = tuple(workloads(objects, path))
+    named = tuple(identity(one) for one in objects)
+    return Manifest(path, found, named, next(_troubles(named, found), ""))
+
+
+def _troubles(named: Iterable[tuple[str, str, str]], found: Iterable[Workload]) -> Iterator[str]:
+    """Why the cluster would refuse it: most often a file that another tool fills in first."""
+    for kind, namespace, name in named:
+        if _BLANK.search(name):
+            yield f'"{name}" is no name for a {kind}: a file to be filled in first?'
+        if namespace and not re.match(LABEL, namespace):
+            yield f'namespace "{namespace}" of {kind} {name} is none: a file to be filled in first?'
+    for one in found:
+        for box in one.containers:
+            if _BLANK.search(split(box.image)[0]):
+                yield f'image "{box.image}" of {one} is none: a file to be filled in first?'
 
 
 def identity(one: Json) -> tuple[str, str, str]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from devloop.deploy.kustomization import FILE_NAMES
-from devloop.errors import ConfigError, DevloopError
-from devloop.files import read_text
+from devloop.errors import DevloopError
 from devloop.init.found import (
     Build,
     Chart,
@@ -27,11 +25,10 @@ from devloop.init.paths import join, last, matches, parent
 from devloop.init.project import charts, compose, kustomizations, skaffold
 from devloop.init.project.dockerfiles import read_dockerfile
 from devloop.init.project.objects import flat, manifest_of
-from devloop.init.project.tree import Tree, read_tree
+from devloop.init.project.reading import Reading
+from devloop.init.project.tree import read_tree
 from devloop.init.words import is_dockerfile
-from devloop.kubernetes_yaml.documents import documents
 
-LARGEST = 1 << 20  # bytes of a YAML file that people wrote
 ASIDE = frozenset(
     {"test", "tests", "testdata", "fixtures", "example", "examples", "docs", "doc", "e2e", "bench"}
 )
@@ -40,36 +37,11 @@ _TOOLS = re.compile(
     r"^(skaffold|kind\.x-k8s\.io|k3d\.io|ctlptl\.dev|eksctl\.io|kubeadm\.k8s\.io|kustomize\.config)"
 )
 
+_KIND = re.compile(r"^[ \t]*[\"']?kind", re.MULTILINE)
+_TEMPLATE = re.compile(r"^[ \t]*\{\{", re.MULTILINE)
 _BUILT_IN = re.compile(r"^(v1|[a-z]+/v\w+|[a-z.]+\.k8s\.io/v\w+)$")  # groups of Kubernetes itself
 
 Item = TypeVar("Item", Dockerfile, Manifest)
-
-
-@dataclass(slots=True)
-class Reading:
-    """What is being read, and what was wrong with it."""
-
-    tree: Tree
-    notes: list[Note] = field(default_factory=list)
-
-    def text(self, path: str) -> str | None:
-        """None, and a note, for a file that cannot be read."""
-        try:
-            return read_text(self.tree.root / path)
-        except OSError as error:
-            self.notes.append(Note(path, f"cannot be read: {error.strerror}"))
-            return None
-
-    def values(self, path: str, text: str | None = None) -> list[Any] | None:
-        """The documents of a YAML file; None, and a note, for one that is broken."""
-        text = self.text(path) if text is None else text
-        if text is None:
-            return None
-        try:
-            return [one.value for one in documents(text, path)]
-        except ConfigError as error:
-            self.notes.append(Note(path, f"broken: {error.message.removeprefix(path).lstrip(': ')}"))
-            return None
 
 
 def scan(root: Path) -> Found:
@@ -86,6 +58,7 @@ def scan(root: Path) -> Found:
         name=tree.root.name or "project",
         folders=tree.folders,
         files=frozenset(tree.files),
+        closed=tree.closed,
         dockerfiles=_without_aside(dockerfiles, reading),
         builds=(*more, *builds),
         compose=services,
@@ -93,7 +66,8 @@ def scan(root: Path) -> Found:
         kustomizations=_kustomizations(reading, every),
         charts=_charts(reading, folders, deployed),
         deployed=_that_exists(deployed, manifests),
-        notes=tuple(reading.notes),
+        unusable=tuple(one for one in reading.unusable if not _is_aside(one.what)),
+        notes=tuple(dict.fromkeys(reading.notes)),
     )
 
 
@@ -105,7 +79,7 @@ def _compose(reading: Reading) -> tuple[list[Build], tuple[ComposeService, ...]]
     path = paths[0]
     folder = parent(path)
     reading.notes += [Note(one, f"{path} is the compose file that counts") for one in paths[1:]]
-    value = next(iter(reading.values(path) or ()), None)
+    value = reading.first(path)
     override = next(
         (join(folder, one) for one in compose.OVERRIDES if join(folder, one) in reading.tree.files), ""
     )
@@ -139,7 +113,7 @@ def _kustomizations(reading: Reading, manifests: tuple[Manifest, ...]) -> tuple[
     found: dict[str, Json] = {}
     for path in reading.tree.files:
         if last(path) in FILE_NAMES:
-            value = next(iter(reading.values(path) or ()), None)
+            value = reading.first(path)
             if isinstance(value, dict):
                 found[parent(path)] = value
     by_path = {one.path: one for one in manifests}
@@ -156,7 +130,7 @@ def _charts(reading: Reading, folders: set[str], deployed: Deployed | None) -> t
         elif last(path) == "Chart.yaml" or (
             last(path).startswith("values") and path.endswith((".yaml", ".yml"))
         ):
-            value = next(iter(reading.values(path) or ()), None)
+            value = reading.first(path)
             if isinstance(value, dict):
                 (described if last(path) == "Chart.yaml" else values)[path] = value
     files = charts.Files({parent(path): value for path, value in described.items()}, values, templates)
@@ -173,13 +147,17 @@ def _depth(path: str) -> tuple[int, str]:
 
 def _without_aside(items: tuple[Item, ...], reading: Reading) -> tuple[Item, ...]:
     """Those of tests, examples and docs count only where there are no others."""
-    kept = tuple(one for one in items if not ASIDE.intersection(parent(one.path).split("/")))
+    kept = tuple(one for one in items if not _is_aside(one.path))
     if not kept:
         return items
     reading.notes += [
         Note(one.path, "it lies with tests, examples or docs") for one in items if one not in kept
     ]
     return kept
+
+
+def _is_aside(path: str) -> bool:
+    return bool(ASIDE.intersection(parent(path).split("/")))
 
 
 def _dockerfiles(reading: Reading) -> Iterator[Dockerfile]:
@@ -197,13 +175,15 @@ def _manifests(reading: Reading, charts_in: set[str]) -> Iterator[Manifest]:
         inside = any(path.startswith(f"{chart}/") or chart == "." for chart in charts_in)
         if not path.endswith((".yaml", ".yml")) or last(path) in FILE_NAMES or inside:
             continue
-        text = _yaml_text(reading, path)
-        if text is None or not re.search(r"^\s*[\"']?kind", text, re.MULTILINE) or "apiVersion" not in text:
+        text = reading.text(path) or ""
+        if not _KIND.search(text) or "apiVersion" not in text:
             continue
-        if "{{" in text and re.search(r"^\s*\{\{", text, re.MULTILINE):
-            reading.notes.append(Note(path, "a template, no manifest"))
+        if "{{" in text and _TEMPLATE.search(text):
+            reading.unusable.append(Note(path, "a template, no manifest"))
             continue
         values = reading.values(path, text)
+        if values is None:
+            reading.unusable.append(reading.notes.pop())
         objects = [one for one in flat(values or ()) if not _TOOLS.match(one["apiVersion"])]
         if objects and not any(_BUILT_IN.match(one["apiVersion"]) for one in objects):
             reading.notes.append(
@@ -211,12 +191,3 @@ def _manifests(reading: Reading, charts_in: set[str]) -> Iterator[Manifest]:
             )
         elif objects:
             yield manifest_of(path, objects)
-
-
-def _yaml_text(reading: Reading, path: str) -> str | None:
-    try:
-        if (reading.tree.root / path).stat().st_size > LARGEST:
-            return None
-    except OSError:
-        return None
-    return reading.text(path)

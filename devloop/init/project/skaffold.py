@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devloop.init.found import Build, Chart, Deployed, Json, Note
-from devloop.init.paths import join, last
+from devloop.init.paths import is_outside, join, last
 
 NAMES = ("skaffold.yaml", "skaffold.yml")
 _OTHERS = ("jib", "jibMaven", "jibGradle", "buildpacks", "bazel", "ko", "custom", "kaniko")
@@ -66,13 +66,10 @@ def _build(one: Json, path: str, folder: str) -> Build | Note:
     context = join(folder, str(one.get("context") or one.get("workspace") or "."))
     docker = _mapping(one.get("docker"))
     file = str(docker.get("dockerfile") or "Dockerfile")
-    if context.startswith(".."):
+    if is_outside(context):
         return Note(f"artifact {image}", f"{path}: its context lies outside of this folder")
-    args = {
-        str(k): str(v)
-        for k, v in _mapping(docker.get("buildArgs")).items()
-        if v is not None and "{{" not in str(v)
-    }
+    given = _mapping(docker.get("buildArgs"))
+    args = {str(k): str(v) for k, v in given.items() if _is_value(v)}
     return Build(
         last(image),
         image,
@@ -82,7 +79,13 @@ def _build(one: Json, path: str, folder: str) -> Build | Note:
         args,
         tuple(_secret(_mapping(secret), context) for secret in _list(docker.get("secrets"))),
         path,
+        tuple(str(k) for k, v in given.items() if not _is_value(v)),
     )
+
+
+def _is_value(value: Any) -> bool:
+    """Text that stands here; a template is filled in by skaffold."""
+    return value is not None and not isinstance(value, dict | list) and "{{" not in str(value)
 
 
 def _secret(one: Json, context: str) -> Mapping[str, str]:

@@ -9,9 +9,13 @@ from typing import Any
 
 from devloop.init.found import WORKLOADS, Container, Json, Workload
 
-_ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
-_IMAGE = re.compile(r"^\s*-?\s*image:\s*(.+?)\s*$", re.MULTILINE)
-_NAME = re.compile(r"^\s*-\s+name:\s*(.+?)\s*$", re.MULTILINE)
+DEEPEST = 3  # named templates within each other
+_ACTION = re.compile(r"\{\{(.*?)\}\}")
+_IMAGE = re.compile(r"^[ \t]*(?:-[ \t]*)?image:[ \t]*(\S.*)$", re.MULTILINE)
+_NAME = re.compile(r"^[ \t]*-[ \t]+name:[ \t]*(\S.*)$", re.MULTILINE)
+_OBJECT_NAME = re.compile(
+    r"^metadata:[ \t]*\n(?:[ \t]+\S.*\n|[ \t]*\n)*?[ \t]+name:[ \t]*(\S.*)$", re.MULTILINE
+)
 _VALUES = re.compile(r"\.Values\.([\w.-]+)")
 
 
@@ -30,7 +34,7 @@ class Template:
 def read_template(text: str, template: Template) -> Iterator[Workload]:
     for part in re.split(r"^---.*$", text, flags=re.MULTILINE):
         kind = re.search(r"^kind:\s*(\w+)", part, re.MULTILINE)
-        name = re.search(r"^metadata:\s*\n(?:\s+.*\n)*?\s+name:\s*(.+?)\s*$", part, re.MULTILINE)
+        name = _OBJECT_NAME.search(part)
         if kind is None or name is None or kind[1] not in WORKLOADS:
             continue
         called = resolved(name[1], template)
@@ -68,7 +72,8 @@ def resolved(text: str, template: Template, depth: int = 0) -> str | None:
 
     def put(found: re.Match[str]) -> str:
         nonlocal unknown
-        value = _action(found[1], template, depth)
+        action = found[1].removeprefix("-").removesuffix("-").strip()
+        value = _action(action, template, depth) if depth <= DEEPEST else None
         unknown = unknown or value is None
         return value or ""
 
@@ -90,9 +95,10 @@ def _action(action: str, template: Template, depth: int) -> str | None:
         return _helper(match[1], template, depth)
     if match := re.match(r'printf\s+"([^"]*)"\s+(.*)', action):
         parts = [_action(one, template, depth) for one in match[2].split()]
-        if None in parts or match[1].count("%s") != len(parts):
+        between = match[1].split("%s")
+        if None in parts or len(between) != len(parts) + 1:
             return None
-        return match[1].replace("%s", "{}").format(*parts)
+        return "".join(text or "" for pair in zip(between, (*parts, ""), strict=True) for text in pair)
     return None
 
 
@@ -105,7 +111,7 @@ def _helper(name: str, template: Template, depth: int) -> str | None:
         template.helpers,
         re.DOTALL,
     )
-    if found is None or depth > 5:
+    if found is None:
         return None
     body = found[1].strip()
     if "fullnameOverride" in body or "nameOverride" in body:

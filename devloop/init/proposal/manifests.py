@@ -1,19 +1,22 @@
-"""A minimal manifest for a service that has none: a Deployment, a Service and a probe on its first port."""
+"""Minimal manifests for services that have none: which, under what name, and where they are written."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from devloop.config.schema_services import IMAGE
+from devloop.image_refs import split
 from devloop.init.found import ComposeService, Found, Note
+from devloop.init.proposal.manifest_text import ENVIRONMENT, manifest
 from devloop.init.proposal.recipes import Recipe
 from devloop.init.proposal.values import Entry, Service, Target
+from devloop.init.proposal.yaml_text import comment
 from devloop.init.words import basename, slug
 
-FOLDER = "k8s"
-_HEAD = "# Written by `devloop init`: yours to change. devloop puts its own tag behind the image.\n"
-_PULLED = "# Written by `devloop init` from {}: yours to change.\n"
+FOLDERS = ("k8s", "k8s-devloop", "devloop-k8s")
+_HEAD = "Written by `devloop init`: yours to change. devloop puts its own tag behind the image."
 
 # What compose lets others reach without a word about it.
 USUAL: Mapping[str, tuple[int, ...]] = {
@@ -49,65 +52,115 @@ class Made:
 
 def write_manifests(found: Found, recipes: Sequence[Recipe], *, wanted: bool) -> Made:
     """Services for builds that no workload runs, with a manifest for each if that is `wanted`."""
-    compose = {slug(one.name): one for one in found.compose}
-    services: list[Service] = []
-    written: dict[str, str] = {}
-    left: list[Note] = []
+    folder, notes = _folder(found)
+    work = _Writing(found, folder, _object_names(found.compose), wanted and bool(folder))
     for recipe in recipes:
-        name = _unique(recipe.names[0], services)
-        image = _image(recipe, name, found.name)
-        runners = (
-            [one for key, one in compose.items() if one.built and key in recipe.names]
-            if recipe.image or compose
-            else []
-        )
-        runners = runners or [ComposeService(name, ports=recipe.ports)]
-        targets = []
-        for one in runners:
-            own = slug(one.name)
+        work.build(recipe)
+    if not work.wanted:
+        return Made(tuple(work.services), (), {}, (*work.notes, *(notes if wanted else ())))
+    for one in found.compose:
+        if not one.built:
+            work.pull(one)
+    kept = {path: text for path, text in work.written.items() if path not in found.files}
+    there = [Note(path, "is there already and is left as it is") for path in work.written if path not in kept]
+    named = sorted(kept) if folder in found.folders else [f"{folder}/*.yaml"]
+    entries = tuple(Entry(path, "written by devloop init") for path in named)
+    return Made(tuple(work.services), entries, kept, (*notes, *work.notes, *there))
+
+
+def _folder(found: Found) -> tuple[str, list[Note]]:
+    """Where to write, "" for nowhere: never through a link, never into what git ignores."""
+    notes: list[Note] = []
+    for folder in FOLDERS:
+        why = found.closed.get(folder) or ("it is a file" if folder in found.files else "")
+        if not why:
+            return folder, notes
+        notes.append(Note(folder, f"no manifests are written there: {why}"))
+    return "", notes
+
+
+def _object_names(services: Sequence[ComposeService]) -> dict[str, str]:
+    """Name in compose.yaml -> name in Kubernetes, each once. A Service's begins with a letter."""
+    names = {one.name: one.name for one in services if one.name == _object_name(one.name)}
+    for one in services:
+        if one.name not in names:
+            names[one.name] = _unique(_object_name(one.name), names.values())
+    return names
+
+
+def _object_name(text: str) -> str:
+    called = slug(text)
+    return called if called[0].isalpha() else f"app-{called}"
+
+
+def _unique(name: str, taken: Collection[str]) -> str:
+    numbered = (f"{name}-{number}" for number in range(2, 10_000))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
+
+
+@dataclass(slots=True)
+class _Writing:
+    """`names`: of compose's services in Kubernetes; `written`: path -> text."""
+
+    found: Found
+    folder: str
+    names: Mapping[str, str]
+    wanted: bool
+    services: list[Service] = field(default_factory=list)
+    written: dict[str, str] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+
+    def build(self, recipe: Recipe) -> None:
+        """A service for a build, and a manifest for each service of compose that runs its image."""
+        name = _unique(recipe.names[0], [one.name for one in self.services])
+        image = self._image(recipe, name)
+        runners = _runners(recipe, self.found.compose) or [ComposeService(name, ports=recipe.ports)]
+        targets: list[Target] = []
+        for one in runners if self.wanted else ():
+            own = self._write(one, _HEAD, image, one.ports or _ports_of(one, recipe))
             targets.append(Target("Deployment", own))
-            ports = one.ports or _ports_of(one, recipe)
-            written[f"{FOLDER}/{own}.yaml"] = _HEAD + manifest(own, image, one, ports)
-            left += _unknown(one)
-        services.append(
+        how = f"{', '.join(f'{self.folder}/{one.name}.yaml' for one in targets)}, written by devloop init"
+        self.services.append(
             Service(
                 *(name, image, recipe.context, recipe.dockerfile, recipe.target, recipe.args, recipe.secrets),
-                tuple(targets) if wanted else (),
-                (
-                    recipe.why,
-                    f"its manifest is {FOLDER}/{name}.yaml" if wanted else "it is built and loaded only",
-                ),
+                tuple(targets),
+                (recipe.why, f"run by {how}" if targets else "it is built and loaded only"),
             )
         )
-    for one in found.compose:
-        if not one.built and one.image:
-            own = slug(one.name)
-            written[f"{FOLDER}/{own}.yaml"] = _PULLED.format(one.where) + manifest(
-                own, one.image, one, one.ports
+
+    def pull(self, one: ComposeService) -> None:
+        """A manifest for a service that compose does not build."""
+        if IMAGE.match(split(one.image)[0]):
+            head = f"Written by `devloop init` from {one.where}: yours to change."
+            self._write(one, head, one.image, one.ports or USUAL.get(basename(one.image), ()))
+        else:
+            why = (
+                f'"{one.image}" is not the name of an image' if one.image else "its image is not in the file"
             )
-            left += _unknown(one)
-    if not wanted:
-        return Made(tuple(services), (), {}, ())
-    kept = {path: text for path, text in written.items() if path not in found.files}
-    left += [Note(path, "is there already and is left as it is") for path in written if path not in kept]
-    alone = FOLDER not in found.folders
-    entries = (
-        [Entry(f"{FOLDER}/*.yaml", "written by devloop init")]
-        if alone
-        else [Entry(p, "written by devloop init") for p in kept]
-    )
-    return Made(tuple(services), tuple(entries), kept, tuple(left))
+            self.notes.append(Note(f"{one.name} of {one.where}", why))
+
+    def _image(self, recipe: Recipe, name: str) -> str:
+        project = slug(self.found.name)
+        own = project if name == project else f"{project}-{name}"
+        if recipe.image and not IMAGE.match(recipe.image):
+            self.notes.append(Note(f"image {recipe.image}", f"not a name that can be built: {own} instead"))
+        return recipe.image if IMAGE.match(recipe.image) else own
+
+    def _write(self, one: ComposeService, head: str, image: str, ports: Sequence[int]) -> str:
+        """The name of the Deployment."""
+        name = self.names.get(one.name) or _unique(_object_name(one.name), self.names.values())
+        path = f"{self.folder}/{name}.yaml"
+        command = [_secret_command(name, file) for file in one.env_files]
+        self.written[path] = "\n".join([*comment(head), manifest(name, image, one, ports, command)])
+        self.notes += _notes(one, name, path, command)
+        return name
 
 
-def _unique(name: str, services: Sequence[Service]) -> str:
-    taken = {one.name for one in services}
-    return next(
-        one for number in range(1, 1000) if (one := name if number == 1 else f"{name}-{number}") not in taken
-    )
-
-
-def _image(recipe: Recipe, name: str, project: str) -> str:
-    return recipe.image or (slug(project) if name == slug(project) else f"{slug(project)}-{name}")
+def _runners(recipe: Recipe, compose: Sequence[ComposeService]) -> list[ComposeService]:
+    """The services of compose that run what it builds: by its own build section, else by name."""
+    built = [one for one in compose if one.built]
+    own = [one for one in built if one.name in recipe.services]
+    return own or [one for one in built if slug(one.name) in recipe.names and not recipe.services]
 
 
 def _ports_of(one: ComposeService, recipe: Recipe) -> tuple[int, ...]:
@@ -119,114 +172,18 @@ def _ports_of(one: ComposeService, recipe: Recipe) -> tuple[int, ...]:
     )
 
 
-def _unknown(one: ComposeService) -> list[Note]:
-    name = slug(one.name)
-    files = [Note(f"{file} of {one.name}", _secret_command(name, file)) for file in one.env_files]
-    if not one.unknown:
-        return files
-    what = f"{', '.join(one.unknown)} of {one.name}"
-    return [*files, Note(what, f"no value in {one.where}; write it into {FOLDER}/{name}.yaml")]
+def _notes(one: ComposeService, name: str, path: str, commands: Sequence[str]) -> Iterator[Note]:
+    if one.where and one.name != name:
+        why = f"Kubernetes takes no such name, or it is taken: others reach it as {name}"
+        yield Note(f"{one.name} of {one.where}", why)
+    yield from (Note(f"{file} of {one.name}", how) for file, how in zip(one.env_files, commands, strict=True))
+    if one.unknown:
+        what = f"{', '.join(one.unknown)} of {one.name}"
+        yield Note(what, f"no value in {one.where}; write it into {path}")
+    for odd in (key for key in one.environment if not ENVIRONMENT.match(key)):
+        yield Note(f"{odd} of {one.name}", "not a name that Kubernetes takes for a variable")
 
 
 def _secret_command(name: str, file: str) -> str:
     """Values of an env_file are copied into no manifest: they may be secrets (S30)."""
-    return f"kubectl create secret generic {name}-env --from-env-file={file}"
-
-
-def manifest(name: str, image: str, compose: ComposeService, ports: Sequence[int]) -> str:
-    """The text. Without a port: no probe and no Service."""
-    lines = [
-        "apiVersion: apps/v1",
-        "kind: Deployment",
-        f"metadata: {{name: {name}}}",
-        "spec:",
-        "  replicas: 1",
-        *(["  strategy: {type: Recreate}"] if compose.volumes else []),
-        f"  selector: {{matchLabels: {{app: {name}}}}}",
-        "  template:",
-        f"    metadata: {{labels: {{app: {name}}}}}",
-        "    spec:",
-        "      containers:",
-        f"        - name: {name}",
-        f"          image: {json.dumps(image)}",
-        *_command(compose),
-        *_environment(compose),
-        *_environment_files(name, compose),
-        *_ports(ports),
-        *_mounts(compose.volumes),
-    ]
-    return "\n".join([*lines, *_volumes(compose.volumes), *_service(name, ports)]) + "\n"
-
-
-def _command(compose: ComposeService) -> list[str]:
-    found = []
-    for key, value in (("command", compose.entrypoint), ("args", compose.command)):
-        found += [f"          {key}: {json.dumps(list(value))}"] if value else []
-    return found
-
-
-def _environment(compose: ComposeService) -> list[str]:
-    if not compose.environment and not compose.unknown:
-        return []
-    pairs = [
-        f"            - {{name: {json.dumps(name)}, value: {json.dumps(value.replace('$(', '$$('))}}}"
-        for name, value in compose.environment.items()
-    ]
-    unknown = [
-        f"            # - {{name: {name}, value: …}}  # its value is not in {compose.where}"
-        for name in compose.unknown
-    ]
-    return ["          env:" if pairs else "          # env:", *pairs, *unknown]
-
-
-def _environment_files(name: str, compose: ComposeService) -> list[str]:
-    if not compose.env_files:
-        return []
-    commands = [f"          # {_secret_command(name, file)}" for file in compose.env_files[:1]]
-    return [*commands, "          envFrom:", f"            - secretRef: {{name: {name}-env, optional: true}}"]
-
-
-def _ports(ports: Sequence[int]) -> list[str]:
-    if not ports:
-        return [
-            "          # no port is known: with EXPOSE in the Dockerfile there would be a probe and a Service"
-        ]
-    return [
-        "          ports:",
-        *(f"            - {{containerPort: {port}}}" for port in ports),
-        "          readinessProbe:  # a rollout is over when this answers",
-        f"            tcpSocket: {{port: {ports[0]}}}",
-        "            periodSeconds: 1",
-    ]
-
-
-def _mounts(volumes: Sequence[str]) -> list[str]:
-    mounts = [
-        f"            - {{name: data-{number}, mountPath: {json.dumps(path)}}}"
-        for number, path in enumerate(volumes)
-    ]
-    return ["          volumeMounts:", *mounts] if mounts else []
-
-
-def _volumes(volumes: Sequence[str]) -> list[str]:
-    listed = [
-        f"        - {{name: data-{number}, emptyDir: {{}}}}  # gone with the pod"
-        for number, _ in enumerate(volumes)
-    ]
-    return ["      volumes:", *listed] if listed else []
-
-
-def _service(name: str, ports: Sequence[int]) -> list[str]:
-    if not ports:
-        return []
-    listed = [f"    - {{name: port-{port}, port: {port}, targetPort: {port}}}" for port in ports]
-    return [
-        "---",
-        "apiVersion: v1",
-        "kind: Service",
-        f"metadata: {{name: {name}}}",
-        "spec:",
-        f"  selector: {{app: {name}}}",
-        "  ports:",
-        *listed,
-    ]
+    return f"kubectl create secret generic {name}-env --from-env-file={shlex.quote(file)}"

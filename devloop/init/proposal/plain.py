@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from devloop.init.found import Found, Manifest, Workload
+from devloop.init.found import Found, Manifest, Note, Workload
 from devloop.init.paths import matches, parent
 from devloop.init.proposal.values import Entry
 from devloop.init.words import nearness
@@ -33,9 +34,15 @@ def plain_sources(found: Found) -> list[Plain]:
     for one in found.manifests:
         inside = any(one.path.startswith(f"{folder}/") for folder in kustomized)
         meant = found.deployed is not None and matches(one.path, found.deployed.manifests)
-        if one.path not in read and (meant or (found.deployed is None and not inside)):
+        if one.path not in read and not one.trouble and (meant or (found.deployed is None and not inside)):
             folders.setdefault(parent(one.path), []).append(one)
     return [Plain(folder, tuple(_without_rivals(files))) for folder, files in folders.items()]
+
+
+def troubled(found: Found) -> list[Note]:
+    """Files that no kustomization reads and that cannot be applied as they are."""
+    read = {file for one in found.kustomizations for file in one.files}
+    return [Note(one.path, one.trouble) for one in found.manifests if one.trouble and one.path not in read]
 
 
 def _without_rivals(files: Sequence[Manifest]) -> Iterator[Manifest]:
@@ -58,7 +65,7 @@ def entries_of(taken: Sequence[Plain], found: Found) -> list[Entry]:
             own = {path for path in paths if path.endswith(ending)}
             there = {file for file in found.files if parent(file) == one.folder and file.endswith(ending)}
             if own and own == there and len(own) > 1:
-                entries.append(Entry(f"{prefix}*{ending}", why))
+                entries.append(Entry(f"{glob.escape(prefix)}*{ending}", why))
             else:
-                entries += [Entry(path, why) for path in sorted(own)]
+                entries += [Entry(glob.escape(path), why) for path in sorted(own)]
     return entries

@@ -9,6 +9,7 @@ from devloop.config.schema_services import IMAGE
 from devloop.init.found import Chart, Found, Note, Workload
 from devloop.init.proposal.manifests import write_manifests
 from devloop.init.proposal.matching import Match, match, uses
+from devloop.init.proposal.plain import troubled
 from devloop.init.proposal.recipes import Recipe, base_images, recipes, with_stages
 from devloop.init.proposal.sources import choose
 from devloop.init.proposal.values import Place, Proposal, Question, Release, Service, Target
@@ -50,7 +51,9 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
         if one.key in bases
     ]
     unmatched = [one for one in unmatched if one.key not in bases]
-    if unmatched and not workloads:
+    blocked = [*troubled(found), *found.unusable]
+    left += blocked
+    if unmatched and not workloads and not blocked:
         unnamed = [one for one in unmatched if not one.image] if found.builds else []
         left += [Note(one.dockerfile, "no build section names it") for one in unnamed]
         unmatched = [one for one in unmatched if one not in unnamed]

@@ -14,7 +14,10 @@ from devloop.init.words import basename, dockerfile_names, is_environment, nearn
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One build. `names`: what it may be called, the best first; `image` "" where nothing names it."""
+    """One build. `names`: what it may be called, the best first; `image` "" where nothing names it.
+
+    `services`: those of compose.yaml that it is the build section of.
+    """
 
     names: tuple[str, ...]
     context: str
@@ -27,6 +30,7 @@ class Recipe:
     ports: tuple[int, ...] = ()
     stages: tuple[str, ...] = ()
     why: str = ""
+    services: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -47,6 +51,10 @@ def recipes(found: Found) -> tuple[tuple[Recipe, ...], tuple[Note, ...]]:
                 )
             )
             continue
+        if build.target and build.target.lower() not in _stages(by_path[build.dockerfile]):
+            why = f"{build.where}: {build.dockerfile} has no stage {build.target}"
+            notes.append(Note(f"build of {build.name}", why))
+            continue
         recipe = _explicit(build, by_path[build.dockerfile], found)
         key = (*recipe.key, tuple(sorted(recipe.args.items())))
         made[key] = _joined(made[key], recipe) if key in made else recipe
@@ -54,6 +62,11 @@ def recipes(found: Found) -> tuple[tuple[Recipe, ...], tuple[Note, ...]]:
     taken = {one.dockerfile for one in explicit}
     plain, left = _plain(found, taken)
     return (*explicit, *plain), (*notes, *left)
+
+
+def _stages(dockerfile: Dockerfile) -> set[str]:
+    """What --target takes: names, and numbers from 0."""
+    return {name.lower() for name in dockerfile.stages} | {str(one) for one in range(dockerfile.count)}
 
 
 def _explicit(build: Build, dockerfile: Dockerfile, found: Found) -> Recipe:
@@ -69,12 +82,13 @@ def _explicit(build: Build, dockerfile: Dockerfile, found: Found) -> Recipe:
         dockerfile.bases,
         dockerfile.ports,
         dockerfile.stages,
-        f"build of {build.name} in {build.where}{_open_arguments(dockerfile, build.args)}",
+        f"build of {build.name} in {build.where}{_open_arguments(dockerfile, build.args, build.unknown)}",
+        (build.name,) if any(one.where == build.where for one in found.compose) else (),
     )
 
 
-def _open_arguments(dockerfile: Dockerfile, given: Mapping[str, str]) -> str:
-    left = [name for name in dockerfile.arguments if name not in given]
+def _open_arguments(dockerfile: Dockerfile, given: Mapping[str, str], unknown: tuple[str, ...] = ()) -> str:
+    left = dict.fromkeys(name for name in (*dockerfile.arguments, *unknown) if name not in given)
     return f"; no value here for ARG {', '.join(left)} (build.args)" if left else ""
 
 
@@ -83,7 +97,7 @@ def _joined(one: Recipe, other: Recipe) -> Recipe:
     return Recipe(
         tuple(dict.fromkeys((*one.names, *other.names))),
         *(one.context, one.dockerfile, one.image or other.image, one.target, one.args, one.secrets),
-        *(one.bases, one.ports, one.stages, f"{one.why}; {other.why}"),
+        *(one.bases, one.ports, one.stages, f"{one.why}; {other.why}", (*one.services, *other.services)),
     )
 
 

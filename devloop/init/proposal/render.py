@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from devloop.config.document import TRAP_BOOL, TRAP_FLOAT, TRAP_INT
 from devloop.init.found import Note
 from devloop.init.proposal.values import Proposal, Release, Service, Target
-
-_PLAIN = re.compile(r"^[A-Za-z_./][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*$")
-WIDTH = 110
+from devloop.init.proposal.yaml_text import WIDTH, comment, mapping, scalar, sequence, shown, with_comment
 
 
 def config_text(proposal: Proposal) -> str:
@@ -21,7 +16,7 @@ def config_text(proposal: Proposal) -> str:
 def _lines(proposal: Proposal) -> Iterator[str]:
     yield "# Written by `devloop init`: yours to change. docs/config.md has every key."
     yield "version: 1"
-    yield from _comment(proposal.place.why, "")
+    yield from comment(proposal.place.why, "")
     yield f"cluster: {{context: {scalar(proposal.place.context)}, namespace: {scalar(proposal.namespace)}}}"
     yield ""
     if proposal.services:
@@ -34,7 +29,7 @@ def _lines(proposal: Proposal) -> Iterator[str]:
         yield "manifests:"
         width = max(len(scalar(entry.path)) for entry in proposal.manifests)
         for entry in proposal.manifests:
-            yield f"  - {scalar(entry.path):<{width}}  # {entry.why}".rstrip(" #")
+            yield with_comment(f"  - {scalar(entry.path):<{width}}", entry.why).rstrip()
     if proposal.releases:
         yield ""
         yield "# Helm releases, installed and upgraded by devloop (docs/releases.md)."
@@ -45,12 +40,12 @@ def _lines(proposal: Proposal) -> Iterator[str]:
         yield ""
         yield "# Left out:"
         for note in proposal.left_out:
-            yield from _comment(f"- {note.what}: {note.why}", "", "  ")
+            yield from comment(f"- {note.what}: {note.why}", "", "  ")
 
 
 def _service(service: Service) -> Iterator[str]:
     for line in service.why:
-        yield from _comment(line, "  ")
+        yield from comment(line, "  ")
     yield f"  {scalar(service.name)}:"
     yield f"    image: {scalar(service.image)}"
     yield from _build(service)
@@ -65,17 +60,17 @@ def _service(service: Service) -> Iterator[str]:
 
 
 def _build(service: Service) -> Iterator[str]:
-    parts = {"context": scalar(service.context)}
+    parts = {"context": scalar(as_path(service.context))}
     if service.dockerfile != dockerfile_default(service.context):
         written = service.dockerfile if "/" in service.dockerfile else f"./{service.dockerfile}"
-        parts["dockerfile"] = scalar(written)
+        parts["dockerfile"] = scalar(as_path(written))
     if service.target:
         parts["target"] = scalar(service.target)
     if service.args:
-        parts["args"] = _mapping(service.args)
+        parts["args"] = mapping(service.args)
     known = [secret for secret in service.secrets if len(secret) > 1]
     if known:
-        parts["secrets"] = "[" + ", ".join(_mapping(secret) for secret in known) + "]"
+        parts["secrets"] = f"[{', '.join(mapping(secret) for secret in known)}]"
     short = "    build: {" + ", ".join(f"{key}: {value}" for key, value in parts.items()) + "}"
     if len(short) <= WIDTH:
         yield short
@@ -84,9 +79,10 @@ def _build(service: Service) -> Iterator[str]:
         yield from (f"      {key}: {value}" for key, value in parts.items())
     for secret in service.secrets:
         if len(secret) == 1:
-            yield (
-                f"    # the build asks for secret {secret['id']}: "
-                f"build: {{…, secrets: [{{id: {secret['id']}, file: PATH}}]}} or {{id: …, env: VARIABLE}}"
+            yield from comment(
+                f"the build asks for secret {secret['id']}: "
+                f"build: {{…, secrets: [{{id: {secret['id']}, file: PATH}}]}} or {{id: …, env: VARIABLE}}",
+                "    ",
             )
 
 
@@ -94,59 +90,46 @@ def dockerfile_default(context: str) -> str:
     return "Dockerfile" if context == "." else f"{context}/Dockerfile"
 
 
+def as_path(text: str) -> str:
+    """A path as config.yaml has it: "~" in front would be somebody's home."""
+    return f"./{text}" if text.startswith("~") else text
+
+
 def _target(target: Target) -> str:
     parts = {target.kind.lower(): target.name, "container": target.container, "namespace": target.namespace}
-    return _mapping({key: value for key, value in parts.items() if value})
+    return mapping({key: value for key, value in parts.items() if value})
 
 
 def _release(release: Release) -> Iterator[str]:
     for line in release.why:
-        yield from _comment(line, "  ")
+        yield from comment(line, "  ")
     yield f"  {scalar(release.name)}:"
-    yield f"    chart: {scalar(release.chart)}"
+    yield f"    chart: {scalar(as_path(release.chart))}"
     if release.namespace:
         yield f"    namespace: {scalar(release.namespace)}"
     yield "    create_namespace: true"
     if release.values:
-        yield f"    values: [{', '.join(scalar(one) for one in release.values)}]"
+        yield f"    values: {sequence(release.values)}"
     if release.set:
-        yield f"    set: {_mapping(release.set)}"
+        yield f"    set: {mapping(release.set)}"
     if release.images:
-        yield f"    images: {_mapping(release.images)}"
+        yield f"    images: {mapping(release.images)}"
     else:
         yield "    # images: {SERVICE: path.in.the.values}"
 
 
-def _mapping(values: Mapping[str, object]) -> str:
-    return "{" + ", ".join(f"{scalar(key)}: {scalar(value)}" for key, value in values.items()) + "}"
-
-
-def scalar(value: object) -> str:
-    """A value as config.yaml's reader takes it back, in quotes where a bare word means something else."""
-    if not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    words = ("true", "false", "null")
-    trap = TRAP_BOOL.match(value) or TRAP_INT.match(value) or TRAP_FLOAT.match(value)
-    if value == "." or (_PLAIN.match(value) and not trap and value.lower() not in words):
-        return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _comment(text: str, indent: str, hang: str = "") -> Iterator[str]:
-    """Lines of a comment, none longer than WIDTH."""
-    line = ""
-    for word in " ".join(text.split()).split(" "):
-        if line and len(indent) + len(line) + len(word) + 3 > WIDTH:
-            yield f"{indent}# {line}"
-            line = f"{hang}{word}"
-        else:
-            line = f"{line} {word}" if line else word
-    if line:
-        yield f"{indent}# {line}"
-
-
 def summary(proposal: Proposal) -> Iterator[str]:
-    """What was understood, for the terminal."""
+    """What was understood, for the terminal, line by line."""
+    yield from map(_line, _summary(proposal))
+
+
+def _line(text: str) -> str:
+    """Nothing in a name of a file may steer the terminal."""
+    indent = text[: len(text) - len(text.lstrip(" "))]
+    return indent + shown(text)
+
+
+def _summary(proposal: Proposal) -> Iterator[str]:
     for service in proposal.services:
         runs = ", ".join(f"{one.kind} {one.name}" for one in service.targets) or "built and loaded only"
         yield f"service {service.name}: {service.image} -> {runs}"
