@@ -9,7 +9,7 @@ other on an empty node, so that noise hits all alike:
     save       docker save IMAGE >/dev/null: what the builder's engine alone needs; the ratios are to this
     import     ctr images import of a ready archive that lies on the node: what containerd alone needs, to
                write the blobs and to unpack them. Nothing that goes through containerd's import is below it
-    pipe       docker save IMAGE | ctr images import -: the way by hand
+    pipe       docker save IMAGE | ctr images import -: the same by hand
     devloop    the full image as devloop sends it, verified
     second     another image on the same base, built in full, as devloop sends it
     on-base    the same without a build, as a delta on its base: what a Dockerfile without RUN gets
@@ -43,7 +43,7 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.endpoint import current
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
-from devloop.adapters.nodes.exec_shell import ContainerShell
+from devloop.adapters.nodes.shells.container_shell import ContainerShell
 from devloop.model import Archive, LoadedImage
 from tests.adapters.conftest import Bench
 from tests.support.file_to_node import Pipeline

@@ -3,7 +3,7 @@
     python bench/fingerprint.py [--files 10000] [--kilobytes 10] [--edits 30]
 
 The files lie behind a .dockerignore with `!` rules. Absolute times move with the machine; the ratio to
-the naive way, measured in the same run, is what counts.
+the naive scan, measured in the same run, is what counts.
 """
 
 from __future__ import annotations

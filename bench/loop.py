@@ -13,8 +13,8 @@ In each round, one after the other, so that noise hits all alike:
     SCENARIO   write of a source file -> the new process listens in a new pod, under `devloop watch`
     by build   the same edit, `DOCKER_BUILDKIT=1 docker build`, PATCH -> the new process listens
 
-Prints per scenario the medians, and devloop's share = median(SCENARIO) - median(floor). At the end the naive
-way: docker build, docker save | docker load, kubectl set image.
+Prints per scenario the medians, and devloop's share = median(SCENARIO) - median(floor). At the end the same
+by hand: docker build, docker save | docker load, kubectl set image.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which way edits go: how many of the single-file edits of the sample and the topologies are deltas.
+"""How many of the single-file edits of the sample and the topologies are deltas.
 
     python bench/paths.py [--edits 10] [TOPOLOGY...]
 

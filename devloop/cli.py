@@ -171,7 +171,7 @@ def status(project: Project, services: tuple[str, ...], as_json: bool) -> int:
 def doctor(services: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Look at everything that devloop needs: engine, disk, file watching, manifests, cluster, targets.
 
-    Exit code: 0 nothing is in the way, 2 config or usage, 3 something is.
+    Exit code: 0 everything devloop needs is there, 2 config or usage, 3 something is not.
     """
     from devloop.commands import doctor as command
 

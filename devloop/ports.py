@@ -107,7 +107,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What applying manifests came to: "deployment/x created", and what stood in the way of the others."""
+    """What applying manifests came to: "deployment/x created", and why the others were not."""
 
     changed: tuple[str, ...] = ()
     troubles: tuple[Trouble, ...] = ()

@@ -31,7 +31,7 @@ from devloop.adapters.kubernetes.api.access import open_access
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.informer import Health, Informer
 from devloop.adapters.kubernetes.manifests import put_refs, read_manifests
-from devloop.adapters.nodes.exec_shell import ContainerShell
+from devloop.adapters.nodes.shells.container_shell import ContainerShell
 from devloop.adapters.tar_stream import TarStream
 from devloop.borders import ENGINE_ANSWER, disk
 from devloop.checks.origin import from_file

@@ -49,7 +49,7 @@ PEM = (
     "MzEfYyjiWA4R4/M2bS1GB4t7NXp98C3SC6dVMvDuictGeurT8jNbvJZHtCSuYEvu\n"
     "-----END PRIVATE KEY-----\n"
 )
-TOLD = "the fingers of a line"  # what stands beside a secret and has to stay
+BESIDE = "the fingers of a line"  # what stands beside a secret and has to stay
 
 
 def service(tmp_path: Path, args: dict[str, str] | None = None, *secrets: Secret) -> Service:
@@ -118,12 +118,12 @@ def sinks(tmp_path: Path, secrets: Secrets) -> Iterator[tuple[Fan, Callable[[], 
 
 def everything(text: str) -> list[Event]:
     """Every event that may quote somebody, with this text in each of its fields."""
-    error = BuildError(f"{TOLD}: {text}", evidence=(text, TOLD), hint=text)
+    error = BuildError(f"{BESIDE}: {text}", evidence=(text, BESIDE), hint=text)
     failed = Failed("build", error, Timing(0.0, 1.0, ()), None, frozenset())
     return [
         TripStarted("web", 1, 0.0, Change(frozenset(), 0.0, 0.0)),
         *(Output("web", "build", line) for line in text.splitlines()),
-        Output("web", "build", TOLD),
+        Output("web", "build", BESIDE),
         Progress("web", "build", 1, 2, "steps", text),
         *(PodLog("web", "web-1", "app", line) for line in text.splitlines()),
         PodExited("web", "web-1", "app", 1, "Error", (text,)),
@@ -144,7 +144,7 @@ def test_s30_no_shape_of_a_secret_reaches_any_sink(tmp_path: Path, shape: str) -
             fan(event)
         found = shown()
     assert not [part for part in hidden if part in found]
-    assert TOLD in found  # and the rest is shown
+    assert BESIDE in found  # and the rest is shown
     assert "[DEPLOY_KEY]" in found
 
 

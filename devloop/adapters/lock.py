@@ -182,7 +182,7 @@ def _owner_in(handle: int) -> Owner | None:
 
 
 def _same(server: str) -> str:
-    """One spelling of an address: two kubeconfigs of one cluster may write it in different ways."""
+    """One spelling of an address: two kubeconfigs of one cluster may write it differently."""
     parts = urlsplit(server)
     host = (parts.hostname or "").rstrip(".")
     host = "127.0.0.1" if host in ("localhost", "::1", "0.0.0.0") else host

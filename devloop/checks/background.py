@@ -21,7 +21,7 @@ from devloop.model import Outcome, Service
 Json = dict[str, Any]
 COMMAND = (sys.executable, "-m", "devloop.cli", "check", "--offline", "--format", "json")
 Look = Callable[[Config], Awaitable[Json]]
-TOLD_ELSEWHERE = "renders"  # the rule whose findings whoever applies manifests and releases reports too
+REPORTED_ELSEWHERE = "renders"  # the rule whose findings whoever applies manifests and releases reports too
 
 
 class CheckFailedError(DevloopError):
@@ -99,7 +99,7 @@ class CheckWatch:
         gone = len(known - findings.keys())
         self._known = set(findings)
         if new or gone or (first and findings):
-            lines = tuple((one["severity"], _line(one)) for one in new if one["rule"] != TOLD_ELSEWHERE)
+            lines = tuple((one["severity"], _line(one)) for one in new if one["rule"] != REPORTED_ELSEWHERE)
             self._emit(Checked(lines, gone, report["errors"], report["warnings"]))
 
 

@@ -33,7 +33,7 @@ def doctor(
     names: Sequence[str],
     as_json: bool,
 ) -> int:
-    """Print what devloop needs and what was found; 3 if something is in the way, 2 if that is config.yaml."""
+    """Print what devloop needs and what was found; 3 if something is missing, 2 if that is config.yaml."""
     machine = Machine(dict(os.environ), state_folder().parent)
     try:
         project = load_project(config_path, context, namespace, kubeconfig)

@@ -31,7 +31,7 @@ def last_net() -> Iterator[None]:
         code = end.code
     except Exception as error:
         if type(error).__module__.partition(".")[0] == "click":
-            raise  # usage errors and aborts: click's own way
+            raise  # usage errors and aborts are click's to report
         code = _report(error)
     _leave(code)
 

@@ -112,7 +112,7 @@ async def _settled(session: Session, clock: Clock) -> Outcomes:
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
-    """0 all live or unchanged, 70 for a fault of devloop itself, 3 where only platforms were in the way,
+    """0 all live or unchanged, 70 for a fault of devloop itself, 3 where only platforms failed,
     else 1."""
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed | Superseded | Held)]
     errors = [outcome.error for outcome in failed if isinstance(outcome, Failed)]

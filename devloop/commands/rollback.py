@@ -52,9 +52,9 @@ def earlier_images(
     """What a service may go back to, the best first. Pure.
 
     `ran`: what each target says it ran, the present image first; `lived`: what was live of the service, the
-    newest first; `tree`: the reference of the tree, which is no way back. Behind what was live comes what
-    nobody has a record of: all of it where there are no records, else only what devloop did not build, for
-    of its own images those without a record never were live.
+    newest first; `tree`: the reference of the tree, which is nothing to go back to. Behind what was live
+    comes what nobody has a record of: all of it where there are no records, else only what devloop did not
+    build, for of its own images those without a record never were live.
     """
     if not ran or not all(ran):
         return ()
@@ -130,7 +130,7 @@ async def _present(
 
 
 async def _wait(service: Service, world: World, revisions: Sequence[Revision], loaded: LoadedImage) -> None:
-    """Until every target runs it. Raises RolloutError, with the way out of the hold."""
+    """Until every target runs it. Raises RolloutError, with how to end the hold."""
     watch = Stopwatch(service.name, Change.start(world.clock.now()), world.clock, world.emit)
     async with AsyncExitStack() as stack:
         feeds = [await stack.enter_async_context(world.cluster.feed(target)) for target in service.targets]

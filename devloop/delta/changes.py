@@ -169,7 +169,7 @@ class Effects:
     # --- doubts
 
     def _check_no_links(self, files: Mapping[str, FileEntry]) -> None:
-        """A stage that reads the context by way of a link reads more than its words say."""
+        """A stage that reads the context through a link reads more than its words say."""
         for stage in self._plan.stages.values():
             for step in stage.steps:
                 for source in context_sources(step):

@@ -59,7 +59,7 @@ class Manifests:
         self.held = anyio.Event()  # set while blocked
 
     async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
-        """As in the port; also applies what another service's image held back. Of what stands in the way
+        """As in the port; also applies what another service's image held back. Of what is refused
         only that of the service's own workloads is raised."""
         self._refs[service.image] = ref
         if not missing and self._lacking is None and await self._is_done(service):

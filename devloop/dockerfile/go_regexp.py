@@ -86,7 +86,7 @@ class _Translator:
         return char
 
     def _repetition(self, count: re.Match[str] | None) -> str:
-        """A `+` after one thing. What Python would read in another way is refused by Go, or a doubt."""
+        """A `+` after one thing. What Python would read differently is refused by Go, or a doubt."""
         text = count[0] if count else self._text[self._at]
         if self._last in ("nothing", "repetition"):
             raise BadPatternError("missing argument to repetition operator, or two of them")

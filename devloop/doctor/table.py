@@ -83,7 +83,7 @@ async def examine(given: Examined, kubeconfig: Path | None, names: Sequence[str]
         try:
             live = await cluster.workloads(there)
         except DevloopError:
-            live = None  # the check of the cluster has said why
+            live = None  # the check of the cluster has shown why
     return [*found, *_services(given, live)]
 
 

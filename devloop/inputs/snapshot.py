@@ -92,7 +92,7 @@ class Tree:
 
     def _real(self, paths: Iterable[str]) -> set[str]:
         """Where the paths lie when the links above them are followed: a watcher that follows links may
-        name a file by any of its ways."""
+        name a file by any of its paths."""
         root, real = os.path.realpath(self.context), set[str]()
         above: dict[str, str] = {}
         for path in paths:

@@ -65,7 +65,7 @@ _OF_RELEASE = {
     "pending-rollback": _D.UPGRADING,
     "uninstalling": _D.UNINSTALLING,
 }
-# devloop's annotation on a workload of plain manifests, the same way.
+# devloop's annotation on a workload of plain manifests, likewise.
 _OF_MANIFEST = {"installing": _D.INSTALLING, "upgrading": _D.UPGRADING, "uninstalling": _D.UNINSTALLING}
 NEW_REPLICASET_AVAILABLE = "NewReplicaSetAvailable"  # the Deployment's word for a rollout that is over
 
@@ -145,7 +145,7 @@ def pod_state(pod: PodView) -> PodState:
 
 
 def deployment_path(before: DeploymentState, after: DeploymentState) -> Sequence[DeploymentState]:
-    """The states from `before` (left out) to `after` by the shortest way of listed transitions.
+    """The states from `before` (left out) to `after` by the fewest listed transitions.
 
     What happens between two looks is passed through, not skipped: an install that took no time is still
     Installing, then Deployed, then Running.

@@ -1,8 +1,8 @@
 """What must not be shown, and how it is taken out of whatever devloop tells: the one owner of that (S30).
 
 `Secrets` knows the values that `secret_values` finds. `Secrets.event` cleans each event before any sink
-has it, `Secrets.outcome` and `DevloopError.conceal` what goes another way. What devloop itself names
-(services, images, states, paths) stays: only texts that may quote somebody else are searched.
+has it, `Secrets.outcome` and `DevloopError.conceal` what does not go through events. What devloop itself
+names (services, images, states, paths) stays: only texts that may quote somebody else are searched.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ MOST_SERVICES = 100  # those that were live last
 
 
 class History:
-    """Kept in a file of the state directory, so that a way back survives a restart."""
+    """Kept in a file of the state directory, so that a rollback is possible after a restart."""
 
     def __init__(self, file: Path, most: Callable[[], int] = lambda: MOST_IMAGES) -> None:
         """`most`: how many of one service are remembered, asked each time."""

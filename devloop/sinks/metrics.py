@@ -82,7 +82,7 @@ class Metrics:
         self._fallbacks = _counter(
             registry,
             "devloop_delta_fallbacks",
-            "Full builds where no delta was proven. FasterWayFailed: a delta, or a build that went on from "
+            "Full builds where no delta was proven. DeltaFailed: a delta, or a build that went on from "
             "a RUN, failed, and the full build was made instead.",
             "service",
             "reason",

@@ -160,7 +160,7 @@ class Volumes:
 
 
 def write_atomically(path: Path, payload: Payload, group: int | None = None) -> bool:
-    """The kubelet's way: a new folder, then one rename of the link `..data`. True if anything changed.
+    """As the kubelet: a new folder, then one rename of the link `..data`. True if anything changed.
 
     A reader sees the old files or the new ones, never some of each.
     """

@@ -71,7 +71,7 @@ class Folder:
 
 @dataclass
 class Bench:
-    """What a test of builds needs: an engine, a way to make services, and all that was emitted."""
+    """What a test of builds needs: an engine, a maker of services, and all that was emitted."""
 
     engine: Engine
     digests: Digests

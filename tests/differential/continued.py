@@ -185,7 +185,7 @@ def _judged(observation: Observation) -> Verdict:
         return judge(observation, by_continuation)
     except FailsError as problem:
         if any(state.image is None for state in observation.states):
-            return Verdict({"fails both ways": 1})
+            return Verdict({"fails in both": 1})
         return Verdict(differences=[f"goes on to fail: {problem}"])
 
 

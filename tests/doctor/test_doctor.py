@@ -138,7 +138,7 @@ metadata: {name: one}
     assert not [one for one in found if "Shop in" in one.found or "acme.dev" in one.found]
 
 
-async def test_a_missing_namespace_is_said_as_such(doctor: Doctor) -> None:
+async def test_a_missing_namespace_is_named_as_such(doctor: Doctor) -> None:
     config = CONFIG.replace(
         "context: devloop-sandbox-doctor", "context: devloop-sandbox-doctor, namespace: todo"
     )

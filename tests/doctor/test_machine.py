@@ -41,7 +41,7 @@ def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("small", "grade"), [(20, "failure"), (900, "warning"), (4000, "ok")], indirect=["small"]
 )
-async def test_a_disk_that_is_nearly_full_is_said_with_what_is_left(
+async def test_a_disk_that_is_nearly_full_is_reported_with_what_is_left(
     small: Path, grade: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(small))

@@ -277,7 +277,7 @@ _EDIT = st.tuples(st.sampled_from(["write", "mkdir", "delete", "chmod", "link", 
 
 
 def _edit(context: Path, edit: tuple[str, str, str]) -> set[str]:
-    """Do it on disk; the paths a watcher would report, by all ways that lead there."""
+    """Do it on disk; the paths a watcher would report, by every path that leads there."""
     real = os.path.realpath(context)
     paths = {f"{os.path.realpath(context / Path(name).parent)}/{Path(name).name}" for name in edit[1:]}
     return _done(context, edit) | {path[len(real) + 1 :] for path in paths if path.startswith(f"{real}/")}

@@ -1,4 +1,4 @@
-"""What an older version of the sandbox left in the state folder: read, or dropped, and never in the way."""
+"""What an older version of the sandbox left in the state folder: read or dropped, never fatal."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class Project:
     namespace: str
     node_port: int = field(default_factory=lambda: 0)
     metrics_port: int = field(default_factory=free_port)
-    kubeconfig: Path | None = None  # another way to the sandbox
+    kubeconfig: Path | None = None  # another file for the sandbox
 
     def make(self) -> Project:
         shutil.copytree(

@@ -36,7 +36,7 @@ def everything(path: Path) -> bool:
 
 
 class Ears:
-    """What a watcher delivered, and a way to wait for it."""
+    """What a watcher delivered, and how to wait for it."""
 
     def __init__(self) -> None:
         self.changes: list[tuple[str, Change]] = []

@@ -1,6 +1,6 @@
 """Full builds by `POST /build` with a tar of the context: BuildKit without a command, or the legacy builder.
 
-The server applies no ignore file and wants the Dockerfile in the tar, so this way is open only where the
+The server applies no ignore file and wants the Dockerfile in the tar, so it can be used only where the
 Dockerfile lies in its context and is not ignored (S9).
 """
 
@@ -14,13 +14,12 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import partial
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
 from devloop.adapters.build import buildkit_trace as trace
-from devloop.adapters.build.transcript import Transcript
+from devloop.adapters.build.transcript import Transcript, text_of
 from devloop.adapters.docker.bases import registry_config
 from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
@@ -29,7 +28,6 @@ from devloop.borders import ENGINE_ANSWER
 from devloop.concurrency import in_daemon_thread
 from devloop.errors import PlatformError
 from devloop.events import Emit
-from devloop.files import read_text
 from devloop.model import Service
 
 CANCEL_SECONDS = 2.0
@@ -71,7 +69,7 @@ class ApiBuild:
                         reader.take(message)
         except EngineRefusedError as refusal:
             reader.fail(refusal.message)
-            dockerfile = await anyio.to_thread.run_sync(_text, service.build.dockerfile)
+            dockerfile = await text_of(service.build.dockerfile)
             raise transcript.failure(f"build of {service.name}", refusal.message, dockerfile) from refusal
         except BaseException:
             # Without this a body that failed half-way, or a cancellation, may leave the build running.
@@ -150,10 +148,3 @@ class _LegacyReader:
 
     def fail(self, message: str) -> None:
         self._transcript.end(self._step, message)
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_text(path, errors="replace")
-    except OSError:
-        return ""

@@ -13,13 +13,12 @@ import anyio
 import anyio.to_thread
 
 from devloop import scratch
-from devloop.adapters.build.transcript import Transcript
+from devloop.adapters.build.transcript import Transcript, text_of
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.process import Finished, run
 from devloop.borders import disk
 from devloop.errors import BuildError, PlatformError
 from devloop.events import Emit
-from devloop.files import read_text
 from devloop.model import Service
 from devloop.secrets.sources import secret_arguments
 
@@ -139,7 +138,7 @@ class CliBuild:
             finished = await run(argv, self._child(service, endpoint), on_line=reader.take)
             if finished.code == 0:
                 return await anyio.Path(written).read_text()
-        dockerfile = await _text(service.build.dockerfile)
+        dockerfile = await text_of(service.build.dockerfile)
         raise transcript.failure(f"docker build of {service.name}", _last_word(finished), dockerfile)
 
     def argv(
@@ -233,10 +232,3 @@ def _check_secrets(service: Service, environment: Mapping[str, str]) -> None:
             outside_tree=True,
             hint=f"provide it, or change services.{service.name}.build.secrets in config.yaml",
         )
-
-
-async def _text(path: Path) -> str:
-    try:
-        return await anyio.to_thread.run_sync(read_text, path, "utf-8", "replace")
-    except OSError:
-        return ""

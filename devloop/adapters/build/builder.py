@@ -1,4 +1,4 @@
-"""Full builds: picks the way (S9), limits how many run, labels, tags, and proves what came out."""
+"""Full builds by the command or the API (S9): limits how many run, labels, tags, proves what came out."""
 
 from __future__ import annotations
 

@@ -122,8 +122,8 @@ def _link_for_once(name: str, context: Path) -> Path:
     except OSError as problem:
         raise BuildError(
             f"cannot make a link to {context}: {problem.strerror}",
-            reason="NoRoom",
-            hint="make room in the temporary directory, or set TMPDIR",
+            reason="DiskFailed",
+            hint="free space in the temporary directory, or set TMPDIR to another one",
         ) from problem
     return link
 

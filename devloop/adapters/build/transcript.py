@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio.to_thread
 
 from devloop import activity
 from devloop.dockerfile.parser import Dockerfile
 from devloop.errors import BuildError
 from devloop.events import Emit, Output, Progress
+from devloop.files import read_text
 
 TAIL = 20
 # What the builder reports of a registry, a network or a disk: nothing of it is in the tree. What a RUN prints
@@ -143,3 +147,11 @@ def _advice(reason: str) -> str | None:
     if "no space left" in reason:
         return "the engine's disk is full: docker system df shows what takes the space"
     return None
+
+
+async def text_of(dockerfile: Path) -> str:
+    """What `Transcript.failure` looks for the instruction in, "" where it cannot be read any more."""
+    try:
+        return await anyio.to_thread.run_sync(read_text, dockerfile, "utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,4 +1,4 @@
-"""Delta images as the fast way of `ports.Builder`.
+"""Delta images where they are proven, full builds elsewhere: `ports.Builder`.
 
 A delta stands on an image that the nodes hold: only what a load has verified becomes a parent. Doubt of any
 kind, in the Dockerfile, the layers or the load, ends in a full build.
@@ -29,7 +29,7 @@ from devloop.model import Fingerprint, Image, Service
 UNVERIFIED = 8  # deltas that were made and not loaded yet
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
 TRIED_IN_VAIN = 2  # times that builds of one Dockerfile go on from a RUN and fail, where full ones do not
-FAILED = "FasterWayFailed"  # the reason of a full build after a way that saves work has failed
+FAILED = "DeltaFailed"  # the reason of a full build after a delta, or a build from a RUN on, has failed
 BELOW = "-below"  # that of the image that a build goes on from
 
 
@@ -217,7 +217,7 @@ class DeltaBuilder:
 
 
 async def _or_doubt(work: Awaitable[Result]) -> Result | NotProven:
-    """What a way that saves work finds; where it fails, for whatever reason, the full build is the judge."""
+    """What a short cut finds; where it fails, for whatever reason, the full build is the judge."""
     try:
         return await work
     except TreeMovedError:

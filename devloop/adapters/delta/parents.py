@@ -62,7 +62,7 @@ class ParentStore:
         await anyio.to_thread.run_sync(self._files.write, service, fingerprint, parent)
 
     async def put_late(self, service: str, fingerprint: str, parent: Parent) -> None:
-        """Remember it, and write it down: while `write_late` runs, a little later and in nobody's way."""
+        """Remember it, and write it down: while `write_late` runs, a little later, when no trip waits."""
         if self._late is None:
             await self.put(service, fingerprint, parent)
             return

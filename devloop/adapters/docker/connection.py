@@ -188,7 +188,7 @@ async def _slices(pieces: Pieces) -> AsyncIterator[bytes]:
 
 
 class _Sending:
-    """A body on its way, with the error that ended it: aiohttp would only report a broken connection."""
+    """A body being sent, with the error that ended it: aiohttp would only report a broken connection."""
 
     def __init__(self, body: AsyncIterator[bytes]) -> None:
         self._body = body

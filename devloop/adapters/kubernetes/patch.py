@@ -49,7 +49,7 @@ async def write_image(
     for _ in range(TRIES):
         operations = plan(item, target, image, ref, owner)
         if not operations:
-            # Said so already, if the watch is not behind: asked once, a wrong "unchanged" loses an edit.
+            # Nothing to do, unless the watch is behind: asked once, for a wrong "unchanged" loses an edit.
             item = await _read(client, path, target)
             operations = plan(item, target, image, ref, owner)
         if not operations:

@@ -6,17 +6,18 @@ import json
 import re
 import shlex
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.archive.docker_archive import Tally
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.images import StoredImage, is_tagged, projects_of
-from devloop.adapters.nodes.routes import ReportBytes, complete
-from devloop.adapters.nodes.shell import Body, NodeShell
+from devloop.adapters.nodes.routes import ReportBytes, built, complete, send_to_each
+from devloop.adapters.nodes.shells.shell import Body, NodeShell, last_line
 from devloop.adapters.nodes.stores import Store
 from devloop.borders import COMMAND_OUTPUT
-from devloop.concurrency import closed, gather
+from devloop.concurrency import closed
 from devloop.errors import LoadError, PlatformError
 from devloop.image_refs import familiar, full
 from devloop.model import Image
@@ -84,7 +85,8 @@ class ContainerdStore:
         code, output = await self.shell.run(line)
         if code != 0:
             raise PlatformError(
-                f"node {self.node}: listing images: exit code {code}: {_last(output)}", reason="NodeRefused"
+                f"node {self.node}: listing images: exit code {code}: {last_line(output)}",
+                reason="NodeRefused",
             )
         return output
 
@@ -102,7 +104,7 @@ class ContainerdStore:
         crictl, output = output.startswith(_CRICTL_THERE), output.removeprefix(f"{_CRICTL_THERE}\n")
         if code != 0:
             raise LoadError(
-                f"load of {ref} into {self.node}: ctr images import: {_last(output)}",
+                f"load of {ref} into {self.node}: ctr images import: {last_line(output)}",
                 reason="DiskFull" if "no space left" in output else "ImportFailed",
                 evidence=tuple(output.splitlines()[-5:]),
                 hint="the node's disk is full: crictl rmi --prune frees space"
@@ -128,7 +130,7 @@ class ContainerdStore:
             return self._manifests.get(table[1])
         if code != 0 or not asked:
             raise PlatformError(
-                f"node {self.node}: asking for {ref}: exit code {code}: {_last(output)}",
+                f"node {self.node}: asking for {ref}: exit code {code}: {last_line(output)}",
                 reason="NodeRefused",
                 hint="does containerd run on the node?",
             )
@@ -195,16 +197,11 @@ class ContainerdRoute:
         self.stores = stores
 
     async def send(self, image: Image, stores: Sequence[Store], report: ReportBytes) -> Tally:
-        total = Tally()
-
-        async def one(store: ContainerdStore) -> None:
-            await self._to(store, image, total, lambda: report(total.sent + total.skipped))
-
-        await gather(one, [store for store in stores if isinstance(store, ContainerdStore)])
-        return total
+        own = [store for store in stores if isinstance(store, ContainerdStore)]
+        return await send_to_each(own, partial(self._to, image), report)
 
     async def _to(
-        self, store: ContainerdStore, image: Image, total: Tally, report: Callable[[], None]
+        self, image: Image, store: ContainerdStore, total: Tally, report: Callable[[], None]
     ) -> None:
         if image.archive is not None:
             layout = oci.delta(image.archive, image.ref)
@@ -231,14 +228,7 @@ class ContainerdRoute:
         self, image: Image, known: frozenset[str], total: Tally, report: Callable[[], None]
     ) -> AsyncIterator[bytes]:
         """The image as an OCI layout; as `docker save` writes it where its layers cannot be identified."""
-        facts = await self._builder.inspect(image.ref)
-        if facts is None:
-            raise LoadError(
-                f"load of {image.ref}: the builder's engine no longer has it",
-                reason="ImageMissing",
-                hint="was it pruned? devloop once --rebuild builds it again",
-            )
-        blobs = await self._digests.layers(image.ref, facts)
+        facts, blobs = await built(self._builder, self._digests, image.ref)
         as_it_is = (await self._builder.info()).containerd_store and blobs.keys() < {*facts.diff_ids}
         repacked = oci.Repacked(image.ref, image.id, facts.diff_ids, known, total, blobs)
 
@@ -257,8 +247,3 @@ class ContainerdRoute:
                     await closed(source)
 
         return pieces()
-
-
-def _last(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no output"

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 
 from devloop.adapters.docker.endpoint import DEFAULT
-from devloop.adapters.nodes.shell import NodeShell, Started
-from devloop.adapters.nodes.ssh_shell import Local
+from devloop.adapters.nodes.shells.shell import NodeShell, Started
+from devloop.adapters.nodes.shells.ssh_shell import Local
 from devloop.adapters.process import Finished, Running
 from devloop.errors import ConfigError, PlatformError
 from devloop.files import read_text

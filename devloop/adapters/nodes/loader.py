@@ -46,7 +46,7 @@ class ClusterLoader:
         self._absent: set[str] = set()  # references that no node had when `find` asked, until they are loaded
 
     async def route(self) -> Route:
-        """The way to the nodes, as they are now. Raises LoadError (none is known), PlatformError."""
+        """How images reach the nodes, as they are now. Raises LoadError (none is known), PlatformError."""
         async with self._choosing:
             try:
                 facts = await self._nodes()

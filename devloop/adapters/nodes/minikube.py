@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from devloop.adapters.docker.endpoint import Endpoint, from_variables
-from devloop.adapters.nodes.ssh_shell import SshShell
+from devloop.adapters.nodes.shells.ssh_shell import SshShell
 from devloop.adapters.nodes.stores import Shell
 from devloop.adapters.private_folder import private_folder
 from devloop.adapters.process import Finished, run
@@ -103,7 +103,7 @@ class Minikube:
         return ssh
 
     async def machine(self, node: str) -> SshShell:
-        """Root's command lines on a node that is a machine, by the user's ssh, binary-safe both ways."""
+        """Root's command lines on a node that is a machine, by the user's ssh; bytes pass as they are."""
         key = (await self._run("ssh-key", "-n", node)).decode().strip()
         address = (await self._run("ip", "-n", node)).decode().strip()
         control = private_folder() / f"ssh-{address}"

@@ -15,7 +15,7 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.images import StoredImage, is_tagged
 from devloop.adapters.nodes.registry_api import Body, Registry
-from devloop.adapters.nodes.routes import ReportBytes, complete
+from devloop.adapters.nodes.routes import ReportBytes, built, complete
 from devloop.adapters.nodes.stores import Store
 from devloop.adapters.tar_stream import TarStream
 from devloop.concurrency import gather
@@ -109,14 +109,7 @@ class RegistryRoute:
         return True
 
     async def _send_full(self, image: Image, tally: Tally, report: Callable[[], None]) -> None:
-        facts = await self._builder.inspect(image.ref)
-        if facts is None:
-            raise LoadError(
-                f"load of {image.ref}: the builder's engine no longer has it",
-                reason="ImageMissing",
-                hint="was it pruned? devloop once --rebuild builds it again",
-            )
-        blobs = await self._digests.layers(image.ref, facts)
+        facts, blobs = await built(self._builder, self._digests, image.ref)
         called = [blobs[diff_id].digest if diff_id in blobs else diff_id for diff_id in facts.diff_ids]
         missing = await self._missing(image.ref, called)
         layers, config = SavedLayers(facts.diff_ids, blobs), b""

@@ -12,13 +12,13 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.endpoint import at
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
-from devloop.adapters.nodes.exec_shell import ContainerShell
 from devloop.adapters.nodes.host import HostShell, docker_address, is_this_machine
 from devloop.adapters.nodes.minikube import Minikube
 from devloop.adapters.nodes.registry import RegistryRoute, RegistryStore, host_of
 from devloop.adapters.nodes.registry_api import Registry
 from devloop.adapters.nodes.routes import CommandRoute, EngineRoute, Route, SharedRoute
-from devloop.adapters.nodes.shell import NodeShell
+from devloop.adapters.nodes.shells.container_shell import ContainerShell
+from devloop.adapters.nodes.shells.shell import NodeShell
 from devloop.adapters.nodes.stores import EngineStore, ShellStore, Store
 from devloop.adapters.process import Finished, run
 from devloop.concurrency import gather
@@ -126,7 +126,7 @@ class RouteChoice:
         return "containerd" if runtime == "containerd" else "registry"
 
     async def _on_this_machine(self, nodes: tuple[NodeFacts, ...]) -> str:
-        """The way to the one node if it is this machine, not a container on it; else ""."""
+        """The route to the one node if it is this machine, not a container on it; else ""."""
         node = nodes[0]
         if len(nodes) > 1 or not is_this_machine(node) or await self._builder.has_container(node.name):
             return ""

@@ -1,27 +1,31 @@
-"""The ways by which images reach nodes: nothing to do, engine to engine, or a product's own command."""
+"""How images reach nodes: nothing to do, engine to engine, or a product's own command."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from devloop.adapters.archive.delta_load import deliver, refused, send_delta
 from devloop.adapters.archive.docker_archive import Tally, ThinSave, chain_ids
+from devloop.adapters.docker.blob_index import Blob
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
+from devloop.adapters.docker.engine_facts import ImageFacts
 from devloop.adapters.nodes.stores import EngineStore, Store
 from devloop.adapters.process import Finished
 from devloop.concurrency import gather
 from devloop.errors import LoadError
 from devloop.model import Image
 
+S = TypeVar("S", bound=Store)
 ReportBytes = Callable[[int], None]  # bytes read so far, of one node
 
 
 class Route(Protocol):
-    """One way to all nodes of a cluster."""
+    """How an image reaches all nodes of a cluster."""
 
     @property
     def how(self) -> str: ...
@@ -68,15 +72,10 @@ class EngineRoute:
         self._layers: dict[str, dict[str, frozenset[str]]] = {store.node: {} for store in stores}
 
     async def send(self, image: Image, stores: Sequence[Store], report: ReportBytes) -> Tally:
-        total = Tally()
+        own = [store for store in stores if isinstance(store, EngineStore)]
+        return await send_to_each(own, partial(self._to, image), report)
 
-        async def one(store: EngineStore) -> None:
-            await self._to(store, image, total, lambda: report(total.sent + total.skipped))
-
-        await gather(one, [store for store in stores if isinstance(store, EngineStore)])
-        return total
-
-    async def _to(self, store: EngineStore, image: Image, total: Tally, report: Callable[[], None]) -> None:
+    async def _to(self, image: Image, store: EngineStore, total: Tally, report: Callable[[], None]) -> None:
         if image.archive is not None:
             try:
                 await send_delta(store.engine, image, total, store.digests)
@@ -104,14 +103,7 @@ class EngineRoute:
         total: Tally,
         report: Callable[[], None],
     ) -> None:
-        facts = await self._builder.inspect(image.ref)
-        if facts is None:
-            raise LoadError(
-                f"load of {image.ref} into {store.node}: the builder's engine no longer has it",
-                reason="ImageMissing",
-                hint="was it pruned? devloop once --rebuild builds it again",
-            )
-        blobs = await self._digests.layers(image.ref, facts)
+        facts, blobs = await built(self._builder, self._digests, image.ref)
         thin = ThinSave(facts.diff_ids, known, total, blobs)
 
         async def body() -> AsyncIterator[bytes]:
@@ -182,6 +174,27 @@ class CommandRoute:
             )
         report(image.size)
         return Tally(sent=image.size * len(stores))
+
+
+async def send_to_each(
+    stores: Sequence[S], send: Callable[[S, Tally, Callable[[], None]], Awaitable[None]], report: ReportBytes
+) -> Tally:
+    """`send` for every store at once, with the bytes of all of them in one count."""
+    total = Tally()
+    await gather(lambda store: send(store, total, lambda: report(total.sent + total.skipped)), stores)
+    return total
+
+
+async def built(builder: Engine, digests: Digests, ref: str) -> tuple[ImageFacts, Mapping[str, Blob]]:
+    """The image on the builder's engine, and its blobs there by diff_id. Raises LoadError, PlatformError."""
+    facts = await builder.inspect(ref)
+    if facts is None:
+        raise LoadError(
+            f"load of {ref}: the builder's engine no longer has it",
+            reason="ImageMissing",
+            hint="was it pruned? devloop once --rebuild builds it again",
+        )
+    return facts, await digests.layers(ref, facts)
 
 
 async def complete(builder: Engine, digests: Digests, image: Image) -> None:

@@ -13,6 +13,7 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.labels import PROJECT
 from devloop.adapters.nodes.images import StoredImage, ask_each, is_tagged, project_in
+from devloop.adapters.nodes.shells.shell import last_line
 from devloop.errors import PlatformError
 from devloop.image_refs import familiar, full
 
@@ -171,8 +172,7 @@ def _json(output: str) -> dict[str, Any]:
 
 
 def _last(output: str) -> str:
-    lines = [line for line in output.replace(_ABSENT, "").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no output"
+    return last_line(output.replace(_ABSENT, ""))
 
 
 def names(stores: Sequence[Store]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Builds on the real engine: each way, what a failure proves, and what a cancellation leaves."""
+"""Builds by the command and both APIs: what a failure proves, and what a cancellation leaves."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.adapters.conftest import Bench, fingerprint
 
 pytestmark = pytest.mark.engine
 
-WAYS = ["cli", "buildkit", "legacy"]
+BUILDERS = ["cli", "buildkit", "legacy"]
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=BUILDERS)
 def how(request: pytest.FixtureRequest, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each way to build; the first is what a machine with a docker command takes."""
+    """Each of them; the first is what a machine with a docker command takes."""
     if request.param != "cli":
         without_command(bench, monkeypatch)
     if request.param == "legacy":

@@ -161,7 +161,7 @@ async def test_s8_services_of_like_named_folders(pipeline: Pipeline, service: Se
 async def test_s9_a_copy_is_read_by_the_ignore_rules_of_the_same_command(
     pipeline: Pipeline, service: Service
 ) -> None:
-    """20.10's command and newer ones leave different files out here; both ways it is that command's."""
+    """20.10's command and newer ones leave different files out here; in both cases it is that command's."""
     context = service.build.context
     (context / ".dockerignore").write_text("(a)*\nx{2}\nsub\n!**/keep\n")
     for path in ("(a)a", "aaaa", "xx", "x{2}", "sub/keep", "sub/not"):

@@ -174,7 +174,7 @@ async def test_a_failed_delta_is_followed_by_a_full_build(
     second = await pipeline.trip("src/main.py")
     assert second.image.how == "cli"
     assert await shown(pipeline.bench, second.image, "cat /made") == "two"
-    assert pipeline.reasons()[-1] == "FasterWayFailed"
+    assert pipeline.reasons()[-1] == "DeltaFailed"
 
 
 async def test_a_delta_that_fails_is_followed_by_a_full_build(
@@ -186,7 +186,7 @@ async def test_a_delta_that_fails_is_followed_by_a_full_build(
     second = await pipeline.trip("src/main.py")
     assert second.image.how == "cli"
     assert await shown(pipeline.bench, second.image, "cat /app/src/main.py") == "two"
-    assert pipeline.reasons()[-1] == "FasterWayFailed"
+    assert pipeline.reasons()[-1] == "DeltaFailed"
 
 
 async def test_going_on_where_only_that_fails_is_tried_twice(
@@ -205,7 +205,7 @@ async def test_going_on_where_only_that_fails_is_tried_twice(
         loaded = await pipeline.trip("src/main.py")
         assert loaded.image.how == "cli"
         assert await shown(pipeline.bench, loaded.image, "cat /made") == f"x\n{text}"
-    assert pipeline.reasons()[-3:] == ["FasterWayFailed", "FasterWayFailed", "RunAfter"]
+    assert pipeline.reasons()[-3:] == ["DeltaFailed", "DeltaFailed", "RunAfter"]
     assert not any("seed" in message for message in notices(pipeline))  # only of what no build could do
 
 

@@ -1,4 +1,4 @@
-"""What may go wrong on the way of a delta to a node: each ends live or with a clear error, and never with
+"""What may go wrong while a delta goes to a node: each ends live or with a clear error, and never with
 a tag on the wrong content (S3). Others are in test_deltas.py, test_containerd.py and test_loader.py: a node
 that was pruned, a parent that is gone everywhere, layers that vanished."""
 
@@ -21,8 +21,8 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
-from devloop.adapters.nodes.exec_shell import ContainerShell
 from devloop.adapters.nodes.routes import EngineRoute
+from devloop.adapters.nodes.shells.container_shell import ContainerShell
 from devloop.adapters.nodes.stores import EngineStore
 from devloop.errors import LoadError, PlatformError
 from tests.support.dockerd import Dockerd

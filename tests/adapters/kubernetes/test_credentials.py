@@ -372,7 +372,7 @@ async def test_a_plugin_may_fill_its_standard_error(tmp_path: Path) -> None:
     assert access.headers["Authorization"] == "Bearer t"
 
 
-async def test_what_is_told_of_a_loud_plugin_is_short(tmp_path: Path) -> None:
+async def test_what_is_shown_of_a_loud_plugin_is_short(tmp_path: Path) -> None:
     error = await failing(
         tmp_path, "head -c 3000000 /dev/zero | tr '\\0' x >&2; yes no | head -9999 >&2; exit 4"
     )

@@ -20,13 +20,13 @@ from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.archive.docker_archive import chain_ids
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes import containerd
-from devloop.adapters.nodes import shell as nodeshell
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore, _imported
-from devloop.adapters.nodes.exec_shell import ContainerShell
 from devloop.adapters.nodes.host import HostShell
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.adapters.nodes.route_selection import RouteChoice
-from devloop.adapters.nodes.shell import Body, NodeShell
+from devloop.adapters.nodes.shells import shell as nodeshell
+from devloop.adapters.nodes.shells.container_shell import ContainerShell
+from devloop.adapters.nodes.shells.shell import Body, NodeShell
 from devloop.errors import LoadError, PlatformError
 from devloop.image_refs import full
 from devloop.model import Archive, Image, NodeFacts

@@ -13,13 +13,13 @@ import pytest
 
 from devloop.adapters.nodes.claims import Claims
 from devloop.adapters.nodes.containerd import ContainerdRoute, ContainerdStore
-from devloop.adapters.nodes.exec_shell import ContainerShell
 from devloop.adapters.nodes.gc import LEFTOVER_SECONDS, Collector, FirstSeen, Keep
 from devloop.adapters.nodes.images import is_tagged, project_in
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.adapters.nodes.registry import RegistryRoute, RegistryStore
 from devloop.adapters.nodes.registry_api import Registry as Client
 from devloop.adapters.nodes.routes import CommandRoute, Route, SharedRoute
+from devloop.adapters.nodes.shells.container_shell import ContainerShell
 from devloop.adapters.nodes.stores import EngineStore, ShellStore
 from devloop.events import TripEnded
 from devloop.model import BuildSpec, Image, NodeFacts, Service, Timing, Unchanged

@@ -43,37 +43,37 @@ async def _run(context: Context, plugin: Entry) -> bytes:
         raise _failure(context, plugin, str(error)) from error
     wish = {"apiVersion": prepared.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
     environment = {**prepared.env, "KUBERNETES_EXEC_INFO": json.dumps(wish)}
-    said: list[str] = []
+    stderr: list[str] = []
 
     def keep(line: str) -> None:
-        said.append(line[:SHOWN_WIDTH])
-        del said[:-SHOWN_LINES]
+        stderr.append(line[:SHOWN_WIDTH])
+        del stderr[:-SHOWN_LINES]
 
     try:
         with anyio.fail_after(PLUGIN_SECONDS):
             finished = await run(prepared.args, environment, on_line=keep, most=MOST_OUTPUT)
     except TimeoutError as error:
         seconds = f"{PLUGIN_SECONDS:.0f} s"
-        raise _failure(context, plugin, f"no answer in {seconds}, and it was ended", said) from error
+        raise _failure(context, plugin, f"no answer in {seconds}, and it was ended", stderr) from error
     except PlatformError as error:
         raise _failure(
-            context, plugin, error.message, said, missing=error.reason == "NoSuchCommand"
+            context, plugin, error.message, stderr, missing=error.reason == "NoSuchCommand"
         ) from error
     if finished.code != 0:
-        last = f": {said[-1]}" if said else ""
-        raise _failure(context, plugin, f"exit code {finished.code}{last}", said)
+        last = f": {stderr[-1]}" if stderr else ""
+        raise _failure(context, plugin, f"exit code {finished.code}{last}", stderr)
     return finished.out
 
 
 def _failure(
-    context: Context, plugin: Entry, why: str, said: list[str] | None = None, *, missing: bool = False
+    context: Context, plugin: Entry, why: str, stderr: list[str] | None = None, *, missing: bool = False
 ) -> PlatformError:
     line = shlex.join(map(str, (plugin.get("command", ""), *(plugin.get("args") or ()))))
     installing = str(plugin.get("installHint") or "") if missing else ""
     return PlatformError(
         f"context {context.name!r}: the credential plugin {line[:SHOWN_WIDTH]}: {why}",
         reason="CredentialPlugin",
-        evidence=tuple(said or ()),
+        evidence=tuple(stderr or ()),
         hint=installing
         or "run it by hand, and log in there if it asks for that: it has no terminal when devloop runs it",
     )

@@ -133,7 +133,7 @@ class Applier:
     async def _try(
         self, manifest: Manifest, table: dict[str, str], everything: Sequence[Json], marked: set[str]
     ) -> str | Trouble:
-        """What applying it changed, or what stood in its way. Raises PlatformError where nothing answers."""
+        """What applying it changed, or what refused it. Raises PlatformError where nothing answers."""
         try:
             async with self._free:
                 await self._await_kind(manifest, everything)

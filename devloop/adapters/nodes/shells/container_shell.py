@@ -14,7 +14,7 @@ from devloop import activity
 from devloop.adapters.docker.connection import EngineRefusedError, frames
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine
-from devloop.adapters.nodes.shell import ANY_LINE, Body, NodeShell, Started
+from devloop.adapters.nodes.shells.shell import ANY_LINE, Body, NodeShell, Started
 from devloop.adapters.tar_stream import Pieces
 from devloop.concurrency import closed
 from devloop.errors import PlatformError

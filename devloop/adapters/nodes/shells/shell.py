@@ -24,8 +24,14 @@ LONGEST_WAIT = 3600.0  # seconds; what containerd keeps for an import that waits
 RETRY_SECONDS = 5.0
 
 
+def last_line(output: str) -> str:
+    """What a failed line said in the end."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no output"
+
+
 class Started(Protocol):
-    """A line under way on a node that waits for its input."""
+    """A line that runs on a node and waits for its input."""
 
     async def finish(self, body: Body) -> tuple[int, str] | None:
         """Give it its input; exit code and output, None if it was dead before."""

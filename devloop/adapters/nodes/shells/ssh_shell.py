@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import anyio
 
-from devloop.adapters.nodes.shell import Body, NodeShell, Started
+from devloop.adapters.nodes.shells.shell import Body, NodeShell, Started
 from devloop.adapters.process import Finished, Running
 from devloop.adapters.tar_stream import Pieces
 from devloop.concurrency import closed
@@ -17,7 +17,7 @@ END_SECONDS = 2.0
 
 
 class Local:
-    """A line under way by a process of this machine. `judge` raises what is no answer of the line."""
+    """A line that runs by a process of this machine. `judge` raises what is no answer of the line."""
 
     def __init__(self, running: Running, judge: Callable[[Finished], None]) -> None:
         self._running = running
