@@ -28,20 +28,60 @@ die() {
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f s", b - a }'; }
 
-# step "what is done" COMMAND...: one line with its time; the output goes to the log, its end is shown on failure
+# step [-t "about a minute"] "what is done" COMMAND...: says what is done and, at its end, how long it took. On a terminal
+# a line with the elapsed time until then. The command's output goes to the log, its end is shown on failure.
 step() {
-  local what=$1 began from status=0
+  local long='' what began from status=0
+  if [[ $1 == -t ]]; then
+    long=" ($2)"
+    shift 2
+  fi
+  what=$1
   shift
   began=$(now)
   from=$(($(wc -l <"$LOG") + 1))
   printf '== %s: %s\n' "$(date -Is)" "$*" >>"$LOG"
+  begin_step "$what$long"
   "$@" >>"$LOG" 2>&1 </dev/null || status=$?
+  end_step
   if ((status)); then
     say "  $what ${RED}failed${PLAIN} after $(since "$began")"
     tail -n "+$from" "$LOG" | tail -n 15 | sed 's/^/    /' >&2
     die "$what: exit status $status" "the whole output is in $LOG"
   fi
   say "  $what ${DIM}$(since "$began")${PLAIN}"
+}
+
+SPINNER=''
+
+begin_step() {
+  if [[ -t 2 ]]; then
+    spin "$1" &
+    SPINNER=$!
+  else
+    say "  $1 ..."
+  fi
+}
+
+end_step() {
+  if [[ $SPINNER ]]; then
+    kill "$SPINNER" 2>/dev/null || true
+    wait "$SPINNER" 2>/dev/null || true
+    SPINNER=''
+    printf '\r\e[K' >&2
+  fi
+}
+
+# spin "what is done": one line that moves, until it is killed or the script has ended
+spin() {
+  local frame began=$SECONDS
+  while true; do
+    for frame in '|' '/' '-' '\'; do
+      kill -0 $$ 2>/dev/null || exit 0
+      printf '\r\e[K  %s %s %s' "$frame" "$1" "${DIM}$((SECONDS - began)) s${PLAIN}" >&2
+      sleep 0.25
+    done
+  done
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -160,16 +200,40 @@ mount_cgroups() {
   fi
 }
 
-# engine_down: ends the engine that a script here started, no other
+# engine_down: ends the engine that a script here started, no other, and not while somebody uses it
 engine_down() {
   [[ -f $ENGINE_PID ]] || return 0
-  local pid
+  local pid users
   pid=$(<"$ENGINE_PID")
-  if [[ $(ps -o comm= -p "$pid" 2>/dev/null) == dockerd ]]; then
-    kill "$pid"
-    until_ok 30 gone "$pid" || say "dockerd (process $pid) is still stopping"
+  if [[ $(ps -o args= -p "$pid" 2>/dev/null) != *"--pidfile $ENGINE_PID"* ]]; then
+    rm -f "$ENGINE_PID" # it has ended, and another process has its number
+    return
   fi
+  users=$(engine_users)
+  if [[ $users ]]; then
+    say "  the Docker Engine (process $pid) keeps running: $users"
+    return
+  fi
+  step "end the Docker Engine that scripts/ started" end_process "$pid"
   rm -f "$ENGINE_PID"
+}
+
+end_process() {
+  kill "$1"
+  until_ok 30 gone "$1"
+}
+
+# engine_users: who uses the engine now, in words; nothing if nobody does
+engine_users() {
+  local containers clients
+  containers=$(docker ps -q 2>/dev/null | wc -l)
+  # Accepted connections have the socket's path: a sandbox, a devloop, a build.
+  clients=$(awk '$6 == "03" && $NF ~ /docker\.sock$/' /proc/net/unix | wc -l)
+  if ((containers)); then
+    echo "$containers of its containers run"
+  elif ((clients)); then
+    echo "$clients of its clients are connected"
+  fi
 }
 
 gone() { ! kill -0 "$1" 2>/dev/null; }

@@ -158,6 +158,7 @@ class Snapshot:
     deleting: bool = False  # it has a deletionTimestamp
     later: bool = False  # another template was brought out before this one
     probe_note: str = ""  # e.g. "readinessProbe.initialDelaySeconds 10" when a probe dominates
+    cpu_limit: str = ""  # the lowest of the template's containers, "500m", if it is below one core
     theirs: Mapping[str, Neighbour] = field(default_factory=dict)  # containers that other services set
 
     @property

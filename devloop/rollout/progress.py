@@ -15,6 +15,7 @@ SLOW_ROLLOUT = 2.0  # seconds from which a rollout deserves a reason
 COARSE = 1.0  # seconds that a time of the API may be too early: it writes whole ones
 DEAF = 1.0  # seconds before the end of its grace period from which a process counts as deaf to SIGTERM
 NODE_SILENT = 15.0  # seconds after the grace period by which a kubelet that lives has killed the pod
+SLOW_START = "the new process took long to become ready"
 DOES_NOT_REACT = "its process does not react to SIGTERM"
 
 
@@ -81,7 +82,11 @@ def waits_for(snapshot: Snapshot, expected: Expectation, now: float) -> tuple[st
     main = [container for container in waiting.containers if not container.init]
     if not any(container.running or container.exit_code is not None for container in main):
         return _same("creating the container (volumes, init containers, a pull)")
-    return _same(snapshot.probe_note or "the new process took long to become ready")
+    return _same(snapshot.probe_note or SLOW_START + _throttled(snapshot))
+
+
+def _throttled(snapshot: Snapshot) -> str:
+    return f", with a CPU limit of {snapshot.cpu_limit}" if snapshot.cpu_limit else ""
 
 
 def _same(words: str) -> tuple[str, str]:

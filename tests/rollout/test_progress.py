@@ -167,6 +167,11 @@ ALONE = stateful(updated=0, available=0, current=1, pods=(ENDING,))
             3,
             "readinessProbe.periodSeconds 10",
         ),
+        (
+            rolling(pod("a", container(ready=False), ready=False), cpu_limit="500m"),
+            3,
+            "the new process took long to become ready, with a CPU limit of 500m",
+        ),
         (complete(available=0, probe_note="minReadySeconds 10"), 3, "minReadySeconds 10"),
         (ALONE, 12, "db-0 took 12.0 s to end (its grace period is 30 s)"),
         (ALONE, 30, "its whole grace period of 30 s to end: its process does not react to SIGTERM"),

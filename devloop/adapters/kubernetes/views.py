@@ -7,6 +7,7 @@ from typing import Any
 
 from devloop.adapters.kubernetes.api.answers import Json
 from devloop.adapters.kubernetes.stamps import Instance, Stamp, grace_of
+from devloop.checks.quantity import number
 from devloop.model import ContainerView, EventView, PodView, Target
 
 HOLD = "dev.devloop/hold"
@@ -48,6 +49,7 @@ def workload_fields(target: Target, item: Json) -> dict[str, Any]:
         "later": is_later(target, item),
         "writer": image_writer(item),
         "probe_note": probe_note(item),
+        "cpu_limit": cpu_limit(item),
         "progress_deadline": DEFAULT_DEADLINE if stateful else progress_deadline(spec),
         "strategy": str(strategy.get("type") or "RollingUpdate"),
         "partition": int((strategy.get("rollingUpdate") or {}).get("partition") or 0) if stateful else 0,
@@ -202,6 +204,18 @@ def probe_note(item: Json) -> str:
     # The first of equals: an initial delay is waited out before any period counts.
     seconds, note = max(found, key=lambda one: one[0])
     return note if seconds >= SLOW_PROBE else ""
+
+
+def cpu_limit(item: Json) -> str:
+    """The lowest CPU limit of the template's containers as it is written, "" from one core on: a process
+    that may use less than a core takes longer to start."""
+    found: list[tuple[float, str]] = []
+    for container in _template_spec(item).get("containers") or ():
+        written = _dig(container, "resources", "limits").get("cpu")
+        cores = number(written)
+        if cores is not None and 0 < cores < 1:
+            found.append((cores, str(written)))
+    return min(found)[1] if found else ""
 
 
 def _template_spec(item: Json) -> Json:

@@ -276,6 +276,16 @@ async def test_the_probe_note_names_the_setting_that_delays_most(
         assert feed.latest.probe_note == "readinessProbe.initialDelaySeconds 10"
 
 
+@pytest.mark.parametrize(("cpu", "noted"), [("500m", "500m"), ("2", "")])
+async def test_a_cpu_limit_below_one_core_is_noted(
+    api: Api, cluster: KubernetesCluster, cpu: str, noted: str
+) -> None:
+    limited = {"name": "web", "image": "todo:1", "resources": {"limits": {"cpu": cpu}}}
+    await api.create(DEPLOYMENTS, deployment(pod_spec={"containers": [limited]}))
+    async with cluster.feed(TARGET) as feed:
+        assert feed.latest.cpu_limit == noted
+
+
 # --- faults -------------------------------------------------------------------------------------
 
 

@@ -39,8 +39,9 @@ class Task(NewTask):
     updated_at: datetime
 
 
-# The probes ask every second; the log is for people.
-logging.getLogger("uvicorn.access").addFilter(lambda record: " /health " not in record.getMessage())
+# Probes and scripts ask these all the time; the log is for people.
+QUIET = (" /health ", " /api/version ")
+logging.getLogger("uvicorn.access").addFilter(lambda record: not any(path in record.getMessage() for path in QUIET))
 
 tasks.prepare()
 app = FastAPI(title="todo-backend")
