@@ -140,6 +140,7 @@ kubectl_client() {
 
 ENGINE_PID=$STATE/dockerd.pid
 ENGINE_LOG=$STATE/dockerd.log
+DOCKER_SOCKET=/var/run/docker.sock # as dockerd binds it where nobody says otherwise
 ENGINE_STARTED='' # set when this very script started it
 
 engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
@@ -228,7 +229,7 @@ engine_users() {
   local containers clients
   containers=$(docker ps -q 2>/dev/null | wc -l)
   # Accepted connections have the socket's path: a sandbox, a devloop, a build.
-  clients=$(awk '$6 == "03" && $NF ~ /docker\.sock$/' /proc/net/unix | wc -l)
+  clients=$(awk -v path="$DOCKER_SOCKET" '$6 == "03" && $NF == path' /proc/net/unix | wc -l)
   if ((containers)); then
     echo "$containers of its containers run"
   elif ((clients)); then
@@ -236,7 +237,8 @@ engine_users() {
   fi
 }
 
-gone() { ! kill -0 "$1" 2>/dev/null; }
+# A zombie is gone: its parent has yet to notice.
+gone() { [[ $(ps -o stat= -p "$1" 2>/dev/null) != [^Z]* ]]; }
 
 # The Python environment ---------------------------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ usage: demo_edits.py wait   DEVLOOP_URL PARENTS_FOLDER PID
        demo_edits.py edits  DEVLOOP_URL KUBECONFIG FOLDER [BASE]
 
 `wait` returns when both services are live and the next edit can be a delta. `edits` makes five edits, each
-under `devloop watch` and by hand (`docker build`, `docker save | docker load`, a new image in the Deployment),
-and prints the seconds from the save until the new text is served.
+under `devloop watch` and by hand (`docker build`, `docker save | docker load`, a new image in the
+Deployment), and prints the seconds from the save until the new text is served.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ PATIENCE_S = 120.0
 POLL_S = 0.02
 GREETING = re.compile(r'GREETING = ".*"')
 BY_HAND = "todo-by-hand"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+SERVICES = "/api/v1/namespaces/default/services"
+PODS = "/api/v1/namespaces/default/pods?labelSelector=app.kubernetes.io%2Fname%3Dby-hand"
 TERMINAL = sys.stderr.isatty()
 CLEAR = "\r\x1b[K" if TERMINAL else ""
 
@@ -112,12 +115,13 @@ class Cluster:
         with urllib.request.urlopen(request, timeout=30, context=self._trust) as answer:
             return json.loads(answer.read())
 
-    def apply(self, group: str, plural: str, item: Any) -> None:
-        path = f"{group}/namespaces/default/{plural}/{item['metadata']['name']}?fieldManager=demo&force=true"
+    def apply(self, item: Any) -> None:
+        place = DEPLOYMENTS if item["kind"] == "Deployment" else SERVICES
+        path = f"{place}/{item['metadata']['name']}?fieldManager=demo&force=true"
         self.call("PATCH", path, item, "application/apply-patch+yaml")
 
     def address(self, service: str) -> str:
-        spec = self.call("GET", f"/api/v1/namespaces/default/services/{service}")["spec"]
+        spec = self.call("GET", f"{SERVICES}/{service}")["spec"]
         return f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}/api/version"
 
 
@@ -136,12 +140,7 @@ class Hand:
         self.build(0)
         for item in yaml.safe_load_all(manifest.read_text()):
             if item["kind"] in ("Deployment", "Service"):
-                group, plural = (
-                    ("/apis/apps/v1", "deployments")
-                    if item["kind"] == "Deployment"
-                    else ("/api/v1", "services")
-                )
-                self.cluster.apply(group, plural, renamed(item))
+                self.cluster.apply(renamed(item))
         self.address = self.cluster.address(BY_HAND)
         return wait("the first version by hand", lambda: self.serves(text), began)
 
@@ -154,12 +153,8 @@ class Hand:
         loaded = time.monotonic()
         self.roll(number)
         total = wait("the edit by hand", lambda: self.serves(text), began)
-        return {
-            "build": built - began,
-            "load": loaded - built,
-            "roll": total - (loaded - began),
-            "total": total,
-        }
+        build, load = built - began, loaded - built
+        return {"build": build, "load": load, "roll": total - build - load, "total": total}
 
     def build(self, number: int) -> None:
         args = ("--build-arg", f"BASE={self.base}") if self.base else ()
@@ -178,23 +173,22 @@ class Hand:
         """What `kubectl set image` sends."""
         containers = [{"name": "backend", "image": f"{BY_HAND}:{number}"}]
         patch = {"spec": {"template": {"spec": {"containers": containers}}}}
-        path = f"/apis/apps/v1/namespaces/default/deployments/{BY_HAND}"
-        self.cluster.call("PATCH", path, patch, "application/strategic-merge-patch+json")
+        self.cluster.call(
+            "PATCH", f"{DEPLOYMENTS}/{BY_HAND}", patch, "application/strategic-merge-patch+json"
+        )
 
     def serves(self, text: str) -> bool:
         return bool((fetch(self.address) or {}).get("greeting") == text)
 
     def end(self) -> None:
         """Its objects and images go."""
-        for path in (f"/apis/apps/v1/namespaces/default/deployments/{BY_HAND}",
-                     f"/api/v1/namespaces/default/services/{BY_HAND}"):  # fmt: skip
+        for place in (DEPLOYMENTS, SERVICES):
             try:
-                self.cluster.call("DELETE", path + "?propagationPolicy=Foreground")
+                self.cluster.call("DELETE", f"{place}/{BY_HAND}?propagationPolicy=Foreground")
             except urllib.error.HTTPError as error:
                 if error.code != 404:
                     raise
-        path = "/api/v1/namespaces/default/pods?labelSelector=app.kubernetes.io%2Fname%3Dby-hand"
-        wait("the end of the Deployment by hand", lambda: not self.cluster.call("GET", path)["items"])
+        wait("the end of the Deployment by hand", lambda: not self.cluster.call("GET", PODS)["items"])
         images = run("docker", "images", "-q", BY_HAND).split()
         if images:
             run("docker", "rmi", "-f", *sorted(set(images)))
@@ -207,9 +201,8 @@ def run(*command: str, **environ: str) -> str:
 
 def renamed(item: Any) -> Any:
     """The sample's Deployment or Service under another name, beside the one that devloop rolls."""
-    text = json.dumps(item).replace(
-        '"app.kubernetes.io/name": "backend"', '"app.kubernetes.io/name": "by-hand"'
-    )
+    label = '"app.kubernetes.io/name": "{}"'
+    text = json.dumps(item).replace(label.format("backend"), label.format("by-hand"))
     copy = json.loads(text)
     copy["metadata"]["name"] = BY_HAND
     if copy["kind"] == "Deployment":
@@ -292,22 +285,17 @@ def row(name: str, serving: float, how: str, hand: dict[str, float]) -> str:
 def explain(trip: dict[str, Any], hand: dict[str, float], serving: float) -> None:
     """What the table's numbers are made of."""
     seconds = {stage: value or 0.0 for stage, value in trip["seconds"].items()}
-    before = sum(seconds[stage] for stage in ("detect", "fingerprint", "build", "load", "patch"))
+    before = rounded(sum(seconds[stage] for stage in ("detect", "fingerprint", "build", "load", "patch")))
+    alone = rounded(hand["build"] + hand["roll"])
     say(f"  devloop was {hand['total'] / serving:.1f} times as fast.")
-    say(
-        f"  - devloop's own part of the last edit is {rounded(before)}: from the save until the Deployment names the"
-    )
-    say(f"    new image. {rounded(seconds['load'])} of that is the engine, which takes in one small layer.")
-    say("  - The rest is the rollout, in both columns: a container is created, and Python imports FastAPI.")
-    say(
-        "  - The load by hand is what a cluster with an image store of its own needs, as Minikube and kind have. This"
-    )
-    say(
-        f"    sandbox runs pods on the engine that builds: without the load it is {rounded(hand['build'] + hand['roll'])}."
-    )
+    say(f"  - devloop's own part of the last edit is {before}: until the Deployment names the new image.")
+    say(f"    {rounded(seconds['load'])} of that is the engine, which takes in one small layer.")
+    say("  - The rest is the rollout, in both columns: a container is created, Python imports FastAPI.")
+    say("  - The load by hand is what Minikube or kind need, which have an image store of their own. This")
+    say(f"    sandbox runs pods on the engine that builds: without the load it is {alone} by hand.")
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores:
-        say(f"  - This machine is busy (a load of {load:.0f} on {cores} cores), and that is in every number.")
+        say(f"  - This machine is busy (a load of {load:.0f} on {cores} cores): it would be faster alone.")
 
 
 def main(words: list[str]) -> None:

@@ -142,6 +142,7 @@ def test_the_demo(clone: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         assert "live in" in done.stdout + done.stderr
+        assert "  median " in done.stderr
         print(f"demo, run {number}: {time.monotonic() - begun:.1f} s")
     down = subprocess.run(
         (clone / "scripts" / "demo", "--down"), capture_output=True, text=True, check=False, cwd=clone,
