@@ -12,8 +12,7 @@ from pathlib import Path
 from devloop.commands.init import init
 from devloop.config.load import load
 from devloop.model import Target
-
-Result = dict[str, tuple[str, str, str]]  # service -> image, context, workloads
+from tests.support.layouts import Result
 
 
 @dataclass(frozen=True, slots=True)

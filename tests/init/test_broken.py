@@ -15,8 +15,8 @@ from devloop.init.project.scan import scan
 from devloop.init.proposal.propose import propose
 from devloop.init.proposal.valid import loadable
 from devloop.init.proposal.values import Place
-from tests.init.layouts import Files, dockerfile, workload, write
 from tests.init.support import init_yes
+from tests.support.layouts import Files, dockerfile, workload, write
 
 API = {"api/Dockerfile": dockerfile(". .")}
 CHART = "apiVersion: v2\nname: c\nversion: 1.0.0\n"

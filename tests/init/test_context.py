@@ -22,9 +22,9 @@ from devloop.init.proposal.propose import propose
 from devloop.init.proposal.values import Place, Proposal
 from devloop_sandbox.options import Options
 from devloop_sandbox.server import api_server
-from tests.init.layouts import Files, dockerfile, workload, write
 from tests.init.support import init_yes
 from tests.support.kubernetes_objects import Api
+from tests.support.layouts import Files, dockerfile, workload, write
 
 HERE = Place("kind-dev", "a test")
 

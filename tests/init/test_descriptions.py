@@ -7,172 +7,20 @@ from pathlib import Path
 import pytest
 
 from devloop.config.load import load
-from tests.init.layouts import Files, dockerfile, workload, write
-from tests.init.support import Ended, Result, init_yes
-
-COMPOSE = {
-    "compose.yaml": """
-name: shop
-services:
-  api:
-    build: {context: ., dockerfile: docker/api.Dockerfile, target: run, args: {LEVEL: 2}}
-    ports: ["8080:8000"]
-    environment: {DATABASE_URL: "postgres://db/shop", TOKEN: "${TOKEN}", LEVEL: "${LEVEL:-info}"}
-    depends_on: [db]
-  worker:
-    build: {context: ., dockerfile: docker/api.Dockerfile, target: run, args: {LEVEL: 2}}
-    command: python -m worker
-    env_file: .env
-  web:
-    build: ./web
-    image: shop/web:${TAG:-dev}
-  db:
-    image: postgres:16
-    environment: [POSTGRES_HOST_AUTH_METHOD=trust]
-    volumes: ["data:/var/lib/postgresql/data", "./seed:/seed"]
-    ports: ["5432"]
-volumes: {data: {}}
-""",
-    "docker/api.Dockerfile": "FROM python:3.12 AS run\nCOPY src ./src\nEXPOSE 8000\n",
-    "src/main.py": "",
-    "web/Dockerfile": dockerfile(". .", port=3000),
-    ".env": "TOKEN=hunter2hunter2\n",
-}
-SKAFFOLD = {
-    "skaffold.yaml": """
-apiVersion: skaffold/v4beta11
-kind: Config
-build:
-  artifacts:
-    - image: gcr.io/acme/front
-      context: src/front
-    - image: gcr.io/acme/back
-      docker: {dockerfile: src/back/Dockerfile, buildArgs: {MODE: dev}}
-    - image: gcr.io/acme/java
-      jib: {}
-manifests:
-  rawYaml: [kubernetes/*.yaml]
-""",
-    "src/front/Dockerfile": dockerfile(". ."),
-    "src/back/Dockerfile": dockerfile("src/back ./"),
-    "src/back/main.go": "",
-    "kubernetes/front.yaml": workload("frontend", "server=gcr.io/acme/front"),
-    "kubernetes/back.yaml": workload("backend", "server=gcr.io/acme/back"),
-    "old/front.yaml": workload("frontend", "server=gcr.io/acme/front:v0"),
-}
-KUSTOMIZE = {
-    "api/Dockerfile": dockerfile(". ."),
-    "deploy/base/kustomization.yaml": "resources: [api.yaml]\n",
-    "deploy/base/api.yaml": workload("api", "api=registry.example/api:1"),
-    "deploy/overlays/dev/kustomization.yaml": (
-        "namespace: shop\nnamePrefix: dev-\nresources: [../../base, namespace.yaml]\n"
-        "patches: [{path: patch.yaml}]\nimages: [{name: registry.example/api, newName: shop/api}]\n"
-    ),
-    "deploy/overlays/dev/namespace.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n",
-    "deploy/overlays/dev/patch.yaml": (
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: api}\nspec: {replicas: 1}\n"
-    ),
-    "deploy/overlays/prod/kustomization.yaml": "resources: [../../base]\n",
-}
-HELPERS = """{{- define "app.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
-{{- else }}
-{{- $name := default .Chart.Name .Values.nameOverride }}
-{{- if contains $name .Release.Name }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
-{{- end }}
-{{- end }}
-{{- end }}
-"""
-
-
-def template(name: str, image: str = "{{ .Values.image.repository }}:{{ .Values.image.tag }}") -> str:
-    return (
-        f"apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\nspec:\n"
-        "  selector:\n    matchLabels: {app: x}\n  template:\n    metadata:\n      labels: {app: x}\n"
-        f'    spec:\n      containers:\n        - name: main\n          image: "{image}"\n'
-    )
-
-
-UMBRELLA = {
-    "services/frontend/Dockerfile": dockerfile(". .", port=3000),
-    "services/backend/Dockerfile": dockerfile(". ."),
-    "chart/Chart.yaml": (
-        "apiVersion: v2\nname: shop\nversion: 1.0.0\ndependencies:\n"
-        "  - {name: frontend, version: 1.0.0}\n  - {name: backend, version: 1.0.0}\n"
-    ),
-    "chart/values.yaml": "backend: {image: {tag: one}}\n",
-    "chart/values-dev.yaml": "frontend: {replicas: 1}\n",
-    "chart/values-prod.yaml": "frontend: {replicas: 9}\n",
-    **{
-        f"chart/charts/{name}/{file}": text
-        for name in ("frontend", "backend")
-        for file, text in {
-            "Chart.yaml": f"apiVersion: v2\nname: {name}\nversion: 1.0.0\n",
-            "values.yaml": f"image: {{repository: shop-{name}, tag: latest}}\nreplicas: 2\n",
-            "templates/deployment.yaml": template("{{ .Release.Name }}-{{ .Chart.Name }}"),
-        }.items()
-    },
-}
-PLAIN_CHART = {
-    "Dockerfile": dockerfile(". ."),
-    "helm/app/Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\n",
-    "helm/app/values.yaml": "image: {repository: acme/app, tag: latest}\n",
-    "helm/app/templates/_helpers.tpl": HELPERS,
-    "helm/app/templates/deployment.yaml": template('{{ include "app.fullname" . }}'),
-}
-STAGES = {
-    "Dockerfile": "FROM golang AS build\nCOPY cmd cmd\nFROM scratch AS api\nFROM scratch AS worker\n",
-    "cmd/main.go": "",
-    "deploy/api.yaml": workload("api", "ghcr.io/acme/mono-api:main"),
-    "deploy/worker.yaml": workload("worker", "ghcr.io/acme/mono-worker:main"),
-}
-ROWS: list[tuple[str, Files, Result]] = [
-    (
-        "compose",
-        COMPOSE,
-        {
-            "api": ("shop-api", ".", "deployment/api deployment/worker"),
-            "web": ("shop/web", "web", "deployment/web"),
-        },
-    ),
-    (
-        "skaffold",
-        SKAFFOLD,
-        {
-            "front": ("gcr.io/acme/front", "src/front", "deployment/frontend"),
-            "back": ("gcr.io/acme/back", ".", "deployment/backend"),
-        },
-    ),
-    ("kustomize", KUSTOMIZE, {"api": ("shop/api", "api", "deployment/dev-api@shop")}),
-    (
-        "umbrella chart",
-        UMBRELLA,
-        {
-            "backend": ("shop-backend", "services/backend", "deployment/shop-backend"),
-            "frontend": ("shop-frontend", "services/frontend", "deployment/shop-frontend"),
-        },
-    ),
-    (
-        "stages",
-        STAGES,
-        {
-            "api": ("ghcr.io/acme/mono-api", ".", "deployment/api"),
-            "worker": ("ghcr.io/acme/mono-worker", ".", "deployment/worker"),
-        },
-    ),
-    ("chart", PLAIN_CHART, {"app": ("acme/app", ".", "deployment/app")}),
-]
-
-
-@pytest.mark.parametrize(("files", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
-def test_the_services_of_a_project_that_describes_itself(
-    tmp_path: Path, files: Files, expected: Result
-) -> None:
-    assert init_yes(write(tmp_path / "project", files)).services == expected
+from tests.init.support import Ended, init_yes
+from tests.support.layouts import (
+    COMPOSE,
+    KUSTOMIZE,
+    PLAIN_CHART,
+    SKAFFOLD,
+    STAGES,
+    UMBRELLA,
+    Files,
+    dockerfile,
+    template,
+    workload,
+    write,
+)
 
 
 @pytest.mark.parametrize("files", [UMBRELLA, PLAIN_CHART], ids=["umbrella", "chart"])

@@ -16,8 +16,8 @@ from devloop.init.proposal.render import summary
 from devloop.init.proposal.valid import loadable
 from devloop.init.proposal.values import Place
 from devloop.kubernetes_yaml.documents import documents
-from tests.init.layouts import dockerfile, workload, write
 from tests.init.nasty import NASTY
+from tests.support.layouts import dockerfile, workload, write
 
 NAMES = [
     *("Dockerfile", "api/Dockerfile", "web/Dockerfile.dev", "docker/api.Dockerfile", "compose.yaml"),
