@@ -12,7 +12,7 @@ from pathlib import Path
 from devloop.commands.init import init
 from devloop.config.load import load
 from devloop.model import Target
-from tests.support.layouts import Result
+from tests.support.project_files import Result
 
 
 @dataclass(frozen=True, slots=True)

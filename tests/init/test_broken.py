@@ -16,7 +16,7 @@ from devloop.init.proposal.propose import propose
 from devloop.init.proposal.valid import loadable
 from devloop.init.proposal.values import Place
 from tests.init.support import init_yes
-from tests.support.layouts import Files, dockerfile, workload, write
+from tests.support.project_files import Files, dockerfile, workload, write
 
 API = {"api/Dockerfile": dockerfile(". .")}
 CHART = "apiVersion: v2\nname: c\nversion: 1.0.0\n"

@@ -24,7 +24,7 @@ from devloop_sandbox.options import Options
 from devloop_sandbox.server import api_server
 from tests.init.support import init_yes
 from tests.support.kubernetes_objects import Api
-from tests.support.layouts import Files, dockerfile, workload, write
+from tests.support.project_files import Files, dockerfile, workload, write
 
 HERE = Place("kind-dev", "a test")
 

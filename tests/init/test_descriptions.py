@@ -7,20 +7,9 @@ from pathlib import Path
 import pytest
 
 from devloop.config.load import load
+from tests.init.layouts import COMPOSE, KUSTOMIZE, PLAIN_CHART, SKAFFOLD, STAGES, UMBRELLA, template
 from tests.init.support import Ended, init_yes
-from tests.support.layouts import (
-    COMPOSE,
-    KUSTOMIZE,
-    PLAIN_CHART,
-    SKAFFOLD,
-    STAGES,
-    UMBRELLA,
-    Files,
-    dockerfile,
-    template,
-    workload,
-    write,
-)
+from tests.support.project_files import Files, dockerfile, workload, write
 
 
 @pytest.mark.parametrize("files", [UMBRELLA, PLAIN_CHART], ids=["umbrella", "chart"])

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from devloop.commands.doctor import doctor
+from tests.init.layouts import LAYOUTS
 from tests.init.support import init_yes
-from tests.support.layouts import LAYOUTS, Files, Result, write
+from tests.support.project_files import Files, Result, write
 from tests.support.sample_project import Sandbox
 
 NAMES = [name for name, _, _ in LAYOUTS]

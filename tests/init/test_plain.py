@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from devloop.config.load import load
+from tests.init.layouts import BARE, MONOREPO, REGISTRY
 from tests.init.support import devloop, init_yes
-from tests.support.layouts import BARE, MONOREPO, REGISTRY, Files, dockerfile, workload, write
+from tests.support.project_files import Files, dockerfile, workload, write
 
 
 def test_manifests_are_named_by_a_glob_where_every_file_of_the_folder_is_one(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from devloop.init.proposal.valid import loadable
 from devloop.init.proposal.values import Place
 from devloop.kubernetes_yaml.documents import documents
 from tests.init.nasty import NASTY
-from tests.support.layouts import dockerfile, workload, write
+from tests.support.project_files import dockerfile, workload, write
 
 NAMES = [
     *("Dockerfile", "api/Dockerfile", "web/Dockerfile.dev", "docker/api.Dockerfile", "compose.yaml"),

@@ -15,7 +15,7 @@ from devloop.init.proposal.values import Entry, Place, Proposal, Release, Servic
 from devloop.init.proposal.yaml_text import comment, scalar, with_comment
 from devloop.kubernetes_yaml.documents import documents
 from tests.init.nasty import NASTY
-from tests.support.layouts import dockerfile, write
+from tests.support.project_files import dockerfile, write
 
 API = {"api/Dockerfile": dockerfile(". .")}
 CHART = "apiVersion: v2\nname: c\nversion: 1.0.0\n"
