@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 ROOT = Path(__file__).resolve().parents[1]
-UNIT, REAL = "not engine and not sandbox", "engine or sandbox"
+UNIT, REAL = "(not engine and not sandbox)", "(engine or sandbox)"
+USUAL = "{} and not exhaustive"
 PERCENT = re.compile(r"\[ *(\d+)%\]")
 EVERY = 20.0  # seconds between two lines of progress of a stage
 LAST_LINES = 30  # of a stage that passed: its durations and its count
@@ -43,16 +44,15 @@ def python(*words: str) -> tuple[str, ...]:
 
 
 # Some lower limits of the kernel, which others beside them would feel.
-ALONE = Stage("unit tests that run alone", pytest("-m", f"({UNIT}) and alone", "tests/watch"))
-UNITS = Stage(
-    "unit tests",
-    pytest("-n", "2", "--dist", "worksteal", "-m", f"({UNIT}) and not alone", "--durations", "10",
-           "--ignore", "tests/contract"),
-    after=(ALONE.name,),
-)  # fmt: skip
+ALONE = Stage("unit tests that run alone", pytest("-m", f"{UNIT} and alone", "tests/watch"))
 CHECKS = Stage("checks", ("scripts/check",))
 BASES = Stage("base images", ("scripts/base-image",))
 CONTRACT = Stage("contract suite", ("scripts/contract", "sandbox", "--durations", "10"))
+
+
+def units(which: str) -> Stage:
+    words = ("-n", "2", "--dist", "worksteal", "-m", f"{which} and not alone", "--durations", "15")
+    return Stage("unit tests", pytest(*words, "--ignore", "tests/contract"), after=(ALONE.name,))
 
 
 def adapters(which: str) -> Stage:
@@ -81,17 +81,20 @@ LONG_WAITING = (
 
 
 def fast() -> list[list[Stage]]:
-    return [[ALONE, UNITS]]
+    return [[ALONE, units(USUAL.format(UNIT))]]
 
 
 def usual() -> list[list[Stage]]:
-    which = f"({REAL}) and not exhaustive"
-    return [[CHECKS, UNITS, adapters(which)], [ALONE, BASES, CONTRACT, end_to_end(which, {})]]
+    real = USUAL.format(REAL)
+    return [
+        [CHECKS, units(USUAL.format(UNIT)), adapters(real)],
+        [ALONE, BASES, CONTRACT, end_to_end(real, {})],
+    ]
 
 
 def everything() -> list[list[Stage]]:
     writing = {"DEVLOOP_TEST_WRITING": "60"}  # S21 at its full length
-    computing = [CHECKS, UNITS, adapters(REAL), *LONG_COMPUTING]
+    computing = [CHECKS, units(UNIT), adapters(REAL), *LONG_COMPUTING]
     return [computing, [ALONE, BASES, CONTRACT, end_to_end(REAL, writing), *LONG_WAITING]]
 
 

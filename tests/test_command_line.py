@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,10 +46,18 @@ def test_an_option_that_was_typed_counts_more_than_the_environment(
     assert f"context '{expected}'" in ended.stderr
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["once", "--help"], ["--version"], ["schema"], ["nothing"], []]
-)
-@pytest.mark.parametrize("streams", [">/dev/full 2>&1", ">/dev/full", ">&- 2>&-", "2>/dev/full", "| true"])
+WORDS = [["--help"], ["once", "--help"], ["--version"], ["schema"], ["nothing"], []]
+STREAMS = [">/dev/full", ">/dev/full 2>&1", ">&- 2>&-", "2>/dev/full", "| true"]
+
+
+def each_with_each() -> Iterator[Any]:
+    """In every run each command on a full disk, and each state of the streams with help and with none."""
+    for streams, words in itertools.product(STREAMS, WORDS):
+        usual = streams == ">/dev/full" or words in (["--help"], [])
+        yield pytest.param(words, streams, marks=() if usual else pytest.mark.exhaustive)
+
+
+@pytest.mark.parametrize(("words", "streams"), list(each_with_each()))
 def test_no_state_of_the_output_shows_a_traceback(tmp_path: Path, words: list[str], streams: str) -> None:
     command = f"{sys.executable} -m devloop.cli {' '.join(words)} {streams}"
     ended = subprocess.run(

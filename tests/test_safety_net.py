@@ -21,6 +21,7 @@ from devloop.model import Change, Failed, Live
 from devloop.safety_net import KEPT_REPORTS, Reports, SafetyNet
 from devloop.signals import END_SECONDS
 from devloop.sinks.fan import Fan
+from devloop.trip import waits
 from devloop.trip.reconciler import next_step
 from devloop.trip.sharing import Sharing
 from devloop.trip.worker import Worker
@@ -31,6 +32,7 @@ from tests.support.fakes import SERVICE, FakeWorld, fingerprint
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(safety_net, "PAUSES", (0.01, 0.02))
+    monkeypatch.setitem(waits.PAUSES, "internal", safety_net.PAUSES)
 
 
 def net_of(folder: Path, events: list[Event], secret: str = "hunter22") -> SafetyNet:
@@ -241,39 +243,44 @@ async def test_a_worker_that_falls_is_shown_failed_and_goes_on(
 
 # --- how a process ends -------------------------------------------------------------------------------
 
+# The command line and a command that is nothing but the fault. `decorator`: `on_project`, for one that has
+# read config.yaml, and with it what is secret.
 FAULTY = """
 import sys, threading, time
-import devloop.commands.status, devloop.commands.watch
 from devloop import cli
+from devloop.commands.options import on_project
 from devloop.signals import until_interrupted
 import anyio
 
+@cli.main.command("faulty")
+{decorator}
 def fault(*_, **__):
     {fault}
 
-devloop.commands.status.status = devloop.commands.watch.watch = fault
 sys.argv[0] = "devloop"
 cli.main()
 """
 
 
-def start(
-    folder: Path, fault: str, *words: str, stdout: int | None = subprocess.PIPE
-) -> subprocess.Popen[str]:
-    (folder / "app").mkdir(exist_ok=True)
+def small_project(folder: Path) -> None:
+    (folder / "app").mkdir()
     (folder / "app" / "Dockerfile").write_text("FROM scratch\n")
     (folder / "config.yaml").write_text(
         'version: 1\nservices: {a: {image: a, build: {context: app, args: {API_TOKEN: "hunter22"}}}}\n'
     )
+
+
+def start(folder: Path, fault: str, decorator: str = "") -> subprocess.Popen[str]:
+    small_project(folder)
     return subprocess.Popen(
-        (sys.executable, "-c", FAULTY.format(fault=fault), *(words or ("status",))),
-        stdout=stdout, stderr=subprocess.PIPE, text=True, cwd=folder,
+        (sys.executable, "-c", FAULTY.format(fault=fault, decorator=decorator), "faulty"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
         env={**os.environ, "XDG_STATE_HOME": str(folder / "state")},
     )  # fmt: skip
 
 
 def test_a_command_that_falls_prints_one_line_and_exits_with_its_own_code(tmp_path: Path) -> None:
-    process = start(tmp_path, "raise ZeroDivisionError('odd hunter22')")
+    process = start(tmp_path, "raise ZeroDivisionError('odd hunter22')", "@on_project")
     _, errors_shown = process.communicate(timeout=60)
     assert process.returncode == 70, errors_shown
     assert "Traceback" not in errors_shown
@@ -415,10 +422,10 @@ def test_a_reader_that_the_same_ctrl_c_ended_does_not_end_the_cleaning_up(tmp_pa
 
 @pytest.mark.parametrize("stream", [">/dev/full", ">&-", "2>&-", "2>/dev/full", "<&-", ">&- 2>&- <&-"])
 def test_a_stream_that_is_full_or_closed_prints_no_traceback(tmp_path: Path, stream: str) -> None:
-    (tmp_path / "fault.py").write_text(FAULTY.format(fault='print("well"); sys.exit(0)'))
-    start(tmp_path, "sys.exit(0)").communicate(timeout=60)  # the project's files
+    (tmp_path / "fault.py").write_text(FAULTY.format(fault='print("well"); sys.exit(0)', decorator=""))
+    small_project(tmp_path)
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} fault.py status {stream}"],
+        ["bash", "-c", f"{sys.executable} fault.py faulty {stream}"],
         capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path,
         env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": str(Path.cwd())},
     )  # fmt: skip

@@ -250,13 +250,14 @@ def test_a_file_that_vanishes_in_mid_walk_is_not_there(tmp_path: Path) -> None:
     assert tree.read(context, found.selection, set(), cache, no_check).files == {}
 
 
-def test_100_000_ignored_files_are_not_walked(tmp_path: Path) -> None:
+def test_ignored_files_are_not_walked(tmp_path: Path) -> None:
+    """Not even their folders are listed; bench/watching.py has 100,000 of them."""
     context = plant(tmp_path / "context", {"src/a.py": "1"})
-    for i in range(100):
+    for i in range(10):
         directory = context / "node_modules" / str(i)
         directory.mkdir(parents=True)
-        for j in range(1000):
-            os.close(os.open(directory / str(j), os.O_CREAT))
+        for j in range(10):
+            (directory / str(j)).touch()
     found = read(context, "FROM x\nCOPY . .\n", "**/node_modules\n!src/**\n")
     assert set(found.files) == {"src", "src/a.py"}
     assert not [path for path in found.listed if path.startswith("node_modules")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -46,8 +47,10 @@ class Attempt:
         return f"{self.topology[:3]}-{verdict}-" + ",".join(f"{k}={v}" for k, v in self.values.items())
 
 
+@functools.cache
 def load(topology: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((FOLDER / f"{topology}.yaml").read_text())
+    """The document's rows, which nobody changes: read once in a process, when it collects tests."""
+    found: dict[str, Any] = yaml.load((FOLDER / f"{topology}.yaml").read_text(), Loader=yaml.CSafeLoader)
     return found
 
 

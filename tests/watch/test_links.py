@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from devloop.adapters.watch import backend
+from devloop.adapters.watch import backend, polling
 from devloop.config.load import Config
 from devloop.config.load import load as load_config
 from devloop.model import BuildSpec, Service
@@ -24,6 +24,7 @@ from tests.watch.test_watcher import Ears, everything, interest, watching
 def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "polling":
         monkeypatch.setattr(backend, "silent_type", lambda path: "nfs")
+        monkeypatch.setattr(polling, "SHORTEST", 0.05)
 
 
 def write_new(path: Path, text: str) -> None:
