@@ -77,16 +77,23 @@ RULES = (
     Rule(
         "image-size",
         "error",
+        "error",
         "An image is not larger than the service's `max_image_size`.",
         image_size,
         "engine",
     ),
-    Rule("image-user", "error", "An image does not run as root.", image_user, "engine"),
+    Rule("image-user", None, "error", "An image does not run as root.", image_user, "engine"),
     Rule(
-        "image-port", "error", "An image exposes the ports that its containers declare.", image_port, "engine"
+        "image-port",
+        None,
+        "error",
+        "An image exposes the ports that its containers declare.",
+        image_port,
+        "engine",
     ),
     Rule(
         "image-secrets",
+        "warning",
         "error",
         "No `.env` and no private key lies in a layer of an image.",
         image_secrets,

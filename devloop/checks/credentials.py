@@ -7,45 +7,32 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 
 from devloop.checks.links import texts_of
 from devloop.checks.rule import Found, Rule, View
 from devloop.checks.subject import Place, Subject, listing, mapping
+from devloop.config.schema_checks import CREDENTIAL_SHAPES, ChecksConfig, ShapeConfig
 
-# The last word of a key says what it holds: API_TOKEN does, TOKEN_EXPIRE_MINUTES does not.
-KEY = re.compile(
-    r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|PASS|SECRET|TOKEN|CREDENTIALS?|(?:API|PRIVATE|SECRET|ACCESS|AUTH)_?KEY)$"
-)
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 HARMLESS = re.compile(r"^(?:|true|false|null|none|\d+)$", re.IGNORECASE)
-SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
-    ("a URL with a password", re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:(?!\$)[^\s/:@]+@")),
-    ("an API key (sk-…)", re.compile(r"\bsk-[A-Za-z0-9_-]{16,}")),
-    ("an API key (gsk_…)", re.compile(r"\bgsk_[A-Za-z0-9]{16,}")),
-    ("a GitHub token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})")),
-    ("an AWS key", re.compile(r"\bA(?:KIA|SIA)[0-9A-Z]{16}\b")),
-    ("a Google API key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}")),
-    ("a Slack token", re.compile(r"\bxox[abprs]-[0-9A-Za-z-]{10,}")),
-    ("a signed token (JWT)", re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}")),
-)
-POSTGRES = re.compile(r"^postgresql(\+\w+)?://\S+$")
-AUTH, AUTH_BYTES = "BETTER_AUTH_SECRET", 32
 
 
 def configmap_credential(view: View) -> Iterator[Found]:
+    credential = _judge_of(view.facts.settings)
     for one in view.of("ConfigMap"):
         for place, text in texts_of(one):
-            if problem := _credential(str(place[-1]), text):
+            if problem := credential(str(place[-1]), text):
                 yield Found(one, place, f"{place[-1]} {problem}; it belongs in a Secret")
 
 
 def env_credential(view: View) -> Iterator[Found]:
+    credential = _judge_of(view.facts.settings)
     for one in view.workloads():
         for place, text in texts_of(one):
             # A command is judged by shape alone: its words have no key.
             key = "" if place[-1] in ("command", "args") else str(place[-1])
-            if problem := _credential(key, text):
+            if problem := credential(key, text):
                 yield Found(one, place, f"{place[-1]} {problem}; take it from a Secret with secretKeyRef")
 
 
@@ -63,7 +50,7 @@ def secret_keys(view: View) -> Iterator[Found]:
         if keys is not None and key not in keys:
             yield Found(subject, place, f"{kind} {name} has no key {key}")
     for one in view.of("Secret"):
-        for key in view.facts.secret_keys.get(one.name, ()):
+        for key in view.facts.settings.secret_keys.get(one.name, ()):
             if not _values(one).get(key):
                 yield Found(one, ("data",), f"{key} is missing or empty; checks.secret_keys asks for it")
 
@@ -71,32 +58,54 @@ def secret_keys(view: View) -> Iterator[Found]:
 def secret_shape(view: View) -> Iterator[Found]:
     for one in view.of("Secret"):
         for key, value in _values(one).items():
-            for pattern, fits, problem in REQUIRED:
-                if value and pattern.fullmatch(key) and not fits(value):
+            for shape in _shapes_of(view, key):
+                if value and (problem := _misfit(shape, value)):
                     yield Found(one, (_field(one, key), key), f"{key} {problem}")
 
 
-def auth_secret_equal(view: View) -> Iterator[Found]:
-    first: dict[str, tuple[str, Subject]] = {}
+def secret_shared(view: View) -> Iterator[Found]:
+    first: dict[tuple[str, str], tuple[str, Subject]] = {}
     for one in view.of("Secret"):
-        value = _values(one).get(AUTH)
-        if value is None:
-            continue
-        known, holder = first.setdefault(one.namespace, (value, one))
-        if value != known:
-            text = f"{AUTH} differs from the one in {holder}: what one side signs, the other refuses"
-            yield Found(one, (_field(one, AUTH), AUTH), text)
+        for key, value in _values(one).items():
+            if not any(shape.shared for shape in _shapes_of(view, key)):
+                continue
+            known, holder = first.setdefault((one.namespace, key), (value, one))
+            if value != known:
+                text = f"{key} differs from the one in {holder}; checks.secret_shapes says that it is shared"
+                yield Found(one, (_field(one, key), key), text)
 
 
-def _credential(key: str, text: str) -> str:
-    """Why this is one, "" if it is none."""
-    word = CAMEL.sub("_", key).replace("-", "_").replace(".", "_").upper()
-    if KEY.search(word) and not HARMLESS.match(text.strip()):
-        return "looks like a credential by its name"
-    for what, shape in SHAPES:
-        if shape.search(text):
-            return f"holds {what}"
+def _shapes_of(view: View, key: str) -> Iterator[ShapeConfig]:
+    shapes = view.facts.settings.secret_shapes.items()
+    return (shape for pattern, shape in shapes if fnmatchcase(key, pattern))
+
+
+def _misfit(shape: ShapeConfig, value: str) -> str:
+    """Why the value is not of this shape, "" if it is."""
+    if shape.pattern is not None and not re.fullmatch(shape.pattern, value):
+        return f"does not match {shape.pattern}"
+    if shape.json_ and not _is_json(value):
+        return "is not JSON"
+    if len(value.encode()) < shape.min_bytes:
+        return f"is shorter than {shape.min_bytes} bytes; openssl rand -base64 {shape.min_bytes} makes one"
     return ""
+
+
+def _judge_of(settings: ChecksConfig) -> Callable[[str, str], str]:
+    """(key, value) -> why this is a credential, "" if it is none."""
+    words = "|".join(re.escape(word).replace("_", "_?") for word in settings.credential_keys)
+    # The last word of a key says what it holds: API_TOKEN does, TOKEN_EXPIRE_MINUTES does not.
+    named = re.compile(rf"(?:^|_)(?:{words})$")
+    given = {**CREDENTIAL_SHAPES, **settings.credential_shapes}
+    shapes = [(what, re.compile(shape)) for what, shape in given.items() if shape is not None]
+
+    def judge(key: str, text: str) -> str:
+        word = CAMEL.sub("_", key).replace("-", "_").replace(".", "_").upper()
+        if words and named.search(word) and not HARMLESS.match(text.strip()):
+            return "looks like a credential by its name"
+        return next((f"holds {what}" for what, shape in shapes if shape.search(text)), "")
+
+    return judge
 
 
 KEPT_IN = {"Secret": "secretKeyRef", "ConfigMap": "configMapKeyRef"}
@@ -145,40 +154,25 @@ def _is_json(text: str) -> bool:
     return True
 
 
-REQUIRED: tuple[tuple[re.Pattern[str], Callable[[str], bool], str], ...] = (
-    (
-        re.compile(r"DATABASE_URL(_[A-Z]+)?"),
-        lambda text: bool(POSTGRES.match(text)),
-        "does not begin with postgresql:// or postgresql+DRIVER://",
-    ),
-    (
-        re.compile(r"OPENAI_API_KEY"),
-        lambda text: bool(re.match(r"^sk-\S+$", text)),
-        "does not look like sk-…",
-    ),
-    (re.compile(r"MCP_CONFIG"), _is_json, "is not JSON"),
-    (
-        re.compile(AUTH),
-        lambda text: len(text.encode()) >= AUTH_BYTES,
-        f"is shorter than {AUTH_BYTES} bytes; openssl rand -base64 32 makes one",
-    ),
-)
 RULES = (
     Rule(
         "configmap-credential",
+        "warning",
         "error",
         "No ConfigMap holds a credential, by key or by shape.",
         configmap_credential,
     ),
     Rule(
         "env-credential",
+        "warning",
         "error",
         "No variable or command of a pod holds a credential in the open.",
         env_credential,
     ),
-    Rule("secret-base64", "error", "The data of a Secret is base64.", secret_base64),
+    Rule("secret-base64", "error", "error", "The data of a Secret is base64.", secret_base64),
     Rule(
         "secret-keys",
+        "error",
         "error",
         "A Secret or ConfigMap has the keys that pods and `checks.secret_keys` ask for.",
         secret_keys,
@@ -186,14 +180,15 @@ RULES = (
     Rule(
         "secret-shape",
         "error",
-        "DATABASE_URL is `postgresql(+driver)://…`, OPENAI_API_KEY `sk-…`, MCP_CONFIG JSON, "
-        "BETTER_AUTH_SECRET at least 32 bytes.",
+        "error",
+        "Values of Secrets are what `checks.secret_shapes` says.",
         secret_shape,
     ),
     Rule(
-        "auth-secret-equal",
+        "secret-shared",
         "error",
-        "BETTER_AUTH_SECRET is the same in all Secrets of a namespace.",
-        auth_secret_equal,
+        "error",
+        "A key that `checks.secret_shapes` calls `shared` has one value in all Secrets of a namespace.",
+        secret_shared,
     ),
 )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from devloop.config.schema_checks import ChecksConfig
+
 Need = Literal["cluster", "engine", "schema"]
 Schema = Callable[[dict[str, Any]], tuple[tuple[str | int, ...], str] | None]
 
@@ -45,8 +47,8 @@ class Facts:
 
     `images`: repository -> service. `taken_ports`: NodePort -> "namespace/name" of another Service.
     `lacking`: image -> nodes that do not have it. `others`: (namespace, name) of Services in the cluster.
-    `service_types` and `secret_keys` are checks.* of config.yaml. `broken`: (file or chart, why) of what
-    gave no objects. `schema`: the first thing that is wrong with an object, its place and why.
+    `settings`: `checks:` of config.yaml. `broken`: (file or chart, why) of what gave no objects. `schema`:
+    the first thing that is wrong with an object, its place and why.
     """
 
     images: Mapping[str, str] = field(default_factory=dict)
@@ -56,8 +58,7 @@ class Facts:
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     taken_ports: Mapping[int, str] = field(default_factory=dict)
     others: frozenset[tuple[str, str]] = frozenset()
-    service_types: Mapping[str, str] = field(default_factory=dict)
-    secret_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: ChecksConfig = field(default_factory=ChecksConfig)
     broken: tuple[tuple[str, str], ...] = ()
     schema: Schema | None = None
     absent: Mapping[Need, str] = field(default_factory=dict)

@@ -111,10 +111,12 @@ def _label_problem(key: str, value: Any) -> str:
 
 
 RULES = (
-    Rule("renders", "error", "Every chart renders, and every manifest is YAML with objects.", renders),
-    Rule("schema", "error", "Every object fits Kubernetes' schema.", schema, "schema"),
-    Rule("name-form", "error", "Names of objects, containers and ports are valid.", name_form),
-    Rule("label-form", "error", "Labels and selectors are valid.", label_form),
-    Rule("data-keys", "error", "Keys of ConfigMaps and Secrets are valid.", data_keys),
-    Rule("object-twice", "error", "No object is deployed twice.", twice),
+    Rule(
+        "renders", "error", "error", "Every chart renders, and every manifest is YAML with objects.", renders
+    ),
+    Rule("schema", "error", "error", "Every object fits Kubernetes' schema.", schema, "schema"),
+    Rule("name-form", "error", "error", "Names of objects, containers and ports are valid.", name_form),
+    Rule("label-form", "error", "error", "Labels and selectors are valid.", label_form),
+    Rule("data-keys", "error", "error", "Keys of ConfigMaps and Secrets are valid.", data_keys),
+    Rule("object-twice", "error", "error", "No object is deployed twice.", twice),
 )

@@ -53,7 +53,7 @@ def service_selects_one(view: View) -> Iterator[Found]:
 
 def service_type(view: View) -> Iterator[Found]:
     for one in view.of("Service"):
-        declared = view.facts.service_types.get(one.name)
+        declared = view.facts.settings.service_types.get(one.name)
         actual = str(one.at("spec", "type") or "ClusterIP")
         if declared is not None and actual != declared:
             text = f"type {actual}; checks.service_types of config.yaml says {declared}"
@@ -64,7 +64,7 @@ def backend_exposed(view: View) -> Iterator[Found]:
     for one in view.of("Service"):
         actual = str(one.at("spec", "type") or "ClusterIP")
         outside = actual in ("NodePort", "LoadBalancer") or bool(one.at("spec", "externalIPs"))
-        declared = view.facts.service_types.get(one.name) == actual
+        declared = view.facts.settings.service_types.get(one.name) == actual
         if outside and not declared and any(map(_is_backend, (one, *_selected_by(view, one)))):
             text = f"a backend can be reached from outside the cluster: type {actual}; ClusterIP is the rule"
             yield Found(one, ("spec", "type"), text)
@@ -163,26 +163,45 @@ def _labels(selector: dict[str, object], keys: list[str]) -> str:
 
 
 RULES = (
-    Rule("own-selector", "error", "A workload's selector matches its own pods.", own_selector),
+    Rule("own-selector", "error", "error", "A workload's selector matches its own pods.", own_selector),
     Rule(
         "foreign-selector",
+        "error",
         "error",
         "A workload's selector matches no other workload's pods.",
         foreign_selector,
     ),
-    Rule("service-selects", "error", "A Service's selector matches pods that are deployed.", service_selects),
-    Rule("service-selects-one", "error", "A Service selects the pods of one workload.", service_selects_one),
     Rule(
-        "service-type", "error", "A Service has the type that `checks.service_types` declares.", service_type
+        "service-selects",
+        "warning",
+        "error",
+        "A Service's selector matches pods that are deployed.",
+        service_selects,
+    ),
+    Rule(
+        "service-selects-one",
+        "warning",
+        "error",
+        "A Service selects the pods of one workload.",
+        service_selects_one,
+    ),
+    Rule(
+        "service-type",
+        "error",
+        "error",
+        "A Service has the type that `checks.service_types` declares.",
+        service_type,
     ),
     Rule(
         "backend-exposed",
+        None,
         "error",
         "No backend or database can be reached from outside the cluster.",
         backend_exposed,
     ),
     Rule(
         "url-service",
+        "warning",
         "error",
         "A URL with an in-cluster host names a deployed Service, and a port that it has.",
         url_service,

@@ -139,11 +139,16 @@ def _backends(ingress: Subject) -> Iterator[tuple[Place, dict[str, Any]]]:
 
 RULES = (
     Rule(
-        "target-port", "error", "A Service's targetPort is a port of the containers it selects.", target_port
+        "target-port",
+        "warning",
+        "error",
+        "A Service's targetPort is a port of the containers it selects.",
+        target_port,
     ),
-    Rule("probe-port", "error", "A probe asks a port that its container has.", probe_port),
+    Rule("probe-port", "warning", "error", "A probe asks a port that its container has.", probe_port),
     Rule(
         "ingress-service",
+        "warning",
         "error",
         "An Ingress names a deployed Service, and a port that it has.",
         ingress_service,
@@ -151,12 +156,14 @@ RULES = (
     Rule(
         "port-collision",
         "error",
+        "error",
         "No port is taken twice: in a pod, in a Service, on the nodes.",
         port_collision,
     ),
-    Rule("node-port-range", "error", "A NodePort is within 30000-32767.", node_port_range),
+    Rule("node-port-range", "error", "error", "A NodePort is within 30000-32767.", node_port_range),
     Rule(
         "node-port-free",
+        "error",
         "error",
         "No other Service of the cluster has the NodePort.",
         node_port_free,

@@ -51,16 +51,24 @@ def image_on_node(view: View) -> Iterator[Found]:
 
 
 RULES = (
-    Rule("no-latest", "error", "No image without a tag, or with the tag `latest`, is deployed.", no_latest),
-    Rule("tag-form", "error", "A tag is a semantic version or devloop's `dl-…`.", tag_form),
+    Rule(
+        "no-latest",
+        None,
+        "error",
+        "No image without a tag, or with the tag `latest`, is deployed.",
+        no_latest,
+    ),
+    Rule("tag-form", None, "error", "A tag is a semantic version or devloop's `dl-…`.", tag_form),
     Rule(
         "pull-policy",
+        "error",
         "error",
         "An image that devloop loads has imagePullPolicy Never or IfNotPresent.",
         pull_policy,
     ),
     Rule(
         "image-on-node",
+        "error",
         "error",
         "An image with imagePullPolicy Never is on every node, or devloop brings it.",
         image_on_node,

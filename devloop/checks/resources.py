@@ -125,21 +125,35 @@ def _mebibytes(value: object) -> str:
 
 RULES = (
     Rule(
-        "resources-set", "error", "Every container has requests and limits of cpu and memory.", resources_set
+        "resources-set",
+        None,
+        "error",
+        "Every container has requests and limits of cpu and memory.",
+        resources_set,
     ),
-    Rule("quantity-form", "error", "Requests and limits are quantities that can be meant.", quantity_form),
-    Rule("limits-hold-requests", "error", "No request is above its limit.", limits_hold_requests),
-    Rule("requests-ratio", "warning", "Requests are 50-75 % of limits.", requests_ratio),
+    Rule(
+        "quantity-form",
+        "error",
+        "error",
+        "Requests and limits are quantities that can be meant.",
+        quantity_form,
+    ),
+    Rule("limits-hold-requests", "error", "error", "No request is above its limit.", limits_hold_requests),
+    Rule("requests-ratio", None, "warning", "Requests are 50-75 % of limits.", requests_ratio),
     Rule(
         "fits-nodes",
+        "error",
         "error",
         "All pods together fit the nodes, and each pod fits one.",
         fits_nodes,
         "cluster",
     ),
-    Rule("replica-count", "error", "Deployments and StatefulSets have 1 to 10 replicas.", replica_count),
+    Rule(
+        "replica-count", None, "error", "Deployments and StatefulSets have 1 to 10 replicas.", replica_count
+    ),
     Rule(
         "probes-present",
+        None,
         "error",
         "Every container that serves has a readiness and a liveness probe.",
         probes_present,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from devloop.checks.facts import Facts, Need
 from devloop.checks.subject import LONG_RUNNING, Container, Place, Subject
+from devloop.config.schema_checks import Profile
 from devloop.image_refs import repository
 
 Severity = Literal["error", "warning"]
@@ -71,16 +72,24 @@ Check = Callable[[View], Iterator[Found]]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
+    """`default` and `strict`: its severity in each profile, None = it does not run."""
+
     name: str
-    severity: Severity
+    default: Severity | None
+    strict: Severity
     sentence: str
     check: Check
     needs: Need | None = None
+
+    def severity(self, profile: Profile) -> Severity | None:
+        return self.strict if profile == "strict" else self.default
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """`suppressed`: findings that an annotation or checks.ignore switched off. `not_run`: rule -> why."""
+
+    profile: Profile
 
     findings: tuple[Finding, ...]
     suppressed: tuple[Finding, ...]
@@ -95,12 +104,16 @@ class Report:
         return len(self.findings) - self.errors
 
 
-def judge(rules: Sequence[Rule], view: View, ignored: Collection[str] = ()) -> Report:
-    """Every rule on everything, in the order of the rules."""
+def judge(rules: Sequence[Rule], view: View) -> Report:
+    """Every rule of the profile on everything, in the order of the rules."""
+    settings = view.facts.settings
     findings: list[Finding] = []
     suppressed: list[Finding] = []
     not_run: list[tuple[str, str]] = []
     for rule in rules:
+        severity = rule.severity(settings.profile)
+        if severity is None:
+            continue
         why = view.facts.absent.get(rule.needs) if rule.needs else None
         if why is not None:
             not_run.append((rule.name, why))
@@ -110,19 +123,19 @@ def judge(rules: Sequence[Rule], view: View, ignored: Collection[str] = ()) -> R
                 (f"{rule.name} on {service}", reason) for service, reason in view.facts.unbuilt.items()
             ]
         for found in rule.check(view):
-            off = rule.name in ignored or (found.subject and rule.name in found.subject.ignored)
-            (suppressed if off else findings).append(_finding(rule, found))
+            off = rule.name in settings.ignore or (found.subject and rule.name in found.subject.ignored)
+            (suppressed if off else findings).append(_finding(rule.name, severity, found))
     unique = dict.fromkeys(findings)
-    return Report(tuple(unique), tuple(dict.fromkeys(suppressed)), tuple(not_run))
+    return Report(settings.profile, tuple(unique), tuple(dict.fromkeys(suppressed)), tuple(not_run))
 
 
-def _finding(rule: Rule, found: Found) -> Finding:
+def _finding(rule: str, severity: Severity, found: Found) -> Finding:
     if found.subject is None:
-        return Finding(rule.name, rule.severity, f"image of {found.service}", found.text)
+        return Finding(rule, severity, f"image of {found.service}", found.text)
     subject = found.subject
     return Finding(
-        rule.name,
-        rule.severity,
+        rule,
+        severity,
         str(subject),
         found.text,
         subject.file,

@@ -108,7 +108,7 @@ async def _asked(config: Config, session: Session) -> Result:
     except (DevloopError, EngineRefusedError) as error:
         absent["cluster"] = error.message
         facts = _with_schema(replace(facts, absent=absent), None)
-    report = await anyio.to_thread.run_sync(judge, RULES, View(subjects, facts), config.checks.ignore)
+    report = await anyio.to_thread.run_sync(judge, RULES, View(subjects, facts))
     return Result(report, "; ".join(absent[need] for need in ("cluster", "engine") if need in absent))
 
 
@@ -117,7 +117,7 @@ async def _judged(
 ) -> Report:
     subjects, facts = await _gathered(config, services, refs, _facts(config, Facts(absent=absent)))
     facts = await anyio.to_thread.run_sync(_with_schema, facts, None)
-    return await anyio.to_thread.run_sync(judge, RULES, View(subjects, facts), config.checks.ignore)
+    return await anyio.to_thread.run_sync(judge, RULES, View(subjects, facts))
 
 
 def _facts(config: Config, facts: Facts) -> Facts:
@@ -131,8 +131,7 @@ def _facts(config: Config, facts: Facts) -> Facts:
     return replace(
         facts,
         images={repository(service.image): service.name for service in config.services()},
-        service_types=config.checks.service_types,
-        secret_keys={name: tuple(keys) for name, keys in config.checks.secret_keys.items()},
+        settings=config.checks,
     )
 
 

@@ -13,7 +13,7 @@ from devloop.config.document import ConfigDocument, Location, Problem
 from devloop.config.paths import absolute
 from devloop.config.schema import Config, GcConfig, MetricsConfig
 from devloop.config.schema_build import BuildConfig, SecretConfig
-from devloop.config.schema_checks import ChecksConfig
+from devloop.config.schema_checks import ChecksConfig, ShapeConfig
 from devloop.config.schema_cluster import LABEL, ClusterConfig
 from devloop.config.schema_releases import NamespaceConfig, ReleaseConfig, ValuesConfig
 from devloop.config.schema_services import OBJECT, DeployConfig, ServiceConfig
@@ -38,6 +38,7 @@ SECTIONS: dict[Location, type[Section]] = {
     ("metrics",): MetricsConfig,
     ("gc",): GcConfig,
     ("checks",): ChecksConfig,
+    ("checks", "secret_shapes", "*"): ShapeConfig,
 }
 _EXAMPLES = {"version": "version: 1", "context": "context: FOLDER"}
 

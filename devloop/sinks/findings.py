@@ -21,8 +21,10 @@ def as_text(report: Report) -> str:
 
 
 def as_json(report: Report) -> str:
-    """{"errors", "warnings": counts, "findings", "suppressed": [Finding's fields], "not_run": {rule: why}}"""
+    """{"profile", "errors", "warnings": counts, "findings", "suppressed": [Finding's fields],
+    "not_run": {rule: why}}"""
     fields = {
+        "profile": report.profile,
         "errors": report.errors,
         "warnings": report.warnings,
         "findings": [asdict(finding) for finding in report.findings],

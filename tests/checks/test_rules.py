@@ -44,9 +44,39 @@ def test_every_rule_has_a_mistake_and_there_are_forty() -> None:
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_an_ignored_rule_finds_nothing_and_its_finding_is_listed_apart(case: dict[str, Any]) -> None:
     ignored = {case["rule"], *case.get("also", ())}
-    report = judge(RULES, view(case["mistake"]), ignored)
+    report = judge(RULES, view(case["mistake"], {"ignore": sorted(ignored)}))
     assert report.findings == ()
     assert {one.rule for one in report.suppressed} == ignored
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_by_default_a_rule_has_its_other_severity_or_does_not_run(case: dict[str, Any]) -> None:
+    report = judge(RULES, view(case["mistake"], {"profile": "default"}))
+    expected = {
+        rule.name: rule.default for rule in RULES if rule.name in {case["rule"], *case.get("also", ())}
+    }
+    assert {one.rule: one.severity for one in report.findings} == {
+        name: severity for name, severity in expected.items() if severity
+    }
+
+
+def test_by_default_only_what_cannot_run_or_was_declared_is_an_error() -> None:
+    """The API server refuses it, its pods do not start, or config.yaml itself says otherwise."""
+    refused = {
+        *("renders", "schema", "name-form", "label-form", "data-keys", "object-twice", "quantity-form"),
+        *("limits-hold-requests", "own-selector", "foreign-selector", "port-collision", "node-port-range"),
+        *("node-port-free", "secret-base64"),
+    }
+    do_not_start = {"pull-policy", "image-on-node", "fits-nodes", "secret-keys"}
+    declared = {"service-type", "secret-shape", "secret-shared", "image-size"}
+    assert {rule.name for rule in RULES if rule.default == "error"} == refused | do_not_start | declared
+
+
+def test_the_house_rules_are_those_of_the_strict_profile_alone() -> None:
+    assert {rule.name for rule in RULES if rule.default is None} == {
+        *("resources-set", "requests-ratio", "probes-present", "replica-count", "no-latest", "tag-form"),
+        *("image-user", "image-port", "backend-exposed"),
+    }
 
 
 def test_an_annotation_switches_a_rule_off_for_its_object_alone() -> None:
@@ -109,5 +139,6 @@ def test_the_table_in_the_docs_is_that_of_the_code() -> None:
     text = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
     table = [line for line in text.splitlines() if line.startswith("| `")]
     assert table == [
-        f"| `{rule.name}` | {rule.severity} | {rule.needs or ''} | {rule.sentence} |" for rule in RULES
+        f"| `{rule.name}` | {rule.default or ''} | {rule.strict} | {rule.needs or ''} | {rule.sentence} |"
+        for rule in RULES
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from devloop.checks.origin import from_release
 from devloop.checks.rule import Report, View, judge
 from devloop.checks.rules import RULES
 from devloop.checks.subject import Subject
+from devloop.config.schema_checks import ChecksConfig
 from devloop.image_refs import repository
 from devloop.model import Release
 from tests.support.manifest_views import schema
@@ -41,8 +43,15 @@ def report(name: str) -> Report:
     topology = BY_NAME[name]
     config = yaml.safe_load((topology.folder / "config.yaml").read_text())
     services = {repository(one["image"]): key for key, one in topology.services.items()}
-    facts = Facts(images=services, schema=schema(), absent=OFFLINE)
-    return judge(RULES, View(rendered(topology), facts), config.get("checks", {}).get("ignore", ()))
+    settings = ChecksConfig.model_validate(config["checks"])
+    facts = Facts(images=services, schema=schema(), absent=OFFLINE, settings=settings)
+    return judge(RULES, View(rendered(topology), facts))
+
+
+@pytest.mark.parametrize("path", [*(topology.folder for topology in ALL), ROOT / "config.manifests.yaml"])
+def test_house_rules_hold_for_the_examples(path: Path) -> None:
+    config = yaml.safe_load((path / "config.yaml" if path.is_dir() else path).read_text())
+    assert config["checks"]["profile"] == "strict"
 
 
 @pytest.mark.parametrize("name", [topology.name for topology in ALL])

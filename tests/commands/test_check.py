@@ -29,7 +29,7 @@ services:
     build: {{context: .}}
     deploy: {{deployment: web}}
 manifests: [k8s.yaml]
-checks: {{ignore: [{}]}}
+checks: {{profile: strict, ignore: [{}]}}
 """
 DEPLOYMENT = """\
 apiVersion: apps/v1
@@ -96,6 +96,46 @@ def test_an_error_exits_1_in_every_format_with_file_and_line(project: Path) -> N
         "::error file=k8s.yaml,line=5,title=devloop check%3A replica-count"
         "::Deployment web: 11 replicas; 1 to 10 is the rule"
     )
+
+
+BARE = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 12
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: web}, {name: proxy, image: nginx}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web-api}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80}]}
+"""
+
+
+def test_by_default_a_deployment_as_people_write_it_has_no_errors(project: Path) -> None:
+    """No limits, no probes, no declared port, nginx without a tag: all of that runs."""
+    (project / "k8s.yaml").write_text(BARE)
+    assert check(project, "--offline").returncode == 1
+    (project / "config.yaml").write_text(
+        (project / "config.yaml").read_text().replace("profile: strict, ", "")
+    )
+    done = check(project, "--offline", "--format", "json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["errors"], report["profile"]) == (0, 0, "default")
+    assert {one["rule"] for one in report["findings"]} == {"target-port"}
+    assert "image-user" not in report["not_run"]
+
+
+def test_an_unknown_profile_is_refused_with_those_there_are(project: Path) -> None:
+    (project / "config.yaml").write_text((project / "config.yaml").read_text().replace("strict", "lax"))
+    done = check(project, "--offline")
+    assert done.returncode == 2
+    assert "default" in done.stderr
+    assert "strict" in done.stderr
 
 
 def test_a_kustomization_is_rendered_and_judged(project: Path) -> None:

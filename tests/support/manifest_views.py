@@ -14,6 +14,7 @@ from devloop.checks.facts import BuiltImage, Facts, LayerFile, NodeCapacity
 from devloop.checks.rule import View
 from devloop.checks.schema import kubernetes_schema
 from devloop.checks.subject import Subject
+from devloop.config.schema_checks import ChecksConfig
 
 HERE = Path(__file__).parents[1] / "checks"
 SOUND = yaml.safe_load((HERE / "sound.yaml").read_text())
@@ -21,8 +22,10 @@ CASES: list[dict[str, Any]] = yaml.safe_load((HERE / "mistakes.yaml").read_text(
 schema = functools.cache(lambda: kubernetes_schema("1.36"))
 
 
-def view(changes: Mapping[str, Any] | None = None, **more: Any) -> View:
-    """The sound deployment with the changes made; `more` are fields of Facts."""
+def view(
+    changes: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None, **more: Any
+) -> View:
+    """The sound deployment with the changes made, strict; `more` are fields of Facts."""
     objects_and_facts = deepcopy(SOUND)
     for where, value in (changes or {}).items():
         what, place = where.split(" ", 1)
@@ -30,7 +33,7 @@ def view(changes: Mapping[str, Any] | None = None, **more: Any) -> View:
     subjects = tuple(
         Subject(item, item["metadata"].get("namespace", "")) for item in objects_and_facts["objects"]
     )
-    return View(subjects, facts(objects_and_facts["facts"], **more))
+    return View(subjects, facts(objects_and_facts["facts"], settings or {}, **more))
 
 
 def find(objects_and_facts: dict[str, Any], what: str) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def change(thing: Any, place: str, value: Any) -> None:
         thing[last] = value
 
 
-def facts(given: Mapping[str, Any], **more: Any) -> Facts:
+def facts(given: Mapping[str, Any], settings: Mapping[str, Any], **more: Any) -> Facts:
     built = {
         name: BuiltImage(
             **{
@@ -72,7 +75,7 @@ def facts(given: Mapping[str, Any], **more: Any) -> Facts:
         "built": built,
         "nodes": tuple(NodeCapacity(**one) for one in given["nodes"]),
         "others": frozenset(tuple(one) for one in given["others"]),
-        "secret_keys": {name: tuple(keys) for name, keys in given["secret_keys"].items()},
+        "settings": ChecksConfig.model_validate({**given["settings"], **settings}),
         "broken": tuple(tuple(one) for one in given.get("broken", ())),
         "schema": schema(),
     }
