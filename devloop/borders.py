@@ -7,6 +7,8 @@ else: a fault of our own must not be called theirs. YAML: see kubernetes_yaml; f
 from __future__ import annotations
 
 import errno
+import os
+import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -65,6 +67,29 @@ def disk(what: str, error: type[DevloopError] = BuildError) -> Iterator[None]:
             reason="DiskFull" if full else "DiskFailed",
             hint=f"df -h {where}; df -i {where}" if full else f"can this user write there? ls -ld {where}",
         ) from cause
+
+
+def cause_of(error: BaseException) -> str:
+    """Why a connection or a file failed, in the system's words: "Connection refused", without numbers.
+
+    HTTP clients wrap what the system said (`os_error`) into sentences of their own.
+    """
+    inner = getattr(error, "reason", None)  # of a URLError
+    cause = getattr(error, "os_error", None) or (inner if isinstance(inner, OSError) else error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return f"no TLS connection: {(cause.reason or str(cause)).replace('_', ' ').lower()}"
+    if isinstance(cause, OSError) and (cause.errno or 0) > 0:
+        named = f": {cause.filename}" if cause.filename is not None else ""
+        return f"{os.strerror(cause.errno or 0)}{named}"
+    if isinstance(cause, OSError) and str(cause).startswith("Multiple exceptions"):  # one per address
+        return (
+            "Connection refused" if "refused" in str(cause) or "Errno 111" in str(cause) else "no connection"
+        )
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror  # of a name that is not known, whose numbers are others
+    return "no answer in time" if isinstance(cause, TimeoutError) else str(cause) or type(cause).__name__
 
 
 def _message(cause: BaseException) -> str:

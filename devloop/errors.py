@@ -13,8 +13,11 @@ Beside that, `outside_tree` says whether another look later may help though nobo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import ClassVar
+
+_NUMBER = re.compile(r"\[Errno -?\d+\] ")  # what Python puts in front of an OSError's own words
 
 
 class DevloopError(Exception):
@@ -28,6 +31,7 @@ class DevloopError(Exception):
     exit_code: ClassVar[int] = 1
     default_reason: ClassVar[str] = "Error"
     default_outside: ClassVar[bool] = False
+    about = ""  # whose it is where that is no service: "manifests"
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class DevloopError(Exception):
         hint: str | None = None,
         outside_tree: bool | None = None,
     ) -> None:
+        message = _NUMBER.sub("", message)
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason

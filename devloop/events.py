@@ -199,12 +199,17 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A sentence for people that fits no other event. `service` "" = the whole session."""
+    """A sentence for people that fits no other event.
+
+    `service` "" = the whole session, or what it is `about`: "manifests", whose trouble lasts from an error to
+    the next info.
+    """
 
     service: str
     level: Literal["info", "warning", "error"]
     message: str
     hint: str | None = None
+    about: str = ""
 
 
 Event = (

@@ -104,13 +104,22 @@ class Trouble:
         names = {(str(target), target.namespace) for target in service.targets}
         return repository(service.image) in self.images or (self.what, self.namespace) in names
 
+    @property
+    def unread(self) -> bool:
+        """It is a file, or a part of one: which objects it would have been is not known."""
+        return not self.namespace
+
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What applying manifests came to: "deployment/x created", and why the others were not."""
+    """What applying manifests came to: "deployment/x created", and why the others were not.
+
+    `names`: of all objects that could be read, with their namespaces.
+    """
 
     changed: tuple[str, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+    names: frozenset[tuple[str, str]] = frozenset()
 
 
 class Cluster(Protocol):

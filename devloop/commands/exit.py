@@ -42,7 +42,8 @@ def _report(error: Exception) -> int:
         _say(f"devloop: standard output: {error.strerror or error}")
         return OUTPUT_LOST
     known = error_of("the command", error)
-    _say(f"devloop: {known.message}")
+    about = f"{known.about}: " if known.about and not known.message.startswith(known.about) else ""
+    _say(f"devloop: {about}{known.message}")
     for line in known.evidence:
         _say(f"  | {line}")
     if known.hint:

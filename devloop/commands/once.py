@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 
 import anyio
@@ -38,7 +38,7 @@ def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool
     with ExitStack() as stack:
         redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
         try:
-            outcomes, trips = run(
+            outcomes, trips, left = run(
                 partial(_work, project, names, fan, clock, redraw, secrets, rebuild=rebuild)
             )
         except DevloopError as error:
@@ -51,6 +51,9 @@ def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool
         return 0 if all(trip["outcome"] in ("live", "unchanged", "held") for trip in trips.values()) else 1
     shown = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
     print(summary.as_json(shown) if as_json else summary.as_table(shown))
+    if left is not None:
+        left.conceal(secrets)
+        raise left
     return exit_code(outcomes.values())
 
 
@@ -63,13 +66,15 @@ async def _work(
     secrets: Secrets,
     *,
     rebuild: bool,
-) -> tuple[Outcomes, Reported]:
-    """The outcomes of our own trips, or the trips of a running watch of this config."""
+) -> tuple[Outcomes, Reported, DevloopError | None]:
+    """The outcomes of our own trips, or the trips of a running watch of this config; and what is wrong with
+    manifests and releases that are no service's."""
     config = project.config
     report = Reports(configs.state_dir(config.path) / FOLDER, secrets).error
     rebuild_salt = str(clock.now()) if rebuild else ""
     outcomes: Outcomes = {}
     trips: Reported = {}
+    left: DevloopError | None = None
     async with anyio.create_task_group() as group:
         for companion in redraw:
             group.start_soon(companion)
@@ -88,13 +93,14 @@ async def _work(
                 fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
                 trips = await reported(config, session.services, session.world)
             else:
-                outcomes = await _settled(session, clock)
+                outcomes, left = await _settled(session, clock)
         group.cancel_scope.cancel()
-    return outcomes, trips
+    return outcomes, trips, left
 
 
-async def _settled(session: Session, clock: Clock) -> Outcomes:
+async def _settled(session: Session, clock: Clock) -> tuple[Outcomes, DevloopError | None]:
     """Every service's trip to its outcome, then the manifests that changed, then the garbage."""
+    left: DevloopError | None = None
     with session.held():
         session.deployment.sharing.employ(session.services)
         deployment = session.deployment
@@ -103,12 +109,14 @@ async def _settled(session: Session, clock: Clock) -> Outcomes:
             for service in session.services
         ]
         outcomes = await engine.once(workers, clock)
-        failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
-        with suppress(DevloopError) if failed else nullcontext():  # a trip has reported why already
+        try:
             await session.deployment.installation.settle()
+        except DevloopError as error:
+            failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
+            left = None if failed else error  # a trip has reported why already
     with suppress(DevloopError):  # what was rolled out is what counts
         await collect_garbage(session, clock.now())
-    return outcomes
+    return outcomes, left
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:

@@ -13,6 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 import anyio
 import anyio.to_thread
 
+from devloop.borders import cause_of
 from devloop.commands.watch_addresses import Address, addresses
 from devloop.config.load import Config
 from devloop.errors import PlatformError
@@ -119,7 +120,7 @@ def _ask(config: Config, address: Address) -> Json:
             raise ValueError("not the answer of a devloop")
     except (URLError, OSError, ValueError, HTTPException) as error:
         raise PlatformError(
-            f"the devloop that holds these services does not answer on {url}: {error}",
+            f"the devloop that holds these services does not answer on {url}: {cause_of(error)}",
             reason="HeldByAnother",
             hint="is it another config? stop it with Ctrl-C and run once again",
         ) from error

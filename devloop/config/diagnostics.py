@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from devloop.config import document as yamlfile
 from devloop.config.document import ConfigDocument, Location, Problem
+from devloop.config.forms import NO_TARGETS, TARGETS, form, no_target, place_of
 from devloop.config.paths import absolute
 from devloop.config.schema import Config, GcConfig, MetricsConfig
 from devloop.config.schema_build import BuildConfig, SecretConfig
@@ -40,7 +41,14 @@ SECTIONS: dict[Location, type[Section]] = {
     ("checks",): ChecksConfig,
     ("checks", "secret_shapes", "*"): ShapeConfig,
 }
-_EXAMPLES = {"version": "version: 1", "context": "context: FOLDER"}
+_EXAMPLES = {
+    "version": "version: 1",
+    "context": "context: FOLDER",
+    "image": "image: NAME",
+    "chart": "chart: FOLDER",
+    "file": "file: PATH",
+    "id": "id: NAME",
+}
 
 
 def known_keys() -> dict[str, type[Section]]:
@@ -86,7 +94,7 @@ def _text(location: Location, details: ErrorDetails) -> str:
         key = str(location[-1])
         if len(location) == 3 and location[0] == "services" and key == "image":
             return f"missing; write image: {str(location[1]).lower()}"
-        return f"missing; write {_EXAMPLES.get(key, key + ':')}"
+        return f"missing; {form(location) or f'write {_EXAMPLES.get(key, key)}'}"
     if kind == "literal_error" and location == ("version",):
         return f"this devloop reads version 1, not {details['input']!r}; write version: 1"
     if kind == "value_error":
@@ -101,11 +109,15 @@ def _text(location: Location, details: ErrorDetails) -> str:
         "bool_type": "true or false",
         "int_type": "a whole number",
         "greater_than_equal": f"at least {context.get('ge')}",
-        "list_type": "a list, [a, b]",
-        "dict_type": "a mapping, key: value",
-        "model_type": "a mapping, key: value",
-        "too_short": "at least one entry",
+        "list_type": "a list",
+        "dict_type": "a mapping",
+        "model_type": "a mapping",
+        "too_short": "a mapping with at least one entry",
     }.get(kind)
+    if wanted == "a list" and place_of(location) == ("services", "*", "deploy"):
+        wanted = "a mapping, or a list of them"
+    if kind in ("list_type", "dict_type", "model_type", "too_short"):
+        shown += f"; {form(location, details['input'])}" if form(location, details["input"]) else ""
     return f"must be {wanted}{shown}" if wanted else details["msg"]
 
 
@@ -124,10 +136,12 @@ def _pattern_text(pattern: str) -> str:
 
 def _unknown_key(location: Location) -> str:
     *parent, key = location
-    place = tuple(
-        "*" if isinstance(part, int) or (number == 1 and parent[0] in ("services", "releases")) else part
-        for number, part in enumerate(parent)
-    )
+    place = place_of(tuple(parent))
+    if place[:3] == ("services", "*", "deploy"):
+        if str(key) in NO_TARGETS:
+            return no_target(str(key))
+        if str(key) in ("kind", "name"):  # as Kubernetes' own references are written
+            return f"unknown key; write {TARGETS}"
     here = _keys(SECTIONS[place]) if place in SECTIONS else []
     if near := difflib.get_close_matches(str(key), here, n=1, cutoff=0.6):
         return f"unknown key; did you mean {near[0]}?"

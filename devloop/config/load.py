@@ -18,7 +18,7 @@ from devloop.config.paths import absolute
 from devloop.config.schema import Config
 from devloop.config.schema_cluster import ClusterConfig
 from devloop.errors import ConfigError
-from devloop.files import read_text
+from devloop.files import is_file, is_link, is_there, read_text
 from devloop.model import Service
 
 __all__ = [
@@ -73,9 +73,9 @@ class CurrentConfig:
 def find(start: Path) -> Path:
     """The nearest config.yaml in `start` or a folder above it. Raises ConfigError."""
     start = start.absolute()
-    for folder in (start, *start.parents):
-        if (folder / FILE_NAME).is_file():
-            return folder / FILE_NAME
+    named = [folder / FILE_NAME for folder in (start, *start.parents) if is_there(folder / FILE_NAME)]
+    for path in (*filter(is_file, named), *named[:1]):  # of what is no file, `load` says what it is
+        return path
     raise ConfigError(
         f"no {FILE_NAME} in {start} or a folder above it",
         reason="NoConfig",
@@ -89,8 +89,7 @@ def load(path: Path) -> Config:
     try:
         text = read_text(path)
     except OSError as error:
-        hint = "`devloop init` writes one" if isinstance(error, FileNotFoundError) else None
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", reason="NoConfig", hint=hint) from error
+        raise _unreadable(path, error) from error
     config, problems = checked(path, text)
     if problems or config is None:
         raise error_of(path, problems)
@@ -120,6 +119,17 @@ def checked(path: Path, text: str) -> tuple[Config | None, list[Problem]]:
             config.came_from(path)
             problems.extend(tree_problems(document, config))
     return config, problems
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    """What stands where config.yaml should, and what to do."""
+    if is_link(path) and isinstance(error, FileNotFoundError):
+        text = f"{path} is a link to {path.readlink()}, which is not there"
+        return ConfigError(text, reason="NoConfig", hint=f"remove it (rm {path}), or write what it leads to")
+    hint = f"ls -l {path}; -c PATH names another file"
+    if isinstance(error, FileNotFoundError):
+        hint = "`devloop init` writes one"
+    return ConfigError(f"{path} cannot be read: {error.strerror}", reason="NoConfig", hint=hint)
 
 
 def override(config: Config, *, context: str | None = None, namespace: str | None = None) -> Config:

@@ -20,6 +20,7 @@ from devloop.files import is_folder, read_bytes
 from devloop.model import Service
 from devloop.ports import Cluster, Trouble
 
+WHOSE = "manifests"
 MOST_PLACES = 100  # clusters and namespaces of which it is known what was applied last
 Files = Callable[[], Sequence[Path]]
 Step = Callable[[], Awaitable[bool]]
@@ -53,6 +54,7 @@ class Manifests:
         self._lock = anyio.Lock()
         self._tried: tuple[str, frozenset[str]] | None = None  # content of the files, what was withheld
         self._troubles: tuple[Trouble, ...] = ()  # what this try could not apply
+        self._names: Set[tuple[str, str]] = frozenset()  # of the objects that it could read
         self._lacking: PrerequisiteError | None = None  # what it waits for
         self._reported: Set[str] = frozenset()
         self.blocked = False  # something that must be there beforehand is not
@@ -67,7 +69,7 @@ class Manifests:
         async with self._lock:
             changed = await self._apply(service, missing=missing)
             for trouble in self._troubles:
-                if trouble.concerns(service):
+                if self._blames(trouble, service, missing=missing):
                     raise trouble.error
             if self._lacking is not None:
                 own = await self._cluster.prerequisite(service.image)
@@ -132,31 +134,49 @@ class Manifests:
         if done.changed:
             self._emit(Applied("manifests", done.changed))
         others = () if again is None else tuple(t for t in self._troubles if t not in again)
-        self._troubles = (*others, *done.troubles)
+        await self._take((*others, *done.troubles), done.names)
         self._tried = digest, withheld
-        self._lacking = await self._cluster.prerequisite()
         self._block(self._lacking is not None)
-        self._tell_others(service)
+        self._tell_others(service, missing=missing)
         if not (self._troubles or self._lacking):
             self._remember(digest, withheld)
         return bool(done.changed)
 
-    def _tell_others(self, service: Service | None) -> None:
+    async def _take(self, troubles: tuple[Trouble, ...], names: Set[tuple[str, str]]) -> None:
+        """What stands in the way from now on; that nothing does any more is reported once."""
+        before = self._standing()
+        self._troubles, self._names = troubles, names
+        self._lacking = await self._cluster.prerequisite()
+        for error in self._standing():
+            error.about = WHOSE
+        if before and not self._standing():
+            self._emit(Notice("", "info", "all of them are applied", about=WHOSE))
+
+    def _tell_others(self, service: Service | None, *, missing: bool) -> None:
         """Say what the caller does not raise: in a service's trip the project's own, else the services'."""
-        standing = [trouble.error for trouble in self._troubles]
-        messages = {error.message for error in (*standing, self._lacking) if error is not None}
-        self._reported = self._reported & messages
+        self._reported = self._reported & {error.message for error in self._standing()}
         for trouble in self._troubles:
             names = [one.name for one in self._services() if trouble.concerns(one)]
             if service is not None and not names:
-                self._say("", trouble.error)
+                if not self._blames(trouble, service, missing=missing):
+                    self._say("", trouble.error)
             elif service is None and names:
                 self._say(names[0], trouble.error)
 
     def _say(self, name: str, error: DevloopError) -> None:
         if error.message not in self._reported:
             self._reported = self._reported | {error.message}
-            self._emit(Notice(name, "error", error.message, error.hint))
+            self._emit(Notice(name, "error", error.message, error.hint, "" if name else WHOSE))
+
+    def _standing(self) -> list[DevloopError]:
+        """What stands in the way now."""
+        return [*(trouble.error for trouble in self._troubles), *([self._lacking] if self._lacking else [])]
+
+    def _blames(self, trouble: Trouble, service: Service, *, missing: bool) -> bool:
+        """Whether it is the service's own. A workload that is `missing`, and is not among what could be read,
+        may be in a file that could not."""
+        lacks = any((str(target), target.namespace) not in self._names for target in service.targets)
+        return trouble.concerns(service) or (missing and trouble.unread and lacks)
 
     def _has_service(self, trouble: Trouble) -> bool:
         return any(trouble.concerns(service) for service in self._services())

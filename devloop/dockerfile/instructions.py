@@ -17,7 +17,7 @@ class DockerfileError(BuildError):
         super().__init__(
             f"Dockerfile:{line}: {problem}" if line else f"Dockerfile: {problem}",
             evidence=(f"{line:>4} | {evidence}",) if evidence else (),
-            hint=hint,
+            hint=hint or "mend it: `docker build` refuses it too",
         )
         self.problem, self.line = problem, line
 

@@ -43,6 +43,11 @@ def failure(what: str, found: str, fix: str | None = None) -> Diagnosis:
     return Diagnosis("failure", what, found, fix)
 
 
+def count(number: int, word: str) -> str:
+    """ "1 file", "3 files"."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """This machine. `state`: devloop's folder in the state directory, of all projects and sandboxes."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from devloop.doctor.diagnosis import Diagnoses, Diagnosis, ok, warning
+from devloop.doctor.diagnosis import Diagnoses, Diagnosis, count, ok, warning
 
 LIMITS = Path("/proc/sys/fs/inotify")
 PROCESSES = Path("/proc")
@@ -46,9 +46,9 @@ def judged(now: Inotify, needed: int) -> Diagnosis:
         return warning("file watching", text, MORE_INSTANCES)
     free = max(0, now.most_watches - now.watches)
     if needed > free:
-        text = f"{needed} folders to watch, {free} of {now.most_watches} inotify watches are free"
+        text = f"{count(needed, 'folder')} to watch, {free} of {now.most_watches} inotify watches are free"
         return warning("file watching", f"{text}: the rest is polled", MORE_WATCHES)
-    return ok("file watching", f"{needed} folders to watch, {free} inotify watches free")
+    return ok("file watching", f"{count(needed, 'folder')} to watch, {free} inotify watches free")
 
 
 def inotify() -> Inotify | None:

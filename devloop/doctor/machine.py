@@ -29,7 +29,7 @@ async def engine(machine: Machine) -> Diagnoses:
     async def endpoint() -> Endpoint:
         return current_engine(machine.environ)
 
-    docker = Engine(endpoint, role="build engine")
+    docker = Engine(endpoint)
     try:
         info = await docker.info()
         here = (await docker.endpoint()).socket is not None

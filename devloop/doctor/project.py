@@ -16,7 +16,7 @@ from devloop.config.paths import absolute, matching
 from devloop.deploy.kustomization import is_kustomization
 from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.planner import plan
-from devloop.doctor.diagnosis import Diagnoses, Diagnosis, Examined, failure, ok, warning
+from devloop.doctor.diagnosis import Diagnoses, Diagnosis, Examined, count, failure, ok, warning
 from devloop.errors import BuildError, ConfigError, DevloopError, PlatformError
 from devloop.files import is_folder, read_bytes
 
@@ -54,9 +54,9 @@ async def manifests(project: Examined) -> Diagnoses:
     empty = [one for pattern in config.manifests for one in _pattern(config, pattern)]
     if empty or project.broken or not (config.manifests or config.releases_by_name):
         return [*empty, *project.broken]
-    groups = [f"{len(config.manifest_files())} files"] if config.manifests else []
+    groups = [count(len(config.manifest_files()), "file")] if config.manifests else []
     groups += [f"{release}" for release in config.releases()]
-    return [ok("manifests", f"{', '.join(groups)}: {len(project.objects)} objects")]
+    return [ok("manifests", f"{', '.join(groups)}: {count(len(project.objects), 'object')}")]
 
 
 def _pattern(config: Config, pattern: str) -> list[Diagnosis]:

@@ -39,10 +39,30 @@ def documents(
 
     Raises ConfigError: `name`, the line, and what is wrong.
     """
+    found: list[Document] = []
+    for one in each_document(text, name, reason=reason, places=places):
+        if isinstance(one, ConfigError):
+            raise one
+        found.append(one)
+    return found
+
+
+def each_document(
+    text: str, name: str, *, reason: str = "InvalidManifest", places: bool = False
+) -> Iterator[Document | ConfigError]:
+    """As `documents`, with the error in the place of each document that cannot be read: a mistake in one is
+    none of the others'."""
     if text.lstrip().startswith("{") and (found := json_stream(text)) is not None:
-        return [Document(value, 1, {(): 1}) for value in found]
-    read = [_first(part, Position(name, reason, above), places) for part, above in _parts(text)]
-    return [one for one in read if one is not None and one.value is not None]
+        yield from (Document(value, 1, {(): 1}) for value in found)
+        return
+    for part, above in _parts(text):
+        try:
+            one = _first(part, Position(name, reason, above), places)
+        except ConfigError as error:
+            yield error
+        else:
+            if one is not None and one.value is not None:
+                yield one
 
 
 def document(text: str, name: str, *, reason: str) -> Any:

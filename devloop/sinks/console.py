@@ -21,6 +21,7 @@ from devloop.events import (
     ConfigReloaded,
     Event,
     LiveChanged,
+    Notice,
     Output,
     PodLog,
     Progress,
@@ -111,6 +112,8 @@ class Terminal:
         service = getattr(event, "service", "")
         if service:
             self._move(self._rows.setdefault(service, _Row()), event)
+        if isinstance(event, Notice) and event.about:
+            self._note(event)
         for line in wording.lines_of(event, self._root):
             self._print(line)
         if self._queue or isinstance(event, LiveChanged | ConfigReloaded):
@@ -155,6 +158,15 @@ class Terminal:
                 self._end(row, event)
             case _:
                 pass
+
+    def _note(self, event: Notice) -> None:
+        """A row for what is no service, as long as something is wrong with it."""
+        if event.level == "error":
+            self._rows[event.about] = _Row(
+                "failed", last=f"failed: {event.message.splitlines()[0]}", last_tone="bad"
+            )
+        else:
+            self._rows.pop(event.about, None)
 
     def _end(self, row: _Row, event: TripEnded) -> None:
         outcome = event.outcome

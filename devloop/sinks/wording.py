@@ -71,8 +71,9 @@ def _written(event: Applied) -> tuple[Line, ...]:
 
 def _noticed(event: Notice) -> tuple[Line, ...]:
     tone: Tone = {"info": "plain", "warning": "warn", "error": "bad"}[event.level]  # type: ignore[assignment]
-    hint = (Line(event.service, f"-> {event.hint}", tone),) if event.hint else ()
-    message = (Line(event.service, text, tone) for text in event.message.splitlines())
+    who = event.service or event.about
+    hint = (Line(who, f"-> {event.hint}", tone),) if event.hint else ()
+    message = (Line(who, text, tone) for text in event.message.splitlines())
     return (*message, *hint)
 
 

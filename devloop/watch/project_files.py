@@ -97,7 +97,8 @@ class ProjectFiles:
             try:
                 await self._installation.settle()
             except DevloopError as error:
-                self._emit(Notice("", "error", "\n".join((error.message, *error.evidence)), error.hint))
+                message = "\n".join((error.message, *error.evidence))
+                self._emit(Notice("", "error", message, error.hint, error.about))
 
     def reload(self, *, again: bool = False) -> None:
         """Take config.yaml as it is now: whole, or not at all. `again`: nobody saved it; what was reported of

@@ -225,7 +225,7 @@ def test_s25_two_paths_to_one_config_are_one_project(tmp_path: Path) -> None:
         ("version: 1\n", "1:1: services: missing; write services:"),
         ("version: 1\nservices: {web: {build: {context: .}}}\n", "2:12: services.web.image: missing; write image: web"),
         ("version: 1\nservices: {web: {image: web, build: {}}}\n", "2:30: services.web.build.context: missing; write context: FOLDER"),
-        ("version: 1\nservices: {}\n", "2:1: services: must be at least one entry"),
+        ("version: 1\nservices: {}\n", "2:1: services: must be a mapping with at least one entry"),
         ("", "1:1: the file is empty"),
         ("- a\n", "1:1: not a mapping"),
         (MINIMAL + "gc: {keep: 0}\n", "7:6: gc.keep: must be at least 1, not 0"),

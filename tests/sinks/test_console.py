@@ -15,6 +15,7 @@ import pytest
 from devloop.clock import Clock
 from devloop.events import (
     LiveChanged,
+    Notice,
     Output,
     PodLog,
     Progress,
@@ -106,6 +107,17 @@ def test_a_failure_is_red_with_its_block(screen: Screen) -> None:
     ):
         assert line in text
     assert "\x1b[31mFAILED in build" in screen.raw
+
+
+def test_trouble_with_manifests_has_a_red_row_of_its_own_until_it_is_mended(screen: Screen) -> None:
+    with terminal(screen) as sink:
+        sink(Notice("", "error", "k8s/web.yaml:2: a value is missing", "mend it", "manifests"))
+        sink._draw()
+        assert "manifests | " in screen.read()
+        assert "\x1b[31m●\x1b[0m \x1b[33mmanifests" in screen.raw
+        sink(Notice("", "info", "all of them are applied", about="manifests"))
+    last = [line.strip() for line in screen.read().replace("\r", "\n").splitlines() if line.strip()][-2:]
+    assert [line.split()[1] for line in last] == ["backend", "web"]
 
 
 def test_the_living_line_shows_stage_elapsed_and_progress(screen: Screen) -> None:

@@ -20,7 +20,7 @@ from devloop import activity
 from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine_facts import Json
 from devloop.adapters.tar_stream import Pieces
-from devloop.borders import ENGINE_ANSWER
+from devloop.borders import ENGINE_ANSWER, cause_of
 from devloop.concurrency import closed
 from devloop.errors import DevloopError, PlatformError
 
@@ -165,11 +165,12 @@ class Connection:
                     raise self._gone(endpoint, f"{method} {path}", error) from error
 
     def _gone(self, endpoint: Endpoint, call: str, error: BaseException) -> PlatformError:
-        why = str(error) or type(error).__name__
-        if isinstance(error, TimeoutError):
-            why = "no answer in time"
+        where = f"{self._role} {endpoint.host} (from {endpoint.origin})"
+        reached = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
         return PlatformError(
-            f"{self._role} {endpoint.host} (from {endpoint.origin}): {call}: {why}",
+            f"{where}: {call}: {cause_of(error)}"
+            if reached
+            else f"{where} is not reachable: {cause_of(error)}",
             reason="EngineGone",
             hint=_hint(endpoint, error),
         )

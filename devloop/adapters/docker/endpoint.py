@@ -103,7 +103,8 @@ def checked(endpoint: Endpoint) -> Endpoint:
             "then DOCKER_HOST=unix:///tmp/engine.sock devloop ..."
         )
     raise PlatformError(
-        f"engine {endpoint.host} (from {endpoint.origin}): devloop does not support {scheme or 'this'}://",
+        f"engine {endpoint.host} (from {endpoint.origin}): "
+        + (f"devloop does not support {scheme}://" if scheme else "no address of an engine"),
         reason="UnsupportedEngine",
         hint=hint,
     )

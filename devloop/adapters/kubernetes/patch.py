@@ -127,7 +127,24 @@ async def _read(client: Client, path: str, target: Target, seconds: float = 10.0
     try:
         return await client.request("GET", path, seconds=seconds)
     except ApiRefusedError as error:
+        if error.status == 404:
+            await _require_namespace(client, target)
         raise refuse(error, target, client) from error
+
+
+async def _require_namespace(client: Client, target: Target) -> None:
+    """The server says of an object only that it is not there. Raises TargetMissingError."""
+    try:
+        there = await client.find(f"/api/v1/namespaces/{target.namespace}") is not None
+    except ApiRefusedError:
+        return  # it may not be looked at
+    if not there:
+        context = client.access.context.name
+        raise TargetMissingError(
+            f"namespace {target.namespace} does not exist in context {context}, and so {target} does not",
+            reason="MissingNamespace",
+            hint=f"kubectl --context {context} create namespace {target.namespace}",
+        )
 
 
 def plan(item: Json, target: Target, image: str, ref: str, owner: str) -> list[Operation]:

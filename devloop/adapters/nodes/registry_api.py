@@ -19,7 +19,7 @@ from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.docker.bases import credentials
 from devloop.adapters.docker.connection import PIECE
 from devloop.adapters.nodes.images import project_in
-from devloop.borders import LOGINS, REGISTRY_ANSWER
+from devloop.borders import LOGINS, REGISTRY_ANSWER, cause_of
 from devloop.errors import LoadError, PlatformError
 
 Body = AsyncIterator[bytes] | bytes
@@ -141,7 +141,7 @@ class Registry:
                 answer = await self._send(method, repo, url, body, headers)
         except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError) as error:
             raise PlatformError(
-                f"registry {self._host}: {method} {repo}: {str(error) or type(error).__name__}",
+                f"registry {self._host}: {method} {repo}: {cause_of(error)}",
                 reason="RegistryGone",
                 hint=f"is it running, and is {self._url} its address from here?",
             ) from error

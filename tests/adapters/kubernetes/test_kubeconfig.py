@@ -53,7 +53,7 @@ def test_a_missing_context_lists_those_that_exist(tmp_path: Path) -> None:
     "text, expected",
     [
         ("a: [1", ":2: "),
-        ("- 1", "a mapping is expected"),
+        ("- 1", "not a mapping with clusters"),
         ("clusters: [{}]", "every entry of clusters needs a name"),
         ("contexts: [{name: minikube, context: {cluster: gone}}]", "names cluster 'gone'"),
         ("", "contexts there: none"),

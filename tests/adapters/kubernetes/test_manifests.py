@@ -172,7 +172,7 @@ async def test_what_the_server_refuses_is_reported_in_its_words(
 @pytest.mark.parametrize(
     "text, place, expected",
     [
-        ("a: 1\nb: [1\n", ":3: ", "expected"),
+        ("a: 1\nb: [1\n", ":3: ", "a [ or { is not closed"),
         ("kind: X\napiVersion: v1\n---\nfoo: bar\n", ":1: ", "metadata.name is missing"),
         ("{kind: X, apiVersion: v1, metadata: {name: a}}\n---\nfoo: bar\n", ":3: ", "apiVersion is missing"),
         ("- 1\n", ":1: ", "a list where a mapping is expected"),

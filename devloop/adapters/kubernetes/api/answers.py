@@ -10,6 +10,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from devloop.adapters.kubernetes.api.access import Access
+from devloop.borders import cause_of
 from devloop.deploy.kubernetes_object import shape_of_answer
 from devloop.errors import PatchError, PlatformError
 
@@ -78,8 +79,8 @@ def problem_of(
 class Translated:
     """`with`: aiohttp's errors as ApiUnreachableError; a connection never made counts as not sent."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, call: str, where: str) -> None:
+        self._what, self._where = f"{call} at {where}", where
 
     def __enter__(self) -> None:
         return None
@@ -92,16 +93,15 @@ class Translated:
     ) -> None:
         hint = "is the cluster running? minikube status, devloop sandbox status"
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            cause = getattr(error, "os_error", None) or error
-            raise ApiUnreachableError(f"{self._what}: {cause}", sent=False, hint=hint) from error
+            raise ApiUnreachableError(
+                f"no API server answers at {self._where}: {cause_of(error)}", sent=False, hint=hint
+            ) from error
         if isinstance(error, TimeoutError):
             raise ApiUnreachableError(
                 f"{self._what}: no answer in time", sent=True, reason="Timeout", hint=hint
             ) from error
         if isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError | ValueError):
-            raise ApiUnreachableError(
-                f"{self._what}: {str(error) or type(error).__name__}", sent=True, hint=hint
-            ) from error
+            raise ApiUnreachableError(f"{self._what}: {cause_of(error)}", sent=True, hint=hint) from error
 
 
 def decoded(text: bytes, method: str, path: str) -> Json:

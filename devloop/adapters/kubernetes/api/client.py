@@ -213,4 +213,4 @@ class Client:
             yield bytes(rest)
 
     def _translate(self, method: str, path: str) -> Translated:
-        return Translated(f"{method} {path} at {self.access.server} (context {self.access.context.name})")
+        return Translated(f"{method} {path}", f"{self.access.server} (context {self.access.context.name})")

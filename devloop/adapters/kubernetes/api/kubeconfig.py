@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ from typing import Any
 from devloop.errors import ConfigError
 from devloop.files import read_text
 from devloop.kubernetes_yaml.documents import document
+from devloop.safety_net import state_folder
 
+SHOWS = "kubectl config view shows the merged files"
 Entry = dict[str, Any]
 _SECTIONS = ("clusters", "contexts", "users")
 _PATH_KEYS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
@@ -63,7 +67,8 @@ def read_context(files: Sequence[Path], name: str) -> Context:
         raise ConfigError(
             f"no kubeconfig for context {name!r}: {', '.join(map(str, files))} does not exist",
             reason="KubeconfigMissing",
-            hint="start the cluster (minikube start, devloop sandbox up), or give --kubeconfig FILE",
+            hint=_sandbox_of(name)
+            or "start the cluster (minikube start, devloop sandbox up), or give --kubeconfig FILE",
         )
     sections = _merge(found)
     where = ", ".join(map(str, found))
@@ -73,7 +78,8 @@ def read_context(files: Sequence[Path], name: str) -> Context:
         raise ConfigError(
             f"context {name!r} is not in {where}; contexts there: {known}",
             reason="ContextMissing",
-            hint="set cluster.context in config.yaml, or give --context; is the cluster created?",
+            hint=_sandbox_of(name)
+            or "set cluster.context in config.yaml, or give --context; is the cluster created?",
         )
     cluster_name = str(context.get("cluster", ""))
     cluster = sections["clusters"].get(cluster_name)
@@ -81,7 +87,13 @@ def read_context(files: Sequence[Path], name: str) -> Context:
         raise ConfigError(
             f"context {name!r} names cluster {cluster_name!r}, which {where} does not describe",
             reason="InvalidKubeconfig",
-            hint="kubectl config view shows the merged files",
+            hint=SHOWS,
+        )
+    if not re.match(r"https?://[^/]", str(cluster["server"])):
+        raise ConfigError(
+            f"context {name!r}: {cluster['server']!r}, the server of its cluster in {where}, is no address",
+            reason="InvalidKubeconfig",
+            hint=f"write https://HOST:PORT, or make the entry again; {SHOWS}",
         )
     user_name = str(context.get("user", ""))
     user = sections["users"].get(user_name, {})
@@ -108,7 +120,7 @@ def current_context(files: Sequence[Path]) -> str:
 def _section(path: Path, document: Entry, section: str) -> list[Any]:
     listed = document.get(section) or []
     if not isinstance(listed, list):
-        raise ConfigError(f"kubeconfig {path}: {section} is not a list", reason="InvalidKubeconfig")
+        raise _invalid(f"kubeconfig {path}: {section} is not a list")
     return listed
 
 
@@ -120,14 +132,11 @@ def _merge(files: Sequence[Path]) -> dict[str, dict[str, Entry]]:
         for section in _SECTIONS:
             for item in _section(path, document, section):
                 if not isinstance(item, dict) or "name" not in item:
-                    raise ConfigError(
-                        f"{path}: every entry of {section} needs a name", reason="InvalidKubeconfig"
-                    )
+                    raise _invalid(f"kubeconfig {path}: every entry of {section} needs a name")
                 entry = item.get(section[:-1]) or {}
                 if not isinstance(entry, dict):
-                    raise ConfigError(
-                        f"kubeconfig {path}: {section}: {item['name']}: {section[:-1]} is not a mapping",
-                        reason="InvalidKubeconfig",
+                    raise _invalid(
+                        f"kubeconfig {path}: {section}: {item['name']}: {section[:-1]} is not a mapping"
                     )
                 sections[section].setdefault(str(item["name"]), _absolute(entry, path.parent))
     return sections
@@ -137,12 +146,32 @@ def _read(path: Path) -> Entry:
     try:
         value = document(read_text(path), f"kubeconfig {path}", reason="InvalidKubeconfig")
     except OSError as error:
-        raise ConfigError(f"kubeconfig {path}: {error.strerror}", reason="KubeconfigUnreadable") from error
+        raise ConfigError(
+            f"kubeconfig {path} cannot be read: {error.strerror}",
+            reason="KubeconfigUnreadable",
+            hint=f"ls -l {path}; KUBECONFIG or --kubeconfig names another file",
+        ) from error
+    except ConfigError as error:
+        raise _invalid(error.message) from error
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ConfigError(f"kubeconfig {path}: a mapping is expected", reason="InvalidKubeconfig")
+        raise _invalid(f"kubeconfig {path}: not a mapping with clusters, contexts and users")
     return value
+
+
+def _invalid(message: str) -> ConfigError:
+    hint = "kubectl config view shows what kubectl reads of it; KUBECONFIG or --kubeconfig names another file"
+    return ConfigError(message, reason="InvalidKubeconfig", hint=hint)
+
+
+def _sandbox_of(context: str) -> str:
+    """How to select the sandbox of devloop's own that has this context, "" where none has."""
+    for path in sorted(state_folder().parent.glob("sandbox/*/kubeconfig")):
+        with suppress(ConfigError):
+            if current_context([path]) == context:
+                return f"a sandbox of yours has it: export KUBECONFIG={path}"
+    return ""
 
 
 def _absolute(entry: Entry, folder: Path) -> Entry:

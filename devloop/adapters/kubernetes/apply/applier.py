@@ -16,13 +16,13 @@ from devloop.adapters.kubernetes.apply.marks import marked_for, marks, send
 from devloop.adapters.kubernetes.apply.served import Served
 from devloop.adapters.kubernetes.inventory import images_of
 from devloop.adapters.kubernetes.made import noted
-from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, put_refs
+from devloop.adapters.kubernetes.manifests import Manifest, gather_each, put_refs
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.prerequisites import asked_by, missing_error, missing_of, unmet
 from devloop.concurrency import gather
 from devloop.deploy.diff import Preview, content
 from devloop.deploy.needs import Need
-from devloop.errors import ConfigError, DevloopError, PatchError, PlatformError, PrerequisiteError
+from devloop.errors import DevloopError, PatchError, PlatformError, PrerequisiteError
 from devloop.image_refs import repository
 from devloop.ports import Application, Trouble
 
@@ -76,7 +76,8 @@ class Applier:
                 results += await gather(lambda one: self._try(one, table, everything, marked), list(group))
         troubles += [one for one in results if isinstance(one, Trouble)]
         changed = tuple(one for one in results if isinstance(one, str) and one)
-        return Application(changed, tuple(troubles))
+        names = frozenset((one.name, self._namespace_of(one)) for one in manifests)
+        return Application(changed, tuple(troubles), names)
 
     async def prerequisite(self, image: str = "") -> PrerequisiteError | None:
         """What objects that the last `apply` left wait for, asked again; `image`: only those that name it.
@@ -206,15 +207,9 @@ class Applier:
 
 
 async def _read_all(paths: Sequence[Path]) -> tuple[list[Manifest], list[Trouble]]:
-    """The objects of all files in the order in which to apply them, and the files that say none."""
-    manifests: list[Manifest] = []
-    troubles: list[Trouble] = []
-    for path in paths:
-        try:
-            manifests += await gather_manifests([path])
-        except ConfigError as error:
-            troubles.append(Trouble(str(path), "", frozenset(), error))
-    return sorted(manifests, key=lambda manifest: manifest.rank), troubles
+    """The objects of all files in the order in which to apply them, and what of them cannot be read."""
+    manifests, wrong = await gather_each(paths)
+    return manifests, [Trouble(str(path), "", frozenset(), error) for path, error in wrong]
 
 
 def _defines(definition: Json, item: Json) -> bool:

@@ -16,6 +16,7 @@ from devloop.adapters.docker.endpoint import Endpoint
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.nodes.shells.shell import ANY_LINE, Body, NodeShell, Started
 from devloop.adapters.tar_stream import Pieces
+from devloop.borders import cause_of
 from devloop.concurrency import closed
 from devloop.errors import PlatformError
 
@@ -74,10 +75,8 @@ class _Exec:
             while b"\r\n\r\n" not in answer and len(answer) < LONGEST_HEAD:
                 answer += await stream.receive()
         except (OSError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
-            raise PlatformError(
-                f"engine {endpoint.host}: exec: {str(error) or 'the connection was closed'}",
-                reason="EngineGone",
-            ) from error
+            why = cause_of(error) if str(error) else "the connection was closed"
+            raise PlatformError(f"engine {endpoint.host}: exec: {why}", reason="EngineGone") from error
         head, _, rest = answer.partition(b"\r\n\r\n")
         status = head.split(b" ", 2)[1:2]
         if status not in ([b"101"], [b"200"]):

@@ -1,0 +1,106 @@
+"""A manifest that cannot be read: whose trouble it is, and that it stops no other object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devloop.adapters.kubernetes.manifests import gather_each
+from devloop.deploy.manifests import Manifests
+from devloop.errors import ConfigError
+from devloop.events import Event, Notice
+from devloop.model import BuildSpec, Service, Target
+from devloop.ports import Application, Trouble
+from tests.init.layouts import workload
+
+pytestmark = pytest.mark.anyio
+BUILD = BuildSpec(Path("/src"), Path("/src/Dockerfile"))
+WEB = Service("web", "shop", BUILD, (Target("deployment", "web", "default"),))
+BROKEN = ConfigError("k8s/x.yaml:2: a value is missing")
+UNREAD = Trouble("k8s/x.yaml", "", frozenset(), BROKEN)
+
+
+class Answers:
+    """A cluster that answers `apply` with what it is given."""
+
+    def __init__(self) -> None:
+        self.next = Application()
+
+    async def apply(self, *_: object) -> Application:
+        return self.next
+
+    async def prerequisite(self, _: str = "") -> None:
+        return None
+
+
+def manifests(folder: Path, cluster: Answers) -> tuple[Manifests, list[Event]]:
+    (folder / "web.yaml").write_text("a: 1")
+    events: list[Event] = []
+    made = Manifests(
+        lambda: [folder / "web.yaml"],
+        lambda: [WEB],
+        cluster,
+        events.append,
+        folder / "memory",
+        "here",  # type: ignore[arg-type]
+    )
+    return made, events
+
+
+async def test_one_document_that_is_broken_leaves_the_others_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text("a: [\n---\n" + workload("web", "shop:1") + "---\nmetadata: {name: x}\n---\n- 1\n")
+    found, wrong = await gather_each([file, tmp_path / "gone.yaml"])
+    assert [one.name for one in found] == ["deployment/web"]
+    assert [error.message.replace(str(tmp_path), "") for _, error in wrong] == [
+        "/all.yaml:2: a value is missing, or a bracket is not closed",
+        "/all.yaml:14: not a Kubernetes object: apiVersion is missing",
+        "/all.yaml:16: not a Kubernetes object: a list where a mapping is expected",
+        "/gone.yaml cannot be read: No such file or directory",
+    ]
+    assert all(error.hint for _, error in wrong)
+
+
+async def test_items_of_a_list_are_each_for_themselves(tmp_path: Path) -> None:
+    file = tmp_path / "list.yaml"
+    items = "  - {metadata: {name: x}}\n  - {apiVersion: v1, kind: ConfigMap, metadata: {name: other}}\n"
+    file.write_text(f"apiVersion: v1\nkind: List\nitems:\n{items}")
+    found, wrong = await gather_each([file])
+    assert [one.name for one in found] == ["configmap/other"]
+    assert len(wrong) == 1
+
+
+async def test_a_file_that_cannot_be_read_is_no_services_while_their_workloads_are_there(
+    tmp_path: Path,
+) -> None:
+    cluster = Answers()
+    cluster.next = Application((), (UNREAD,), frozenset({("deployment/web", "default")}))
+    made, events = manifests(tmp_path, cluster)
+    await made.install(WEB, "shop:dl-1", missing=True)
+    (told,) = [one for one in events if isinstance(one, Notice)]
+    assert (told.service, told.about, told.level, told.message) == ("", "manifests", "error", BROKEN.message)
+
+
+async def test_a_workload_that_is_nowhere_may_be_in_the_file_that_cannot_be_read(tmp_path: Path) -> None:
+    cluster = Answers()
+    cluster.next = Application((), (UNREAD,), frozenset())
+    made, events = manifests(tmp_path, cluster)
+    with pytest.raises(ConfigError, match=r"k8s/x\.yaml:2"):
+        await made.install(WEB, "shop:dl-1", missing=True)
+    assert not [one for one in events if isinstance(one, Notice)]  # the trip reports it
+
+
+async def test_that_all_are_applied_again_is_said_once(tmp_path: Path) -> None:
+    cluster = Answers()
+    cluster.next = Application((), (UNREAD,), frozenset())
+    made, events = manifests(tmp_path, cluster)
+    with pytest.raises(ConfigError):
+        await made.settle()
+    cluster.next = Application(("deployment/web configured",))
+    (tmp_path / "web.yaml").write_text("a: 2")
+    await made.settle()
+    (tmp_path / "web.yaml").write_text("a: 3")
+    await made.settle()
+    told = [(one.level, one.about) for one in events if isinstance(one, Notice)]
+    assert told == [("info", "manifests")]
