@@ -32,9 +32,20 @@ FORMS: dict[Location, str] = {
     ("checks", "service_types"): "{SERVICE: NodePort}",
     ("checks", "secret_keys"): "{SECRET: [KEY]}",
     ("checks", "secret_keys", "*"): "[KEY]",
+    ("checks", "secret_shapes"): "{KEY: {min_bytes: 32}}",
+    ("checks", "secret_shapes", "*"): "{min_bytes: 32}",
+    ("checks", "credential_keys"): "[PASSWORD]",
+    ("checks", "credential_shapes"): "{a token of ours: 'tok_[a-z]{20}'}",
     ("secrets",): "[VARIABLE]",
 }
-NAMED = ("services", "releases", "secret_keys", "service_types")  # their keys are names
+NAMED = (
+    "services",
+    "releases",
+    "secret_keys",
+    "service_types",
+    "secret_shapes",
+    "credential_shapes",
+)  # their keys are names
 TARGETS = "deployment: NAME or statefulset: NAME"
 # What people write below deploy: by Kubernetes' names, without the two that can be.
 NO_TARGETS = {
