@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.init.layouts import dockerfile, workload
+from tests.support.project_files import dockerfile, workload
 
 Content = str | bytes | Callable[[Path], object] | None
 CONFIG = """\

@@ -12,7 +12,7 @@ from devloop.errors import ConfigError
 from devloop.events import Event, Notice
 from devloop.model import BuildSpec, Service, Target
 from devloop.ports import Application, Trouble
-from tests.init.layouts import workload
+from tests.support.project_files import workload
 
 pytestmark = pytest.mark.anyio
 BUILD = BuildSpec(Path("/src"), Path("/src/Dockerfile"))

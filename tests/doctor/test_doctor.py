@@ -20,7 +20,7 @@ from devloop.doctor.table import examine
 from devloop_sandbox.options import Options
 from devloop_sandbox.server import api_server
 from tests.support.kubernetes_objects import Api
-from tests.support.layouts import Files, dockerfile, workload, write
+from tests.support.project_files import Files, dockerfile, workload, write
 
 pytestmark = pytest.mark.anyio
 CONFIG = """\

@@ -12,7 +12,7 @@ from devloop.doctor.diagnosis import Diagnosis
 from devloop.doctor.probes import waits
 from devloop.doctor.workloads import Deployed, examine
 from devloop.model import BuildSpec, Service, Target
-from tests.support.layouts import workload
+from tests.support.project_files import workload
 
 BUILD = BuildSpec(Path("/src"), Path("/src/Dockerfile"))
 WEB = Target("deployment", "web", "default")
