@@ -1,8 +1,9 @@
 """Runs the suites of scripts/test: what waits beside what computes, each output apart, the times at the end.
 
-A lane runs its stages one after the other, the lanes run beside each other. A stage that needs another
-begins when that one is over, whether it passed or not. Each stage's output goes to a file; what is shown is
-a line of progress now and then, and the output's end when the stage is over (all of it when it failed).
+Two stages run beside each other; when one is over, the next that is ready begins: the first of the list
+whose `after` are over, whether they passed or not. The long ones stand first, so that both places end at
+about the same time. Each stage's output goes to a file; what is shown is a line of progress now and then,
+and the output's end when the stage is over (all of it when it failed).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ USUAL = "{} and not exhaustive"
 PERCENT = re.compile(r"\[ *(\d+)%\]")
 EVERY = 20.0  # seconds between two lines of progress of a stage
 LAST_LINES = 30  # of a stage that passed: its durations and its count
+BESIDE = 2  # stages beside each other, each with two processes of its own on two cores: most of them wait
 
 
 @dataclass(frozen=True)
@@ -45,27 +47,40 @@ def python(*words: str) -> tuple[str, ...]:
 
 # Some lower limits of the kernel, which others beside them would feel.
 ALONE = Stage("unit tests that run alone", pytest("-m", f"{UNIT} and alone", "tests/watch"))
-CHECKS = Stage("checks", ("scripts/check",))
+CHECKS = Stage("checks", ("scripts/check",), after=(ALONE.name,))
 BASES = Stage("base images", ("scripts/base-image",))
-CONTRACT = Stage("contract suite", ("scripts/contract", "sandbox", "--durations", "10"))
+CONTRACT = Stage("contract suite", ("scripts/contract", "sandbox", "--durations", "10"), after=(ALONE.name,))
+IMAGES = tuple(
+    f"tests/{name}"
+    for name in ("delta", "differential", "dockerfile", "inputs", "topologies", "test_sample.py")
+)
+END_TO_END = ("tests/e2e", "tests/test_readme.py")
+
+
+def without(*paths: str) -> tuple[str, ...]:
+    return tuple(word for path in paths for word in ("--ignore", path))
 
 
 def units(which: str) -> Stage:
     words = ("-n", "2", "--dist", "worksteal", "-m", f"{which} and not alone", "--durations", "15")
-    return Stage("unit tests", pytest(*words, "--ignore", "tests/contract"), after=(ALONE.name,))
+    return Stage("unit tests", pytest(*words, *without("tests/contract")), after=(ALONE.name,))
+
+
+def images(which: str) -> Stage:
+    words = ("-n", "2", "--dist", "loadfile", "-m", which, "--durations", "15")
+    return Stage("images and deltas", pytest(*words, *IMAGES), after=(ALONE.name, BASES.name))
 
 
 def adapters(which: str) -> Stage:
-    elsewhere = [
-        word for path in ("contract", "e2e", "test_readme.py") for word in ("--ignore", f"tests/{path}")
-    ]
-    words = ("-n", "2", "--dist", "loadfile", "-m", which, "--durations", "15", *elsewhere)
-    return Stage("adapters, sandbox, deltas, charts", pytest(*words), after=(BASES.name,))
+    """And every other test on an engine or a cluster."""
+    words = ("-n", "2", "--dist", "loadfile", "-m", which, "--durations", "15")
+    others = without("tests/contract", *END_TO_END, *IMAGES)
+    return Stage("adapters, sandbox", pytest(*words, *others), after=(ALONE.name, BASES.name))
 
 
 def end_to_end(which: str, environ: dict[str, str]) -> Stage:
     words = ("-n", "2", "--dist", "worksteal", "-m", which, "--durations", "15")
-    return Stage("end to end", pytest(*words, "tests/e2e", "tests/test_readme.py"), environ=environ)
+    return Stage("end to end", pytest(*words, *END_TO_END), (ALONE.name, BASES.name), environ)
 
 
 # Random cases without an end of their own: a number of them, others each day.
@@ -80,50 +95,62 @@ LONG_WAITING = (
 )
 
 
-def fast() -> list[list[Stage]]:
-    return [[ALONE, units(USUAL.format(UNIT))]]
+def fast() -> list[Stage]:
+    return [ALONE, units(USUAL.format(UNIT))]
 
 
-def usual() -> list[list[Stage]]:
+def usual() -> list[Stage]:
     real = USUAL.format(REAL)
+    computing = [images(real), adapters(real), units(USUAL.format(UNIT)), CONTRACT, CHECKS]
+    return [ALONE, BASES, end_to_end(real, {}), *computing]
+
+
+def everything() -> list[Stage]:
+    writing = {"DEVLOOP_TEST_WRITING": "60"}  # S21 at its full length
+    long = [*LONG_WAITING, *LONG_COMPUTING]
     return [
-        [CHECKS, units(USUAL.format(UNIT)), adapters(real)],
-        [ALONE, BASES, CONTRACT, end_to_end(real, {})],
+        ALONE,
+        BASES,
+        end_to_end(REAL, writing),
+        images(REAL),
+        adapters(REAL),
+        *long,
+        units(UNIT),
+        CONTRACT,
+        CHECKS,
     ]
 
 
-def everything() -> list[list[Stage]]:
-    writing = {"DEVLOOP_TEST_WRITING": "60"}  # S21 at its full length
-    computing = [CHECKS, units(UNIT), adapters(REAL), *LONG_COMPUTING]
-    return [computing, [ALONE, BASES, CONTRACT, end_to_end(REAL, writing), *LONG_WAITING]]
-
-
 class Run:
-    """Every stage of every lane; `failed` and `seconds` by the stages' names."""
+    """Every stage; `failed` and `seconds` by the stages' names."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         self.began = time.monotonic()
         self.failed: list[str] = []
         self.seconds: dict[str, float] = {}
-        self._over: dict[str, asyncio.Event] = {}
         self._running: set[asyncio.subprocess.Process] = set()
         self._interrupted = False
 
-    async def all(self, lanes: Sequence[Sequence[Stage]]) -> None:
-        self._over = {stage.name: asyncio.Event() for lane in lanes for stage in lane}
+    async def all(self, stages: Sequence[Stage], beside: int = BESIDE) -> None:
+        """Raises ValueError where stages wait for each other, or for one that is not there."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt)
-        await asyncio.gather(*(self._lane(lane) for lane in lanes))
+        left, tasks = list(stages), set[asyncio.Task[None]]()
+        while (left and not self._interrupted) or tasks:
+            while len(tasks) < beside and not self._interrupted and (stage := self._ready(left)):
+                left.remove(stage)
+                tasks.add(asyncio.create_task(self._stage(stage)))
+            if not tasks:
+                raise ValueError(f"never ready: {', '.join(stage.name for stage in left)}")
+            over, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in over:
+                task.result()
 
-    async def _lane(self, lane: Sequence[Stage]) -> None:
-        for stage in lane:
-            for name in stage.after:
-                await self._over[name].wait()
-            if not self._interrupted:
-                await self._stage(stage)
-            self._over[stage.name].set()
+    def _ready(self, left: Sequence[Stage]) -> Stage | None:
+        """The first whose `after` are over."""
+        return next((stage for stage in left if self.seconds.keys() >= set(stage.after)), None)
 
     async def _stage(self, stage: Stage) -> None:
         began = time.monotonic()
@@ -178,12 +205,12 @@ def main() -> int:
     given = parser.parse_args()
     given.logs.mkdir(parents=True, exist_ok=True)
     run = Run(given.logs)
-    lanes = {"fast": fast, "usual": usual, "everything": everything}[given.which]()
-    asyncio.run(run.all(lanes))
+    stages = {"fast": fast, "usual": usual, "everything": everything}[given.which]()
+    asyncio.run(run.all(stages))
     for name, seconds in run.seconds.items():
         print(f"  {seconds:6.0f} s  {name}{'  FAILED' if name in run.failed else ''}")
     print(f"  {time.monotonic() - run.began:6.0f} s  altogether; whole outputs: {given.logs}")
-    return 1 if run.failed or len(run.seconds) < sum(map(len, lanes)) else 0
+    return 1 if run.failed or len(run.seconds) < len(stages) else 0
 
 
 if __name__ == "__main__":

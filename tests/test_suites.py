@@ -1,15 +1,16 @@
-"""The runner behind scripts/test: lanes beside each other, nothing dropped, failures shown whole."""
+"""The runner behind scripts/test: stages beside each other, nothing dropped, failures shown whole."""
 
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.suites import Run, Stage, everything, fast, usual
+from scripts.suites import END_TO_END, IMAGES, Run, Stage, everything, fast, usual
 from tests.test_semantics import ROOT, rules
 
 
@@ -17,16 +18,15 @@ def stage(name: str, program: str, *after: str) -> Stage:
     return Stage(name, (sys.executable, "-c", program), after)
 
 
-async def test_lanes_run_beside_each_other_and_a_failure_is_shown_whole(
+async def test_stages_run_beside_each_other_and_a_failure_is_shown_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     met = tmp_path / "met"
     wait = f"import pathlib, time\nwhile not pathlib.Path({str(met)!r}).exists(): time.sleep(0.01)"
     lines = "print(*range(99), sep='\\n'); raise SystemExit(3)"
     run = Run(tmp_path)
-    await run.all(
-        [[stage("waits", wait)], [stage("ends it", f"open({str(met)!r}, 'w')"), stage("fails", lines)]]
-    )
+    ends_it = f"open({str(met)!r}, 'w')"
+    await run.all([stage("waits", wait), stage("ends it", ends_it), stage("fails", lines, "ends it")])
     assert run.failed == ["fails"]
     assert set(run.seconds) == {"waits", "ends it", "fails"}
     shown = capsys.readouterr().out
@@ -40,31 +40,56 @@ async def test_a_stage_begins_when_what_it_needs_is_over_even_if_it_failed(tmp_p
     made = tmp_path / "made"
     slow = f"import time; time.sleep(0.2); open({str(made)!r}, 'w'); raise SystemExit(1)"
     run = Run(tmp_path)
-    await run.all([[stage("needs it", f"open({str(made)!r})", "slow")], [stage("slow", slow)]])
+    await run.all([stage("needs it", f"open({str(made)!r})", "slow"), stage("slow", slow)])
     assert run.failed == ["slow"]
 
 
+async def test_no_more_run_beside_each_other_than_asked_and_a_free_place_takes_the_next(
+    tmp_path: Path,
+) -> None:
+    """Each notes how many run with it; the third begins while the first still waits for it."""
+    here = f"import pathlib, time\nhere = pathlib.Path({str(tmp_path)!r})\n"
+    note = "(here / {0!r}).touch(); assert len(list(here.glob('runs-*'))) <= 2\n"
+    wait = "while not (here / 'third').exists(): time.sleep(0.01)\n"
+    gone = "(here / {0!r}).unlink()"
+    run = Run(tmp_path / "logs")
+    run.logs.mkdir()
+    first, second, third = (
+        stage(name, here + (note + more + gone).format(f"runs-{name}"))
+        for name, more in (("1", wait), ("2", ""), ("3", "(here / 'third').touch()\n"))
+    )
+    await run.all([first, second, third], beside=2)
+    assert run.failed == []
+    assert next(iter(run.seconds)) == "2"
+
+
+async def test_stages_that_wait_for_each_other_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="never ready: one, two"):
+        await Run(tmp_path).all([stage("one", "", "two"), stage("two", "", "one")])
+
+
 def test_all_runs_what_the_usual_command_runs_and_what_one_stage_leaves_out_another_takes() -> None:
-    every = {stage.name: stage for lane in everything() for stage in lane}
-    for lanes in (fast(), usual()):
-        assert {stage.name for lane in lanes for stage in lane} <= set(every)
-    words = [word for stage in every.values() for word in stage.command]
-    left_out = {words[at + 1] for at, word in enumerate(words) if word == "--ignore"}
-    assert left_out == {"tests/contract", "tests/e2e", "tests/test_readme.py"}
-    assert {"tests/e2e", "tests/test_readme.py", "scripts/contract"} <= set(words)
-    assert not [word for word in words if "not exhaustive" in word]
+    every = {stage.name: stage for stage in everything()}
+    for stages in (fast(), usual()):
+        assert {stage.name for stage in stages} <= set(every)
+    left_out, taken = set[str](), set[str]()
+    for one in every.values():
+        for before, word in itertools.pairwise(one.command):
+            (left_out if before == "--ignore" else taken).add(word)
+            assert "not exhaustive" not in word
+    assert left_out == {"tests/contract", *END_TO_END, *IMAGES}
+    assert taken >= {"sandbox", *END_TO_END, *IMAGES}  # the contract suite's own command, and theirs
+    assert all((ROOT / path).exists() for path in left_out)
 
 
-def test_the_waits_of_stages_make_no_circle() -> None:
-    for lanes in (fast(), usual(), everything()):
-        before: dict[str, set[str]] = {}
-        for lane in lanes:
-            for at, one in enumerate(lane):
-                before[one.name] = {*one.after, *(earlier.name for earlier in lane[:at])}
-        done: set[str] = set()
-        while ready := {name for name, needs in before.items() if needs <= done} - done:
-            done |= ready
-        assert done == set(before)
+@pytest.mark.parametrize("stages", [fast(), usual(), everything()], ids=["fast", "usual", "everything"])
+def test_every_stage_is_ready_once(stages: list[Stage]) -> None:
+    names = {stage.name for stage in stages}
+    assert len(names) == len(stages)
+    done: set[str] = set()
+    while ready := {stage.name for stage in stages if done >= set(stage.after)} - done:
+        done |= ready
+    assert done == names
 
 
 def test_every_rule_keeps_a_test_that_is_not_exhaustive() -> None:

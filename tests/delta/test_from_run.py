@@ -190,7 +190,7 @@ class Matrix:
 @pytest.mark.parametrize("number", range(len(SHAPES)), ids=map(str, SHAPES))
 @pytest.mark.usefixtures("base")
 def test_s9_going_on_equals_a_full_build(number: int, tmp_path: Path) -> None:
-    equal(SHAPES[number], share(number, 5), tmp_path)
+    equal(SHAPES[number], share(number, len(EDITS)), tmp_path)
 
 
 @pytest.mark.exhaustive

@@ -64,7 +64,7 @@ class Matrix:
 RUN = [shape for shape in SHAPES if shape.runs]
 
 
-SOME = [pytest.param(shape, share(number, 4), id=str(shape)) for number, shape in enumerate(RUN)]
+SOME = [pytest.param(shape, share(number, 6), id=str(shape)) for number, shape in enumerate(RUN)]
 
 
 @pytest.mark.parametrize(("shape", "edits"), SOME)
@@ -144,4 +144,4 @@ def test_a_chain_of_deltas_equals_a_full_build(name: str, tmp_path: Path) -> Non
 def test_there_are_enough_shapes_and_edits() -> None:
     assert len(SHAPES) >= 40
     assert len(EDITS) == 9
-    assert set(EDITS) == {edit for number in range(4) for edit in share(number, 4)}
+    assert set(EDITS) == {edit for number in range(6) for edit in share(number, 6)}

@@ -195,9 +195,19 @@ def _plant(context: Path, paths: set[str]) -> set[str]:
 @pytest.mark.engine
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rules=st.lists(_RULE, min_size=1, max_size=4), paths=_TREE)
 def test_s5_generated_rules_choose_what_buildkit_chooses(rules: list[str], paths: set[str]) -> None:
+    compare(rules, paths)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rules=st.lists(_RULE, min_size=1, max_size=4), paths=_TREE)
+def test_s5_many_generated_rules_choose_what_buildkit_chooses(rules: list[str], paths: set[str]) -> None:
     compare(rules, paths)
 
 

@@ -3,7 +3,6 @@ the ignore lists must keep out."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -27,23 +26,28 @@ SERVICES = ("backend", "frontend")
 EACH = [(topology.name, service) for topology in ALL for service in SERVICES]
 
 
+Layer = dict[str, bytes | None]  # path -> content, None for what is no small file
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     tag: str
     stated: dict[str, Any]
-    layers: tuple[dict[str, bytes | None], ...]  # path -> content, None for what is no small file
-
-    @property
-    def files(self) -> set[str]:
-        return set().union(*self.layers)
 
 
 class Images:
-    """Each image built when it is first asked for."""
+    """Each image built when it is first asked for; all of them read when the first is to be read."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._made: dict[tuple[str, str], Image] = {}
+        self._layers: dict[str, list[Layer]] = {}
+
+    def layers(self, key: tuple[str, str]) -> list[Layer]:
+        """Also what a later layer deletes is in one of them."""
+        if not self._layers:
+            self._layers = saved([self[name, service].tag for name, service in EACH], self._folder)
+        return self._layers[self[key].tag]
 
     def __getitem__(self, key: tuple[str, str]) -> Image:
         if key not in self._made:
@@ -55,7 +59,7 @@ class Images:
         if not tree.exists():
             copy(topology, tree)
         tag = topology.build(service, f"topologies-{os.getpid()}-{topology.name}-{service}:1.0.0", tree)
-        return Image(tag, inspect(tag), tuple(layers(tag)))
+        return Image(tag, inspect(tag))
 
     def remove(self) -> None:
         for image in self._made.values():
@@ -79,17 +83,24 @@ def inspect(tag: str) -> dict[str, Any]:
     return stated
 
 
-def layers(tag: str) -> Iterator[dict[str, bytes | None]]:
-    """`docker save`, layer by layer: also what a later layer deletes is seen."""
-    data = subprocess.run(["docker", "save", tag], check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+def saved(tags: list[str], folder: Path) -> dict[str, list[Layer]]:
+    """One `docker save` of all: a layer that several have is written and read once."""
+    file = folder / "images.tar"
+    subprocess.run(["docker", "save", "-o", file, *tags], check=True, capture_output=True)
+    with tarfile.open(file) as archive:
         manifest = archive.extractfile("manifest.json")
         assert manifest is not None
-        for name in json.load(manifest)[0]["Layers"]:
-            opened = archive.extractfile(name)
-            assert opened is not None
-            with tarfile.open(fileobj=opened) as layer:
-                yield {entry.name.removeprefix("./").rstrip("/"): content(layer, entry) for entry in layer}
+        names = {tag: image["Layers"] for image in json.load(manifest) for tag in image["RepoTags"]}
+        found = {name: read(archive, name) for name in {name for of in names.values() for name in of}}
+    file.unlink()
+    return {tag: [found[name] for name in names[tag]] for tag in tags}
+
+
+def read(archive: tarfile.TarFile, name: str) -> Layer:
+    opened = archive.extractfile(name)
+    assert opened is not None
+    with tarfile.open(fileobj=opened) as layer:
+        return {entry.name.removeprefix("./").rstrip("/"): content(layer, entry) for entry in layer}
 
 
 def content(layer: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None:
@@ -114,7 +125,8 @@ def run(image: Image, *command: str) -> str:
 )
 def test_images_are_as_the_document_says(subject: expected.Subject, images: Images) -> None:
     image = images[subject.topology, subject.name]
-    seen = {**image.stated, "files": image.files}
+    files = set[str]().union(*images.layers((subject.topology, subject.name)))
+    seen = {**image.stated, "files": files}
     if any(path == "uid" for _, path, _ in subject.rows):
         seen["uid"] = int(run(image, "id", "-u"))
     check(subject, seen)
@@ -130,7 +142,7 @@ def test_nothing_excluded_is_in_a_layer(name: str, service: str, images: Images)
     """By the mark in it, wherever it went, and no .env by name."""
     planted = expected.excluded(name, service)
     assert planted
-    for layer in images[name, service].layers:
+    for layer in images.layers((name, service)):
         assert not [path for path, body in layer.items() if body == MARK.encode()]
         assert not [path for path in layer if PurePosixPath(path).name.startswith(".env")]
 
@@ -207,7 +219,7 @@ def test_another_build_argument_is_another_frontend(images: Images, tmp_path: Pa
     tag = f"topologies-{os.getpid()}-argument:1.0.0"
     try:
         topology.build("frontend", tag, VITE_API_BASE_URL="http://elsewhere:9000")
-        other = Image(tag, inspect(tag), ())
+        other = Image(tag, inspect(tag))
         assert other.stated["Id"] != images["002-split-contexts", "frontend"].stated["Id"]
         assert "http://elsewhere:9000" in run(other, "cat", "index.html")
         assert run(other, "cat", ".backend.conf") == "proxy_pass http://elsewhere:9000;"
