@@ -13,7 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
 from devloop import cli
-from devloop.config import diagnostics
+from devloop.config import diagnostics, load
 from devloop.sinks.metrics import Metrics
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -50,6 +50,19 @@ def test_the_table_of_config_keys_has_every_key_once_with_its_default() -> None:
         if documented[key] not in ("", "none", expected[key])
     }
     assert not wrong
+
+
+def test_the_block_of_defaults_says_what_the_minimal_file_means(tmp_path: Path) -> None:
+    text = (DOCS / "config.md").read_text()
+    (tmp_path / "backend").mkdir()
+    (tmp_path / "backend" / "Dockerfile").write_text("FROM scratch\n")
+    read = []
+    for name in ("minimal", "defaults"):
+        block = re.search(rf"<!-- {name} -->\n```yaml\n(.*?)```", text, re.S)
+        assert block, name
+        (tmp_path / "config.yaml").write_text(block[1])
+        read.append(load.load(tmp_path / "config.yaml"))
+    assert read[0] == read[1]
 
 
 def metric_rows(metrics: Metrics) -> Iterator[str]:
