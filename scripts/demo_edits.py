@@ -290,8 +290,11 @@ def explain(trip: dict[str, Any], hand: dict[str, float], serving: float) -> Non
     say(f"  devloop was {hand['total'] / serving:.1f} times as fast.")
     say(f"  - devloop's own part of the last edit is {before}: until the Deployment names the new image.")
     say(f"    {rounded(seconds['load'])} of that is the engine, which takes in one small layer.")
-    say("  - The rest is the rollout, in both columns: a container is created, Python imports FastAPI.")
-    say("  - The load by hand is what Minikube or kind need, which have an image store of their own. This")
+    started, ready = trip["phases"].get("started"), trip["phases"].get("serving")
+    if started is not None and ready is not None:
+        say(f"  - The rest is the rollout, in both columns: {rounded(started)} until the container runs,")
+        say(f"    and {rounded(ready - started)} until the process in it is ready: Python imports FastAPI.")
+    say("  - The load by hand is what Minikube and kind need, which have an image store of their own. This")
     say(f"    sandbox runs pods on the engine that builds: without the load it is {alone} by hand.")
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores:
