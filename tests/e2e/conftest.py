@@ -34,20 +34,20 @@ def project(sandbox: Sandbox, tmp_path: Path) -> Iterator[Project]:
 
 def new_project(sandbox: Sandbox, root: Path) -> Project:
     namespace = f"todo-{os.getpid()}-{next(_numbers)}"
-    sandbox.kubectl("create", "namespace", namespace)
+    sandbox.new_namespace(namespace)
     return Project(root, sandbox, namespace, node_port=_node_port()).make()
 
 
 def new_namespace(sandbox: Sandbox) -> str:
     namespace = f"todo-{os.getpid()}-{next(_numbers)}"
-    sandbox.kubectl("create", "namespace", namespace)
+    sandbox.new_namespace(namespace)
     return namespace
 
 
 def new_charted(sandbox: Sandbox, root: Path) -> Charted:
     """The sample's backend as a Helm release, in a namespace of its own."""
     namespace = f"todo-{os.getpid()}-{next(_numbers)}"
-    sandbox.kubectl("create", "namespace", namespace)
+    sandbox.new_namespace(namespace)
     return Charted(root, sandbox, namespace, node_port=_node_port()).make()
 
 
