@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import click
 
 from devloop.adapters.kubernetes.api.kubeconfig import find_files
 from devloop.commands.frame import Project, load_project, run
@@ -19,7 +22,8 @@ from devloop.doctor.table import examine, examine_machine
 from devloop.errors import ConfigError
 from devloop.safety_net import state_folder
 
-GRADES = ("ok", "warning", "failure")
+COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
+GRADES = tuple(COLOURS)
 WIDTH = max(map(len, GRADES)) + 2
 IN_THE_WAY = 3
 
@@ -70,7 +74,7 @@ def _as_text(found: Sequence[Diagnosis]) -> str:
     lines: list[str] = []
     for one in found:
         first, *more = f"{one.what}: {one.found}".splitlines()
-        lines.append(f"{one.grade:<{WIDTH}}{first}")
+        lines.append(f"{_coloured(one.grade)}{first}")
         lines += [f"{'':<{WIDTH}}{text}" for text in more]
         lines += [f"{'':<{WIDTH}}-> {one.fix}"] if one.fix else []
     sums = {grade: sum(one.grade == grade for one in found) for grade in GRADES}
@@ -84,6 +88,14 @@ def _as_json(found: Sequence[Diagnosis]) -> str:
         {"grade": one.grade, "check": one.what, "found": one.found, "fix": one.fix} for one in found
     ]
     return json.dumps({"checks": checks, "failures": sum(one.grade == "failure" for one in found)}, indent=2)
+
+
+def _coloured(grade: str) -> str:
+    """The first column, in colour on a terminal."""
+    text = f"{grade:<{WIDTH}}"
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return click.style(text, fg=COLOURS[grade])
 
 
 def _plural(grade: str, number: int) -> str:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from devloop.checks.subject import Container, Subject
+from devloop.checks.subject import LONG_RUNNING, Container, Subject
 from devloop.doctor.diagnosis import Diagnosis, failure, ok, warning
 from devloop.doctor.probes import waits
 from devloop.image_refs import same_repository, split
@@ -176,8 +176,15 @@ def _elsewhere(what: str, service: Service, deployed: Deployed) -> Iterator[Diag
     named = {target.workload for target in service.targets}
     for subject in deployed.written:
         runs = any(same_repository(one.image, service.image) for one in subject.containers())
-        if subject.kind in TARGETS and runs and key_of(subject) not in named:
-            kind = subject.kind.lower()
-            text = f"{kind}/{subject.name} ({place_of(subject)}) runs its image too, and no save rolls it out"
+        if not runs or subject.kind not in LONG_RUNNING or key_of(subject) in named:
+            continue
+        kind = subject.kind.lower()
+        text = f"{kind}/{subject.name} ({place_of(subject)}) runs its image too, and no save rolls it out"
+        if subject.kind not in TARGETS:
+            text += f": a {subject.kind} cannot be a target"
+            yield warning(
+                what, text, f"make it a Deployment or a StatefulSet to have it in deploy: of {service.name}"
+            )
+        else:
             listed = [f"{{{target.kind}: {target.name}}}" for target in service.targets]
             yield warning(what, text, f"deploy: [{', '.join((*listed, f'{{{kind}: {subject.name}}}'))}]")

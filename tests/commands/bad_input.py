@@ -230,6 +230,34 @@ CLUSTERS = {
     ),
 }
 
+# What `doctor` says of the engine; `once` and `watch` say it in the trip (tests/e2e/test_bad_input.py).
+ENGINES = {
+    "away": Case(("is not reachable: No such file or directory", "is the engine running?")),
+    "a file in its place": Case(("is not reachable: Connection refused",), {"../none.sock": ""}),
+    "no address": Case(
+        ("engine nonsense (from DOCKER_HOST): no address",), environ={"DOCKER_HOST": "nonsense"}
+    ),
+    "over ssh": Case(
+        ("devloop does not support ssh://", "ssh -nNT -L"), environ={"DOCKER_HOST": "ssh://me@there"}
+    ),
+    "a port where nobody listens": Case(
+        ("engine tcp://127.0.0.1:1 (from DOCKER_HOST) is not reachable: Connection refused",),
+        environ={"DOCKER_HOST": "tcp://127.0.0.1:1"},
+    ),
+    "certificates that are not there": Case(
+        ("no certificates in /nowhere: No such file",),
+        environ={
+            "DOCKER_HOST": "tcp://127.0.0.1:1",
+            "DOCKER_TLS_VERIFY": "1",
+            "DOCKER_CERT_PATH": "/nowhere",
+        },
+    ),
+    "a context that is not there": Case(
+        ("docker context nope: no such context", "docker context ls"),
+        environ={"DOCKER_HOST": "", "DOCKER_CONTEXT": "nope"},
+    ),
+}
+
 # What `once` alone comes to: nothing of these keeps a session from being opened.
 ONCE = {
     "an API server that is away": Case(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +17,10 @@ from devloop import cli
 from devloop.config.diagnostics import SECTIONS
 from devloop.config.forms import FORMS, form
 from devloop.errors import PlatformError
-from tests.commands.bad_input import CLUSTERS, CONFIGS, INIT, ONCE, PROJECT, Case, kubeconfig
+from tests.commands.bad_input import CLUSTERS, CONFIGS, ENGINES, INIT, ONCE, PROJECT, Case, kubeconfig
 
 Run = Callable[..., tuple[int, str, str]]
-KINDS = len(CONFIGS) + len(CLUSTERS) + len(ONCE) + len(INIT)
+KINDS = len(CONFIGS) + len(CLUSTERS) + len(ENGINES) + len(ONCE) + len(INIT)
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def make(root: Path, case: Case) -> None:
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     kubeconfig(root.parent / "kube")
     for name, content in {**PROJECT, **case.files}.items():
         path = root / name
@@ -117,6 +119,40 @@ def test_doctor_has_it_in_its_line(run: Run, tmp_path: Path, name: str) -> None:
     check(case, out, tmp_path / "project")
     assert (code, err) == (3, "")
     assert "failure  cluster: " in out
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_that_cannot_be_used(run: Run, tmp_path: Path, name: str) -> None:
+    case = ENGINES[name]
+    code, out, err = run(case, "doctor")
+    check(case, out, tmp_path / "project")
+    assert (code, err) == (3, "")
+    assert "failure  build engine: " in out
+
+
+def test_an_engine_whose_socket_this_user_may_not_use(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")  # root may always: forced
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "create_unix_connection", refused)
+    case = Case(("is not reachable: Permission denied", "sudo usermod -aG docker $USER"))
+    code, out, _ = run(case, "doctor")
+    check(case, out, tmp_path / "project")
+    assert code == 3
+
+
+def test_the_sandbox_that_has_the_context_is_named(run: Run, tmp_path: Path) -> None:
+    """Whoever starts a sandbox and forgets to select it: devloop knows its own."""
+    own = tmp_path / "state" / "devloop" / "sandbox" / "default" / "kubeconfig"
+    own.parent.mkdir(parents=True)
+    kubeconfig(own)
+    case = Case((f"a sandbox of yours has it: export KUBECONFIG={own}",), {"../kube": None})
+    for command in ("once", "watch"):
+        code, _, err = run(case, command)
+        check(case, err, tmp_path / "project")
+        assert code == 2
 
 
 @pytest.mark.parametrize("name", ONCE)

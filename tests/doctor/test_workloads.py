@@ -95,6 +95,16 @@ def test_a_second_workload_that_runs_the_image_is_a_warning(tmp_path: Path) -> N
     assert fix == "deploy: [{deployment: web}, {statefulset: worker}]"
 
 
+def test_a_kind_that_cannot_be_a_target_is_said_with_what_can(tmp_path: Path) -> None:
+    text = workload("web", "shop:1") + "---\n" + workload("agent", "shop:1", kind="DaemonSet")
+    ((grade, found, fix),) = bad(
+        examine(service("web", "shop", WEB), (), Deployed(written(tmp_path, text), {}))
+    )
+    assert grade == "warning"
+    assert found.endswith("runs its image too, and no save rolls it out: a DaemonSet cannot be a target")
+    assert fix == "make it a Deployment or a StatefulSet to have it in deploy: of web"
+
+
 @pytest.mark.parametrize(
     ("target", "found", "fix"),
     [
