@@ -265,8 +265,10 @@ pip_install() {
     wanted=(-e "$ROOT[helm,sandbox]")
     while IFS= read -r name; do wanted+=("$name"); done < <(dev_group)
   fi
-  # Byte code on all cores afterwards: it is most of the time that pip would take.
+  # Byte code is most of the time that pip would take, and devloop imports a small part of what is installed: Python
+  # makes it at the first import. Tests start many processes at once, so for them it is made beforehand, on all cores.
   "$VENV/bin/python" -m pip install --disable-pip-version-check --no-compile -c "$ROOT/constraints.txt" "${wanted[@]}"
+  [[ $1 == dev ]] || return 0
   "$VENV/bin/python" -m compileall -q -j 0 "$VENV"/lib/python3.*/site-packages || true # some packages carry templates
 }
 
