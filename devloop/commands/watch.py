@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.to_thread
-
 from devloop import __version__
+from devloop.adapters.watch.backend import local_backend
+from devloop.checks.background import by_process
 from devloop.clock import Clock
 from devloop.commands.frame import Project, run
 from devloop.commands.output import names_of, secrets_of, show
 from devloop.commands.watch_addresses import announced
-from devloop.commands.watch_tasks import TidyUp, pod_logs, states, watch_files
+from devloop.commands.watch_tasks import Background, Outside, TidyUp, serve
 from devloop.config import load as configs
 from devloop.errors import DevloopError
 from devloop.events import Notice
 from devloop.safety_net import FOLDER, Reports, SafetyNet
 from devloop.sinks.fan import Fan
-from devloop.trip.worker_pool import Companion, WorkerPool
-from devloop.watch.rescan import Rescan
 from devloop.wiring import opened
 
 if TYPE_CHECKING:
@@ -65,25 +61,20 @@ def watch(
             ) as session:
                 session.require_tools()
                 fan(Notice("", "info", _metrics_line(web, wanted)))
-                rescan = Rescan(session.images.fingerprinter, clock)
                 tidying = TidyUp(session)
-                observers = (*session.deployment.observers, rescan, tidying)
-                companions: list[Companion] = [partial(states, session), rescan.follow]
-                companions += [partial(pod_logs, session)] if logs else []
-                pool = WorkerPool(
-                    session.world, session.hold, net, session.deployment.sharing, observers, companions
+                background: list[Background] = [("the screen", companion) for companion in redraw]
+                background += [("the web server", web.run)] if web else []
+                background += [("the removal of old images", tidying.remove_after_trips)]
+                await serve(
+                    session,
+                    net,
+                    project.override,
+                    secrets,
+                    Outside(local_backend(), by_process(names)),
+                    logs=logs,
+                    observers=[tidying],
+                    background=background,
                 )
-                async with anyio.create_task_group() as group:
-                    keep = net.keeper(group)
-                    if web:
-                        keep("the web server", web.run)
-                    for companion in redraw:
-                        keep("the screen", companion)
-                    for companion in session.images.companions:
-                        keep("what makes the next trip shorter", companion)
-                    keep("the removal of old images", tidying.remove_after_trips)
-                    await group.start(watch_files, session, pool, project.override, secrets, net)
-                    await pool.run(session.services)
 
         try:
             run(work)

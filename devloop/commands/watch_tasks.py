@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from devloop.adapters.watch.backend import local_backend
-from devloop.checks.background import CheckWatch, by_process
+from devloop.checks.background import CheckWatch, Look
 from devloop.clock import Clock
 from devloop.commands.garbage import collect_garbage
 from devloop.commands.output import sources_of
@@ -18,18 +19,63 @@ from devloop.config.load import together
 from devloop.errors import DevloopError
 from devloop.events import Notice
 from devloop.model import Change, Live, Outcome, Service
+from devloop.ports import TripObserver
 from devloop.rollout.pod_logs import follow_logs
 from devloop.rollout.state_monitor import follow_states
 from devloop.safety_net import SafetyNet
 from devloop.secrets.redaction import Secrets
 from devloop.trip.worker import Worker
-from devloop.trip.worker_pool import WorkerPool
+from devloop.trip.worker_pool import Companion, WorkerPool
 from devloop.watch.interests import CONFIG, MANIFESTS, RELEASES, service_interest
 from devloop.watch.project_files import Following, Override, ProjectFiles
+from devloop.watch.rescan import Rescan
+from devloop.watch.source import Backend
 from devloop.watch.watcher import Interest, Watcher
 from devloop.wiring import Session
 
 TIDY_AFTER = 5.0  # seconds of rest after a trip before old images are removed
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What `watch` has from the machine that it runs on: file events, and a look at the rules (`check`)."""
+
+    backend: Backend
+    look: Look
+
+
+# Its name in a report, and the task.
+Background = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
+
+
+async def serve(
+    session: Session,
+    net: SafetyNet,
+    override: Override,
+    secrets: Secrets,
+    outside: Outside,
+    *,
+    logs: bool = False,
+    observers: Sequence[TripObserver] = (),
+    background: Sequence[Background] = (),
+) -> None:
+    """Bring the cluster to the tree at every save, until cancelled.
+
+    Raises HeldError, PlatformError at the start only.
+    """
+    rescan = Rescan(session.images.fingerprinter, session.world.clock)
+    companions: list[Companion] = [partial(states, session), rescan.follow]
+    companions += [partial(pod_logs, session)] if logs else []
+    watching = (*session.deployment.observers, rescan, *observers)
+    pool = WorkerPool(session.world, session.hold, net, session.deployment.sharing, watching, companions)
+    async with anyio.create_task_group() as group:
+        keep = net.keeper(group)
+        for what, task in background:
+            keep(what, task)
+        for companion in session.images.companions:
+            keep("what makes the next trip shorter", companion)
+        await group.start(watch_files, session, pool, override, secrets, net, outside)
+        await pool.run(session.services)
 
 
 async def watch_files(
@@ -38,6 +84,7 @@ async def watch_files(
     override: Override,
     secrets: Secrets,
     net: SafetyNet,
+    outside: Outside,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -88,12 +135,10 @@ async def watch_files(
     async with anyio.create_task_group() as group:
         keep = net.keeper(group)
         files = ProjectFiles(current, override, session.deployment.installation, taken, world.emit)
-        rules = CheckWatch(
-            lambda: None if files.refused else current.config, by_process(current.names), world.emit
-        )
+        rules = CheckWatch(lambda: None if files.refused else current.config, outside.look, world.emit)
         pool.observe(rules)
         keep("the rules", rules.run)
-        watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit, local_backend())
+        watcher = Watcher(await anyio.to_thread.run_sync(interests), world.clock, world.emit, outside.backend)
         following = Following(watcher, interests, look_at)
         await group.start(
             partial(net.keep, "the watcher of files", keep_watching, fell=lambda: fallen.append(True))
