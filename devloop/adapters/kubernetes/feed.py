@@ -63,7 +63,7 @@ class NamespaceView:
         self._users: dict[str, int] = {}
         self._pods = PodStamps()
         self._conditions = ConditionStamps()
-        self._arrivals: dict[str, float] = {}  # of events, by name
+        self._events: dict[str, tuple[str, EventView]] = {}  # by name, newest last: what it is about, itself
         self._at = clock.now()
         self._built: dict[Target, tuple[float, Snapshot]] = {}
         self._count = 0.0  # of changes
@@ -123,6 +123,8 @@ class NamespaceView:
             self._pods = PodStamps()
         elif resource in ("deployments", "statefulsets"):
             self._conditions = ConditionStamps()
+        elif resource == "events":
+            self._events.clear()
 
     def _observe(self, resource: str, old: Json | None, new: Json | None, at: float, *, live: bool) -> None:
         item = new if new is not None else old
@@ -149,12 +151,12 @@ class NamespaceView:
         self.changed = anyio.Event()
 
     def _arrive(self, name: str, new: Json | None, at: float) -> None:
-        self._arrivals.pop(name, None)
+        self._events.pop(name, None)
         if new is not None:
-            new["metadata"].pop("managedFields", None)
-            self._arrivals[name] = at
-            if len(self._arrivals) > NEWEST:
-                del self._arrivals[next(iter(self._arrivals))]
+            event = event_view(new, at)
+            self._events[name] = event.about.lower(), event
+            if len(self._events) > NEWEST:
+                del self._events[next(iter(self._events))]
 
     # --- building -------------------------------------------------------------------------------
 
@@ -187,15 +189,11 @@ class NamespaceView:
             **fields,
             since=self._conditions.of(item),
             pods=tuple(pod_view(pod, self._pods.of(pod), LABELS[target.kind]) for pod in pods),
-            events=self._events(names),
+            events=self._events_about(names),
         )
 
-    def _events(self, names: set[str]) -> tuple[EventView, ...]:
-        found = []
-        for event in self._objects("events"):
-            about = event.get("involvedObject") or {}
-            if f"{about.get('kind')}/{about.get('name')}".lower() in names:
-                found.append(event_view(event, self._arrivals.get(event["metadata"]["name"], self._at)))
+    def _events_about(self, names: set[str]) -> tuple[EventView, ...]:
+        found = [event for about, event in self._events.values() if about in names]
         return tuple(found[-SHOWN_EVENTS:])
 
 

@@ -1,0 +1,164 @@
+"""What must hold after every step, and what at the end when nothing moves any more."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from devloop.events import ConfigReloaded, Event, LiveChanged, Notice, TripEnded, TripStarted
+from devloop_sandbox.store.store import Store
+from tests.simulation.engine import Engine
+from tests.simulation.node import Content
+from tests.simulation.script import SERVICES
+from tests.simulation.tree import Tree
+
+DEBOUNCE = 0.5  # seconds in which an event may wait for others before a trip takes it up
+NOTICED = 45.0  # seconds after which nobody may still be called live with what was there before an event
+BAD = frozenset({"crash", "never", "broken"})
+OWN = frozenset(f"/apis/apps/v1/namespaces/default/deployments/{name}" for name in SERVICES)
+
+
+@dataclass(slots=True)
+class _Said:
+    state: str = "starting"
+    live: bool = False
+    ref: str = ""
+
+
+class Watchman:
+    """A sink. `violations` are what must never be, each with its time."""
+
+    def __init__(self, tree: Tree, engine: Engine, store: Store) -> None:
+        self._tree, self._engine, self._store = tree, engine, store
+        self.violations: list[str] = []
+        self.trace: list[str] = []
+        self.trips = 0
+        self._said: dict[str, _Said] = {}
+        self._under_way: set[str] = set()
+
+    def begin(self) -> None:
+        """A new life of devloop: nothing is said yet."""
+        self._said = {}
+        self._under_way = set()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case TripStarted(service=service):
+                self.trips += 1
+                if service in self._under_way:
+                    self._violated(f"two trips of {service} at once")
+                self._under_way.add(service)
+                self._note(f"{service} trip: {event.change.why} {sorted(p.name for p in event.change.paths)}")
+            case TripEnded(service=service):
+                self._under_way.discard(service)
+                error = getattr(event.outcome, "error", "")
+                self._note(f"{service} ended: {type(event.outcome).__name__} {str(error)[:150]}")
+            case LiveChanged(service=service):
+                self._said[service] = _Said(event.state, event.live, event.ref)
+                self._note(f"{service} is {event.state} {event.ref}")
+                if event.live:
+                    self._check_claim(service, event.ref)
+            case ConfigReloaded():
+                self._note(f"config: {event.services} gone {event.gone}")
+                for service in event.gone:
+                    self._said.pop(service, None)
+                self._under_way -= {*event.gone, *event.services}  # handed over: it ends unseen
+            case Notice():
+                self._note(f"{event.service or '-'}: {event.message[:150]}")
+                if "internal error" in event.message:
+                    self._violated(event.message)
+            case _:
+                pass
+
+    def heard(self, service: str, moment: float) -> None:
+        """devloop was told of a save; after a time nobody may be called live with what was before."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(NOTICED, self._check_noticed, service, moment)
+
+    def written(self, path: str) -> None:
+        if path not in OWN and not path.startswith("/apis/apps/v1/namespaces/default/deployments"):
+            self._violated(f"wrote to {path}")
+
+    # --- at any time ------------------------------------------------------------------------------
+
+    def _check_claim(self, service: str, ref: str) -> None:
+        """ "live" was said just now: the reference holds the tree as it was since the newest event."""
+        moment = asyncio.get_running_loop().time()
+        content = self._content(ref)
+        heard = [at for at in self._tree.told.get(service, ()) if at[1] <= moment - DEBOUNCE]
+        since = max((saved for saved, _ in heard), default=0.0)
+        allowed = self._tree.since(service, since)
+        if content is not None and content not in allowed:
+            self._violated(f"{service} is called live with {ref}, which is older than the newest event")
+
+    def _check_noticed(self, service: str, moment: float) -> None:
+        said = self._said.get(service)
+        if said is None or not said.live:
+            return
+        content = self._content(said.ref)
+        if content is not None and content not in self._tree.since(service, moment):
+            self._violated(f"{service} is still called live with {said.ref} {NOTICED:.0f} s after an event")
+
+    # --- at quiet ---------------------------------------------------------------------------------
+
+    def check_quiet(self, board: dict[str, Any]) -> None:
+        """Converged to the tree, or a failure that is said and true; everybody says the same."""
+        for line in self._engine.wrong:
+            self._violated(line)
+        shown = board["services"]
+        for service in SERVICES:
+            said, wanted = self._said.get(service, _Said()), self._tree.wanted(service)
+            card = shown.get(service)
+            if card is None or card["live"] != said.live:
+                self._violated(f"{service}: status says {card and card['live']}, the events {said.live}")
+            if said.state == "contested":
+                continue
+            if wanted is None or wanted.words & BAD:
+                words = "no Dockerfile" if wanted is None else ", ".join(sorted(wanted.words & BAD))
+                no_pod = wanted is not None and "broken" not in wanted.words and self._wants_no_pod(service)
+                if (said.live or said.state not in ("failed", "degraded")) and not no_pod:
+                    self._violated(f"{service} is called {said.state}, and its tree is bad: {words}")
+            elif not said.live:
+                self._violated(f"{service} is called {said.state} at the end, and its tree is good")
+            else:
+                self._check_pods(service, wanted)
+
+    def _wants_no_pod(self, service: str) -> bool:
+        item = self._store.find("deployments", "default", service)
+        return item is not None and item["spec"].get("replicas") == 0
+
+    def _check_pods(self, service: str, wanted: Content) -> None:
+        item = self._store.find("deployments", "default", service)
+        if item is None:
+            self._violated(f"{service} is called live, and there is no Deployment")
+            return
+        replicas = item["spec"].get("replicas", 1)
+        pods = self._store.list(
+            "pods", "default", lambda pod: pod["metadata"]["labels"].get("app") == service
+        )
+        ready = [pod for pod in pods if _is_ready(pod)]
+        if len(ready) != replicas:
+            self._violated(f"{service} is called live with {len(ready)} of {replicas} pods ready")
+        for pod in ready:
+            image = pod["status"]["containerStatuses"][0]["imageID"].removeprefix("docker://")
+            if self._engine.contents.get(image) != wanted:
+                self._violated(f"{service}: {pod['metadata']['name']} runs another content than the tree")
+
+    def _content(self, ref: str) -> Content | None:
+        image = self._engine.node.images.get(ref) or self._engine.built.get(ref)
+        return self._engine.contents.get(image) if image else None
+
+    def _violated(self, text: str) -> None:
+        line = f"{asyncio.get_running_loop().time():.2f} {text}"
+        self.violations.append(line)
+        self.trace.append(f"!!! {line}")
+
+    def _note(self, text: str) -> None:
+        self.trace.append(f"{asyncio.get_running_loop().time():.2f} {text}")
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or ()
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"] and pod["status"].get("phase") == "Running"

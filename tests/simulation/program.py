@@ -1,0 +1,114 @@
+"""One life of `devloop watch` in the simulation: all between file events and sinks, on simulated ports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from devloop import __version__, wiring
+from devloop.adapters.kubernetes.cluster import KubernetesCluster
+from devloop.adapters.lock import Owner, TargetLocks
+from devloop.checks.background import Json
+from devloop.clock import Clock
+from devloop.commands.watch_tasks import Outside, serve
+from devloop.config import load as configs
+from devloop.config.load import Config, CurrentConfig
+from devloop.errors import DevloopError
+from devloop.events import Event
+from devloop.inputs.fingerprinter import TreeFingerprinter
+from devloop.inputs.stat_cache import StatCache
+from devloop.ports import World
+from devloop.safety_net import Reports, SafetyNet
+from devloop.secrets.redaction import Secrets
+from devloop.sinks.fan import Fan
+from devloop.sinks.metrics import Metrics
+from devloop.sinks.status import StatusBoard
+from devloop.wiring import Images, Session, Setup
+from tests.simulation.api import SERVER
+from tests.simulation.clock import Monotonic
+from tests.simulation.engine import Engine, Ports
+from tests.simulation.tree import Tree
+
+
+class Program:
+    """`run` until cancelled or killed; `board` and `metrics` are what a user asks."""
+
+    def __init__(
+        self, tree: Tree, state: Path, engine: Engine, clock: Clock, emit: Callable[[Event], None]
+    ) -> None:
+        self._tree, self._state, self._engine, self._clock = tree, state, engine, clock
+        self.fan = Fan(Secrets())
+        self.fan.sinks.append(emit)
+        self.locks: TargetLocks
+        self.board: StatusBoard
+        self.metrics: Metrics
+        self.refused: DevloopError | None = None  # why it did not start
+
+    async def run(self) -> None:
+        try:
+            config = configs.load(self._tree.root / configs.FILE_NAME)
+            await self._run(config)
+        except* DevloopError as errors:
+            error: BaseException = errors
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            assert isinstance(error, DevloopError)
+            self.refused = error
+
+    async def _run(self, config: Config) -> None:
+        fan, clock, state = self.fan, self._clock, self._state
+        state.mkdir(parents=True, exist_ok=True)
+        names = [service.name for service in config.services()]
+        self.metrics = Metrics(__version__, names)
+        self.board = StatusBoard(
+            __version__, config.path, "simulation", names, clock.now(), config.cluster.context,
+            config.cluster.namespace,
+        )  # fmt: skip
+        net = SafetyNet(Reports(state / "reports", Secrets()), fan)
+        fan.fell = net.sink_fell
+        fan.sinks += [self.metrics, self.board]
+        owner = Owner("simulated", 1, str(config.path))
+        setup = Setup(CurrentConfig(config), (), state, state / "locks", owner, dict(os.environ), fan, clock)
+        async with AsyncExitStack() as stack:
+            cluster = await stack.enter_async_context(
+                KubernetesCluster(
+                    (), config.cluster.context, owner=setup.owner, clock=clock, emit=fan,
+                    namespace=config.cluster.namespace, project="simulation", patient=True,
+                )
+            )  # fmt: skip
+            (state / "locks").mkdir(mode=0o700, exist_ok=True)
+            self.locks = TargetLocks(state / "locks", SERVER, setup.owner)
+            ports = Ports(self._engine)
+            ports.trees = TreeFingerprinter(
+                ports, StatCache(state / "stat.sqlite", now_ns=Monotonic.time_ns), _platform
+            )
+            stack.push_async_callback(ports.trees.close)
+            images = cast(Images, SimpleNamespace(fingerprinter=ports.trees, companions=()))
+            deployment = wiring._deployment(setup, cluster)
+            world = World(ports.trees, ports, ports, cluster, deployment.installation, fan, clock, net.error)
+            session = Session(setup, cluster, self.locks, images, deployment, world)
+            await serve(session, net, _as_it_is, Secrets(), Outside(self._tree.backend(), _no_rules))
+
+    def let_go(self) -> None:
+        """What the kernel does for a process that was killed: its locks are free."""
+        held: dict[str, tuple[int, int]] = self.locks._held if hasattr(self, "locks") else {}
+        for handle, _ in held.values():
+            os.close(handle)
+        held.clear()
+
+
+async def _platform() -> str:
+    return "linux/amd64"
+
+
+def _as_it_is(config: Config) -> Config:
+    return config
+
+
+async def _no_rules(_: Config) -> Json:
+    found: dict[str, Any] = {"findings": [], "errors": 0, "warnings": 0}
+    return found

@@ -1,0 +1,109 @@
+"""What users and the world do in one run: a list of steps, drawn by a seed, or written down by hand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+SERVICES = ("api", "web", "worker")
+MINUTES = 15
+STEPS = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`what` is the name of a method of `actions.Actions`, `words` are its arguments."""
+
+    at: float  # loop time in seconds
+    what: str
+    words: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join((f"{self.at:.2f}", self.what, *self.words))
+
+    @classmethod
+    def parse(cls, line: str) -> Step:
+        at, what, *words = line.split()
+        return cls(float(at), what, tuple(words))
+
+
+def random_script(seed: int) -> list[Step]:
+    """At least STEPS steps over MINUTES, of which at least five are troubles of the world."""
+    rng = random.Random(seed)
+    steps: list[Step] = []
+    moment = 5.0
+    pause = 60.0 * MINUTES / STEPS
+    while len(steps) < STEPS or moment < 60 * MINUTES:
+        kind = rng.choices((_user, _project, _other_writer, _trouble, _life), (60, 8, 10, 20, 2))[0]
+        steps += kind(rng, moment)
+        moment += rng.expovariate(1 / pause) if rng.random() < 0.8 else rng.random() * 0.3
+    return sorted(steps, key=lambda step: step.at)
+
+
+Draw = Callable[[random.Random, float], Sequence[Step]]
+
+
+def _user(rng: random.Random, at: float) -> list[Step]:
+    service = rng.choice(SERVICES)
+    what = rng.choices(
+        ("save", "burst", "revert", "touch", "ignored", "delete", "rename"), (50, 15, 15, 5, 5, 6, 4)
+    )[0]
+    if what == "burst":
+        return [
+            Step(at + 0.02 * index, "save", (service, rng.choice("abc"), str(rng.randrange(10**6))))
+            for index in range(rng.randrange(2, 12))
+        ]
+    if what == "save":
+        return [Step(at, what, (service, rng.choice("abc"), str(rng.randrange(10**6)), *_mood(rng)))]
+    return [Step(at, what, (service, rng.choice("abc")))]
+
+
+def _mood(rng: random.Random) -> tuple[str, ...]:
+    """Mostly the code works."""
+    return (rng.choice(("crash", "slow", "never", "deaf", "broken")),) if rng.random() < 0.2 else ()
+
+
+def _project(rng: random.Random, at: float) -> list[Step]:
+    service = rng.choice(SERVICES)
+    what = rng.choice(
+        (
+            "leave",
+            "leave",
+            "spoil_config",
+            "move_cluster",
+            "env",
+            "env",
+            "spoil_manifest",
+            "lose_dockerfile",
+            "move_folder",
+        )
+    )
+    back = at + rng.choice((0.05, 1.0, 10.0, 40.0))
+    mend = {
+        "leave": "mend_config", "spoil_config": "mend_config", "move_cluster": "mend_config",
+        "spoil_manifest": "mend_manifest", "lose_dockerfile": "mend_dockerfile", "move_folder": "move_back",
+    }.get(what)  # fmt: skip
+    steps = [Step(at, what, (service, str(rng.randrange(10**6))))]
+    return [*steps, Step(back, mend, (service,))] if mend else steps
+
+
+def _other_writer(rng: random.Random, at: float) -> list[Step]:
+    what = rng.choice(("set_image", "scale", "scale", "delete_target", "restart", "delete_pod", "annotate"))
+    return [Step(at, what, (rng.choice(SERVICES), str(rng.choice((0, 1, 2, 3)))))]
+
+
+TROUBLES = (
+    "api_away", "api_slow", "watch_silent", "watch_late", "events_late", "events_lost", "engine_away",
+    "build_slow", "build_hangs", "load_hangs", "node_slow", "rough", "forget_images", "prune_node", "evict",
+    "no_base", "jump_clock",
+)  # fmt: skip
+
+
+def _trouble(rng: random.Random, at: float) -> list[Step]:
+    seconds = rng.choice((0.3, 2.0, 8.0, 30.0))
+    return [Step(at, rng.choice(TROUBLES), (rng.choice(SERVICES), str(seconds)))]
+
+
+def _life(rng: random.Random, at: float) -> list[Step]:
+    return [Step(at, "kill", (str(rng.choice((0.1, 1.0, 10.0))),))]
