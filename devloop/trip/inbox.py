@@ -30,6 +30,11 @@ class Inbox:
         newer, self._waiting = self._waiting, None
         self.put(change if newer is None else taken_up(change, newer))
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether a change waits."""
+        return self._waiting is not None
+
     async def filled(self) -> None:
         """Return when a change waits; it stays in the inbox."""
         await self._filled.wait()

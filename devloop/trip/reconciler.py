@@ -106,6 +106,11 @@ def ended(
     return known, NOTHING
 
 
+def behind(state: ServiceState) -> ServiceState:
+    """A newer change is known of than that of the last trip: until its own trip, nothing is live (S1)."""
+    return replace(state, word="working", live=False) if state.live else state
+
+
 def fell(state: ServiceState) -> ServiceState:
     """The worker itself ended by an error that nobody expected: what was known is known no more."""
     return replace(state, outcome=None, waits_for=None, word="failed", live=False)

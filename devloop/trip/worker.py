@@ -270,6 +270,8 @@ class Worker:
             self._again_because(step.trip)
 
     def _become(self, state: ServiceState) -> None:
+        if self.inbox.is_filled:
+            state = reconciler.behind(state)
         before, self._state = self._state, state
         if (before.word, before.live) != (state.word, state.live):
             expected = reconciler.expectation_of(self.service, state.outcome)

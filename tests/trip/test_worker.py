@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from devloop.errors import BuildError, FingerprintError, PlatformError, TargetMissingError, TreeMovedError
-from devloop.events import LiveChanged, Notice, StageEnded, TripEnded, TripStarted
+from devloop.events import Event, LiveChanged, Notice, StageEnded, TripEnded, TripStarted
 from devloop.model import Change, Failed, Live, Outcome, Service, Superseded, outcome_word
 from devloop.rollout.service_status import standings
 from devloop.trip import pace as phase
@@ -156,6 +156,25 @@ async def test_s21_a_tree_that_moved_under_a_trip_that_must_pass_leaves_the_righ
         last.set()
         await bench.until(lambda: bench.outcomes() == ["Superseded"] * 3 + ["Failed", "Live", "Live"])
     assert fake.patched == [ref("v3"), ref("v9")]
+
+
+async def test_s1_a_trip_that_ends_when_a_newer_save_is_known_makes_nothing_live() -> None:
+    """The pods run what the tree was; the next trip says what they run of it as it is."""
+    fake = FakeWorld("v1")
+    async with running(fake) as bench:
+        keep = fake.events.append
+
+        def emit(event: Event) -> None:
+            keep(event)
+            if isinstance(event, TripEnded) and fake.tree == "v1":
+                bench.save("v2")
+
+        bench.worker._world = replace(bench.worker._world, emit=emit)
+        bench.save("v1")
+        await bench.until(lambda: bench.outcomes() == ["Live", "Live"])
+        await bench.until(lambda: isinstance(fake.events[-1], LiveChanged))
+    live = [event.ref for event in fake.events if isinstance(event, LiveChanged) and event.live]
+    assert live == [ref("v2")]
 
 
 async def test_paths_of_a_superseded_trip_are_not_lost() -> None:
