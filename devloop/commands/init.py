@@ -25,6 +25,7 @@ from devloop.init.proposal.propose import propose
 from devloop.init.proposal.render import config_text, summary
 from devloop.init.proposal.valid import loadable
 from devloop.init.proposal.values import Place, Proposal, Question
+from devloop.init.proposal.yaml_text import shown
 
 
 def init(
@@ -72,7 +73,7 @@ async def _facts(root: Path, place: Place, kubeconfig: Path | None) -> Found:
 
 
 def nothing(proposal: Proposal, path: Path) -> ConfigError:
-    lines = tuple(f"{note.what}: {note.why}" for note in (*proposal.left_out, *proposal.remarks))
+    lines = tuple(shown(f"{note.what}: {note.why}") for note in (*proposal.left_out, *proposal.remarks))
     return ConfigError(
         f"nothing in {path.parent} that devloop could build: no Dockerfile that can be used",
         reason="NothingFound",
@@ -112,9 +113,9 @@ def place_of(
 
 
 def _ask(question: Question) -> str:
-    click.echo(question.text, err=True)
-    for number, (_, shown) in enumerate(question.options, 1):
-        click.echo(f"  {number}  {shown}", err=True)
+    click.echo(shown(question.text), err=True)
+    for number, (_, text) in enumerate(question.options, 1):
+        click.echo(f"  {number}  {shown(text)}", err=True)
     keys = [key for key, _ in question.options]
     chosen = click.prompt(
         "",

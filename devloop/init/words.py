@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 
 from devloop.image_refs import split
 
@@ -80,17 +82,20 @@ WELL_KNOWN = frozenset(
 )
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=100_000)
+def words(text: str) -> tuple[str, ...]:
     """The words of a name in lower case, split at everything that is no letter or digit, and at camelCase."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text)
-    return [word for word in re.split(r"[^a-z0-9]+", spaced.lower()) if word]
+    return tuple(word for word in re.split(r"[^a-z0-9]+", spaced.lower()) if word)
 
 
+@lru_cache(maxsize=100_000)
 def slug(text: str) -> str:
     """A name that Kubernetes, Docker and config.yaml take: a-z, 0-9 and "-"."""
     return "-".join(words(text))[:50].strip("-") or "app"
 
 
+@lru_cache(maxsize=100_000)
 def basename(image: str) -> str:
     """ "api" of ghcr.io/team/api:1."""
     return split(image)[0].rpartition("/")[2]
@@ -147,7 +152,7 @@ def tcp_port(text: str) -> int | None:
     return port if 0 < port < 65536 and protocol.lower() in ("", "tcp") else None
 
 
-def contains(longer: list[str], shorter: list[str]) -> bool:
+def contains(longer: Sequence[str], shorter: Sequence[str]) -> bool:
     """Whether the words stand in the others, one after another."""
     size = len(shorter)
     return bool(size) and any(longer[at : at + size] == shorter for at in range(len(longer) - size + 1))

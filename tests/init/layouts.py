@@ -40,7 +40,8 @@ STATEFUL = {
         "store",
         "store:latest",
         kind="StatefulSet",
-        mount="/data",
+        extra="volumeMounts: [{name: data, mountPath: /data}], "
+        "readinessProbe: {tcpSocket: {port: 8000}, periodSeconds: 1}",
         more="  volumeClaimTemplates:\n    - metadata: {name: data}\n"
         "      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 100Mi}}}\n",
     ),

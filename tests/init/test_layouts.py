@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.five_minutes import RUNS
 from devloop.commands.doctor import doctor
 from tests.init.layouts import LAYOUTS
 from tests.init.support import init_yes
@@ -24,6 +25,16 @@ def test_there_are_twelve_and_no_two_have_one_name() -> None:
 @pytest.mark.parametrize(("files", "expected"), [row[1:] for row in LAYOUTS], ids=NAMES)
 def test_the_services_of_a_layout(tmp_path: Path, files: Files, expected: Result) -> None:
     assert init_yes(write(tmp_path / "project", files)).services == expected
+
+
+def test_the_runs_in_a_terminal_edit_what_is_there() -> None:
+    """bench/five_minutes.py, whose screens are docs/five-minutes.md."""
+    expected = {id(files): services for _, files, services in LAYOUTS}
+    assert len(RUNS) == 6
+    for run in RUNS.values():
+        assert set(run.services) == set(expected[id(run.files)])
+        assert run.service in run.services
+        assert ": one" in run.files[run.edited]
 
 
 @pytest.fixture(scope="module")

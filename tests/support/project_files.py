@@ -35,14 +35,12 @@ def workload(
     namespace: str = "",
     init: str = "",
     more: str = "",
-    mount: str = "",
+    extra: str = "",
 ) -> str:
-    """A Deployment or StatefulSet; an image is "container=image" or the image alone. `mount`: of a volume."""
-    mounted = f", volumeMounts: [{{name: data, mountPath: {mount}}}]" if mount else ""
+    """A Deployment or StatefulSet. An image is "container=image" or the image; `extra`: of containers."""
+    added = f", {extra}" if extra else ""
     boxes = [one if "=" in one else f"{name}={one}" for one in images]
-    listed = "".join(
-        "        - {{name: {}, image: {}{}}}\n".format(*one.split("="), mounted) for one in boxes
-    )
+    listed = "".join("        - {{name: {}, image: {}{}}}\n".format(*one.split("="), added) for one in boxes)
     early = (
         "      initContainers:\n        - {{name: {}, image: {}}}\n".format(*init.split("=")) if init else ""
     )
@@ -87,5 +85,5 @@ TEXT = "worker: one"
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 while True:
     print(TEXT, flush=True)
-    time.sleep(5)
+    time.sleep(60)
 """

@@ -37,10 +37,10 @@ def _candidates(
 ) -> list[str]:
     """Its own folder, unless only Dockerfiles lie there; folders of its name; the folders above."""
     own, *above = ancestors(dockerfile.path)
-    inside = [one for one in files if one.startswith(f"{own}/") or own == "."]
-    bare = all(one.rpartition("/")[2].startswith("Dockerfile") or one.endswith("ockerfile") for one in inside)
     names = dockerfile_names(dockerfile.path, project)
-    apart = is_apart(dockerfile.path)
+    bare = is_apart(dockerfile.path) and not any(
+        (one.startswith(f"{own}/") or own == ".") and "ockerfile" not in last(one) for one in files
+    )
     twins = sorted(
         (one for one in folders if one not in (own, ".") and slug(last(one)) in names),
         key=lambda one: (one.count("/"), one),
@@ -48,7 +48,7 @@ def _candidates(
     twins = [
         one for one in twins if any(file.startswith(f"{one}/") for file in files) and not own.startswith(one)
     ]
-    return list(dict.fromkeys((*(twins if bare and apart else ()), own, *above, *twins)))
+    return list(dict.fromkeys((*(twins if bare else ()), own, *above, *twins)))
 
 
 def _has(folder: str, source: str, folders: frozenset[str], files: frozenset[str]) -> bool:

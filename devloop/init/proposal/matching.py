@@ -95,7 +95,8 @@ class _Matching:
                 self.notes.append(Note(use.image, "left out, as you answered"))
 
     def take_scores(self) -> None:
-        while pairs := _best(self.images, self.free):
+        scored = {use.image: _scores(use, self.free) for use in self.images}
+        while pairs := _best(self.images, self.free, scored):
             _, use, rivals = pairs
             recipe, why = rivals[0]
             if len(rivals) == 1:
@@ -121,11 +122,20 @@ class _Matching:
                 self.questions.append(_leftover(recipe, left))
 
 
-def _best(images: Sequence[Use], free: Sequence[Recipe]) -> tuple[int, Use, list[tuple[Recipe, str]]] | None:
+def _scores(use: Use, recipes: Sequence[Recipe]) -> list[tuple[int, str, Recipe]]:
+    """(points, why, build) of the builds that come into question."""
+    scored = ((*score(use, recipe), recipe) for recipe in recipes)
+    return [one for one in scored if one[0]]
+
+
+def _best(
+    images: Sequence[Use], free: Sequence[Recipe], scores: Mapping[str, list[tuple[int, str, Recipe]]]
+) -> tuple[int, Use, list[tuple[Recipe, str]]] | None:
     """The highest score, its image, and every build that has it."""
     best: tuple[int, Use, list[tuple[Recipe, str]]] | None = None
+    still = {id(recipe) for recipe in free}
     for use in images:
-        scored = [(*score(use, recipe), recipe) for recipe in free]
+        scored = [one for one in scores[use.image] if id(one[2]) in still]
         top = max((points for points, _, _ in scored), default=0)
         if top and (best is None or top > best[0]):
             best = top, use, [(one, why) for points, why, one in scored if points == top]

@@ -57,13 +57,16 @@ def _without_rivals(files: Sequence[Manifest]) -> Iterator[Manifest]:
 def entries_of(taken: Sequence[Plain], found: Found) -> list[Entry]:
     """A glob where every YAML file of the folder is meant, else file by file."""
     entries: list[Entry] = []
+    lying: dict[str, set[str]] = {one.folder: set() for one in taken}
+    for file in found.files:
+        lying.get(parent(file), set()).add(file)
     for one in sorted(taken, key=lambda plain: plain.folder):
         paths = {file.path for file in one.files}
         why = ", ".join(str(workload) for workload in one.workloads[:4]) or "no workloads"
         prefix = "" if one.folder == "." else f"{one.folder}/"
         for ending in _YAML:
             own = {path for path in paths if path.endswith(ending)}
-            there = {file for file in found.files if parent(file) == one.folder and file.endswith(ending)}
+            there = {file for file in lying[one.folder] if file.endswith(ending)}
             if own and own == there and len(own) > 1:
                 entries.append(Entry(f"{glob.escape(prefix)}*{ending}", why))
             else:

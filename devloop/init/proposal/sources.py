@@ -137,9 +137,10 @@ def _order(one: Kustomization, rivals: Sequence[Kustomization]) -> tuple[int, st
     if not rivals:
         return min(order, 100), "a kustomization"
     others = ", ".join(sorted(last(rival.folder) for rival in rivals))
+    named = f"the others are {others}" if len(rivals) > 1 else f"the other is {others}"
     if order == 100:
         return _UNDECIDED, f"an overlay, as {others} are"
-    return order, f"the overlay for this machine; the others are {others}"
+    return order, f"the overlay for this machine; {named}"
 
 
 def _key(rivals: Sequence[Kustomization]) -> str:
