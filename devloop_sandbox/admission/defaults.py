@@ -54,6 +54,34 @@ def _stateful_set(obj: Obj) -> None:
     _template(spec)
 
 
+def _job(obj: Obj) -> None:
+    spec, meta = obj.setdefault("spec", {}), obj["metadata"]
+    obj.setdefault("status", {})
+    if "parallelism" not in spec and "completions" not in spec:
+        spec["completions"] = 1
+    _put(spec, {"parallelism": 1, "backoffLimit": 6, "completionMode": "NonIndexed", "suspend": False})
+    _put(spec, {"manualSelector": False, "podReplacementPolicy": "TerminatingOrFailed"})
+    template = spec.get("template")
+    if (
+        "uid" in meta and not spec["manualSelector"] and isinstance(template, dict)
+    ):  # on its way into the store
+        uid, name = meta["uid"], meta["name"]
+        labels = template.setdefault("metadata", {}).setdefault("labels", {})
+        for prefix in ("", "batch.kubernetes.io/"):
+            labels |= {f"{prefix}controller-uid": uid, f"{prefix}job-name": name}
+        spec.setdefault("selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}})
+    _template(spec)
+
+
+def _cron_job(obj: Obj) -> None:
+    spec = obj.setdefault("spec", {})
+    obj.setdefault("status", {})
+    _put(spec, {"concurrencyPolicy": "Allow", "suspend": False})
+    _put(spec, {"successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1})
+    if isinstance(spec.get("jobTemplate"), dict):
+        _template(spec["jobTemplate"].setdefault("spec", {}))
+
+
 def _template(spec: Obj) -> None:
     if isinstance(spec.get("template"), dict):
         _pod_spec(spec["template"].setdefault("spec", {}))
@@ -204,6 +232,8 @@ _BY_KIND: dict[str, Callable[[Any], None]] = {
     "Deployment": _deployment,
     "ReplicaSet": _replica_set,
     "StatefulSet": _stateful_set,
+    "Job": _job,
+    "CronJob": _cron_job,
     "Pod": _pod,
     "Service": _service,
     "Namespace": _namespace,

@@ -20,6 +20,7 @@ _VOLUMES = {
     "name", "configMap", "downwardAPI", "emptyDir", "hostPath", "persistentVolumeClaim", "projected",
     "secret",
 }  # fmt: skip
+_JOB = ("backoffLimitPerIndex", "managedBy", "maxFailedIndexes", "podFailurePolicy", "successPolicy")
 _SERVICE = ("externalIPs", "loadBalancerIP", "loadBalancerSourceRanges", "trafficDistribution")
 
 
@@ -30,6 +31,10 @@ def warnings(obj: Obj) -> list[str]:
         found = _pod(spec, "spec")
     elif obj["kind"] == "Service":
         found = _service(spec)
+    elif obj["kind"] == "CronJob":
+        found = _job((spec.get("jobTemplate") or {}).get("spec") or {}, "spec.jobTemplate.spec")
+    elif obj["kind"] == "Job":
+        found = _job(spec, "spec")
     elif isinstance(spec.get("template"), dict):
         found = _workload(spec)
     else:
@@ -44,6 +49,11 @@ def _given(part: Obj, names: tuple[str, ...], path: str) -> Iterator[str]:
 def _workload(spec: Obj) -> Iterator[str]:
     yield from _given(spec, ("ordinals",), "spec")
     yield from _pod(spec["template"].get("spec") or {}, "spec.template.spec")
+
+
+def _job(spec: Obj, path: str) -> Iterator[str]:
+    yield from _given(spec, _JOB, path)
+    yield from _pod((spec.get("template") or {}).get("spec") or {}, f"{path}.template.spec")
 
 
 def _pod(spec: Obj, path: str) -> Iterator[str]:

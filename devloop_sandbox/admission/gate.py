@@ -48,7 +48,10 @@ class Gate:
     def warnings(self, obj: Obj) -> list[str]:
         """What a writer should know of an object that is stored all the same."""
         found = effects.warnings(obj)
-        template = (obj.get("spec") or {}).get("template")
+        spec = obj.get("spec") or {}
+        template = (spec.get("jobTemplate", {}).get("spec") or {} if obj["kind"] == "CronJob" else spec).get(
+            "template"
+        )
         if isinstance(template, dict):
             refused = security.violations(template.get("spec") or {}, self._options)
             if refused:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from devloop_sandbox.admission.problems import Problems
 from devloop_sandbox.objects.quantity import to_number
 from devloop_sandbox.objects.resources import Obj
 
+POLICIES = ("Always", "OnFailure", "Never")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _DNS = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 
 
 def check(
-    problems: Problems, spec: Obj, path: str, *, always: bool = False, claims: Collection[str] = ()
+    problems: Problems,
+    spec: Obj,
+    path: str,
+    *,
+    policies: Sequence[str] = POLICIES,
+    claims: Collection[str] = (),
 ) -> None:
-    """Every rule on a pod spec; `always` for templates whose restartPolicy can only be Always.
+    """Every rule on a pod spec; `policies` are what its restartPolicy can be.
 
     `claims` are volumes that the spec itself does not have: those of a StatefulSet's claims.
     """
@@ -26,7 +32,6 @@ def check(
     volumes = spec.get("volumes") or []
     if not containers:
         problems.required(f"{path}.containers")
-    policies = ("Always",) if always else ("Always", "OnFailure", "Never")
     problems.one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), policies)
     problems.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), _DNS)
     problems.at_least(f"{path}.terminationGracePeriodSeconds", spec.get("terminationGracePeriodSeconds"), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from devloop_sandbox.admission import podspec
+from devloop_sandbox.admission import batch, podspec
 from devloop_sandbox.admission.problems import Problems
 from devloop_sandbox.objects import errors
 from devloop_sandbox.objects.resources import Obj, Resource
@@ -96,7 +96,9 @@ def _workload(problems: Problems, obj: Obj, old: Obj | None) -> None:
         return
     templates = spec.get("volumeClaimTemplates") or []
     claims = [(claim.get("metadata") or {}).get("name", "") for claim in templates]
-    podspec.check(problems, template.get("spec") or {}, "spec.template.spec", always=True, claims=claims)
+    podspec.check(
+        problems, template.get("spec") or {}, "spec.template.spec", policies=("Always",), claims=claims
+    )
 
 
 def _deployment(problems: Problems, obj: Obj, old: Obj | None) -> None:
@@ -244,4 +246,6 @@ _RULES: dict[str, Callable[[Problems, Obj, Obj | None], None]] = {
     "ConfigMap": _keys,
     "Secret": _keys,
     "Ingress": _ingress,
+    "Job": batch.job,
+    "CronJob": batch.cron_job,
 }

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from devloop_sandbox.objects.resources import Obj
 
 
-def age(stamp: str | None) -> str:
-    """`5s`, `3m12s`, `2h`, `4d`: as kubectl writes the time since `stamp`."""
+def age(stamp: str | None, until: str | None = None) -> str:
+    """`5s`, `3m12s`, `2h`, `4d`: as kubectl writes the time since `stamp`, until now or `until`."""
     if not stamp:
         return "<unknown>"
     then = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
-    seconds = max(0, int((datetime.now(UTC) - then).total_seconds()))
+    end = datetime.fromisoformat(until.replace("Z", "+00:00")) if until else datetime.now(UTC)
+    seconds = max(0, int((end - then).total_seconds()))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 120:
         return f"{seconds}s"

@@ -61,12 +61,30 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
     "PodTemplateSpec": {1: ("metadata", "ObjectMeta"), 2: ("spec", "PodSpec")},
     "PodSpec": {
         2: ("containers", "[Container]"), 3: ("restartPolicy", "str"),
+        4: ("terminationGracePeriodSeconds", "int"), 6: ("dnsPolicy", "str"), 19: ("schedulerName", "str"),
     },
     "Container": {
         1: ("name", "str"), 2: ("image", "str"), 3: ("command", "[str]"), 4: ("args", "[str]"),
-        6: ("ports", "[ContainerPort]"),
-        14: ("imagePullPolicy", "str"),
+        5: ("workingDir", "str"), 6: ("ports", "[ContainerPort]"), 7: ("env", "[EnvVar]"),
+        13: ("terminationMessagePath", "str"), 14: ("imagePullPolicy", "str"),
+        20: ("terminationMessagePolicy", "str"),
     },
+    "EnvVar": {1: ("name", "str"), 2: ("value", "str")},
+    "Job": {1: ("metadata", "ObjectMeta"), 2: ("spec", "JobSpec")},
+    "JobSpec": {
+        1: ("parallelism", "int"), 2: ("completions", "int"), 3: ("activeDeadlineSeconds", "int"),
+        4: ("selector", "LabelSelector"), 5: ("manualSelector", "bool"), 6: ("template", "PodTemplateSpec"),
+        7: ("backoffLimit", "int"), 8: ("ttlSecondsAfterFinished", "int"), 9: ("completionMode", "str"),
+        10: ("suspend", "bool"),
+    },
+    "CronJob": {1: ("metadata", "ObjectMeta"), 2: ("spec", "CronJobSpec")},
+    "CronJobSpec": {
+        1: ("schedule", "str"), 2: ("startingDeadlineSeconds", "int"), 3: ("concurrencyPolicy", "str"),
+        4: ("suspend", "bool"), 5: ("jobTemplate", "JobTemplateSpec"),
+        6: ("successfulJobsHistoryLimit", "int"), 7: ("failedJobsHistoryLimit", "int"),
+        8: ("timeZone", "str"),
+    },
+    "JobTemplateSpec": {1: ("metadata", "ObjectMeta"), 2: ("spec", "JobSpec")},
     "ContainerPort": {
         1: ("name", "str"), 3: ("containerPort", "int"), 4: ("protocol", "str"),
     },
@@ -84,6 +102,8 @@ _KINDS = (
     "ServiceAccount",
     "Service",
     "Deployment",
+    "Job",
+    "CronJob",
     "DeleteOptions",
 )
 

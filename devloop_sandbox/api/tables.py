@@ -27,7 +27,7 @@ def table(resource: Resource, objects: list[Obj], meta: Obj, *, include: str, he
 def _column(name: str) -> Obj:
     wide = name.startswith("+")
     name = name.removeprefix("+")
-    kind = "integer" if name in ("Desired", "Current", "Data", "Secrets") else "string"
+    kind = "integer" if name in ("Desired", "Current", "Data", "Secrets", "Active") else "string"
     return {
         "name": name,
         "type": kind,
@@ -101,6 +101,27 @@ def _replica_set(obj: Obj) -> list[Any]:
 def _stateful_set(obj: Obj) -> list[Any]:
     ready = f"{obj.get('status', {}).get('readyReplicas', 0)}/{obj['spec'].get('replicas', 0)}"
     return [ready, _age(obj), *_template(obj)[:2]]
+
+
+def _job(obj: Obj) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    conditions = {one["type"] for one in status.get("conditions") or [] if one["status"] == "True"}
+    known = ("Complete", "Failed", "SuccessCriteriaMet", "FailureTarget", "Suspended")
+    state = next((kind for kind in known if kind in conditions), "Running")
+    goal = spec.get("completions")
+    goal = f"1 of {spec['parallelism']}" if goal is None and spec["parallelism"] > 1 else goal or 1
+    start, end = status.get("startTime"), status.get("completionTime")
+    took = "" if start is None else age(start, end)
+    return [state, f"{status.get('succeeded', 0)}/{goal}", took, _age(obj), *_template(obj)]
+
+
+def _cron_job(obj: Obj) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    last = status.get("lastScheduleTime")
+    row = [spec["schedule"], spec.get("timeZone") or "<none>", str(bool(spec.get("suspend")))]
+    inner = spec["jobTemplate"]["spec"]
+    template = _template({"spec": {"selector": {}, **inner}})
+    return [*row, len(status.get("active") or []), age(last) if last else "<none>", _age(obj), *template]
 
 
 def _service(obj: Obj) -> list[Any]:
@@ -188,6 +209,11 @@ _TABLES: dict[str, tuple[list[str], Cells]] = {
     "deployments": (["Name", "Ready", "Up-to-date", "Available", "Age", *_WORKLOAD], _deployment),
     "replicasets": (["Name", "Desired", "Current", "Ready", "Age", *_WORKLOAD], _replica_set),
     "statefulsets": (["Name", "Ready", "Age", *_WORKLOAD[:2]], _stateful_set),
+    "jobs": (["Name", "Status", "Completions", "Duration", "Age", *_WORKLOAD], _job),
+    "cronjobs": (
+        ["Name", "Schedule", "Timezone", "Suspend", "Active", "Last Schedule", "Age", *_WORKLOAD],
+        _cron_job,
+    ),
     "services": (
         ["Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "+Selector"],
         _service,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from devloop_sandbox.controllers.base import Controller
+from devloop_sandbox.controllers.batch.cronjobs import CronJobs
+from devloop_sandbox.controllers.batch.jobs import Jobs
 from devloop_sandbox.controllers.deployment import Deployments
 from devloop_sandbox.controllers.endpoints import Endpoints
 from devloop_sandbox.controllers.garbage import EventExpiry, GarbageCollector
@@ -19,6 +21,8 @@ KINDS: tuple[type[Controller], ...] = (
     Deployments,
     ReplicaSets,
     StatefulSets,
+    Jobs,
+    CronJobs,
     Scheduler,
     Endpoints,
     Namespaces,

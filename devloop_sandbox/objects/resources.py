@@ -92,6 +92,8 @@ RESOURCES: tuple[Resource, ...] = (
         _WORKLOAD,
     ),
     Resource("apps", "v1", "controllerrevisions", "ControllerRevision"),
+    Resource("batch", "v1", "jobs", "Job", (), True, ("status",), True, _WORKLOAD),
+    Resource("batch", "v1", "cronjobs", "CronJob", ("cj",), True, ("status",), True, _WORKLOAD),
     Resource("networking.k8s.io", "v1", "ingresses", "Ingress", ("ing",), True, ("status",), True),
     Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
 )

@@ -39,10 +39,12 @@ POLL_S = 0.1
 
 RESOURCES: dict[str, tuple[str, str]] = {
     "ConfigMap": ("v1", "configmaps"),
+    "CronJob": ("batch/v1", "cronjobs"),
     "Deployment": ("apps/v1", "deployments"),
     "Endpoints": ("v1", "endpoints"),
     "EndpointSlice": ("discovery.k8s.io/v1", "endpointslices"),
     "Event": ("v1", "events"),
+    "Job": ("batch/v1", "jobs"),
     "Namespace": ("v1", "namespaces"),
     "Node": ("v1", "nodes"),
     "Pod": ("v1", "pods"),

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.contract.cluster import PATIENCE_S, Namespace, Object, eventually, is_true, name_of, owners, uid
-from tests.contract.objects import config_map, container, deployment, http_server, job, pod, service
+from tests.contract.objects import IMAGE, config_map, container, deployment, http_server, job, pod, service
 
 NEEDED = (1, 31)
 
@@ -510,3 +510,17 @@ def test_delete_by_force(kubectl: Kubectl) -> None:
     ready(kubectl.ns)
     kubectl("delete", "pod", "one", "--grace-period=0", "--force")
     assert not kubectl.ns.exists("Pod", "one")
+
+
+def test_create_job_from_an_image_and_from_a_cron_job(kubectl: Kubectl) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_create/kubectl_create_job/"""
+    kubectl("create", "cronjob", "yearly", "--image", IMAGE, "--schedule", "0 0 1 1 *", "--", "true")
+    kubectl("create", "job", "now", "--from", "cronjob/yearly")
+    kubectl("create", "job", "plain", "--image", IMAGE, "--", "true")
+    kubectl("wait", "--for=condition=complete", "job/now", "job/plain", "--timeout=60s")
+    head, *rows = kubectl("get", "jobs").splitlines()
+    assert head.split() == ["NAME", "STATUS", "COMPLETIONS", "DURATION", "AGE"]
+    assert [row.split()[:3] for row in rows] == [["now", "Complete", "1/1"], ["plain", "Complete", "1/1"]]
+    cron = kubectl("get", "cronjobs").splitlines()[1].split()
+    assert cron[0] == "yearly"
+    assert cron[-3:-1] == ["0", "<none>"]

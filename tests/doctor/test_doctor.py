@@ -115,12 +115,12 @@ async def test_a_glob_that_matches_nothing(doctor: Doctor, pattern: str, fix: st
 
 async def test_kinds_that_the_cluster_does_not_serve(doctor: Doctor) -> None:
     monitor = "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitor\nmetadata: {name: web}\n"
-    (found,) = await doctor(**{"k8s/monitor.yaml": monitor})
-    assert (found.grade, found.what) == ("failure", "kinds")
-    assert (
-        "k8s/monitor.yaml:1: context devloop-sandbox-doctor serves no monitoring.coreos.com/v1" in found.found
-    )
-    assert found.fix
+    found = await doctor(**{"k8s/monitor.yaml": f"{monitor}---\n{monitor.replace('web', 'api')}"})
+    assert {(one.grade, one.what) for one in found} == {("failure", "kinds")}
+    served = "context devloop-sandbox-doctor serves no monitoring.coreos.com/v1"
+    assert f"k8s/monitor.yaml:1: servicemonitor/web: {served}" in found[0].found
+    assert f"k8s/monitor.yaml:5: servicemonitor/api: {served}" in found[1].found
+    assert all(one.fix for one in found)
 
 
 async def test_a_kind_that_a_manifest_defines_itself_is_none_of_those(doctor: Doctor) -> None:
@@ -135,7 +135,7 @@ kind: Shop
 metadata: {name: one}
 """
     found = await doctor(**{"k8s/shop.yaml": define})
-    assert not [one for one in found if "Shop in" in one.found or "acme.dev" in one.found]
+    assert not [one for one in found if "shop/one" in one.found or "acme.dev/v1" in one.found]
 
 
 async def test_a_missing_namespace_is_named_as_such(doctor: Doctor) -> None:
@@ -369,4 +369,4 @@ def test_a_kubeconfig_that_this_user_may_not_read(tmp_path: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert f"kubeconfig {secret}: Permission denied" in ended.stderr
+    assert f"kubeconfig {secret} cannot be read: Permission denied" in ended.stderr

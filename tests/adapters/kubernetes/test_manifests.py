@@ -152,7 +152,47 @@ async def test_a_kind_that_is_not_served_is_reported_with_its_place(
     error = await cluster.prerequisite()
     assert error is not None
     assert error.reason == "UnknownKind"
-    assert f"{path}:2" in error.message
+    assert f"{path}:2: {kind.lower()}/x: " in error.message
+
+
+async def test_each_object_of_a_kind_that_is_not_served_is_named_and_all_others_are_applied(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"}}
+    second = {**scaler, "metadata": {"name": "api"}}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}}
+    path = write(tmp_path / "a.yaml", scaler, CONFIG_MAP, second, budget)
+    assert await applied(cluster, [path], []) == ("configmap/settings created",)
+    error = await cluster.prerequisite()
+    assert error is not None
+    assert sorted(line.partition(": context")[0] for line in error.message.splitlines()) == [
+        f"{path}:14: horizontalpodautoscaler/api",
+        f"{path}:19: poddisruptionbudget/web",
+        f"{path}:2: horizontalpodautoscaler/web",
+    ]
+
+
+async def test_jobs_and_cron_jobs_are_applied_and_keep_their_template(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    """The image is that of a service: its reference is put in, as in every workload."""
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": SERVICE.image}]}
+    spec = {"template": {"spec": pod}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate"}, "spec": spec}
+    cron = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "nightly"},
+        "spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": spec}},
+    }
+    path = write(tmp_path / "a.yaml", job, cron)
+    assert await applied(cluster, [path], [ref("1")]) == ("job/migrate created", "cronjob/nightly created")
+    assert await cluster.prerequisite() is None
+    assert await applied(cluster, [path], [ref("1")]) == ()
+    job["spec"] = {"template": {"spec": {**pod, "hostname": "other"}}}
+    with pytest.raises(PatchError, match="field is immutable") as caught:
+        await applied(cluster, [write(tmp_path / "a.yaml", job)], [ref("1")])
+    assert "kubectl delete job migrate" in (caught.value.hint or "")
 
 
 async def test_what_the_server_refuses_is_reported_in_its_words(

@@ -338,3 +338,34 @@ async def test_s18_a_partitioned_statefulset_is_stuck_and_says_so(stateful: Work
         _, verdict = await stateful.verdict(feed, await stateful.patch(IMAGE))
     assert isinstance(verdict, Stuck)
     assert verdict.reason == "Partitioned"
+
+
+async def test_jobs_and_cron_jobs_of_the_manifests_run(
+    real: KubernetesCluster, ns: Namespace, tmp_path: Path
+) -> None:
+    """Manifests that nothing rolls: a Job runs to its end with the service's image, a CronJob waits."""
+    pod = {
+        "restartPolicy": "Never",
+        "containers": [{"name": "c", "image": REPOSITORY, "command": ["sh", "-c", "echo migrated"]}],
+    }
+    spec = {"template": {"spec": pod}}
+    meta = {"namespace": ns.name}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate", **meta}, "spec": spec}
+    cron = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "nightly", **meta},
+        "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": spec}},
+    }
+    file = tmp_path / "jobs.yaml"
+    file.write_text(yaml.safe_dump_all([job, cron]))
+    done = await real.apply([file], [IMAGE])
+    assert done.changed == ("job/migrate created", "cronjob/nightly created")
+    assert done.troubles == ()
+    with anyio.fail_after(120):
+        while not (await anyio.to_thread.run_sync(ns.read, "Job", "migrate"))["status"].get("succeeded"):
+            await anyio.sleep(0.1)
+    (ran,) = ns.items("Pod")
+    assert ran["spec"]["containers"][0]["image"] == IMAGE
+    assert ns.log(ran["metadata"]["name"]) == "migrated\n"
+    assert (await real.apply([file], [IMAGE])).changed == ()

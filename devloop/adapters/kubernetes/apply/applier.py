@@ -171,19 +171,22 @@ class Applier:
                 await anyio.sleep(0.1)
 
     async def _still_unserved(self, image: str) -> PrerequisiteError | None:
-        """The first of the objects whose kind is not served, looked for again."""
-        found: PrerequisiteError | None = None
+        """The objects whose kind is not served, looked for again: one error with a line for each."""
+        found: list[PrerequisiteError] = []
         for manifest in list(self._unserved):
             try:
                 await self._served.locate(manifest)
             except PrerequisiteError as error:
                 if not image or repository(image) in map(repository, images_of(manifest.item)):
-                    found = found or error
+                    found.append(error)
             except PatchError:
                 continue  # applying it reports what is wrong
             else:
                 self._unserved.remove(manifest)
-        return found
+        if len(found) < 2:
+            return found[0] if found else None
+        lines = "\n".join(error.message for error in found)
+        return PrerequisiteError(lines, reason=found[0].reason, hint=found[0].hint)
 
     async def _apply(self, manifest: Manifest, table: dict[str, str], marked: set[str]) -> str:
         path, item = await self._served.locate(manifest)

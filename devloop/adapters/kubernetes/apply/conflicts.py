@@ -46,10 +46,12 @@ def refusal_of(manifest: Manifest, error: ApiRefusedError) -> PatchError:
             reason="Conflict",
             hint=f"leave these fields out of the file, or let {managers[0]} manage the object alone",
         )
+    hint = None
+    if error.status == 404 and "namespace" in error.message:
+        hint = "the namespace does not exist: add it to the manifests, or create it"
+    elif manifest.item["kind"] == "Job" and "field is immutable" in error.message:
+        name = manifest.item["metadata"]["name"]
+        hint = f"a Job runs once and keeps its template: kubectl delete job {name}, then save the file again"
     return PatchError(
-        f"{manifest.where}: {manifest.name} was refused: {error.message}",
-        reason=error.reason,
-        hint="the namespace does not exist: add it to the manifests, or create it"
-        if error.status == 404 and "namespace" in error.message
-        else None,
+        f"{manifest.where}: {manifest.name} was refused: {error.message}", reason=error.reason, hint=hint
     )

@@ -35,12 +35,13 @@ class Served:
         """(path of the object, the object with its namespace). Raises PrerequisiteError, PatchError."""
         item = manifest.item
         version, kind, meta = str(item["apiVersion"]), str(item["kind"]), dict(item["metadata"])
+        here = f"{manifest.where}: {manifest.name}: context {self._client.access.context.name}"
         root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        resource = (await self._discover(root, version, manifest)).get(kind)
+        resource = (await self._discover(root, version, manifest, here)).get(kind)
         if resource is None:
             self._served.pop(root)  # its definition may come later
             raise PrerequisiteError(
-                f"{manifest.where}: context {self._client.access.context.name} serves no {kind} in {version}",
+                f"{here} serves no {kind} in {version}",
                 reason="UnknownKind",
                 hint=f"is it spelt right? kubectl api-resources --api-group="
                 f"{version.rpartition('/')[0]!r}; a custom kind needs its CRD first",
@@ -50,7 +51,7 @@ class Served:
             root += f"/namespaces/{meta['namespace']}"
         return f"{root}/{resource.plural}/{meta['name']}", {**item, "metadata": meta}
 
-    async def _discover(self, root: str, version: str, manifest: Manifest) -> dict[str, Resource]:
+    async def _discover(self, root: str, version: str, manifest: Manifest, here: str) -> dict[str, Resource]:
         if root not in self._served:
             try:
                 data = await self._client.get(root)
@@ -58,7 +59,7 @@ class Served:
                 if error.status != 404:
                     raise refusal_of(manifest, error) from error
                 raise PrerequisiteError(
-                    f"{manifest.where}: context {self._client.access.context.name} serves no {version}",
+                    f"{here} serves no {version}",
                     reason="UnknownKind",
                     hint="kubectl api-versions lists what it serves",
                 ) from error
