@@ -74,11 +74,15 @@ end_step() {
 
 # spin "what is done": one line that moves, until it is killed or the script has ended
 spin() {
-  local frame began=$SECONDS
+  local frame began=$SECONDS width text
+  # A line that wraps could not be drawn over.
+  width=$(stty size <&2 2>/dev/null | cut -d ' ' -f 2)
+  ((${width:-0} >= 20)) || width=80
+  text=${1:0:$((width - 14))}
   while true; do
     for frame in '|' '/' '-' '\'; do
       kill -0 $$ 2>/dev/null || exit 0
-      printf '\r\e[K  %s %s %s' "$frame" "$1" "${DIM}$((SECONDS - began)) s${PLAIN}" >&2
+      printf '\r\e[K  %s %s %s' "$frame" "$text" "${DIM}$((SECONDS - began)) s${PLAIN}" >&2
       sleep 0.25
     done
   done

@@ -60,6 +60,13 @@ def test_a_step_shows_the_elapsed_time_on_a_terminal(tmp_path: Path) -> None:
     assert "  make it 0." in seen.splitlines()[-1]
 
 
+def test_the_line_that_moves_fits_the_terminal(tmp_path: Path) -> None:
+    seen = on_a_terminal(f"step '{'long ' * 40}' sleep 0.6", tmp_path)
+    moving = [part for part in seen.split("\r\x1b[K") if part.startswith(("  | ", "  / "))]
+    assert moving
+    assert max(map(len, moving)) < 80
+
+
 def test_a_step_that_fails_shows_the_end_of_its_output(tmp_path: Path) -> None:
     done = bash("""step "break it" bash -c 'echo the reason; exit 3'""", tmp_path)
     assert done.returncode == 1
