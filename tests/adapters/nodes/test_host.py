@@ -93,10 +93,13 @@ async def test_s11_the_docker_engine_of_this_machines_kubelet_is_found(
     bench: Bench, second: Dockerd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """cri-dockerd's command line says which one it is."""
-    every = psutil.process_iter  # the machine may have one of its own
-    monkeypatch.setattr(
-        psutil, "process_iter", lambda named: (p for p in every(named) if p.ppid() == os.getpid())
-    )
+    every = psutil.process_iter
+
+    def children(named: list[str]) -> Iterator[psutil.Process]:
+        """The machine may have one of its own; what ends meanwhile is passed over, as by psutil."""
+        return (one for one in every([*named, "ppid"]) if one.info["ppid"] == os.getpid())
+
+    monkeypatch.setattr(psutil, "process_iter", children)
     with pytest.raises(LoadError):
         await RouteChoice(bench.engine, bench.digests, "default", "remote", "", os.environ)(
             (here("docker://28.5.2"),)
