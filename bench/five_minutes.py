@@ -276,7 +276,9 @@ def replaced(stand_ins: Sequence[str]) -> str:
 
 
 def machine() -> str:
-    return f"{os.cpu_count()} cores of {platform.machine()}, with a load average of {os.getloadavg()[1]:.0f}"
+    cores, load = os.cpu_count() or 1, os.getloadavg()[1]
+    busy = f" that other work kept busy (load average {load:.0f})" if load > 2 * cores else ""
+    return f"{cores} cores of {platform.machine()}{busy}"
 
 
 def table(results: Sequence[Measured]) -> list[str]:
