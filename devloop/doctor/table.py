@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -78,12 +78,14 @@ async def examine(given: Examined, kubeconfig: Path | None, names: Sequence[str]
             found += await sandboxes.unselected(given, None)
             return [*found, *_services(given, None)]
         there = Connected(given, session)
-        found += await _made(CLUSTER, there)
+        answers = await _made(CLUSTER[:1], there)
+        live: dict[Workload, Subject] | None = None
+        if all(one.grade != "failure" for one in answers):  # else all of them would say the same
+            answers += await _made(CLUSTER[1:], there)
+            with suppress(DevloopError):  # a check has said why
+                live = await cluster.workloads(there)
+        found += answers
         found += await sandboxes.unselected(given, session.cluster.platform.server)
-        try:
-            live = await cluster.workloads(there)
-        except DevloopError:
-            live = None  # the check of the cluster has shown why
     return [*found, *_services(given, live)]
 
 

@@ -213,6 +213,7 @@ async def test_an_own_sandbox_beside_another_cluster_of_config_yaml(doctor: Doct
     (tmp_path / "kind").write_text(yaml.safe_dump(entries))
     config = CONFIG.replace("devloop-sandbox-doctor", "kind-other")
     found = await doctor(kubeconfig=tmp_path / "kind", **{"config.yaml": config})
+    assert [one.what for one in found] == ["cluster", "sandbox"]  # what else asks it would say the same
     by_name = {one.what: one for one in found}
     assert by_name["cluster"].grade == "failure"
     assert by_name["sandbox"].found == (
