@@ -81,13 +81,13 @@ def _sandbox() -> click.Command:
 def main(ctx: click.Context, /, **given: Any) -> None:
     """Save a file, and the cluster runs it.
 
-    devloop watches the source trees of your services, rebuilds only the image that changed, brings it into
-    the local cluster, rolls the Deployment, and reports how long each step took.
+    devloop watches the source files of your services, rebuilds only the image that changed, loads it into the
+    local cluster, updates the Deployment, and reports how long each step took.
 
     \b
     devloop sandbox up      a small cluster on this machine's Docker engine, for trying devloop
     devloop init            write a config.yaml for the project in this folder
-    devloop once            bring the cluster to the tree, then exit
+    devloop once            bring the cluster up to date with the files on disk, then exit
     devloop watch           the same, at every save
     """
     ctx.obj = given
@@ -100,7 +100,7 @@ def main(ctx: click.Context, /, **given: Any) -> None:
 @click.option("--print", "show", is_flag=True, help="Print the config.yaml; write nothing, ask nothing.")
 @where
 def init(yes: bool, show: bool, **given: Any) -> None:
-    """Write a config.yaml for the project in this folder, from what lies in it.
+    """Write a config.yaml for the project in this folder, from the files in it.
 
     Reads Dockerfiles, manifests, kustomizations, charts, compose.yaml, skaffold.yaml, and the workloads of
     the context if that is a local cluster. Overwrites nothing.
@@ -116,14 +116,14 @@ def init(yes: bool, show: bool, **given: Any) -> None:
 @services_argument
 @click.option("--no-logs", is_flag=True, help="Do not show the pods' logs.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="Of the metrics, instead of that of metrics.listen."
+    "--port", type=click.IntRange(0, 65535), help="Port for the metrics, instead of that of metrics.listen."
 )
 @log_format_option
 @on_project
 def watch(
     project: Project, services: tuple[str, ...], no_logs: bool, port: int | None, log_format: str
 ) -> None:
-    """Bring the cluster to the tree at every save; Ctrl-C ends it.
+    """Bring the cluster up to date now and at every save; Ctrl-C ends it.
 
     Metrics are served at metrics.listen of config.yaml [default: 127.0.0.1:9100]; where that port is in use,
     at the next free one, which is printed.
@@ -136,11 +136,11 @@ def watch(
 @main.command()
 @services_argument
 @json_option
-@click.option("--rebuild", is_flag=True, help="Build even where the image is there already, under a new tag.")
+@click.option("--rebuild", is_flag=True, help="Build even if the image exists already, under a new tag.")
 @log_format_option
 @on_project
 def once(project: Project, services: tuple[str, ...], as_json: bool, rebuild: bool, log_format: str) -> int:
-    """Bring the cluster to the tree, then exit.
+    """Bring the cluster up to date with the files on disk, then exit.
 
     Exit code: 0 all live or unchanged, 1 a stage failed, 2 config or usage, 3 platform not reachable or
     held by another devloop, 130 interrupted.
@@ -155,7 +155,7 @@ def once(project: Project, services: tuple[str, ...], as_json: bool, rebuild: bo
 @json_option
 @on_project
 def status(project: Project, services: tuple[str, ...], as_json: bool) -> int:
-    """Does the cluster run the tree? Works with and without a running `devloop watch`.
+    """Show whether the cluster runs what is on disk, with or without a running `devloop watch`.
 
     Exit code: 0 every service is live, 1 one is not, 2 config or usage, 3 platform not reachable.
     """
@@ -169,7 +169,7 @@ def status(project: Project, services: tuple[str, ...], as_json: bool) -> int:
 @json_option
 @where
 def doctor(services: tuple[str, ...], as_json: bool, **given: Any) -> None:
-    """Look at everything that devloop needs: engine, disk, file watching, manifests, cluster, targets.
+    """Check everything that devloop needs: engine, disk, file watching, manifests, cluster, targets.
 
     Exit code: 0 everything devloop needs is there, 2 config or usage, 3 something is not.
     """
@@ -182,7 +182,7 @@ def doctor(services: tuple[str, ...], as_json: bool, **given: Any) -> None:
 @service_argument
 @on_project
 def rollback(project: Project, service: str) -> int:
-    """Go back to the newest earlier image that was live, and stay there while the tree stays as it is.
+    """Return to the previous live image, and keep it until the files change.
 
     Waits until it runs; exit code 1 if it does not, with what Kubernetes reports.
     Another edit lifts the hold, and so does `devloop resume`.
@@ -196,7 +196,7 @@ def rollback(project: Project, service: str) -> int:
 @service_argument
 @on_project
 def resume(project: Project, service: str) -> int:
-    """Lift the hold of `devloop rollback`."""
+    """End the hold that `devloop rollback` set."""
     from devloop.commands import resume as command
 
     return command.resume(project, service)
@@ -205,7 +205,7 @@ def resume(project: Project, service: str) -> int:
 @main.command()
 @on_project
 def diff(project: Project) -> int:
-    """What `once` would change: manifests and releases as they would be, against the cluster as it is.
+    """Show what `once` would change in the manifests and releases of the cluster.
 
     With the images that are live now; values of Secrets are masked. Exit code: 0 nothing, 1 something.
     """
@@ -218,7 +218,7 @@ def diff(project: Project) -> int:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @on_project
 def down(project: Project, yes: bool) -> int:
-    """Remove what devloop brought into the cluster: releases, objects of the manifests, its namespaces.
+    """Remove what devloop created in the cluster: releases, objects of the manifests, namespaces.
 
     A namespace that was there before stays, and so do the images on the nodes.
     """
@@ -237,10 +237,12 @@ def down(project: Project, yes: bool) -> int:
     show_default=True,
     help="github: annotations of a workflow.",
 )
-@click.option("--offline", is_flag=True, help="Ask neither cluster nor engine; their rules do not run.")
+@click.option(
+    "--offline", is_flag=True, help="Contact neither cluster nor engine, and skip the rules that need them."
+)
 @on_project
 def check(project: Project, services: tuple[str, ...], output: str, offline: bool) -> int:
-    """Judge what devloop would deploy, and the images that were built, by the rules of docs/checks.md.
+    """Check manifests, releases and built images against the rules of docs/checks.md.
 
     Exit code: 0 no errors, 1 errors, 2 config or usage, 3 no errors, but platform not reachable: the rules
     that ask it did not run.
@@ -254,7 +256,7 @@ def check(project: Project, services: tuple[str, ...], output: str, offline: boo
 @services_argument
 @on_project
 def explain(project: Project, services: tuple[str, ...]) -> int:
-    """Which files can go to the cluster as a delta, and the Dockerfile line that stops the others."""
+    """Show which files can be sent as a delta, and which Dockerfile line prevents it for the others."""
     from devloop.commands import explain as command
 
     return command.explain(project, services)
@@ -264,7 +266,7 @@ def explain(project: Project, services: tuple[str, ...]) -> int:
 @services_argument
 @on_project
 def verify(project: Project, services: tuple[str, ...]) -> int:
-    """Compare the live images with full builds of the same tree, file by file.
+    """Compare the live images with full builds of the same files, file by file.
 
     Exit code: 0 equal, 1 one differs or cannot be built, 2 config or usage, 3 platform not reachable.
     """
@@ -286,7 +288,7 @@ def schema() -> None:
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell: eval "$(devloop completion bash)"."""
+    """Print a completion script for a shell: eval "$(devloop completion bash)"."""
     from click.shell_completion import get_completion_class
 
     found = get_completion_class(shell)

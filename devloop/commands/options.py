@@ -82,7 +82,9 @@ service_argument = click.argument("service", shell_complete=_service_names)
 services_argument = click.argument(
     "services", nargs=-1, metavar="[SERVICE]...", shell_complete=_service_names
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on standard output."
+)
 log_format_option = click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
