@@ -72,7 +72,7 @@ def disk(what: str, error: type[DevloopError] = BuildError) -> Iterator[None]:
 def cause_of(error: BaseException) -> str:
     """Why a connection or a file failed, in the system's words: "Connection refused", without numbers.
 
-    HTTP clients wrap what the system said (`os_error`) into sentences of their own.
+    HTTP clients wrap the system's own error (`os_error`) into sentences of their own.
     """
     inner = getattr(error, "reason", None)  # of a URLError
     cause = getattr(error, "os_error", None) or (inner if isinstance(inner, OSError) else error)

@@ -1,4 +1,4 @@
-"""This machine: the engine that builds, the docker command, and the room that disks have left."""
+"""This machine: the engine that builds, the docker command, and the space that disks have left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBE = ".doctor"
 
 
 async def engine(machine: Machine) -> Diagnoses:
-    """Whether the engine that builds answers, and has room on its disk if that is one of this machine."""
+    """Whether the engine that builds answers, and has space on its disk if that is one of this machine."""
 
     async def endpoint() -> Endpoint:
         return current_engine(machine.environ)
@@ -39,7 +39,7 @@ async def engine(machine: Machine) -> Diagnoses:
     found = [ok("build engine", f"{info.name}, Docker {info.version}, {info.platform}, {store}")]
     root = Path(info.root or os.devnull)
     if here and is_folder(root):
-        found += [one for one in [room(root, "the engine's images")] if one.grade != "ok"]
+        found += [one for one in [free_space(root, "the engine's images")] if one.grade != "ok"]
     return found
 
 
@@ -58,7 +58,7 @@ async def docker_command(machine: Machine) -> Diagnoses:
 
 
 async def disk(machine: Machine) -> Diagnoses:
-    """Room for what devloop itself writes: its state, and what it sends while it builds."""
+    """Space for what devloop itself writes: its state, and what it sends while it builds."""
     return await anyio.to_thread.run_sync(_disk, machine.state)
 
 
@@ -73,18 +73,18 @@ def _disk(state: Path) -> Diagnoses:
             " is remembered for a rollback",
             f"ls -ld {state}; df -h {_existing(state)}; XDG_STATE_HOME names another folder",
         )
-        return [written, *_rooms([Path(tempfile.gettempdir())])]
-    return _rooms([state, Path(tempfile.gettempdir())])
+        return [written, *_free_spaces([Path(tempfile.gettempdir())])]
+    return _free_spaces([state, Path(tempfile.gettempdir())])
 
 
-def _rooms(folders: Iterable[Path]) -> list[Diagnosis]:
-    """Each disk once; one line where all have room."""
-    looked = {os.stat(one).st_dev: room(one, "devloop") for one in map(_existing, folders)}  # noqa: PTH116
+def _free_spaces(folders: Iterable[Path]) -> list[Diagnosis]:
+    """Each disk once; one line where all have space."""
+    looked = {os.stat(one).st_dev: free_space(one, "devloop") for one in map(_existing, folders)}  # noqa: PTH116
     short = [one for one in looked.values() if one.grade != "ok"]
     return short or [*looked.values()][:1]
 
 
-def room(folder: Path, whose: str) -> Diagnosis:
+def free_space(folder: Path, whose: str) -> Diagnosis:
     """How much a folder's disk has left."""
     free = shutil.disk_usage(folder).free
     files = os.statvfs(folder)

@@ -89,7 +89,7 @@ def test_a_wrong_config_ends_a_command_with_exit_code_2(
     assert (code, out) == (case.code, "")
     usage = "Usage:" in err
     assert usage or err.startswith("devloop: ")
-    assert usage or case.words or re.search(r"\n  -> \S", err), "what to do is not said"
+    assert usage or case.words or re.search(r"\n  -> \S", err), "it does not say what to do"
 
 
 @pytest.mark.parametrize("name", [name for name, case in CONFIGS.items() if not case.words])
@@ -109,7 +109,7 @@ def test_a_kubeconfig_that_cannot_be_used(run: Run, tmp_path: Path, command: str
     code, _, err = run(case, command)
     check(case, err, tmp_path / "project")
     assert code == case.code
-    assert re.search(r"\n  -> \S", err), "what to do is not said"
+    assert re.search(r"\n  -> \S", err), "it does not say what to do"
 
 
 @pytest.mark.parametrize("name", CLUSTERS)

@@ -78,8 +78,13 @@ async def test_a_file_that_cannot_be_read_is_no_services_while_their_workloads_a
     cluster.next = Application((), (UNREAD,), frozenset({("deployment/web", "default")}))
     made, events = manifests(tmp_path, cluster)
     await made.install(WEB, "shop:dl-1", missing=True)
-    (told,) = [one for one in events if isinstance(one, Notice)]
-    assert (told.service, told.about, told.level, told.message) == ("", "manifests", "error", BROKEN.message)
+    (notice,) = [one for one in events if isinstance(one, Notice)]
+    assert (notice.service, notice.about, notice.level, notice.message) == (
+        "",
+        "manifests",
+        "error",
+        BROKEN.message,
+    )
 
 
 async def test_a_workload_that_is_nowhere_may_be_in_the_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -91,7 +96,7 @@ async def test_a_workload_that_is_nowhere_may_be_in_the_file_that_cannot_be_read
     assert not [one for one in events if isinstance(one, Notice)]  # the trip reports it
 
 
-async def test_that_all_are_applied_again_is_said_once(tmp_path: Path) -> None:
+async def test_that_all_are_applied_again_is_reported_once(tmp_path: Path) -> None:
     cluster = Answers()
     cluster.next = Application((), (UNREAD,), frozenset())
     made, events = manifests(tmp_path, cluster)
@@ -102,5 +107,5 @@ async def test_that_all_are_applied_again_is_said_once(tmp_path: Path) -> None:
     await made.settle()
     (tmp_path / "web.yaml").write_text("a: 3")
     await made.settle()
-    told = [(one.level, one.about) for one in events if isinstance(one, Notice)]
-    assert told == [("info", "manifests")]
+    notice = [(one.level, one.about) for one in events if isinstance(one, Notice)]
+    assert notice == [("info", "manifests")]

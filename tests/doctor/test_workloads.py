@@ -95,7 +95,7 @@ def test_a_second_workload_that_runs_the_image_is_a_warning(tmp_path: Path) -> N
     assert fix == "deploy: [{deployment: web}, {statefulset: worker}]"
 
 
-def test_a_kind_that_cannot_be_a_target_is_said_with_what_can(tmp_path: Path) -> None:
+def test_a_kind_that_cannot_be_a_target_is_named_with_what_can(tmp_path: Path) -> None:
     text = workload("web", "shop:1") + "---\n" + workload("agent", "shop:1", kind="DaemonSet")
     ((grade, found, fix),) = bad(
         examine(service("web", "shop", WEB), (), Deployed(written(tmp_path, text), {}))

@@ -62,6 +62,6 @@ def test_doctor_passes_on_what_init_wrote(
     assert sandbox.context in made.path.read_text()
     assert set(made.services) == set(expected)
     code = doctor(made.path, None, None, sandbox.kubeconfig, names=(), as_json=False)
-    said = capsys.readouterr().out
-    assert code == 0, said
-    assert all(name in said for name in expected), said
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    assert all(name in printed for name in expected), printed

@@ -25,7 +25,7 @@ RETRY_SECONDS = 5.0
 
 
 def last_line(output: str) -> str:
-    """What a failed line said in the end."""
+    """The last line of what a failed command printed."""
     lines = [line for line in output.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "no output"
 
