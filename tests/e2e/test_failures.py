@@ -51,27 +51,33 @@ def half_written(project: Project) -> None:
     dockerfile(project).write_text(dockerfile(project).read_text() + "COPY src\n")
 
 
-@pytest.mark.parametrize("mistake", [no_base, removed, renamed, bad_ignore, half_written])
-def test_a_tree_without_a_fingerprint_is_failed_in_every_output(
-    backend: Project, mistake: Callable[[Project], None]
-) -> None:
-    home, kept = backend.root / "backend", backend.root / "kept"
+MISTAKES = (no_base, removed, renamed, bad_ignore, half_written)
+
+
+def test_a_tree_without_a_fingerprint_is_failed_in_every_output(backend: Project) -> None:
+    """One mistake after the other, each mended before the next."""
     with backend.watch("--no-logs") as watch:
         watch.wait("live", lambda: watch.live("backend"))
-        subprocess.run(["cp", "-a", str(home), str(kept)], check=True)
-        mistake(backend)
-        watch.wait("failed", lambda: watch.state() == "failed")
-        # Whatever the cluster shows from now on is no sign of the tree: a restart of the pods, for one.
-        backend.sandbox.kubectl("rollout", "restart", "-n", backend.namespace, "deploy/todo-backend")
-        backend.sandbox.kubectl(
-            "rollout", "status", "-n", backend.namespace, "deploy/todo-backend", "--timeout=60s"
-        )
-        assert (watch.state(), watch.metrics()[LIVE]) == ("failed", 0.0)
-        assert "after all" not in watch.text()
-        assert backend.devloop("status").returncode in (1, 2)  # 2: config.yaml names what is not there
-        subprocess.run(["rm", "-rf", str(home), str(backend.root / "elsewhere")], check=True)
-        kept.rename(home)
-        watch.wait("live again", lambda: watch.live("backend") and watch.metrics()[LIVE] == 1.0)
+        for mistake in MISTAKES:
+            failed_and_mended(backend, watch, mistake)
+
+
+def failed_and_mended(backend: Project, watch: Watch, mistake: Callable[[Project], None]) -> None:
+    home, kept, before = backend.root / "backend", backend.root / "kept", len(watch.text())
+    subprocess.run(["cp", "-a", str(home), str(kept)], check=True)
+    mistake(backend)
+    watch.wait(f"{mistake.__name__}: failed", lambda: watch.state() == "failed")
+    # Whatever the cluster shows from now on is no sign of the tree: a restart of the pods, for one.
+    kubectl, deployment = backend.sandbox.kubectl, ("-n", backend.namespace, "deploy/todo-backend")
+    kubectl("rollout", "restart", *deployment)
+    kubectl("rollout", "status", *deployment, "--timeout=60s")
+    assert (watch.state(), watch.metrics()[LIVE]) == ("failed", 0.0), mistake.__name__
+    assert "after all" not in watch.text()[before:], mistake.__name__
+    assert backend.devloop("status").returncode in (1, 2)  # 2: config.yaml names what is not there
+    subprocess.run(["rm", "-rf", str(home), str(backend.root / "elsewhere")], check=True)
+    kept.rename(home)
+    mended = f"{mistake.__name__}: live again"
+    watch.wait(mended, lambda: watch.live("backend") and watch.metrics()[LIVE] == 1.0)
 
 
 def test_a_base_that_comes_later_needs_no_save_and_is_missed_once(backend: Project) -> None:
