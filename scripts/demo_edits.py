@@ -62,7 +62,7 @@ def progress(what: str) -> Iterator[None]:
 
 def rounded(seconds: float) -> str:
     """As a person would say it: "0.31 s", "4.2 s"."""
-    return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    return f"{seconds:.2f} s" if seconds < 0.995 else f"{seconds:.1f} s"
 
 
 @dataclass(frozen=True)
