@@ -86,9 +86,11 @@ class Manifests:
         """
         async with self._lock:
             changed = await self._apply(None, missing=missing)
-            for trouble in self._troubles:
-                if not self._has_service(trouble):
-                    raise trouble.error
+            own = [trouble.error for trouble in self._troubles if not self._has_service(trouble)]
+            for error in own[1:]:
+                self._say("", error)
+            if own:
+                raise own[0]
             if self._lacking is not None:
                 raise self._lacking
             return changed

@@ -96,6 +96,18 @@ async def test_a_workload_that_is_nowhere_may_be_in_the_file_that_cannot_be_read
     assert not [one for one in events if isinstance(one, Notice)]  # the trip reports it
 
 
+async def test_of_several_files_that_cannot_be_read_each_is_reported(tmp_path: Path) -> None:
+    cluster = Answers()
+    others = [Trouble(f"k8s/{n}.yaml", "", frozenset(), ConfigError(f"k8s/{n}.yaml:1: no")) for n in "ab"]
+    cluster.next = Application((), (UNREAD, *others), frozenset())
+    made, events = manifests(tmp_path, cluster)
+    with pytest.raises(ConfigError, match=r"k8s/x\.yaml:2") as raised:
+        await made.settle()
+    assert raised.value.about == "manifests"
+    told = [(one.message, one.about) for one in events if isinstance(one, Notice)]
+    assert told == [("k8s/a.yaml:1: no", "manifests"), ("k8s/b.yaml:1: no", "manifests")]
+
+
 async def test_that_all_are_applied_again_is_reported_once(tmp_path: Path) -> None:
     cluster = Answers()
     cluster.next = Application((), (UNREAD,), frozenset())
