@@ -18,6 +18,8 @@ _TEMPLATES = (
     "/apis/apps/v1{}/statefulsets",
     "/apis/apps/v1{}/deployments",
     "/apis/apps/v1{}/daemonsets",
+    "/apis/batch/v1{}/cronjobs",
+    "/apis/batch/v1{}/jobs",
     "/api/v1{}/pods",
 )
 
@@ -129,6 +131,8 @@ async def read_images(client: Client, namespaces: Iterable[str]) -> frozenset[st
 def images_of(item: Json) -> Iterable[str]:
     """The images of a pod's spec, or of a workload's template; none where a file has something else there."""
     spec = item.get("spec")
+    if isinstance(spec, dict) and isinstance(spec.get("jobTemplate"), dict):  # a CronJob's
+        spec = spec["jobTemplate"].get("spec")
     template = spec.get("template") if isinstance(spec, dict) else None
     if isinstance(template, dict):
         spec = template.get("spec")

@@ -133,6 +133,21 @@ async def test_s25_images_of_replicasets_pods_and_templates_are_in_use(
     assert await cluster.images_in_use() == {"todo:now", "todo:before", "todo:running", "db:1"}
 
 
+async def test_s25_what_a_job_or_a_cron_job_is_to_run_is_in_use(api: Api, cluster: KubernetesCluster) -> None:
+    """Between two runs nothing else names its image."""
+
+    def spec(image: str) -> dict[str, Any]:
+        pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": image}]}
+        return {"template": {"spec": pod}}
+
+    batch = "/apis/batch/v1/namespaces/default"
+    waiting = {"suspend": True, **spec("todo:migration")}
+    await api.create(f"{batch}/jobs", {"metadata": {"name": "migrate"}, "spec": waiting})
+    nightly = {"schedule": "0 3 * * *", "jobTemplate": {"spec": spec("todo:nightly")}}
+    await api.create(f"{batch}/cronjobs", {"metadata": {"name": "nightly"}, "spec": nightly})
+    assert await cluster.images_in_use() == {"todo:migration", "todo:nightly"}
+
+
 async def test_s25_a_role_without_cluster_wide_lists_looks_into_its_namespaces(
     api: Api, proxy: Proxy, shaky: KubernetesCluster
 ) -> None:

@@ -189,6 +189,8 @@ async def test_jobs_and_cron_jobs_are_applied_and_keep_their_template(
     assert await applied(cluster, [path], [ref("1")]) == ("job/migrate created", "cronjob/nightly created")
     assert await cluster.prerequisite() is None
     assert await applied(cluster, [path], [ref("1")]) == ()
+    # A newer image of the service is for the next Job of that name: this one has run, and stays as it is.
+    assert await applied(cluster, [path], [ref("2")]) == ("cronjob/nightly configured",)
     job["spec"] = {"template": {"spec": {**pod, "hostname": "other"}}}
     with pytest.raises(PatchError, match="field is immutable") as caught:
         await applied(cluster, [write(tmp_path / "a.yaml", job)], [ref("1")])

@@ -190,8 +190,10 @@ class Applier:
 
     async def _apply(self, manifest: Manifest, table: dict[str, str], marked: set[str]) -> str:
         path, item = await self._served.locate(manifest)
-        item = noted(put_refs(item, table), self._project)
         there = await self._client.find(path)
+        if there is not None and item["kind"] == "Job":  # it has run, and its template cannot change
+            table = {**table, **{repository(ref): ref for ref in images_of(there)}}
+        item = noted(put_refs(item, table), self._project)
         item, old = await marked_for(self._client, path, item, there, marked)
         params = {"fieldManager": MANAGER, "force": "false"}
         try:
