@@ -172,6 +172,23 @@ def test_an_odd_file_stops_nothing(tmp_path: Path, files: Files) -> None:
     assert load(init_yes(write(tmp_path / "project", files)).path).services()
 
 
+def test_paths_that_config_yaml_reads_as_something_else(tmp_path: Path) -> None:
+    """A home, a glob: the file and the folder themselves are meant."""
+    files = {
+        "~root/Dockerfile": dockerfile(". ."),
+        "~root/k8s/a.yaml": workload("a", "root"),
+        "k[1]/a.yaml": workload("b", "root"),
+        "o[1]/kustomization.yaml": "resources: [b.yaml]\n",
+        "o[1]/b.yaml": workload("c", "other"),
+    }
+    made = init_yes(write(tmp_path / "project", files))
+    config = load(made.path)
+    read = {file.relative_to(made.path.parent).as_posix() for file in config.manifest_files()}
+    assert read == {"~root/k8s/a.yaml", "k[1]/a.yaml"}
+    assert config.services()[0].build.dockerfile == made.path.parent / "~root/Dockerfile"
+    assert "o[1]: config.yaml reads such a name as a glob" in made.stdout
+
+
 def test_two_services_of_compose_that_come_to_one_name_keep_their_manifests(tmp_path: Path) -> None:
     text = (
         "services: {my_app: {build: api}, my-app: {image: 'redis:7'}, '2048': {image: nginx, ports: ['80']}}"

@@ -27,9 +27,9 @@ def _lines(proposal: Proposal) -> Iterator[str]:
         yield ""
         yield "# Applied with devloop's tags put in, and again when they change."
         yield "manifests:"
-        width = max(len(scalar(entry.path)) for entry in proposal.manifests)
-        for entry in proposal.manifests:
-            yield with_comment(f"  - {scalar(entry.path):<{width}}", entry.why).rstrip()
+        paths = [scalar(as_path(entry.path)) for entry in proposal.manifests]
+        for path, entry in zip(paths, proposal.manifests, strict=True):
+            yield with_comment(f"  - {path:<{max(map(len, paths))}}", entry.why).rstrip()
     if proposal.releases:
         yield ""
         yield "# Helm releases, installed and upgraded by devloop (docs/releases.md)."
@@ -109,7 +109,7 @@ def _release(release: Release) -> Iterator[str]:
         yield f"    namespace: {scalar(release.namespace)}"
     yield "    create_namespace: true"
     if release.values:
-        yield f"    values: {sequence(release.values)}"
+        yield f"    values: {sequence([as_path(one) for one in release.values])}"
     if release.set:
         yield f"    set: {mapping(release.set)}"
     if release.images:

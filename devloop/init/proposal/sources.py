@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from devloop.init.proposal.values import Entry, Question
 from devloop.init.words import nearness
 
 _BASE, _UNDECIDED = 150, 160  # between neutral (100) and another place's (200)
+_GLOB = re.compile(r"[*?\[]")
 Identity = tuple[str, str]  # kind, name
 
 
@@ -42,12 +44,17 @@ class _Source:
 
 def choose(found: Found, answers: Mapping[str, str]) -> Sources:
     kustomizations, questions = _kustomizations(found, answers)
-    candidates = [*kustomizations]
+    candidates = [one for one in kustomizations if not _GLOB.search(one.label)]
     candidates += [
         _Source(one.folder, 2, nearness(one.folder), one.workloads, one) for one in plain_sources(found)
     ]
     candidates += [_Source(one.folder, 3, 0, one.workloads, one, one.why) for one in found.charts]
     candidates, notes = _as_deployed(candidates, found.deployed)
+    notes += [
+        Note(one.label, "config.yaml reads such a name as a glob")
+        for one in kustomizations
+        if _GLOB.search(one.label)
+    ]
     taken: list[_Source] = []
     for one in sorted(candidates, key=lambda source: (source.rank, source.order, source.label)):
         why = next(filter(None, (_why_not(one, other) for other in taken)), "")
