@@ -55,10 +55,21 @@ def trips(port: str, service: str) -> int:
 
 
 def edit(port: str, service: str, file: Path, pattern: str, text: str) -> None:
-    """Save, and wait for the end of the trip."""
-    before = trips(port, service)
+    """Save, and wait until another image is live."""
+
+    def image() -> str:
+        now = services(port).get(service) or {}
+        return str(now["image"]) if now.get("live") else ""
+
+    before = image()
     file.write_text(re.sub(pattern, text, file.read_text()))
-    wait(f"the edit of {file.name}", lambda: trips(port, service) > before)
+    wait(f"the edit of {file.name}", lambda: image() not in ("", before))
+
+
+def finished() -> bool:
+    """The screen shows the end of the last save."""
+    after = tmux("capture-pane", "-p").rpartition("saved:")[2]
+    return "live in" in after.partition("●")[0]
 
 
 def tmux(*words: str) -> str:
@@ -102,9 +113,7 @@ def main() -> None:
         file, stamp = DEMO / "backend/src/greeting.py", time.strftime("%H:%M:%S")
         for number in (1, 2):
             edit(port, "backend", file, 'GREETING = ".*"', f'GREETING = "Edit {number}, {stamp}"')
-        wait(
-            "the end of the old pod", lambda: "Finished server process" in tmux("capture-pane", "-p")[-1500:]
-        )
+        wait("the line of the last edit", finished)
         PICTURE.write_text(drawn(tmux("capture-pane", "-e", "-p")))
         tmux("send-keys", "C-c")
         wait(
