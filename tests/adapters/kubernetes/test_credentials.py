@@ -345,7 +345,7 @@ async def test_nothing_is_read_for_a_server_without_tls_and_nothing_sent(tmp_pat
 async def failing(folder: Path, script: str, **more: object) -> PlatformError:
     plugin = {"apiVersion": VERSION, "command": "sh", "args": ["-c", script], **more}
     path = write(folder / "a", config(exec=plugin))
-    with pytest.raises(PlatformError, match="context 'minikube': the credential plugin sh -c") as caught:
+    with pytest.raises(PlatformError, match="context 'minikube': the credential plugin sh: ") as caught:
         await open_access([path], "minikube", allow_remote=False)
     assert caught.value.reason == "CredentialPlugin"
     assert caught.value.hint
@@ -410,6 +410,14 @@ async def test_an_answer_that_is_none_is_the_plugins_fault(
     error = await failing(tmp_path, f"cat {tmp_path}/answer")
     assert expected in error.message
     assert "secret" not in repr((error.message, error.evidence))
+
+
+async def test_s30_a_plugins_arguments_are_not_shown_from_the_first_flag_on(tmp_path: Path) -> None:
+    """kubelogin takes a client secret there."""
+    plugin = {"apiVersion": VERSION, "command": "env", "args": ["false", "--oidc-client-secret=hunter2"]}
+    with pytest.raises(PlatformError, match="the credential plugin env false: exit code 1") as caught:
+        await open_access([write(tmp_path / "a", config(exec=plugin))], "minikube", allow_remote=False)
+    assert "hunter2" not in repr((caught.value.message, caught.value.evidence, caught.value.hint))
 
 
 async def test_a_plugin_that_is_not_installed_brings_its_own_hint(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 import anyio
@@ -68,7 +69,9 @@ async def _run(context: Context, plugin: Entry) -> bytes:
 def _failure(
     context: Context, plugin: Entry, why: str, stderr: list[str] | None = None, *, missing: bool = False
 ) -> PlatformError:
-    line = shlex.join(map(str, (plugin.get("command", ""), *(plugin.get("args") or ()))))
+    # `aws eks get-token` says which one it is; what follows may be a secret (S30).
+    named = takewhile(lambda word: not word.startswith("-"), map(str, plugin.get("args") or ()))
+    line = shlex.join((str(plugin.get("command", "")), *named))
     installing = str(plugin.get("installHint") or "") if missing else ""
     return PlatformError(
         f"context {context.name!r}: the credential plugin {line[:SHOWN_WIDTH]}: {why}",
