@@ -266,7 +266,7 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
 
     def remove(self) -> None:
         """The namespace and the images that were built for it."""
-        with suppress(AssertionError):  # the test has failed before, if the cluster does not answer
+        with suppress(AssertionError, OSError):  # the test has failed before, if the cluster does not answer
             self.sandbox.remove_namespace(self.namespace)
         self.remove_images()
 
