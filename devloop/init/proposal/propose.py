@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from devloop.config.schema_services import IMAGE
+from devloop.image_refs import same_repository
 from devloop.init.found import Chart, Found, Note, Workload
-from devloop.init.proposal.manifests import write_manifests
-from devloop.init.proposal.matching import Match, match, uses
+from devloop.init.proposal.manifests import Made, write_manifests
+from devloop.init.proposal.matching import Match, Use, match, uses
 from devloop.init.proposal.plain import troubled
 from devloop.init.proposal.recipes import Recipe, base_images, recipes, with_stages
 from devloop.init.proposal.sources import choose
@@ -28,58 +29,68 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
     """Pure. `answers`: key of a question -> the answer; what is not answered takes its default."""
     sources = choose(found, answers)
     known = {(one.kind, one.name) for one in sources.workloads}
-    running = [one for one in found.cluster if (one.kind, one.name) not in known]
-    workloads = [*sources.workloads, *running]
+    workloads = [*sources.workloads, *(one for one in found.cluster if (one.kind, one.name) not in known)]
+    usable, odd = _usable(uses(workloads))
     every, notes = recipes(found)
-    usable = [use for use in uses(workloads) if IMAGE.match(use.image)]
-    odd = [use for use in uses(workloads) if not IMAGE.match(use.image)]
-    notes = (
-        *notes,
-        *(Note(use.image or "an image", f"not a name that can be built ({use.runners})") for use in odd),
-    )
     every = with_stages(every, [basename(use.image) for use in usable])
     matched = match(usable, every, answers)
     services, unmatched = _services(matched.matches, every, slug(found.name))
-    left = [*matched.left_out, *sources.left_out, *notes]
-    questions = [*matched.questions, *sources.questions]
-    written: Mapping[str, str] = {}
-    entries = sources.entries
-    bases = base_images(every, {one.recipe.key for one in matched.matches})
-    left += [
-        Note(one.dockerfile, f"the base of {bases[one.key]}, built by itself")
-        for one in unmatched
-        if one.key in bases
-    ]
-    unmatched = [one for one in unmatched if one.key not in bases]
+    unmatched, bases = _without_bases(unmatched, every, matched.matches)
     blocked = [*troubled(found), *found.unusable]
-    left += blocked
-    if unmatched and not workloads and not blocked:
-        unnamed = [one for one in unmatched if not one.image] if found.builds else []
-        left += [Note(one.dockerfile, "no build section names it") for one in unnamed]
-        unmatched = [one for one in unmatched if one not in unnamed]
-        if WRITE not in answers:
-            questions.append(_WRITE)
-        made = write_manifests(found, unmatched, wanted=answers.get(WRITE, "yes") == "yes")
-        services, written, entries = [*services, *made.services], made.written, (*entries, *made.entries)
-        left += made.left_out
-    elif services:
-        left += [
-            Note(one.dockerfile, "no workload runs an image that looks like its own") for one in unmatched
-        ]
-    else:  # a config.yaml needs a service
-        services = list(write_manifests(found, unmatched, wanted=False).services)
+    more, asked = _unmatched(
+        unmatched, found, answers, bare=not workloads and not blocked, alone=not services
+    )
+    left = (*matched.left_out, *sources.left_out, *notes, *odd, *bases, *blocked, *more.left_out)
+    services += more.services
     namespace, services = _namespaces(_containers(services, workloads), place, sources.charts)
     return Proposal(
         place,
         namespace,
         tuple(services),
-        entries,
+        (*sources.entries, *more.entries),
         tuple(_release(one, services, workloads) for one in sources.charts),
-        written,
-        tuple(left),
+        more.written,
+        left,
         found.notes,
-        tuple(questions),
+        (*matched.questions, *sources.questions, *asked),
     )
+
+
+def _usable(every: Sequence[Use]) -> tuple[list[Use], list[Note]]:
+    usable = [use for use in every if IMAGE.match(use.image)]
+    odd = [use for use in every if not IMAGE.match(use.image)]
+    return usable, [
+        Note(use.image or "an image", f"not a name that can be built ({use.runners})") for use in odd
+    ]
+
+
+def _without_bases(
+    unmatched: Sequence[Recipe], every: tuple[Recipe, ...], matches: Sequence[Match]
+) -> tuple[list[Recipe], list[Note]]:
+    bases = base_images(every, {one.recipe.key for one in matches})
+    notes = [
+        Note(one.dockerfile, f"the base of {bases[one.key]}, built by itself")
+        for one in unmatched
+        if one.key in bases
+    ]
+    return [one for one in unmatched if one.key not in bases], notes
+
+
+def _unmatched(
+    unmatched: Sequence[Recipe], found: Found, answers: Mapping[str, str], *, bare: bool, alone: bool
+) -> tuple[Made, list[Question]]:
+    """What becomes of builds that no workload runs. `bare`: nothing here is for Kubernetes; `alone`: there is
+    no other service, and a config.yaml needs one."""
+    if unmatched and bare:
+        unnamed = [one for one in unmatched if not one.image] if found.builds else []
+        named = [one for one in unmatched if one not in unnamed]
+        made = write_manifests(found, named, wanted=answers.get(WRITE, "yes") == "yes")
+        notes = (*(Note(one.dockerfile, "no build section names it") for one in unnamed), *made.left_out)
+        return replace(made, left_out=notes), [] if WRITE in answers else [_WRITE]
+    if alone:
+        return write_manifests(found, unmatched, wanted=False), []
+    why = "no workload runs an image that looks like its own"
+    return Made((), (), {}, tuple(Note(one.dockerfile, why) for one in unmatched)), []
 
 
 def _services(
@@ -146,17 +157,15 @@ def _containers(services: Sequence[Service], workloads: Sequence[Workload]) -> l
         targets: list[Target] = []
         for target in service.targets:
             key = (target.kind, target.name, target.namespace)
-            own = [box.name for box in boxes.get(key, ()) if _same(box.image, service.image) and box.name]
+            own = [
+                box.name
+                for box in boxes.get(key, ())
+                if same_repository(box.image, service.image) and box.name
+            ]
             several = len(shared[key]) > 1 and own
             targets += [replace(target, container=name) for name in own] if several else [target]
         made.append(replace(service, targets=tuple(targets)))
     return made
-
-
-def _same(image: str, other: str) -> bool:
-    from devloop.image_refs import same_repository
-
-    return same_repository(image, other)
 
 
 def _namespaces(
@@ -185,7 +194,7 @@ def _release(chart: Chart, services: Sequence[Service], workloads: Sequence[Work
     why = [one for one in (chart.why, chart.trouble) if one]
     paths = [(box.values, box.image) for one in chart.workloads for box in one.containers if box.values]
     for path, image in [*paths, *chart.images]:
-        owner = next((one.name for one in services if image and _same(one.image, image)), None)
+        owner = next((one.name for one in services if image and same_repository(one.image, image)), None)
         if owner is None or path in images.values():
             continue
         if owner in images:
@@ -193,7 +202,10 @@ def _release(chart: Chart, services: Sequence[Service], workloads: Sequence[Work
         else:
             images[owner] = path
     if not images and any(
-        _same(one.image, box.image) for one in services for w in chart.workloads for box in w.containers
+        same_repository(one.image, box.image)
+        for one in services
+        for w in chart.workloads
+        for box in w.containers
     ):
         why.append("no value takes the image's whole repository: devloop sets the image on the workload")
     if chart.subcharts:
