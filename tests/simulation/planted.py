@@ -1,0 +1,127 @@
+"""Bugs put back, each a promise less: the simulation has to find every one. Most were real once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+from unittest.mock import patch
+
+from devloop.adapters.kubernetes import cluster
+from devloop.adapters.kubernetes import patch as patching
+from devloop.adapters.kubernetes.feed import TargetFeed
+from devloop.model import Failed, Fingerprint, Outcome, Revision, Service, Unchanged
+from devloop.rollout.judge import Expectation
+from devloop.trip import reconciler, worker
+from devloop.trip.inbox import Inbox
+from devloop.watch.listener import Listener
+from devloop.watch.watcher import Watcher
+from tests.simulation import engine
+
+Plant = Callable[[], AbstractContextManager[Any]]
+
+
+def _lost_put_back() -> AbstractContextManager[Any]:
+    """A superseded trip forgets what it had taken from the inbox."""
+    return patch.object(Inbox, "put_back", lambda self, change: None)
+
+
+def _unread_context() -> AbstractContextManager[Any]:
+    """A file that changes while the build reads it is built as it is then, under the tag of before."""
+    return patch.object(engine, "read_file", lambda full, entry: [full.read_bytes()])
+
+
+def _old_expectation() -> AbstractContextManager[Any]:
+    """A trip that fails before it has a fingerprint leaves the expectation of the last one."""
+    last: dict[str, Expectation] = {}
+    real = reconciler.expectation_of
+
+    def stale(service: Service, outcome: Outcome | None) -> Expectation | None:
+        found = real(service, outcome)
+        if found is not None:
+            last[service.name] = found
+        return last.get(service.name) if isinstance(outcome, Failed) else found
+
+    def revived(service: Service, state: Any, snapshots: Any, now: float) -> Unchanged | None:
+        expected = last.get(service.name)
+        if isinstance(state.outcome, Failed) and state.outcome.fingerprint is None and expected is not None:
+            digest = expected.ref.rpartition("dl-")[2]
+            nothing: Any = None
+            return Unchanged(Fingerprint(digest, nothing), expected.ref, state.outcome.timing)
+        return None
+
+    stack = ExitStack()
+    stack.enter_context(patch.object(reconciler, "expectation_of", stale))
+    stack.enter_context(patch.object(reconciler, "recovered", revived))
+    return stack
+
+
+def _no_overflow() -> AbstractContextManager[Any]:
+    """A queue of events that overflowed is not noticed."""
+    real = Listener.hear
+
+    def hear(self: Listener, batch: Any, now: float) -> None:
+        if batch.lost is None:
+            real(self, batch, now)
+
+    return patch.object(Listener, "hear", hear)
+
+
+def _no_new_watches() -> AbstractContextManager[Any]:
+    """After a changed config.yaml the watcher goes on with the interests of before."""
+
+    async def reconfigure(self: Watcher, interests: Any) -> None:
+        return None
+
+    return patch.object(Watcher, "reconfigure", reconfigure)
+
+
+def _unminded() -> AbstractContextManager[Any]:
+    """Between trips nobody looks at the cluster."""
+
+    async def mind(self: worker.Worker) -> None:
+        return None
+
+    return patch.object(worker.Worker, "_mind", mind)
+
+
+def _never_again() -> AbstractContextManager[Any]:
+    """What failed because of the outside is not tried again."""
+    return patch.object(reconciler, "wait_after", lambda outcome: None)
+
+
+def _lost_patch() -> AbstractContextManager[Any]:
+    """A PATCH that got no answer is taken for done."""
+    real = patching.write_image
+
+    async def write(client: Any, clock: Any, target: Any, image: str, ref: str, *rest: Any) -> Revision:
+        try:
+            return await real(client, clock, target, image, ref, *rest)
+        except Exception:  # noqa: BLE001 - that is the bug
+            return Revision(target, "", 0, ref, clock.now())
+
+    return patch.object(cluster, "write_image", write)
+
+
+def _stale_feed() -> AbstractContextManager[Any]:
+    """A feed shows its first snapshot for ever."""
+    real: Any = vars(TargetFeed)["latest"]
+    first: dict[int, Any] = {}
+
+    def latest(self: TargetFeed) -> Any:
+        return first.setdefault(id(self), real.fget(self))
+
+    return patch.object(TargetFeed, "latest", property(latest))
+
+
+PLANTED: dict[str, Plant] = {
+    "put-back": _lost_put_back,
+    "reading-check": _unread_context,
+    "expectation": _old_expectation,
+    "overflow": _no_overflow,
+    "new-watches": _no_new_watches,
+    "minding": _unminded,
+    "trying-again": _never_again,
+    "answered-patch": _lost_patch,
+    "fresh-feed": _stale_feed,
+}

@@ -1,0 +1,100 @@
+"""The simulation itself: what it is made of can be trusted, earlier seeds are right, and so are others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.planted import PLANTED
+from tests.simulation.run import run
+from tests.simulation.script import Step, random_script
+from tests.simulation.shrink import shrink
+
+HERE = Path(__file__).parent
+RUNS = 5
+SECONDS = 600  # of CPU, for seeds that nobody has run before
+SHORT = """
+5 save api a 2
+9 save web a 3 crash
+14 api_away api 8
+15 save worker a 4
+40 kill 1
+41 save api a 5
+60 save web a 6
+"""
+
+
+def steps_of(text: str) -> list[Step]:
+    return [Step.parse(line) for line in text.splitlines() if line.strip()]
+
+
+def simulated(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.simulation", *words]
+    return subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
+
+
+def test_a_short_day_ends_well_and_is_the_same_day_again(tmp_path: Path) -> None:
+    """A crash, an outage, kill -9, and saves in all of them."""
+    script = tmp_path / "script"
+    script.write_text(SHORT.strip())
+    first, again = (simulated("--seed", "7", "--script", str(script), "--trace") for _ in range(2))
+    assert first.returncode == 0, first.stdout + first.stderr
+    lines, same = (done.stdout.splitlines()[:-1] for done in (first, again))  # without the count of seconds
+    assert lines == same
+    said = "\n".join(lines)
+    for part in ("web is failed", "API server gone", "--> 40.00 kill 1", "api is live", "worker is live"):
+        assert part in said
+
+
+def test_what_is_wrong_is_said_and_a_script_shrinks_to_it() -> None:
+    """A bug of the worker: between trips it does not look at the cluster."""
+    with PLANTED["minding"]():
+        steps = [*steps_of(SHORT)[:2], Step(20.0, "delete_target", ("api", "0")), *steps_of(SHORT)[4:5]]
+        steps = [step for step in steps if step.what != "kill"]
+        assert any("api" in line for line in run(3, steps).violations)
+        shortest = shrink(steps, lambda fewer: bool(run(3, fewer).violations))
+    assert [step.what for step in shortest] == ["delete_target"]
+    assert not run(3, shortest).violations
+
+
+def test_random_scripts_are_long_and_full_of_trouble() -> None:
+    steps = random_script(5)
+    assert len(steps) >= 100
+    assert steps[-1].at >= 15 * 60 * 0.9
+    assert steps == random_script(5) != random_script(6)
+    assert [Step.parse(str(step)).what for step in steps] == [step.what for step in steps]
+
+
+def earlier() -> list[str]:
+    lines = (HERE / "seeds.txt").read_text().splitlines()
+    return [line.split()[0] for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("seed", earlier())
+def test_seeds_that_found_something_are_right_now(seed: str) -> None:
+    done = simulated("--seed", seed)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_random_days_end_well() -> None:
+    done = simulated("--seed", "1000", "--runs", str(RUNS))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.exhaustive
+def test_days_that_nobody_has_seen_end_well() -> None:
+    done = simulated("--seed", time.strftime("%Y%m%d00"), "--seconds", str(SECONDS))
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("bug", sorted(PLANTED))
+def test_a_planted_bug_is_found(bug: str) -> None:
+    done = simulated("--seed", "1", "--seconds", "600", "--without", bug)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "violations" in done.stdout
