@@ -56,10 +56,9 @@ def main() -> int:
             if over:
                 break
     spent = time.process_time() - began
-    print(
-        f"{runs} runs from seed {given.seed}, {bad} bad; {steps_done} steps, {trips} trips,"
-        f" {virtual / 60:.0f} virtual minutes in {spent:.1f} s of CPU: {runs / spent:.2f} runs and {steps_done / spent:.0f} steps a second"
-    )
+    print(f"{runs} runs from seed {given.seed}, {bad} bad; {steps_done} steps, {trips} trips")
+    rates = f"{runs / spent:.2f} runs, {steps_done / spent:.0f} steps a second"
+    print(f"{virtual / 60:.0f} virtual minutes in {spent:.1f} s of CPU: {rates}")
     return 1 if bad else 0
 
 
