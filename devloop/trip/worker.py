@@ -57,6 +57,7 @@ class Worker:
         self._state = ServiceState()
         self._pace = Pace()
         self._trips = 0
+        self._ahead = False  # a change was taken from the inbox, and its trip has not begun
 
     @property
     def outcome(self) -> Outcome | None:
@@ -122,6 +123,7 @@ class Worker:
         emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet))
         for observer in self._observers:
             observer.begun(self.service)
+        self._ahead = False
         self._become(reconciler.begun(before, change))
         if change.why != AGAIN or before.waits_for == "moved":  # else no content waits for its PATCH
             self._pace = self._pace.begun(clock.ticks())
@@ -228,6 +230,7 @@ class Worker:
                 group.start_soon(self._mind)
                 group.start_soon(self._look_again)
                 change = await self.inbox.take()
+                self._ahead = True
                 group.cancel_scope.cancel()
         except Exception:
             if change is not None:
@@ -270,7 +273,7 @@ class Worker:
             self._again_because(step.trip)
 
     def _become(self, state: ServiceState) -> None:
-        if self.inbox.is_filled:
+        if self._ahead or self.inbox.is_filled:
             state = reconciler.behind(state)
         before, self._state = self._state, state
         if (before.word, before.live) != (state.word, state.live):

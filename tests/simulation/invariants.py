@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from devloop.errors import DevloopError
 from devloop.events import ConfigReloaded, Event, LiveChanged, Notice, TripEnded, TripStarted
 from devloop_sandbox.store.store import Store
 from tests.simulation.engine import Engine
@@ -15,6 +16,7 @@ from tests.simulation.tree import Tree
 
 DEBOUNCE = 0.5  # seconds in which an event may wait for others before a trip takes it up
 NOTICED = 45.0  # seconds after which nobody may still be called live with what was there before an event
+ENDED_IDLE = frozenset({"BuildIdle", "LoadIdle"})
 BAD = frozenset({"crash", "never", "broken"})
 OWN = frozenset(f"/apis/apps/v1/namespaces/default/deployments/{name}" for name in SERVICES)
 
@@ -36,6 +38,7 @@ class Watchman:
         self.trips = 0
         self._said: dict[str, _Said] = {}
         self._under_way: set[str] = set()
+        self._reason: dict[str, str] = {}  # service -> why its last trip failed
 
     def begin(self) -> None:
         """A new life of devloop: nothing is said yet."""
@@ -53,6 +56,7 @@ class Watchman:
             case TripEnded(service=service):
                 self._under_way.discard(service)
                 error = getattr(event.outcome, "error", "")
+                self._reason[service] = error.reason if isinstance(error, DevloopError) else ""
                 self._note(f"{service} ended: {type(event.outcome).__name__} {str(error)[:150]}")
             case LiveChanged(service=service):
                 self._said[service] = _Said(event.state, event.live, event.ref)
@@ -119,6 +123,8 @@ class Watchman:
                 no_pod = wanted is not None and "broken" not in wanted.words and self._wants_no_pod(service)
                 if (said.live or said.state not in ("failed", "degraded")) and not no_pod:
                     self._violated(f"{service} is called {said.state}, and its tree is bad: {words}")
+            elif self._reason.get(service) in ENDED_IDLE:
+                continue  # it hung, was ended, and is said to be: the next save tries it again
             elif not said.live:
                 self._violated(f"{service} is called {said.state} at the end, and its tree is good")
             else:
