@@ -86,6 +86,7 @@ def test_random_days_end_well() -> None:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
 def test_days_that_nobody_has_seen_end_well() -> None:
     done = simulated("--seed", time.strftime("%Y%m%d00"), "--seconds", str(SECONDS))
     print(done.stdout)
@@ -93,6 +94,7 @@ def test_days_that_nobody_has_seen_end_well() -> None:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("bug", sorted(PLANTED))
 def test_a_planted_bug_is_found(bug: str) -> None:
     done = simulated("--seed", "1", "--seconds", "600", "--without", bug)
