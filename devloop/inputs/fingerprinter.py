@@ -17,7 +17,7 @@ from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import BaseRef, Plan
 from devloop.dockerfile.planner import plan
 from devloop.errors import BuildError, FingerprintError
-from devloop.files import read_bytes
+from devloop.files import is_folder, read_bytes
 from devloop.inputs.selection import Selection
 from devloop.inputs.snapshot import Tree, read
 from devloop.inputs.stat_cache import StatCache
@@ -248,10 +248,12 @@ def _read_recipe(spec: BuildSpec, last: _Recipe | None) -> _Recipe:
     """Both files, parsed again only if their text changed: then the same object comes back."""
     text = _text(spec.dockerfile)
     if text is None:
+        folder = spec.dockerfile.parent
+        gone = "" if is_folder(folder) else f"; there is no folder {folder.name} in {folder.parent}"
         raise FingerprintError(
-            f"{spec.dockerfile}: no such file",
+            f"{spec.dockerfile}: no such file{gone}",
             reason="DockerfileMissing",
-            hint="set build.dockerfile in config.yaml, relative to that file",
+            hint="set build.context or build.dockerfile in config.yaml, relative to that file",
         )
     ignored, name = "", ""
     for candidate in candidates(spec.context, spec.dockerfile):

@@ -219,6 +219,13 @@ async def test_a_missing_dockerfile_is_named(shop: Workshop) -> None:
         await shop.take()
 
 
+async def test_a_folder_that_was_renamed_is_named(shop: Workshop) -> None:
+    name = shop.context.name
+    shop.context.rename(shop.context.with_name("elsewhere"))
+    with pytest.raises(FingerprintError, match=rf"no such file; there is no folder {name} in "):
+        await shop.take()
+
+
 async def test_s8_inputs_that_look_the_same_still_match(shop: Workshop) -> None:
     settle(*(path for path in shop.context.rglob("*")))
     taken = await shop.take()
