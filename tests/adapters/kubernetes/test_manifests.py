@@ -117,6 +117,20 @@ async def test_a_field_of_another_manager_is_a_patch_error_that_names_both(
     assert (await api.get(WEB))["spec"]["replicas"] == 5
 
 
+async def test_s20_an_image_that_somebody_set_by_hand_is_taken_back_by_a_changed_manifest_too(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.yaml", deployment())
+    await applied(cluster, [path], [ref("1")])
+    containers = [{"name": "web", "image": ref("0")}]
+    body = {"spec": {"template": {"spec": {"containers": containers}}}}
+    await api.call("PATCH", f"{WEB}?fieldManager=kubectl-set", body, "application/strategic-merge-patch+json")
+    write(path, deployment(replicas=3))
+    assert await applied(cluster, [path], [ref("2")]) == ("deployment/web configured",)
+    assert web_image(await api.get(WEB)) == ref("2")
+    assert (await api.get(WEB))["spec"]["replicas"] == 3
+
+
 async def test_namespaces_come_first_and_a_named_namespace_is_kept(
     api: Api, cluster: KubernetesCluster, tmp_path: Path
 ) -> None:

@@ -199,7 +199,7 @@ class Applier:
         try:
             new = await send(self._client, path, params, item)
         except ApiRefusedError as error:
-            if error.status != 409 or not only_ours(error):
+            if error.status != 409 or not only_ours(error, item, table.values()):
                 raise refusal_of(manifest, error) from error
             try:
                 new = await send(self._client, path, {**params, "force": "true"}, item)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from devloop.adapters.kubernetes.api.answers import ApiRefusedError
+from collections.abc import Collection, Iterator
+
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.manifests import Manifest
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.errors import PatchError, PlatformError
@@ -21,9 +23,27 @@ def hangs(manifest: Manifest, error: PlatformError) -> PlatformError:
     )
 
 
-def only_ours(error: ApiRefusedError) -> bool:
-    managers = [manager for manager, _ in _conflicts(error)]
-    return bool(managers) and all(manager in OURS for manager in managers)
+def only_ours(error: ApiRefusedError, item: Json, refs: Collection[str]) -> bool:
+    """Whether each field in conflict is devloop's to write: its own, or an image of `refs`, which anybody may
+    have set by hand (`kubectl set image`) and which the next PATCH would take back all the same (S20)."""
+    images = tuple(_image_fields(item, refs))
+    conflicts = _conflicts(error)
+    return bool(conflicts) and all(manager in OURS or field.endswith(images) for manager, field in conflicts)
+
+
+def _image_fields(value: object, refs: Collection[str]) -> Iterator[str]:
+    """The ends of the fields, as a Status writes them, that hold one of these references."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _image_fields(one, refs)
+    elif isinstance(value, dict):
+        for kind in ("containers", "initContainers"):
+            listed = value.get(kind)
+            for container in listed if isinstance(listed, list) else ():
+                if isinstance(container, dict) and container.get("image") in refs:
+                    yield f'.{kind}[name="{container.get("name")}"].image'
+        for one in value.values():
+            yield from _image_fields(one, refs)
 
 
 def _conflicts(error: ApiRefusedError) -> list[tuple[str, str]]:
