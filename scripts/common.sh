@@ -210,7 +210,7 @@ engine_down() {
   [[ -f $ENGINE_PID ]] || return 0
   local pid users
   pid=$(<"$ENGINE_PID")
-  if [[ $(ps -o args= -p "$pid" 2>/dev/null) != *"--pidfile $ENGINE_PID"* ]]; then
+  if [[ $(ps -ww -o args= -p "$pid" 2>/dev/null) != *"--pidfile $ENGINE_PID"* ]]; then
     rm -f "$ENGINE_PID" # it has ended, and another process has its number
     return
   fi

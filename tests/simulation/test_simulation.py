@@ -15,7 +15,7 @@ from tests.simulation.script import Step, random_script
 from tests.simulation.shrink import shrink
 
 HERE = Path(__file__).parent
-RUNS = 5
+RUNS = 3
 SECONDS = 600  # of CPU, for seeds that nobody has run before
 SHORT = """
 5 save api a 2
@@ -74,12 +74,14 @@ def earlier() -> list[str]:
     return [line.split()[0] for line in lines if line and not line.startswith("#")]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", earlier())
 def test_seeds_that_found_something_are_right_now(seed: str) -> None:
     done = simulated("--seed", seed)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(900)
 def test_random_days_end_well() -> None:
     done = simulated("--seed", "1000", "--runs", str(RUNS))
     assert done.returncode == 0, done.stdout + done.stderr
