@@ -84,9 +84,8 @@ def test_a_full_disk_under_the_output_ends_nothing(folder: Path) -> None:
 @pytest.mark.parametrize(("ignored", "ends"), [(False, True), (True, False)])
 def test_a_terminal_that_is_closed_ends_it_as_ctrl_c_does(folder: Path, ignored: bool, ends: bool) -> None:
     """SIGHUP: cleaned up. Under nohup, which ignores it, nothing ends."""
-    prefix = (
-        ("nohup",) if ignored else ("env", "--default-signal=HUP")
-    )  # whoever runs these tests may ignore it
+    # Whoever runs the tests may ignore it.
+    prefix = ("nohup",) if ignored else ("env", "--default-signal=HUP")
     with (folder / "out").open("w") as out:
         process = subprocess.Popen(
             (*prefix, sys.executable, "talks.py", "endless"), cwd=folder, env=environ(folder),
