@@ -13,7 +13,7 @@ from functools import partial
 import anyio
 
 from devloop.activity import Activity, bounded
-from devloop.errors import LoadError, OvertakenError, RolloutError, StageError, TargetMissingError
+from devloop.errors import LoadError, OvertakenError, RolloutError, StageError
 from devloop.events import Notice, PodExited, RolloutPhase
 from devloop.model import (
     Image,
@@ -252,7 +252,7 @@ async def _stuck(snapshot: Snapshot, verdict: Stuck, world: World) -> StageError
     kinds: dict[str, type[StageError]] = {
         REPLACED: OvertakenError,
         TEMPLATE_CHANGED: OvertakenError,
-        MISSING: TargetMissingError,
+        MISSING: OvertakenError,  # where the manifests or a release hold it, the next trip brings it back
     }
     return kinds.get(verdict.reason, RolloutError)(
         verdict.message,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 import logging
 import random
@@ -41,6 +42,7 @@ from tests.simulation.tree import Tree
 from tests.simulation.virtual_loop import LIFE, Inline, VirtualLoop
 
 QUIET = 420.0  # seconds after the last step in which everything has to have settled
+REFUSED = 5.0  # seconds until a user starts devloop again that did not start
 ENDS = 15.0  # seconds within which a cancelled devloop has ended
 MEMORY = Path("/dev/shm")
 
@@ -162,6 +164,17 @@ class _Simulation:
         token = LIFE.set(self.lives)
         self.task = asyncio.create_task(self.program.run())
         LIFE.reset(token)
+        self.task.add_done_callback(self._again_if_refused, context=contextvars.copy_context())
+
+    def _again_if_refused(self, task: asyncio.Task[None]) -> None:
+        """A start is refused while config.yaml, or what it names, is not right: its user starts it again."""
+        if task is self.task and not task.cancelled() and self.program.refused is not None:
+            self.watchman.trace.append(f"refused: {self.program.refused.message}")
+            self.loop.call_later(REFUSED, self._begin_again, task)
+
+    def _begin_again(self, refused: asyncio.Task[None]) -> None:
+        if self.task is refused:
+            self.begin()
 
     def kill(self, seconds: float) -> None:
         """kill -9, and a new start after some seconds."""

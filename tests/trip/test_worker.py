@@ -231,6 +231,19 @@ async def test_s20_a_template_that_somebody_changed_is_mended() -> None:
         await bench.until(lambda: len(bench.outcomes()) == 2)
 
 
+async def test_s20_a_target_that_is_deleted_amid_its_rollout_is_brought_back_by_another_trip() -> None:
+    fake = FakeWorld("v1")
+    fake.rolls_by_itself = False
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: fake.patched == [ref("v1")])
+        fake.rolls_by_itself = True
+        fake.feed_.show(uid="", generation=0, images={}, pods=())
+        await bench.until(lambda: bench.outcomes() == ["Failed", "Live"])
+    whys = [event.change.why for event in fake.events if isinstance(event, TripStarted)]
+    assert whys == ["saved", "deployment/todo-backend was deleted"]
+
+
 async def test_s20_three_reversals_stop_and_name_the_other_writer() -> None:
     fake = FakeWorld("v1")
     async with running(fake) as bench:
