@@ -434,7 +434,7 @@ def _(world: World) -> None:
     with kept(file):
         file.unlink()
         file.mkdir()
-        time.sleep(REST)
+        time.sleep(REST)  # nobody may be called anything else meanwhile
         world.still_live("a", "b")
 
 

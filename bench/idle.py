@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.e2e.conftest import new_project
 from tests.support.sample_project import Project, Sandbox, Watch
 
+TIDYING = 10.0  # seconds after a trip in which old images are removed: no rest yet
 STORM = 20  # edits
 
 
@@ -85,10 +86,10 @@ def run(seconds: float, settle: float) -> None:
                 Meter("sandbox", sandbox.pid()),
                 Meter("sleeping python", sleeper.pid),
             ]
-            time.sleep(10)  # the tidying up after a trip is no rest
+            time.sleep(TIDYING)
             measure("after the start", meters, seconds)
             storm(project, watch)
-            time.sleep(10)
+            time.sleep(TIDYING)
             measure(f"after {STORM} edits", meters, seconds)
             if settle:
                 time.sleep(settle)

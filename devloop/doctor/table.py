@@ -82,7 +82,7 @@ async def examine(given: Examined, kubeconfig: Path | None, names: Sequence[str]
         live: dict[Workload, Subject] | None = None
         if all(one.grade != "failure" for one in answers):  # else all of them would say the same
             answers += await _made(CLUSTER[1:], there)
-            with suppress(DevloopError):  # a check has said why
+            with suppress(DevloopError):  # another check reports why
                 live = await cluster.workloads(there)
         found += answers
         found += await sandboxes.unselected(given, session.cluster.platform.server)

@@ -104,8 +104,8 @@ async def test_of_several_files_that_cannot_be_read_each_is_reported(tmp_path: P
     with pytest.raises(ConfigError, match=r"k8s/x\.yaml:2") as raised:
         await made.settle()
     assert raised.value.about == "manifests"
-    told = [(one.message, one.about) for one in events if isinstance(one, Notice)]
-    assert told == [("k8s/a.yaml:1: no", "manifests"), ("k8s/b.yaml:1: no", "manifests")]
+    reported = [(one.message, one.about) for one in events if isinstance(one, Notice)]
+    assert reported == [("k8s/a.yaml:1: no", "manifests"), ("k8s/b.yaml:1: no", "manifests")]
 
 
 async def test_that_all_are_applied_again_is_reported_once(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ OWN = frozenset(f"/apis/apps/v1/namespaces/default/deployments/{name}" for name 
 
 
 @dataclass(slots=True)
-class _Said:
+class _Shown:
     state: str = "starting"
     live: bool = False
     ref: str = ""
@@ -36,13 +36,13 @@ class Watchman:
         self.violations: list[str] = []
         self.trace: list[str] = []
         self.trips = 0
-        self._said: dict[str, _Said] = {}
+        self._shown: dict[str, _Shown] = {}
         self._under_way: set[str] = set()
         self._reason: dict[str, str] = {}  # service -> why its last trip failed
 
     def begin(self) -> None:
-        """A new life of devloop: nothing is said yet."""
-        self._said = {}
+        """A new life of devloop: nothing is shown yet."""
+        self._shown = {}
         self._under_way = set()
 
     def __call__(self, event: Event) -> None:
@@ -59,14 +59,14 @@ class Watchman:
                 self._reason[service] = error.reason if isinstance(error, DevloopError) else ""
                 self._note(f"{service} ended: {type(event.outcome).__name__} {str(error)[:150]}")
             case LiveChanged(service=service):
-                self._said[service] = _Said(event.state, event.live, event.ref)
+                self._shown[service] = _Shown(event.state, event.live, event.ref)
                 self._note(f"{service} is {event.state} {event.ref}")
                 if event.live:
                     self._check_claim(service, event.ref)
             case ConfigReloaded():
                 self._note(f"config: {event.services} gone {event.gone}")
                 for service in event.gone:
-                    self._said.pop(service, None)
+                    self._shown.pop(service, None)
                 self._under_way -= {*event.gone, *event.services}  # handed over: it ends unseen
             case Notice():
                 self._note(f"{event.service or '-'}: {event.message[:150]}")
@@ -76,7 +76,7 @@ class Watchman:
                 pass
 
     def heard(self, service: str, moment: float) -> None:
-        """devloop was told of a save; after a time nobody may be called live with what was before."""
+        """a save was delivered to devloop; after a time nobody may be called live with what was before."""
         loop = asyncio.get_running_loop()
         loop.call_later(NOTICED, self._check_noticed, service, moment)
 
@@ -87,46 +87,46 @@ class Watchman:
     # --- at any time ------------------------------------------------------------------------------
 
     def _check_claim(self, service: str, ref: str) -> None:
-        """ "live" was said just now: the reference holds the tree as it was since the newest event."""
+        """ "live" was shown just now: the reference holds the tree as it was since the newest event."""
         moment = asyncio.get_running_loop().time()
         content = self._content(ref)
-        heard = [at for at in self._tree.told.get(service, ()) if at[1] <= moment - DEBOUNCE]
+        heard = [at for at in self._tree.delivered.get(service, ()) if at[1] <= moment - DEBOUNCE]
         since = max((saved for saved, _ in heard), default=0.0)
         allowed = self._tree.since(service, since)
         if content is not None and content not in allowed:
             self._violated(f"{service} is called live with {ref}, which is older than the newest event")
 
     def _check_noticed(self, service: str, moment: float) -> None:
-        said = self._said.get(service)
-        if said is None or not said.live:
+        shown = self._shown.get(service)
+        if shown is None or not shown.live:
             return
-        content = self._content(said.ref)
+        content = self._content(shown.ref)
         if content is not None and content not in self._tree.since(service, moment):
-            self._violated(f"{service} is still called live with {said.ref} {NOTICED:.0f} s after an event")
+            self._violated(f"{service} is still called live with {shown.ref} {NOTICED:.0f} s after an event")
 
     # --- at quiet ---------------------------------------------------------------------------------
 
     def check_quiet(self, board: dict[str, Any]) -> None:
-        """Converged to the tree, or a failure that is said and true; everybody says the same."""
+        """Converged to the tree, or a failure that is shown and true; every output agrees."""
         for line in self._engine.wrong:
             self._violated(line)
-        shown = board["services"]
+        cards = board["services"]
         for service in SERVICES:
-            said, wanted = self._said.get(service, _Said()), self._tree.wanted(service)
-            card = shown.get(service)
-            if card is None or card["live"] != said.live:
-                self._violated(f"{service}: status says {card and card['live']}, the events {said.live}")
-            if said.state == "contested":
+            shown, wanted = self._shown.get(service, _Shown()), self._tree.wanted(service)
+            card = cards.get(service)
+            if card is None or card["live"] != shown.live:
+                self._violated(f"{service}: status has {card and card['live']}, the events {shown.live}")
+            if shown.state == "contested":
                 continue
             if wanted is None or wanted.words & BAD:
                 words = "no Dockerfile" if wanted is None else ", ".join(sorted(wanted.words & BAD))
                 no_pod = wanted is not None and "broken" not in wanted.words and self._wants_no_pod(service)
-                if (said.live or said.state not in ("failed", "degraded")) and not no_pod:
-                    self._violated(f"{service} is called {said.state}, and its tree is bad: {words}")
+                if (shown.live or shown.state not in ("failed", "degraded")) and not no_pod:
+                    self._violated(f"{service} is called {shown.state}, and its tree is bad: {words}")
             elif self._reason.get(service) in ENDED_IDLE:
-                continue  # it hung, was ended, and is said to be: the next save tries it again
-            elif not said.live:
-                self._violated(f"{service} is called {said.state} at the end, and its tree is good")
+                continue  # it hung, was ended, and is reported: the next save tries it again
+            elif not shown.live:
+                self._violated(f"{service} is called {shown.state} at the end, and its tree is good")
             else:
                 self._check_pods(service, wanted)
 

@@ -45,12 +45,12 @@ def test_a_short_day_ends_well_and_is_the_same_day_again(tmp_path: Path) -> None
     assert first.returncode == 0, first.stdout + first.stderr
     lines, same = (done.stdout.splitlines()[:-2] for done in (first, again))  # without the count of seconds
     assert lines == same
-    said = "\n".join(lines)
+    shown = "\n".join(lines)
     for part in ("web is failed", "API server gone", "--> 40.00 kill 1", "api is live", "worker is live"):
-        assert part in said
+        assert part in shown
 
 
-def test_what_is_wrong_is_said_and_a_script_shrinks_to_it() -> None:
+def test_what_is_wrong_is_shown_and_a_script_shrinks_to_it() -> None:
     """A bug of the worker: between trips it does not look at the cluster."""
     with PLANTED["minding"]():
         steps = [*steps_of(SHORT)[:2], Step(20.0, "delete_target", ("api", "0")), *steps_of(SHORT)[4:5]]

@@ -41,7 +41,7 @@ class Tree:
     def __init__(self, root: Path, faults: Faults) -> None:
         self.root, self._faults = root, faults
         self.history: dict[str, list[tuple[float, Content | None]]] = {}
-        self.told: dict[str, list[tuple[float, float]]] = {}  # service -> (saved, told)
+        self.delivered: dict[str, list[tuple[float, float]]] = {}  # service -> (saved, delivered)
         self.on_heard: Callable[[str, float], None] = lambda service, moment: None
         self._sources: list[_Source] = []
         self._writes = 0
@@ -98,7 +98,7 @@ class Tree:
         for service in self.history if self._sources else ():
             folder = self.root / service
             if any(path.is_relative_to(folder) for path in paths):
-                self.told.setdefault(service, []).append((moment, asyncio.get_running_loop().time()))
+                self.delivered.setdefault(service, []).append((moment, asyncio.get_running_loop().time()))
                 self.on_heard(service, moment)
 
     # --- what is true
