@@ -45,6 +45,7 @@ class Tree:
         self.on_heard: Callable[[str, float], None] = lambda service, moment: None
         self._sources: list[_Source] = []
         self._writes = 0
+        self._last = 0.0  # loop time at which the newest event is delivered
 
     # --- changes
 
@@ -90,11 +91,12 @@ class Tree:
         delay = faults.delay(0.0, 5.0 if faults.on("events late") else 0.02)
         lost = "the queue overflowed" if faults.on("events lost") else None
         batch = Batch(len(paths), {}, frozenset(), lost) if lost else Batch(len(paths), paths, fresh)
-        asyncio.get_running_loop().call_later(delay, self._tell, batch, moment, paths)
+        self._last = max(moment + delay, self._last + 1e-6)  # late, but in order: so the kernel delivers them
+        asyncio.get_running_loop().call_at(self._last, self._deliver, batch, moment, paths)
 
-    def _tell(self, batch: Batch, moment: float, paths: Mapping[Path, bool]) -> None:
+    def _deliver(self, batch: Batch, moment: float, paths: Mapping[Path, bool]) -> None:
         for source in list(self._sources):
-            source.tell(batch)
+            source.report(batch)
         for service in self.history if self._sources else ():
             folder = self.root / service
             if any(path.is_relative_to(folder) for path in paths):
@@ -167,7 +169,7 @@ class _Source:
                 self._sources.remove(self)
         raise AssertionError
 
-    def tell(self, batch: Batch) -> None:
+    def report(self, batch: Batch) -> None:
         paths = {path: closed for path, closed in batch.paths.items() if self._is_watched(path)}
         fresh = frozenset(path for path in batch.fresh if self._is_watched(path))
         if paths or fresh or batch.lost:
