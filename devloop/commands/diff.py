@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devloop.adapters.kubernetes.made import Made
-from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests, put_refs
+from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.commands.frame import Project, in_session
 from devloop.commands.leftovers import left_releases, removal_of
@@ -51,9 +51,8 @@ async def _previews(session: Session) -> list[Preview]:
     refs = await live_refs(session.deployment.releaser, session.services)
     live = {repository(image): ref for image, ref in refs.items()}
     files = await gather_manifests(session.config.manifest_files())
-    plain = [Manifest(put_refs(one.item, live), one.where) for one in files]
-    found = await applier.preview(plain, MANAGER)
+    found = await applier.preview(files, MANAGER, live)
     for release in session.config.releases():
         objects = [owned(item, release) for item in objects_of(await releases.preview(release), str(release))]
-        found += await applier.preview([Manifest(one, str(release)) for one in objects], HELM)
+        found += await applier.preview([Manifest(one, str(release)) for one in objects], HELM, {})
     return found

@@ -113,7 +113,8 @@ class Manifests:
         anything."""
         files = tuple(self._files())
         if not files:
-            self._troubles = ()
+            self._tried = None
+            self._take((), frozenset(), None)
             return False
         digest = await anyio.to_thread.run_sync(_digest, files)
         applied, left_out = self._applied()
@@ -135,20 +136,22 @@ class Manifests:
         done = await self._cluster.apply(files, tuple(refs.values()), tuple(withheld), again)
         if done.changed:
             self._emit(Applied("manifests", done.changed))
-        others = () if again is None else tuple(t for t in self._troubles if t not in again)
-        await self._take((*others, *done.troubles), done.names)
+        # Files are read each time: what of them cannot be is in `done` again.
+        others = () if again is None else tuple(t for t in self._troubles if not (t in again or t.unread))
+        self._take((*others, *done.troubles), done.names, await self._cluster.prerequisite())
         self._tried = digest, withheld
-        self._block(self._lacking is not None)
         self._tell_others(service, missing=missing)
         if not (self._troubles or self._lacking):
             self._remember(digest, withheld)
         return bool(done.changed)
 
-    async def _take(self, troubles: tuple[Trouble, ...], names: Set[tuple[str, str]]) -> None:
+    def _take(
+        self, troubles: tuple[Trouble, ...], names: Set[tuple[str, str]], lacking: PrerequisiteError | None
+    ) -> None:
         """What stands in the way from now on; that nothing does any more is reported once."""
         before = self._standing()
-        self._troubles, self._names = troubles, names
-        self._lacking = await self._cluster.prerequisite()
+        self._troubles, self._names, self._lacking = troubles, names, lacking
+        self._block(lacking is not None)
         for error in self._standing():
             error.about = WHOSE
         if before and not self._standing():

@@ -8,7 +8,7 @@ import pytest
 
 from devloop.adapters.kubernetes.manifests import gather_each
 from devloop.deploy.manifests import Manifests
-from devloop.errors import ConfigError
+from devloop.errors import ConfigError, PatchError, PrerequisiteError
 from devloop.events import Event, Notice
 from devloop.model import BuildSpec, Service, Target
 from devloop.ports import Application, Trouble
@@ -26,19 +26,20 @@ class Answers:
 
     def __init__(self) -> None:
         self.next = Application()
+        self.lacks: PrerequisiteError | None = None
 
     async def apply(self, *_: object) -> Application:
         return self.next
 
-    async def prerequisite(self, _: str = "") -> None:
-        return None
+    async def prerequisite(self, _: str = "") -> PrerequisiteError | None:
+        return self.lacks
 
 
 def manifests(folder: Path, cluster: Answers) -> tuple[Manifests, list[Event]]:
     (folder / "web.yaml").write_text("a: 1")
     events: list[Event] = []
     made = Manifests(
-        lambda: [folder / "web.yaml"],
+        lambda: sorted(folder.glob("*.yaml")),
         lambda: [WEB],
         cluster,
         events.append,
@@ -121,3 +122,31 @@ async def test_that_all_are_applied_again_is_reported_once(tmp_path: Path) -> No
     await made.settle()
     notice = [(one.level, one.about) for one in events if isinstance(one, Notice)]
     assert notice == [("info", "manifests")]
+
+
+async def test_files_that_are_taken_away_lack_nothing_and_are_applied_when_they_come_back(
+    tmp_path: Path,
+) -> None:
+    cluster = Answers()
+    made, events = manifests(tmp_path, cluster)
+    cluster.lacks = PrerequisiteError("there is no namespace x")
+    with pytest.raises(PrerequisiteError):
+        await made.settle()
+    (tmp_path / "web.yaml").unlink()
+    assert not await made.settle()
+    assert not made.blocked
+    assert [event.level for event in events if isinstance(event, Notice)] == ["info"]
+    cluster.lacks, cluster.next = None, Application(("deployment/web created",))
+    (tmp_path / "web.yaml").write_text("a: 1")
+    assert await made.settle()
+
+
+async def test_what_cannot_be_read_counts_once_however_often_it_is_tried(tmp_path: Path) -> None:
+    cluster = Answers()
+    made, _ = manifests(tmp_path, cluster)
+    refused = Trouble("deployment/web", "default", frozenset(), PatchError("refused"))
+    cluster.next = Application((), (UNREAD, refused))
+    for _ in range(3):
+        with pytest.raises(PatchError, match="refused"):
+            await made.install(WEB, "shop:dl-1")
+    assert made._troubles == (UNREAD, refused)

@@ -276,10 +276,10 @@ async def test_a_diff_does_not_show_the_note(api: Api, cluster: KubernetesCluste
     noting = Applier(cluster.client, "default", "ours")
     await Applier(cluster.client, "default").apply([path], ())  # as before there was a note
     assert MADE_BY not in ((await api.get(SETTINGS))["metadata"].get("annotations") or {})
-    assert diff(await noting.preview(read_manifests([path]), MANAGER)) == []
+    assert diff(await noting.preview(read_manifests([path]), MANAGER, {})) == []
     await noting.apply([path], ())
     assert (await api.get(SETTINGS))["metadata"]["annotations"] == {MADE_BY: "ours"}
-    assert diff(await noting.preview(read_manifests([path]), MANAGER)) == []
+    assert diff(await noting.preview(read_manifests([path]), MANAGER, {})) == []
 
 
 async def test_where_not_all_namespaces_count_the_others_stay(

@@ -10,6 +10,7 @@ from devloop.adapters.kubernetes.apply import applier
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.manifests import put_refs, read_manifests
 from devloop.errors import ConfigError, PatchError
+from devloop.image_refs import repository
 from tests.support.kubernetes_objects import (
     DEPLOYMENTS,
     SERVICE,
@@ -205,10 +206,32 @@ async def test_jobs_and_cron_jobs_are_applied_and_keep_their_template(
     assert await applied(cluster, [path], [ref("1")]) == ()
     # A newer image of the service is for the next Job of that name: this one has run, and stays as it is.
     assert await applied(cluster, [path], [ref("2")]) == ("cronjob/nightly configured",)
+    changed = await cluster.applier.preview(
+        read_manifests([path]), "devloop", {repository(SERVICE.image): ref("3")}
+    )
+    assert [one.name for one in changed if one.live != one.wanted] == ["cronjob/nightly"]
     job["spec"] = {"template": {"spec": {**pod, "hostname": "other"}}}
     with pytest.raises(PatchError, match="field is immutable") as caught:
         await applied(cluster, [write(tmp_path / "a.yaml", job)], [ref("1")])
     assert "kubectl delete job migrate" in (caught.value.hint or "")
+
+
+async def test_a_changed_image_of_somebody_elses_in_a_job_that_has_run_is_refused_and_reported(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    def job(image: str) -> dict[str, Any]:
+        pod = {
+            "restartPolicy": "Never",
+            "containers": [{"name": "c", "image": image, "imagePullPolicy": "Always"}],
+        }
+        spec = {"template": {"spec": pod}}
+        return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate"}, "spec": spec}
+
+    path = write(tmp_path / "a.yaml", job("migrate/migrate:4.17"))
+    assert await applied(cluster, [path], [ref("1")]) == ("job/migrate created",)
+    assert await applied(cluster, [path], [ref("1")]) == ()
+    with pytest.raises(PatchError, match="field is immutable"):
+        await applied(cluster, [write(path, job("migrate/migrate:4.18"))], [ref("1")])
 
 
 async def test_what_the_server_refuses_is_reported_in_its_words(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -94,8 +94,11 @@ class Applier:
             return missing_error(unique, self._client.access.context.name)
         return await self._still_unserved(image)
 
-    async def preview(self, manifests: Sequence[Manifest], manager: str) -> list[Preview]:
+    async def preview(
+        self, manifests: Sequence[Manifest], manager: str, table: Mapping[str, str]
+    ) -> list[Preview]:
         """What applying them as `manager` would make of each: a dry run on the server, nothing is written.
+        `table`: repository -> reference to put in.
 
         Raises ConfigError, PatchError, PlatformError.
         """
@@ -104,11 +107,13 @@ class Applier:
             try:
                 path, item = await self._served.locate(manifest)
             except PrerequisiteError:  # of a kind whose definition is yet to come
-                found.append(Preview(manifest.name, self._namespace_of(manifest), None, manifest.item))
+                item = put_refs(manifest.item, dict(table))
+                found.append(Preview(manifest.name, self._namespace_of(manifest), None, item))
                 continue
+            old = await self._client.find(path)
+            item = put_refs(item, _refs_for(item, old, table))
             if manager == MANAGER:
                 item = noted(item, self._project)
-            old = await self._client.find(path)
             params = {"fieldManager": manager, "force": "true", "dryRun": "All"}
             try:
                 new = await send(self._client, path, params, item)
@@ -191,8 +196,7 @@ class Applier:
     async def _apply(self, manifest: Manifest, table: dict[str, str], marked: set[str]) -> str:
         path, item = await self._served.locate(manifest)
         there = await self._client.find(path)
-        if there is not None and item["kind"] == "Job":  # it has run, and its template cannot change
-            table = {**table, **{repository(ref): ref for ref in images_of(there)}}
+        table = _refs_for(item, there, table)
         item = noted(put_refs(item, table), self._project)
         item, old = await marked_for(self._client, path, item, there, marked)
         params = {"fieldManager": MANAGER, "force": "false"}
@@ -209,6 +213,14 @@ class Applier:
             return f"{manifest.name} created"
         # Not by resourceVersion: a controller may have written the status since the object was read.
         return f"{manifest.name} configured" if content(old) != content(new) else ""
+
+
+def _refs_for(item: Json, there: Json | None, table: Mapping[str, str]) -> dict[str, str]:
+    """`table`, for an object that is `there` already: a Job has run, and its template cannot change."""
+    if there is None or item["kind"] != "Job":
+        return dict(table)
+    ran = {repository(ref): ref for ref in images_of(there)}
+    return {name: ran.get(name, ref) for name, ref in table.items()}
 
 
 async def _read_all(paths: Sequence[Path]) -> tuple[list[Manifest], list[Trouble]]:
