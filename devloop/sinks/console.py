@@ -74,6 +74,7 @@ class Terminal:
         self._root, self._clock, self._logs = root, clock, logs
         self._console = Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
         self._rows = {service: _Row() for service in services}
+        self._troubles: dict[str, _Row] = {}  # what is no service and wrong: a service may have its name
         self._queue: list[Text] = []  # lines that wait for the next drawing
         self._drawn = 0.0
         self._display = LiveDisplay(
@@ -162,11 +163,10 @@ class Terminal:
     def _note(self, event: Notice) -> None:
         """A row for what is no service, as long as something is wrong with it."""
         if event.level == "error":
-            self._rows[event.about] = _Row(
-                "failed", last=f"failed: {event.message.splitlines()[0]}", last_tone="bad"
-            )
+            first = event.message.partition("\n")[0]
+            self._troubles[event.about] = _Row("failed", last=f"failed: {first}", last_tone="bad")
         else:
-            self._rows.pop(event.about, None)
+            self._troubles.pop(event.about, None)
 
     def _end(self, row: _Row, event: TripEnded) -> None:
         outcome = event.outcome
@@ -198,7 +198,7 @@ class Terminal:
         table.add_column()
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         now = self._clock.ticks()
-        for service, row in self._rows.items():
+        for service, row in (*self._rows.items(), *self._troubles.items()):
             table.add_row(self._mark(row), Text(service, self._colour(service)), self._status(row, now))
         return Group(table)
 
@@ -229,7 +229,7 @@ class Terminal:
     # --- above them -----------------------------------------------------------------------------
 
     def _print(self, line: Line) -> None:
-        width = max(map(len, self._rows), default=0)
+        width = max(map(len, (*self._rows, *self._troubles)), default=0)
         text = Text()
         if line.who:
             text.append(f"{line.who:<{width}} ", self._colour(line.who.partition("/")[0]))
@@ -239,7 +239,7 @@ class Terminal:
         self._queue.append(text)
 
     def _colour(self, service: str) -> str:
-        names = list(self._rows)
+        names = [*self._rows, *self._troubles]
         return COLOURS[names.index(service) % len(COLOURS)] if service in names else ""
 
 

@@ -120,6 +120,27 @@ def test_trouble_with_manifests_has_a_red_row_of_its_own_until_it_is_mended(scre
     assert [line.split()[1] for line in last] == ["backend", "web"]
 
 
+def test_a_service_of_that_name_keeps_its_own_row(screen: Screen) -> None:
+    clock = At()
+    with Terminal(["manifests", "web"], ROOT, clock, stream=screen.stream) as sink:
+        live_trip(sink, clock, service="manifests")
+        sink(Notice("", "error", "", "mend it", "manifests"))
+        sink._draw()
+        assert "\x1b[32m●" in screen_rows(screen)[0]
+        assert "\x1b[31m●" in screen_rows(screen)[2]
+        sink(Notice("", "info", "all of them are applied", about="manifests"))
+    rows = [ESCAPE.sub("", row).split() for row in screen_rows(screen, 2)]
+    assert rows[0][1:4] == ["manifests", "live", "in"]
+    assert rows[1][1:] == ["web", "starting"]
+
+
+def screen_rows(screen: Screen, count: int = 3) -> list[str]:
+    """The last rows that were drawn, with their colours."""
+    screen.read()
+    lines = screen.raw.replace("\r", "\n").split("\n")
+    return [line for line in lines if ESCAPE.sub("", line).strip()][-count:]
+
+
 def test_the_living_line_shows_stage_elapsed_and_progress(screen: Screen) -> None:
     clock = At()
     with terminal(screen, clock) as sink:
