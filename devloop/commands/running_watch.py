@@ -116,7 +116,7 @@ def _ask(config: Config, address: Address) -> Json:
     try:
         with direct.open(f"{url}/api/status", timeout=2) as answer:
             status = json.load(answer)
-        if not isinstance(status, dict):
+        if not _is_status(status):
             raise ValueError("not the answer of a devloop")
     except (URLError, OSError, ValueError, HTTPException) as error:
         raise PlatformError(
@@ -130,7 +130,21 @@ def _ask(config: Config, address: Address) -> Json:
             reason="HeldByAnother",
             hint="set another metrics.listen port in one of them",
         )
-    return status
+    return dict(status)
+
+
+def _is_status(answer: object) -> bool:
+    """Has it the shape of /api/status, as far as it is read here? Another program may answer on the port."""
+    if not isinstance(answer, dict):
+        return False
+    services = answer.get("services", {})
+    named = all(isinstance(answer.get(key, ""), str) for key in ("context", "namespace"))
+    return named and isinstance(services, dict) and all(map(_is_card, services.values()))
+
+
+def _is_card(card: object) -> bool:
+    trips = card.get("trips", []) if isinstance(card, dict) else None
+    return isinstance(trips, list) and all(isinstance(trip, dict) for trip in trips)
 
 
 def _trip_of(card: Json, digest: str) -> Json | None:

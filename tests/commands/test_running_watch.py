@@ -161,6 +161,28 @@ def test_another_server_on_the_port_is_no_watch(
             ask(config)
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"services": None},
+        {"services": ["x"]},
+        {"services": {"app": None}},
+        {"services": {"app": {"trips": {}}}},
+        {"services": {"app": {"trips": [None]}}},
+        {"services": {}, "context": None},
+        {"services": {}, "namespace": 5},
+    ],
+)
+def test_an_answer_of_another_shape_is_none_of_a_watch(
+    config: Config, other: Callable[[str | None], int], field: dict[str, object]
+) -> None:
+    with serving(json.dumps({"config": str(config.path), **field}).encode()) as url:
+        other(url)
+        assert find_watch(config) is None
+        with pytest.raises(PlatformError, match=r"does not answer .*not the answer of a devloop"):
+            ask(config)
+
+
 def test_what_does_not_speak_http_is_no_watch(config: Config, other: Callable[[str | None], int]) -> None:
     with speaking(b"SSH-2.0-x\r\n\r\n") as url:
         other(url)
