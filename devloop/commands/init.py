@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -137,11 +138,9 @@ def _write(path: Path, proposal: Proposal) -> None:
     made: list[Path] = []
     try:
         for file, text in files.items():
-            _new(path.parent, file, text)
-            made.append(file)
-    except ConfigError:
-        for file in made:
-            file.unlink(missing_ok=True)
+            _new(path.parent, file, text, made)
+    except BaseException:  # also Ctrl-C
+        _remove(made)
         raise
     for line in summary(proposal):
         click.echo(line)
@@ -149,13 +148,29 @@ def _write(path: Path, proposal: Proposal) -> None:
     click.echo("next: devloop doctor, then devloop watch")
 
 
-def _new(root: Path, path: Path, text: str) -> None:
-    """Write a file that is not there yet, in the project itself: through no link. Raises ConfigError."""
+def _new(root: Path, path: Path, text: str, made: list[Path]) -> None:
+    """Write a file that is not there yet, in the project itself: through no link. Raises ConfigError.
+
+    `made` gets each folder and file as soon as it is there, also where what follows fails.
+    """
     try:
-        path.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            path.parent.mkdir()
+            made.append(path.parent)
         if path.parent != root and is_link(path.parent):
             raise ConfigError(f"{path.parent} is a link: init writes nothing through it", reason="NotWritten")
         with path.open("x", encoding="utf-8") as file:
+            made.append(path)
             file.write(text)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}", reason="NotWritten") from error
+
+
+def _remove(made: list[Path]) -> None:
+    """What lies in a folder is in the list after it. A folder that got something else stays."""
+    for path in reversed(made):
+        with suppress(OSError):
+            if is_folder(path):
+                path.rmdir()
+            else:
+                path.unlink()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from devloop.files import read_text
 from devloop.init.project.scan import scan
 from devloop.init.proposal.propose import propose
 from devloop.init.proposal.valid import loadable
-from devloop.init.proposal.values import Place
+from devloop.init.proposal.values import Place, Proposal
 from tests.init.support import init_yes
 from tests.support.project_files import Files, dockerfile, workload, write
 
@@ -232,6 +235,58 @@ def test_files_are_written_all_or_none(tmp_path: Path) -> None:
         write_files(root / "config.yaml", made)
     assert sorted(path.name for path in root.iterdir()) == ["api", "k8s"]
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("part", [0.5, 1.0])
+def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path, part: float) -> None:
+    """Full amid the first file, and amid the next one."""
+    root, made = two_services(tmp_path)
+    first = next(iter(made.written.values()))
+    with files_of_at_most(int(len(first) * part)), pytest.raises(ConfigError, match="cannot be written"):
+        write_files(root / "config.yaml", made)
+    assert sorted(path.name for path in root.iterdir()) == ["api", "web"]
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    root, made = two_services(tmp_path)
+    looks = iter(range(1, 3))
+
+    def interrupted(path: Path) -> bool:
+        if next(looks) == at:
+            raise KeyboardInterrupt
+        return path.is_symlink()
+
+    monkeypatch.setattr("devloop.commands.init.is_link", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_files(root / "config.yaml", made)
+    assert sorted(path.name for path in root.iterdir()) == ["api", "web"]
+
+
+def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
+    root, made = two_services(tmp_path)
+    (root / "k8s").mkdir()
+    with files_of_at_most(10), pytest.raises(ConfigError, match="cannot be written"):
+        write_files(root / "config.yaml", made)
+    assert not list((root / "k8s").iterdir())
+
+
+def two_services(folder: Path) -> tuple[Path, Proposal]:
+    root = write(folder / "project", {**API, "web/Dockerfile": dockerfile(". .")})
+    made = loadable(propose(scan(root), Place("kind-dev", "a test"), {}), root / "config.yaml")
+    assert len(made.written) == 2
+    return root, made
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A write beyond so many bytes of a file fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_names_that_are_no_text_are_left_aside(tmp_path: Path) -> None:
