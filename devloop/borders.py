@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import socket
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -80,16 +82,24 @@ def cause_of(error: BaseException) -> str:
         return f"its certificate is not trusted: {cause.verify_message}"
     if isinstance(cause, ssl.SSLError):
         return f"no TLS connection: {(cause.reason or str(cause)).replace('_', ' ').lower()}"
+    if isinstance(cause, socket.gaierror | socket.herror):  # of names: their numbers are no errno
+        return cause.strerror or str(cause)
     if isinstance(cause, OSError) and (cause.errno or 0) > 0:
         named = f": {cause.filename}" if cause.filename is not None else ""
         return f"{os.strerror(cause.errno or 0)}{named}"
     if isinstance(cause, OSError) and str(cause).startswith("Multiple exceptions"):  # one per address
-        return (
-            "Connection refused" if "refused" in str(cause) or "Errno 111" in str(cause) else "no connection"
-        )
+        return _of_several(str(cause))
     if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror  # of a name that is not known, whose numbers are others
+        return cause.strerror
     return "no answer in time" if isinstance(cause, TimeoutError) else str(cause) or type(cause).__name__
+
+
+def _of_several(text: str) -> str:
+    """What refuses is there: where one address refuses, that says more than how the others failed."""
+    numbers = dict.fromkeys(map(int, re.findall(r"\[Errno (\d+)\]", text)))
+    if errno.ECONNREFUSED in numbers:
+        return os.strerror(errno.ECONNREFUSED)
+    return ", ".join(map(os.strerror, numbers)) or "no connection"
 
 
 def _message(cause: BaseException) -> str:

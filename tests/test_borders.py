@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import io
 import json
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import anyio
 import pytest
@@ -33,7 +35,7 @@ from devloop.adapters.kubernetes.informer import Health, Informer
 from devloop.adapters.kubernetes.manifests import put_refs, read_manifests
 from devloop.adapters.nodes.shells.container_shell import ContainerShell
 from devloop.adapters.tar_stream import TarStream
-from devloop.borders import ENGINE_ANSWER, disk
+from devloop.borders import ENGINE_ANSWER, cause_of, disk
 from devloop.checks.origin import from_file
 from devloop.clock import Clock
 from devloop.config import load as configs
@@ -531,3 +533,43 @@ async def test_a_load_that_fails_leaves_no_generator_behind(name: str) -> None:
     gc.collect()
     await anyio.sleep(0.05)
     assert contexts == []
+
+
+# --- the system's words -------------------------------------------------------------------------------
+
+
+def several(*numbers: int) -> OSError:
+    """As asyncio reports one failure per address."""
+    texts = [
+        f"[Errno {number}] Connect call failed ('10.0.0.{place}', 80)" for place, number in enumerate(numbers)
+    ]
+    return OSError(f"Multiple exceptions: {', '.join(texts)}")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"), "Connection refused"),
+        (FileNotFoundError(errno.ENOENT, "x", "/run/a.sock"), "No such file or directory: /run/a.sock"),
+        # The numbers of names that are not known are others: negative on Linux, positive on macOS.
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (socket.gaierror(8, "nodename nor servname provided, or not known"), "nodename nor servname provided, or not known"),
+        (URLError(socket.gaierror(8, "nodename nor servname provided")), "nodename nor servname provided"),
+        (socket.herror(1, "Unknown host"), "Unknown host"),
+        (several(errno.ECONNREFUSED, errno.ECONNREFUSED), "Connection refused"),
+        (several(errno.EHOSTUNREACH, errno.ECONNREFUSED), "Connection refused"),
+        (several(errno.ENETUNREACH, errno.ENETUNREACH), "Network is unreachable"),
+        (several(errno.ENETUNREACH, errno.EHOSTUNREACH), "Network is unreachable, No route to host"),
+        (OSError("Multiple exceptions: a, b"), "no connection"),
+        (TimeoutError(), "no answer in time"),
+    ],
+)  # fmt: skip
+def test_why_a_connection_failed_is_given_in_the_systems_words(error: Exception, words: str) -> None:
+    assert cause_of(error) == words
+
+
+def test_numbers_are_read_as_this_system_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ECONNREFUSED is 61 on macOS."""
+    monkeypatch.setattr("devloop.borders.errno.ECONNREFUSED", 61)
+    monkeypatch.setattr("os.strerror", {61: "Connection refused", 65: "No route to host"}.get)
+    assert cause_of(several(65, 61)) == "Connection refused"
