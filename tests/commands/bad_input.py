@@ -9,25 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from tests.support.project_files import dockerfile, workload
+from tests.support.project_files import shop
 
 Content = str | bytes | Callable[[Path], object] | None
-CONFIG = """\
-version: 1
-cluster: {context: kind-none}
-services:
-  web:
-    image: shop
-    build: {context: web}
-    deploy: {deployment: web}
-manifests: ["k8s/*.yaml"]
-metrics: {listen: "127.0.0.1:0"}
-"""
-PROJECT: dict[str, Content] = {
-    "config.yaml": CONFIG,
-    "web/Dockerfile": dockerfile(". ."),
-    "k8s/web.yaml": workload("web", "shop:1"),
-}
+SHOP = shop("kind-none")
+CONFIG = SHOP["config.yaml"]
+PROJECT: dict[str, Content] = {**SHOP}
 AWAY = "https://127.0.0.1:1"  # where nothing listens
 
 

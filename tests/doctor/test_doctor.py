@@ -20,25 +20,11 @@ from devloop.doctor.table import examine
 from devloop_sandbox.options import Options
 from devloop_sandbox.server import api_server
 from tests.support.kubernetes_objects import Api
-from tests.support.project_files import Files, dockerfile, workload, write
+from tests.support.project_files import shop, workload, write
 
 pytestmark = pytest.mark.anyio
-CONFIG = """\
-version: 1
-cluster: {context: devloop-sandbox-doctor}
-services:
-  web:
-    image: shop
-    build: {context: web}
-    deploy: {deployment: web}
-manifests: ["k8s/*.yaml"]
-metrics: {listen: "127.0.0.1:0"}
-"""
-PROJECT: Files = {
-    "config.yaml": CONFIG,
-    "web/Dockerfile": dockerfile(". ."),
-    "k8s/web.yaml": workload("web", "shop:1"),
-}
+PROJECT = shop("devloop-sandbox-doctor")
+CONFIG = PROJECT["config.yaml"]
 
 
 class Doctor:

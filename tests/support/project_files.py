@@ -6,6 +6,17 @@ import json
 from pathlib import Path
 
 Files = dict[str, str]
+SHOP = """\
+version: 1
+cluster: {context: %s}
+services:
+  web:
+    image: shop
+    build: {context: web}
+    deploy: {deployment: web}
+manifests: ["k8s/*.yaml"]
+metrics: {listen: "127.0.0.1:0"}
+"""
 Result = dict[str, tuple[str, str, str]]  # service -> image, context, workloads
 
 
@@ -15,6 +26,15 @@ def write(root: Path, files: Files) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return root
+
+
+def shop(context: str) -> Files:
+    """One service, web, with a manifest, on this context; its config.yaml is one of the files."""
+    return {
+        "config.yaml": SHOP % context,
+        "web/Dockerfile": dockerfile(". ."),
+        "k8s/web.yaml": workload("web", "shop:1"),
+    }
 
 
 def dockerfile(
