@@ -11,6 +11,9 @@ from pathlib import Path
 import anyio.to_thread
 
 from devloop.doctor.diagnosis import Diagnoses, Diagnosis, count, ok, warning
+from devloop.model import Service
+from devloop.watch.interests import service_interest
+from devloop.watch.plan import WatchPlan, nothing, plan
 
 LIMITS = Path("/proc/sys/fs/inotify")
 PROCESSES = Path("/proc")
@@ -28,13 +31,13 @@ class Inotify:
     instances: int
 
 
-async def file_watching(folders: Iterable[Path]) -> Diagnoses:
-    """Whether the kernel lets all these folders be watched, with what is below them."""
-    roots = list(folders)
+async def file_watching(services: Iterable[Service]) -> Diagnoses:
+    """Whether the kernel lets the contexts of all these services be watched."""
+    interests = [service_interest(service, nothing) for service in services]
 
     def look() -> Diagnoses:
         limits = inotify()
-        return [] if limits is None else [judged(limits, sum(map(_folders_below, roots)))]
+        return [] if limits is None else [judged(limits, _watched(plan(interests)))]
 
     return await anyio.to_thread.run_sync(look)
 
@@ -75,5 +78,11 @@ def _instances() -> Iterator[str]:
                         yield (process / "fdinfo" / link.name).read_text()
 
 
-def _folders_below(root: Path) -> int:
-    return sum(1 for _ in os.walk(root))
+def _watched(wanted: WatchPlan) -> int:
+    """How many folders the watcher enters: each is watched once, in however many contexts it lies."""
+    found: set[str] = set()
+    for root, enters in wanted.folders.items():
+        for folder, names, _ in os.walk(root):
+            found.add(folder)
+            names[:] = [name for name in names if enters(Path(folder, name))]
+    return len(found)

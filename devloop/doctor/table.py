@@ -33,7 +33,7 @@ class Check(Generic[Scope]):
 
 
 async def _watching(given: Examined) -> Diagnoses:
-    return await file_watching({service.build.context for service in given.services})
+    return await file_watching(given.services)
 
 
 MACHINE: tuple[Check[Machine], ...] = (

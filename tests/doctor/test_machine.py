@@ -15,6 +15,7 @@ from devloop.doctor.diagnosis import Machine
 from devloop.doctor.file_watching import Inotify, inotify, judged
 from devloop.doctor.machine import disk, docker_command
 from devloop.doctor.table import examine_machine
+from devloop.model import BuildSpec, Service
 from devloop.watch.source import WatchRoots
 
 pytestmark = pytest.mark.anyio
@@ -105,9 +106,29 @@ async def test_what_the_kernel_allows_is_read_and_what_is_in_use_is_counted(
     for name in "abcdefg":
         (tmp_path / "context" / name).mkdir(parents=True)
     monkeypatch.setattr(file_watching, "LIMITS", tmp_path)
-    (found,) = await file_watching.file_watching([tmp_path / "context"])
+    (found,) = await file_watching.file_watching([service(tmp_path / "context")])
     assert found.grade == "warning"
     assert found.found.startswith("8 folders to watch, ")
+
+
+async def test_folders_are_counted_as_they_are_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what the ignore file shuts out, and once what lies in the contexts of two services."""
+    (tmp_path / "max_user_watches").write_text("1000000\n")
+    (tmp_path / "max_user_instances").write_text("100000\n")
+    monkeypatch.setattr(file_watching, "LIMITS", tmp_path)
+    context = tmp_path / "context"
+    for name in ("node_modules/a/b", "src/lib", "docs/old"):
+        (context / name).mkdir(parents=True)
+    (context / "src" / "link").symlink_to(context / "docs")
+    (context / ".dockerignore").write_text("node_modules\ndocs\n!docs/keep.md\n")
+    (found,) = await file_watching.file_watching([service(context), service(context / "src")])
+    assert found.found.startswith("4 folders to watch, ")
+
+
+def service(context: Path) -> Service:
+    return Service("app", "app", BuildSpec(context, context / "Dockerfile"), ())
 
 
 def test_an_instance_that_this_process_opens_is_counted() -> None:
