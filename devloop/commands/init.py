@@ -49,7 +49,7 @@ def init(
     if not is_folder(path.parent):
         raise ConfigError(f"{path.parent} is no folder", reason="NoConfig")
     place = place_of(context, namespace, kubeconfig, os.environ)
-    found = run(partial(_facts, path.parent, place, kubeconfig))
+    found = run(partial(_facts, path, place, kubeconfig))
     asks = not yes and not show and sys.stdin.isatty() and sys.stderr.isatty()
     answers: dict[str, str] = {}
     proposal = propose(found, place, answers)
@@ -66,11 +66,11 @@ def init(
     return 0
 
 
-async def _facts(root: Path, place: Place, kubeconfig: Path | None) -> Found:
-    found = await anyio.to_thread.run_sync(scan, root)
-    found = await with_helm(found, root, place.namespace or "default")
+async def _facts(config: Path, place: Place, kubeconfig: Path | None) -> Found:
+    found = await anyio.to_thread.run_sync(scan, config.parent)
+    found = await with_helm(found, config.parent, place.namespace or "default")
     files = find_files(str(kubeconfig) if kubeconfig else None, os.environ)
-    return await with_cluster(found, place, files, asks=place.local)
+    return await with_cluster(found, place, files, config, asks=place.local)
 
 
 def nothing(proposal: Proposal, path: Path) -> ConfigError:
@@ -91,26 +91,28 @@ def place_of(
     Raises ConfigError for a context that was given and is not there, or not local.
     """
     files = find_files(str(kubeconfig) if kubeconfig else None, environ)
+    given = namespace is not None
     if context is not None:
+        source = "DEVLOOP_CONTEXT" if environ.get("DEVLOOP_CONTEXT") == context else "--context"
         found = read_context(files, context)
         if not identify(found).local:
-            why = "named by --context; not taken for a local cluster: allow_remote: true would be needed"
-            return Place(context, why, namespace or found.namespace)
-        return Place(context, "named by --context", namespace or found.namespace, local=True)
+            why = f"named by {source}; not taken for a local cluster: allow_remote: true would be needed"
+            return Place(context, why, namespace or found.namespace, given)
+        return Place(context, f"named by {source}", namespace or found.namespace, given, local=True)
     try:
         current = current_context(files)
         found_current = read_context(files, current) if current else None
     except ConfigError as error:
-        return Place("minikube", f"no context could be read ({error.message}): write yours", namespace or "")
+        why = f"no context could be read ({error.message}): write yours"
+        return Place("minikube", why, namespace or "", given)
     if found_current is None:
-        return Place(
-            "minikube", "there is no current context in the kubeconfig: write yours", namespace or ""
-        )
+        why = "there is no current context in the kubeconfig: write yours"
+        return Place("minikube", why, namespace or "", given)
     if not identify(found_current).local:
         why = f"the current context, {found_current.name}, is no local cluster and was not asked: write yours"
-        return Place("minikube", why, namespace or "")
+        return Place("minikube", why, namespace or "", given)
     why = "the context that was current"
-    return Place(found_current.name, why, namespace or found_current.namespace, local=True)
+    return Place(found_current.name, why, namespace or found_current.namespace, given, local=True)
 
 
 def _ask(question: Question) -> str:

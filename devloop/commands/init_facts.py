@@ -11,9 +11,12 @@ from devloop.adapters.helm.runner import KubeTarget, Runner
 from devloop.adapters.helm.runner_selection import choose
 from devloop.adapters.kubernetes.api.access import Access, open_access
 from devloop.adapters.kubernetes.api.client import Client
+from devloop.adapters.kubernetes.views import MADE_BY, OWNER
+from devloop.adapters.lock import Owner
+from devloop.config.load import project_id
 from devloop.deploy.helm_values import base_values
 from devloop.errors import DevloopError
-from devloop.init.found import Chart, Found, Note, Workload
+from devloop.init.found import Chart, Found, Json, Note, Workload
 from devloop.init.project.charts import with_rendered
 from devloop.init.project.objects import flat, workloads
 from devloop.init.proposal.values import Place
@@ -65,8 +68,11 @@ def _at_home(one: Workload, namespace: str) -> Workload:
     return replace(one, namespace="") if one.namespace == namespace else one
 
 
-async def with_cluster(found: Found, place: Place, files: Sequence[Path], *, asks: bool) -> Found:
-    """With the Deployments and StatefulSets of the context; one that does not answer is a note."""
+async def with_cluster(
+    found: Found, place: Place, files: Sequence[Path], config: Path, *, asks: bool
+) -> Found:
+    """With the Deployments and StatefulSets of the context, other projects' apart; a context that does not
+    answer is a note. `config`: the config.yaml that is to be written."""
     if not asks:
         return found
 
@@ -79,8 +85,31 @@ async def with_cluster(found: Found, place: Place, files: Sequence[Path], *, ask
             for kind in ("Deployment", "StatefulSet"):
                 answer = await client.get(f"/apis/apps/v1/{kind.lower()}s", {"limit": "500"})
                 items = [{"apiVersion": "apps/v1", **one, "kind": kind} for one in answer.get("items") or ()]
-                running += workloads(flat(items), f"context {place.context}")
+                running += [_running(one, place.context, config) for one in flat(items)]
     except DevloopError as error:
         note = Note(f"context {place.context}", f"not asked for its workloads: {error.message}")
         return replace(found, notes=(*found.notes, note))
-    return replace(found, cluster=tuple(one for one in running if one.namespace not in SYSTEM))
+    meant = [one for one in running if one.namespace not in SYSTEM]
+    if place.given:
+        meant = [one for one in meant if one.namespace == place.namespace]
+    ours, others = (tuple(one for one in meant if bool(one.owner) is foreign) for foreign in (False, True))
+    return replace(found, cluster=ours, foreign=others)
+
+
+def _running(item: Json, context: str, config: Path) -> Workload:
+    (one,) = workloads((item,), f"context {context}")
+    projects = _projects(item)
+    others = [name for mark, name in projects.items() if mark != project_id(config)]
+    return replace(one, context=context, owner=others[0] if others else "", own=bool(projects) and not others)
+
+
+def _projects(item: Json) -> dict[str, str]:
+    """The devloop projects that write to the object or brought it: id -> how it is shown."""
+    notes = item["metadata"].get("annotations") or {}
+    found: dict[str, str] = {}
+    if (writer := Owner.parse(str(notes.get(OWNER) or ""))) is not None:
+        path = writer.path.replace("\0", "")  # whoever wrote it: no file has one in its name
+        found[project_id(Path(path))] = path
+    if maker := str(notes.get(MADE_BY) or ""):
+        found.setdefault(maker, f"project id {maker}")
+    return found

@@ -47,13 +47,20 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One object that runs containers; init containers are among them. `namespace` "" = not written."""
+    """One object that runs containers; init containers are among them. `namespace` "" = not written.
+
+    `context`: whose cluster runs it, where no file describes it. `owner`: the other devloop project that it
+    belongs to, by its config.yaml; `own`: it is marked as this project's.
+    """
 
     kind: str
     name: str
     namespace: str
     containers: tuple[Container, ...]
     where: str
+    context: str = ""
+    owner: str = ""
+    own: bool = False
 
     @property
     def is_target(self) -> bool:
@@ -170,5 +177,6 @@ class Found:
     charts: tuple[Chart, ...] = ()
     deployed: Deployed | None = None
     cluster: tuple[Workload, ...] = ()
+    foreign: tuple[Workload, ...] = ()  # of the cluster, another devloop project's
     unusable: tuple[Note, ...] = ()
     notes: tuple[Note, ...] = ()  # what could not be read, and what was passed over

@@ -86,7 +86,9 @@ async def test_s29_a_context_that_is_not_local_is_not_connected_to(
     monkeypatch.setattr("devloop.commands.init_facts.Client", refuse)
     file = kubeconfig(tmp_path / "kubeconfig", "prod", prod="https://k8s.example.com")
     place = place_of(None, None, file, {})
-    assert await with_cluster(Found("x"), place, [file], asks=place.local) == Found("x")
+    assert await with_cluster(Found("x"), place, [file], tmp_path / "config.yaml", asks=place.local) == Found(
+        "x"
+    )
 
 
 def test_a_cluster_that_does_not_answer_is_reported_and_stops_nothing(tmp_path: Path) -> None:
@@ -108,7 +110,9 @@ async def test_workloads_of_the_cluster_are_targets_where_no_manifest_is_here(tm
         await api.create("/apis/apps/v1/namespaces/default/deployments", deployed)
         place = place_of(None, None, state / "kubeconfig", {})
         found = scan(write(tmp_path / "project", {"web/Dockerfile": dockerfile(". .")}))
-        made = propose(await with_cluster(found, place, [state / "kubeconfig"], asks=place.local), place, {})
+        config = tmp_path / "project" / "config.yaml"
+        found = await with_cluster(found, place, [state / "kubeconfig"], config, asks=place.local)
+        made = propose(found, place, {"image:shop-web": "web/Dockerfile"})
     assert made.place.context == "devloop-sandbox-init"
     assert [(one.image, one.targets[0].name) for one in made.services] == [("shop-web", "front")]
     assert (made.written, made.manifests) == ({}, ())
@@ -202,3 +206,18 @@ def test_on_a_terminal_the_question_is_asked(tmp_path: Path) -> None:
     assert "Which Dockerfile builds acme/api" in shown
     assert "b/api/Dockerfile" in out
     assert load(root / "config.yaml").services()[0].build.dockerfile == root / "b/api/Dockerfile"
+
+
+@pytest.mark.parametrize(
+    ("environ", "source"), [({}, "--context"), ({"DEVLOOP_CONTEXT": "kind-dev"}, "DEVLOOP_CONTEXT")]
+)
+def test_who_named_the_context_is_told(tmp_path: Path, environ: dict[str, str], source: str) -> None:
+    file = kubeconfig(tmp_path / "kubeconfig", "", kind_dev="https://127.0.0.1:1")
+    assert place_of("kind-dev", None, file, environ).why == f"named by {source}"
+
+
+def test_a_namespace_that_was_asked_for_is_written_whatever_the_files_name(tmp_path: Path) -> None:
+    files = {"Dockerfile": dockerfile(". ."), "k8s/web.yaml": workload("web", "web", namespace="shop")}
+    place = Place("kind-dev", "a test", "mine", given=True)
+    made = propose(scan(write(tmp_path / "project", files)), place, {})
+    assert (made.namespace, made.services[0].targets[0].namespace) == ("mine", "shop")

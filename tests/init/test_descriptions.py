@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,32 @@ def test_the_overlay_for_this_machine(
     }
     made = init_yes(write(tmp_path / "project", files))
     assert manifests_of(made) == [expected]
+
+
+def test_a_cronjobs_image_is_said_to_be_set_when_its_manifest_is_applied(tmp_path: Path) -> None:
+    cron = (
+        "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: backup}\n"
+        "spec: {schedule: '* * * * *', jobTemplate: {spec: {template: {spec: "
+        "{containers: [{name: backup, image: backup}]}}}}}\n"
+    )
+    files = {"backup/Dockerfile": dockerfile(". ."), "k8s/backup.yaml": cron}
+    made = init_yes(write(tmp_path / "project", files))
+    text = " ".join(made.path.read_text().replace("#", "").split())
+    assert "CronJob backup gets this image when its manifest or release is applied" in text
+    assert "No deploy: here, for that names Deployments and StatefulSets alone" in text
+    assert "service backup: backup -> CronJob backup" in made.stdout
+
+
+def test_each_file_below_manifests_has_what_it_brings_beside_it(tmp_path: Path) -> None:
+    files = {
+        "web/Dockerfile": dockerfile(". ."),
+        "k8s/web.yaml": workload("web", "web"),
+        "k8s/db.yml": workload("db", "postgres:16"),
+        "k8s/values.yaml": "a: 1\n",
+    }
+    text = init_yes(write(tmp_path / "project", files)).path.read_text()
+    assert re.search(r"- k8s/web.yaml +# Deployment web$", text, re.MULTILINE)
+    assert re.search(r"- k8s/db.yml +# Deployment db$", text, re.MULTILINE)
 
 
 def test_of_two_folders_that_bring_one_workload_the_near_one_is_taken(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from devloop.config.schema_services import IMAGE
 from devloop.image_refs import split
@@ -12,10 +12,11 @@ from devloop.init.found import ComposeService, Found, Note
 from devloop.init.proposal.manifest_text import ENVIRONMENT, manifest
 from devloop.init.proposal.recipes import Recipe
 from devloop.init.proposal.values import Entry, Service, Target
-from devloop.init.proposal.yaml_text import comment
+from devloop.init.proposal.yaml_text import comment, scalar
 from devloop.init.words import basename, slug
 
 FOLDERS = ("k8s", "k8s-devloop", "devloop-k8s")
+_OWN = "Written by `devloop init`: a namespace of this project's own, since names were taken in the other."
 _HEAD = "Written by `devloop init`: yours to change. devloop puts its own tag behind the image."
 
 # What compose lets others reach without a word about it.
@@ -48,24 +49,52 @@ class Made:
     entries: tuple[Entry, ...]
     written: Mapping[str, str]
     left_out: tuple[Note, ...]
+    namespace: str = ""  # that the manifests are for
 
 
-def write_manifests(found: Found, recipes: Sequence[Recipe], *, wanted: bool) -> Made:
-    """Services for builds that no workload runs, with a manifest for each if that is `wanted`."""
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A namespace for them. `taken`: names of Deployments that are there already -> whose they are; `is_new`:
+    a manifest has to make it."""
+
+    namespace: str
+    taken: Mapping[str, str] = field(default_factory=dict)
+    is_new: bool = False
+
+
+def write_manifests(found: Found, recipes: Sequence[Recipe], places: Iterable[Home], *, wanted: bool) -> Made:
+    """Services for builds that no workload runs, with a manifest for each if that is `wanted`: in the first
+    place where no name is taken. In the last one what has a taken name is left out."""
+    refused: list[Note] = []
+    for place in places:
+        made, clashes = _write_into(found, recipes, place, wanted=wanted)
+        if not clashes:
+            break
+        refused = refused or clashes
+    return made if clashes else replace(made, left_out=(*refused, *made.left_out))
+
+
+def _write_into(
+    found: Found, recipes: Sequence[Recipe], place: Home, *, wanted: bool
+) -> tuple[Made, list[Note]]:
+    """(what is made there, the names that are taken there)."""
     folder, notes = _folder(found)
-    work = _Writing(found, folder, _object_names(found.compose), wanted and bool(folder))
+    work = _Writing(found, folder, _object_names(found.compose), wanted and bool(folder), place)
     for recipe in recipes:
         work.build(recipe)
     if not work.wanted:
-        return Made(tuple(work.services), (), {}, (*work.notes, *(notes if wanted else ())))
+        return Made(tuple(work.services), (), {}, (*work.notes, *(notes if wanted else ()))), []
     for one in found.compose:
         if not one.built:
             work.pull(one)
+    if place.is_new and work.written:
+        work.make_namespace()
     kept = {path: text for path, text in work.written.items() if path not in found.files}
     there = [Note(path, "is there already and is left as it is") for path in work.written if path not in kept]
-    named = sorted(kept) if folder in found.folders else [f"{folder}/*.yaml"]
+    named = sorted(kept) if folder in found.folders or not kept else [f"{folder}/*.yaml"]
     entries = tuple(Entry(path, "written by devloop init") for path in named)
-    return Made(tuple(work.services), entries, kept, (*notes, *work.notes, *there))
+    left = (*notes, *work.notes, *work.clashes, *there)
+    return Made(tuple(work.services), entries, kept, left, place.namespace), work.clashes
 
 
 def _folder(found: Found) -> tuple[str, list[Note]]:
@@ -106,19 +135,23 @@ class _Writing:
     folder: str
     names: Mapping[str, str]
     wanted: bool
+    place: Home
     services: list[Service] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    clashes: list[Note] = field(default_factory=list)
 
     def build(self, recipe: Recipe) -> None:
         """A service for a build, and a manifest for each service of compose that runs its image."""
         name = _unique(recipe.names[0], [one.name for one in self.services])
         image = self._image(recipe, name)
         runners = _runners(recipe, self.found.compose) or [ComposeService(name, ports=recipe.ports)]
-        targets: list[Target] = []
-        for one in runners if self.wanted else ():
-            own = self._write(one, _HEAD, image, one.ports or _ports_of(one, recipe))
-            targets.append(Target("Deployment", own))
+        names = [
+            self._write(one, _HEAD, image, one.ports or _ports_of(one, recipe))
+            for one in runners
+            if self.wanted
+        ]
+        targets = [Target("Deployment", own) for own in names if own]
         how = f"{', '.join(f'{self.folder}/{one.name}.yaml' for one in targets)}, written by devloop init"
         self.services.append(
             Service(
@@ -139,6 +172,13 @@ class _Writing:
             )
             self.notes.append(Note(f"{one.name} of {one.where}", why))
 
+    def make_namespace(self) -> None:
+        taken = {*self.written, *self.found.files}
+        numbers = ("", *range(2, 10_000))
+        paths = (f"{self.folder}/namespace{number}.yaml" for number in numbers)
+        text = [*comment(_OWN), *_namespace(self.place.namespace)]
+        self.written[next(one for one in paths if one not in taken)] = "\n".join(text) + "\n"
+
     def _image(self, recipe: Recipe, name: str) -> str:
         project = slug(self.found.name)
         own = project if name == project else f"{project}-{name}"
@@ -147,13 +187,25 @@ class _Writing:
         return recipe.image if IMAGE.match(recipe.image) else own
 
     def _write(self, one: ComposeService, head: str, image: str, ports: Sequence[int]) -> str:
-        """The name of the Deployment."""
+        """The name of the Deployment, "" where another one has it."""
         name = self.names.get(one.name) or _unique(_object_name(one.name), self.names.values())
+        if whose := self.place.taken.get(name):
+            self.clashes.append(_clash(name, self.place.namespace, whose))
+            return ""
         path = f"{self.folder}/{name}.yaml"
         command = [_secret_command(name, file) for file in one.env_files]
         self.written[path] = "\n".join([*comment(head), manifest(name, image, one, ports, command)])
         self.notes += _notes(one, name, path, command)
         return name
+
+
+def _namespace(name: str) -> list[str]:
+    return ["apiVersion: v1", "kind: Namespace", f"metadata: {{name: {scalar(name)}}}"]
+
+
+def _clash(name: str, namespace: str, whose: str) -> Note:
+    why = f"is there already, {whose}, and left alone: devloop -n NAMESPACE init chooses another namespace"
+    return Note(f"Deployment {name} in namespace {namespace}", why)
 
 
 def _runners(recipe: Recipe, compose: Sequence[ComposeService]) -> list[ComposeService]:

@@ -12,7 +12,7 @@ from devloop.init.proposal.values import Question
 from devloop.init.words import WELL_KNOWN, basename, contains, slug, words
 
 LEAVE = "-"  # the answer to a question that leaves an image out
-SURE = 90  # from this score on a build section names the image
+NAMED, SURE = 100, 90  # from this score on a build section names the image
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,19 @@ class Use:
     def runners(self) -> str:
         return ", ".join(dict.fromkeys(str(workload) for workload, _ in self.places))
 
+    @property
+    def context(self) -> str:
+        """The context of the cluster that runs it, "" where a file here describes a workload that does."""
+        found = [workload.context for workload, _ in self.places]
+        return found[0] if all(found) else ""
+
+    def is_sure(self, points: int) -> bool:
+        """Whether a pair of so many points needs no question. That a workload of the cluster is called alike
+        does not make it this project's: its mark does, or a build section with the image's whole name."""
+        if not self.context or all(workload.own for workload, _ in self.places):
+            return True
+        return points == NAMED and "/" in self.image
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -40,9 +53,12 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
+    """`unbuilt`: workloads of the cluster whose images no build here makes."""
+
     matches: tuple[Match, ...]
     left_out: tuple[Note, ...]
     questions: tuple[Question, ...]
+    unbuilt: tuple[Workload, ...]
 
 
 def uses(workloads: Sequence[Workload]) -> list[Use]:
@@ -63,8 +79,9 @@ def match(images: Sequence[Use], recipes: Sequence[Recipe], answers: Mapping[str
     work.take_answers()
     work.take_scores()
     work.take_rest()
-    notes = [*work.notes, *(Note(use.image, _unbuilt(use, recipes)) for use in work.images)]
-    return Matched(tuple(work.matches), tuple(notes), tuple(work.questions))
+    left = [Note(use.image, _unbuilt(use, recipes)) for use in work.images if not use.context]
+    unbuilt = [workload for use in work.images if use.context for workload, _ in use.places]
+    return Matched(tuple(work.matches), (*work.notes, *left), tuple(work.questions), tuple(unbuilt))
 
 
 @dataclass(slots=True)
@@ -97,18 +114,32 @@ class _Matching:
     def take_scores(self) -> None:
         scored = {use.image: _scores(use, self.free) for use in self.images}
         while pairs := _best(self.images, self.free, scored):
-            _, use, rivals = pairs
+            points, use, rivals = pairs
             recipe, why = rivals[0]
             if len(rivals) == 1:
-                self.take(use, recipe, why)
+                if use.is_sure(points):
+                    self.take(use, recipe, why)
+                else:
+                    self.leave_guess(use, recipe, why)
                 continue
             self.images.remove(use)
             self.questions.append(_question(use, [one for one, _ in rivals]))
             named = ", ".join(one.dockerfile for one, _ in rivals)
             self.notes.append(Note(use.image, f"may be built from {named}: write the one that is right"))
 
+    def leave_guess(self, use: Use, recipe: Recipe, why: str) -> None:
+        """Ask; a no, and nobody there to answer, leave the workload alone."""
+        self.images.remove(use)
+        self.questions.append(_guess(use, recipe))
+        workload, _ = use.places[0]
+        how = f"deploy: {{{workload.kind.lower()}: {workload.name}, namespace: {workload.namespace}}}"
+        found = f"{use.runners}, found in the cluster, runs it, and may be another project's"
+        self.notes.append(
+            Note(use.image, f"{why}; but {found}: {how} if it is yours, built from {recipe.dockerfile}")
+        )
+
     def take_rest(self) -> None:
-        left = [use for use in self.images if not is_foreign(use, self.recipes)]
+        left = [use for use in self.images if not use.context and not is_foreign(use, self.recipes)]
         asked = [self.answers.get(_leftover_key(recipe)) for recipe in self.free]
         if len(left) == len(self.free) == 1 and not self.questions and asked == [None]:
             self.take(left[0], self.free[0], "the only image and the only Dockerfile that are left")
@@ -146,7 +177,7 @@ def score(use: Use, recipe: Recipe) -> tuple[int, str]:
     """(0 for no pair up to 100, why)."""
     name = basename(use.image)
     if recipe.image and same_repository(use.image, recipe.image):
-        return 100, "it names this image"
+        return NAMED, "it names this image"
     if recipe.image and basename(recipe.image) == name:
         return SURE, f"it names {recipe.image}, the same but for the registry"
     if is_foreign(use, [recipe]):
@@ -159,16 +190,22 @@ def _score_by_name(use: Use, recipe: Recipe) -> tuple[int, str]:
     near = min(9, sum(word in words(recipe.dockerfile) for word in set(words(use.image))))
     for index, called in enumerate(recipe.names):
         if slug(name) == called:
-            return 70 + near - index, f'the image is called "{called}", as its Dockerfile is'
+            return (
+                70 + near - index,
+                f'matched by name: "{called}" is the name of the image and of the Dockerfile',
+            )
     for index, called in enumerate(recipe.names):
         if contains(words(name), words(called)):
-            return 50 + near - index, f'"{called}" is in the image\'s name'
+            return 50 + near - index, f'matched by name: "{called}" is part of the image\'s name'
     for workload, box in use.places:
         for called in recipe.names:
             if called in (slug(workload.name), slug(box.name)) or contains(
                 words(workload.name), words(called)
             ):
-                return 30 + near, f'{workload}, container {box.name}, is called "{called}"'
+                return (
+                    30 + near,
+                    f'matched by name: "{called}" is in the name of {workload}, container {box.name}',
+                )
     return 0, ""
 
 
@@ -184,13 +221,20 @@ def is_foreign(use: Use, recipes: Sequence[Recipe]) -> bool:
 def _unbuilt(use: Use, recipes: Sequence[Recipe]) -> str:
     if is_foreign(use, recipes):
         return f"pulled, not built here ({use.runners})"
-    return f"no Dockerfile here looks like it ({use.runners}); it is taken as it is"
+    return f"no Dockerfile here seems to build it; {use.runners} runs it as it is"
 
 
 def _question(use: Use, rivals: Sequence[Recipe]) -> Question:
     options = tuple((one.dockerfile, one.dockerfile) for one in rivals)
     text = f"Which Dockerfile builds {use.image}, which {use.runners} runs?"
     return Question(f"image:{use.image}", text, (*options, (LEAVE, "none of these: leave it out")), LEAVE)
+
+
+def _guess(use: Use, recipe: Recipe) -> Question:
+    where = ", ".join(dict.fromkeys(f"{one} in namespace {one.namespace}" for one, _ in use.places))
+    text = f"{where} of {use.context} runs {use.image}. Is it this project's, built from {recipe.dockerfile}?"
+    options = ((recipe.dockerfile, "yes"), (LEAVE, "no: leave it alone"))
+    return Question(f"image:{use.image}", text, options, LEAVE)
 
 
 def _leftover_key(recipe: Recipe) -> str:

@@ -11,6 +11,7 @@ from devloop.init.paths import matches, parent
 from devloop.init.proposal.values import Entry
 from devloop.init.words import nearness
 
+_SHOWN = 4  # workloads beside an entry
 _YAML = (".yaml", ".yml")
 
 
@@ -62,13 +63,21 @@ def entries_of(taken: Sequence[Plain], found: Found) -> list[Entry]:
         lying.get(parent(file), set()).add(file)
     for one in sorted(taken, key=lambda plain: plain.folder):
         paths = {file.path for file in one.files}
-        why = ", ".join(str(workload) for workload in one.workloads[:4]) or "no workloads"
+        why = {file.path: file.workloads for file in one.files}
         prefix = "" if one.folder == "." else f"{one.folder}/"
         for ending in _YAML:
             own = {path for path in paths if path.endswith(ending)}
             there = {file for file in lying[one.folder] if file.endswith(ending)}
             if own and own == there and len(own) > 1:
-                entries.append(Entry(f"{glob.escape(prefix)}*{ending}", why))
+                inside = [workload for path in sorted(own) for workload in why[path]]
+                entries.append(Entry(f"{glob.escape(prefix)}*{ending}", _brings(inside)))
             else:
-                entries += [Entry(glob.escape(path), why) for path in sorted(own)]
+                entries += [Entry(glob.escape(path), _brings(why[path])) for path in sorted(own)]
     return entries
+
+
+def _brings(workloads: Sequence[Workload]) -> str:
+    """What an entry brings into the cluster, as far as a line holds it."""
+    named = ", ".join(map(str, workloads[:_SHOWN]))
+    more = len(workloads) - _SHOWN
+    return (f"{named} and {more} more" if more > 0 else named) or "no workloads"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from devloop.config.schema_services import IMAGE
 from devloop.image_refs import same_repository
 from devloop.init.found import Chart, Found, Note, Workload
-from devloop.init.proposal.manifests import Made, write_manifests
+from devloop.init.proposal.manifests import Home, Made, write_manifests
 from devloop.init.proposal.matching import Match, Use, match, uses
 from devloop.init.proposal.plain import troubled
 from devloop.init.proposal.recipes import Recipe, base_images, recipes, with_stages
+from devloop.init.proposal.running import candidates, collisions, homes, left_alone, running, taken
 from devloop.init.proposal.sources import choose
 from devloop.init.proposal.values import Place, Proposal, Question, Release, Service, Target
 from devloop.init.words import basename, slug
@@ -28,8 +29,7 @@ _WRITE = Question(
 def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
     """Pure. `answers`: key of a question -> the answer; what is not answered takes its default."""
     sources = choose(found, answers)
-    known = {(one.kind, one.name) for one in sources.workloads}
-    workloads = [*sources.workloads, *(one for one in found.cluster if (one.kind, one.name) not in known)]
+    workloads = [*sources.workloads, *candidates(found, sources.workloads)]
     usable, odd = _usable(uses(workloads))
     every, notes = recipes(found)
     every = with_stages(every, [basename(use.image) for use in usable])
@@ -37,12 +37,19 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
     services, unmatched = _services(matched.matches, every, slug(found.name))
     unmatched, bases = _without_bases(unmatched, every, matched.matches)
     blocked = [*troubled(found), *found.unusable]
+    home = _home(services, place, sources.charts)
     more, asked = _unmatched(
-        unmatched, found, answers, bare=not workloads and not blocked, alone=not services
+        unmatched,
+        found,
+        answers,
+        _homes(found, services, home, place),
+        alone=not services,
+        bare=not sources.workloads and not blocked,
     )
+    namespace = more.namespace or home
+    services = _namespaces(_containers([*services, *more.services], workloads), namespace)
     left = (*matched.left_out, *sources.left_out, *notes, *odd, *bases, *blocked, *more.left_out)
-    services += more.services
-    namespace, services = _namespaces(_containers(services, workloads), place, sources.charts)
+    cluster = (*collisions(found, sources.workloads, namespace), *left_alone(found, matched.unbuilt))
     return Proposal(
         place,
         namespace,
@@ -50,7 +57,7 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
         (*sources.entries, *more.entries),
         tuple(_release(one, services, workloads) for one in sources.charts),
         more.written,
-        left,
+        (*left, *cluster),
         found.notes,
         (*matched.questions, *sources.questions, *asked),
     )
@@ -77,19 +84,25 @@ def _without_bases(
 
 
 def _unmatched(
-    unmatched: Sequence[Recipe], found: Found, answers: Mapping[str, str], *, bare: bool, alone: bool
+    unmatched: Sequence[Recipe],
+    found: Found,
+    answers: Mapping[str, str],
+    places: Iterable[Home],
+    *,
+    bare: bool,
+    alone: bool,
 ) -> tuple[Made, list[Question]]:
     """What becomes of builds that no workload runs. `bare`: nothing here is for Kubernetes; `alone`: there is
     no other service, and a config.yaml needs one."""
     if unmatched and bare:
         unnamed = [one for one in unmatched if not one.image] if found.builds else []
         named = [one for one in unmatched if one not in unnamed]
-        made = write_manifests(found, named, wanted=answers.get(WRITE, "yes") == "yes")
+        made = write_manifests(found, named, places, wanted=answers.get(WRITE, "yes") == "yes")
         notes = (*(Note(one.dockerfile, "no build section names it") for one in unnamed), *made.left_out)
         return replace(made, left_out=notes), [] if WRITE in answers else [_WRITE]
     if alone:
-        return write_manifests(found, unmatched, wanted=False), []
-    why = "no workload runs an image that looks like its own"
+        return write_manifests(found, unmatched, places, wanted=False), []
+    why = "no workload was found that runs its image"
     return Made((), (), {}, tuple(Note(one.dockerfile, why) for one in unmatched)), []
 
 
@@ -114,15 +127,25 @@ def _service(one: Match, name: str) -> Service:
         str(workload) for workload, _ in one.use.places if not workload.is_target and workload.kind != "Chart"
     ]
     why = [one.recipe.why, one.why]
-    why += [f"{', '.join(others)}: no rollout to follow, but its image is set"] if others else []
+    if others:
+        how = "gets this image when its manifest or release is applied; devloop follows no rollout of it"
+        why.append(f"{', '.join(others)} {how}")
+    why += running(runs)
     targets = {
         (one.kind, one.name, one.namespace): Target(one.kind, one.name, "", one.namespace) for one in runs
     }
-    return service_of(one.recipe, name, one.use.image, tuple(targets.values()), tuple(dict.fromkeys(why)))
+    return service_of(
+        one.recipe, name, one.use.image, tuple(targets.values()), tuple(dict.fromkeys(why)), tuple(others)
+    )
 
 
 def service_of(
-    recipe: Recipe, name: str, image: str, targets: tuple[Target, ...], why: tuple[str, ...]
+    recipe: Recipe,
+    name: str,
+    image: str,
+    targets: tuple[Target, ...],
+    why: tuple[str, ...],
+    others: tuple[str, ...] = (),
 ) -> Service:
     return Service(
         name,
@@ -134,6 +157,7 @@ def service_of(
         recipe.secrets,
         targets,
         why,
+        others,
     )
 
 
@@ -168,16 +192,24 @@ def _containers(services: Sequence[Service], workloads: Sequence[Workload]) -> l
     return made
 
 
-def _namespaces(
-    services: Sequence[Service], place: Place, charts: Sequence[Chart]
-) -> tuple[str, list[Service]]:
-    """cluster.namespace, and the services whose targets name another one."""
-    default = place.namespace or "default"
+def _home(services: Sequence[Service], place: Place, charts: Sequence[Chart]) -> str:
+    """cluster.namespace: the one that was asked for, else the only one that is named, else the context's."""
     named = {target.namespace for service in services for target in service.targets}
     named |= {chart.namespace for chart in charts}
-    if len(named) == 1 and "" not in named:
-        default = named.pop()
-    return default, [
+    if len(named) == 1 and "" not in named and not place.given:
+        return named.pop()
+    return place.namespace or "default"
+
+
+def _homes(found: Found, services: Sequence[Service], first: str, place: Place) -> Iterator[Home]:
+    targets = {(one.name, one.namespace or first) for service in services for one in service.targets}
+    for name in homes(found.name, first, fixed=place.given):
+        yield Home(name, taken(found, name, targets), is_new=name != first)
+
+
+def _namespaces(services: Sequence[Service], default: str) -> list[Service]:
+    """With the namespace only at targets whose is another one."""
+    return [
         replace(
             service,
             targets=tuple(

@@ -50,13 +50,22 @@ def _service(service: Service) -> Iterator[str]:
     yield f"    image: {scalar(service.image)}"
     yield from _build(service)
     if not service.targets:
-        yield "    # Built and loaded only: no known workload runs it. deploy: {deployment: NAME}"
+        yield from comment(_no_target(service), "    ")
     elif len(service.targets) == 1:
         yield f"    deploy: {_target(service.targets[0])}"
     else:
         yield "    deploy:"
         for target in service.targets:
             yield f"      - {_target(target)}"
+
+
+def _no_target(service: Service) -> str:
+    if service.others:
+        return "No deploy: here, for that names Deployments and StatefulSets alone."
+    return (
+        "Built and loaded into the cluster, nothing more: no Deployment or StatefulSet was found that runs "
+        "this image. If there is one, add deploy: {deployment: NAME}."
+    )
 
 
 def _build(service: Service) -> Iterator[str]:
@@ -131,7 +140,8 @@ def _line(text: str) -> str:
 
 def _summary(proposal: Proposal) -> Iterator[str]:
     for service in proposal.services:
-        runs = ", ".join(f"{one.kind} {one.name}" for one in service.targets) or "built and loaded only"
+        runs = ", ".join([*(f"{one.kind} {one.name}" for one in service.targets), *service.others])
+        runs = runs or "built and loaded only"
         yield f"service {service.name}: {service.image} -> {runs}"
         yield from (f"    {line}" for line in service.why)
     for entry in proposal.manifests:

@@ -21,7 +21,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """`dockerfile` is relative to config.yaml, as `context` is; `why`: a line each."""
+    """`dockerfile` is relative to config.yaml, as `context` is; `why`: a line each; `others`: workloads
+    that run it and cannot be targets."""
 
     name: str
     image: str
@@ -32,6 +33,7 @@ class Service:
     secrets: tuple[Mapping[str, str], ...] = ()
     targets: tuple[Target, ...] = ()
     why: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Place:
 
     context: str
     why: str
-    namespace: str = ""  # what the kubeconfig says of it
+    namespace: str = ""  # the one that was asked for, else what the kubeconfig says
+    given: bool = False  # the namespace was asked for
     local: bool = False
 
 
