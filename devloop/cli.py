@@ -220,7 +220,7 @@ def diff(project: Project) -> int:
 def down(project: Project, yes: bool) -> int:
     """Remove what devloop created in the cluster: releases, objects of the manifests, namespaces.
 
-    A namespace that was there before stays, and so do the images on the nodes.
+    A namespace stays if it was there before or if others have objects in it; so do the images on the nodes.
     """
     from devloop.commands import down as command
 

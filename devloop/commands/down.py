@@ -30,14 +30,14 @@ async def _remove(session: Session, ask: Callable[[Sequence[str]], bool]) -> boo
     left = await left_releases(session)
     found = await teardown.plan(session.config.releases(), left, session.deployment.releaser, removal)
     if found.empty:
-        print("nothing of this project is in the cluster")
+        print("\n".join(found.stays() or ["nothing of this project is in the cluster"]))
         return True
     if not await anyio.to_thread.run_sync(ask, found.lines()):
         return False
     # Forgotten first: a down that is killed is no reason to leave out what it deleted.
     session.deployment.installation.manifests.forget()
-    await teardown.tear_down(found, session.deployment.releaser, removal)
-    print(f"removed: {', '.join(found.lines())}")
+    done = await teardown.tear_down(found, session.deployment.releaser, removal)
+    print("\n".join([f"removed: {', '.join(done.lines())}", *done.stays()]))
     return True
 
 

@@ -33,15 +33,20 @@ class Made:
         return ORDER.index(self.kind) if self.kind in ORDER else len(ORDER)
 
 
-def noted(item: Json, project: str) -> Json:
-    """The object with the note of who makes it; a Namespace without: others may live in it."""
-    if item["kind"] == "Namespace" or not project:
+def noted(item: Json, project: str, there: Json | None) -> Json:
+    """The object with the note of who makes it. `there`: what the cluster has. A Namespace that has been
+    there before gets none, for others may live in it."""
+    if not project or (item["kind"] == "Namespace" and not _makes(there, project)):
         return item
     meta = item["metadata"]
     return {
         **item,
         "metadata": {**meta, "annotations": {**(meta.get("annotations") or {}), MADE_BY: project}},
     }
+
+
+def _makes(there: Json | None, project: str) -> bool:
+    return there is None or (there["metadata"].get("annotations") or {}).get(MADE_BY) == project
 
 
 def is_made(item: Json, project: str) -> bool:
@@ -64,7 +69,7 @@ async def find_noted(client: Client, project: str, namespaces: Iterable[str]) ->
         for resource in await _listed(client, root):
             for item in await _items(client, root, resource, namespaces):
                 meta = item["metadata"]
-                if (meta.get("annotations") or {}).get(MADE_BY) != project or _is_controlled(item):
+                if (meta.get("annotations") or {}).get(MADE_BY) != project or is_controlled(item):
                     continue
                 namespace = str(meta.get("namespace") or "")
                 inside = f"/namespaces/{namespace}" if namespace else ""
@@ -83,6 +88,21 @@ async def find_namespaces(client: Client, project: str, names: Iterable[str]) ->
         items = [item for item in asked if item is not None]
     notes = ((item["metadata"]["name"], item["metadata"].get("annotations") or {}) for item in items)
     return sorted(str(name) for name, note in notes if note.get(MADE_BY) == project)
+
+
+async def objects_in(client: Client, namespace: str) -> AsyncIterator[tuple[str, str, Json]]:
+    """(kind, path, object) of all that lies in the namespace, as far as the user may list it.
+
+    Raises PlatformError.
+    """
+    async for root in _groups(client):
+        for resource in await _listed(client, root):
+            if not resource.get("namespaced"):
+                continue
+            path = f"{root}/namespaces/{namespace}/{resource['name']}"
+            with suppress(ApiRefusedError):
+                for item in (await _ask(client, path)).get("items") or ():
+                    yield str(resource["kind"]), f"{path}/{item['metadata']['name']}", item
 
 
 async def _groups(client: Client) -> AsyncIterator[str]:
@@ -128,5 +148,6 @@ async def _ask(client: Client, path: str) -> Json:
         return {}
 
 
-def _is_controlled(item: Json) -> bool:
+def is_controlled(item: Json) -> bool:
+    """Whether a controller made it of another object, with which it goes."""
     return any(owner.get("controller") for owner in item["metadata"].get("ownerReferences") or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -13,16 +13,19 @@ from devloop.adapters.kubernetes.api.answers import Json
 from devloop.adapters.kubernetes.apply.applier import Applier
 from devloop.adapters.kubernetes.apply.removal import Removal
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
+from devloop.adapters.kubernetes.inhabitants import Claims, others
 from devloop.adapters.kubernetes.manifests import read_manifests
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.views import MADE_BY, STATE
 from devloop.deploy.diff import diff
 from devloop.deploy.manifests import Manifests
+from devloop.deploy.teardown import Teardown, plan, tear_down
 from devloop.errors import PatchError, PrerequisiteError
 from devloop.events import Applied, Event, Notice
-from devloop.model import BuildSpec, Service
+from devloop.model import BuildSpec, Release, Service
+from devloop.ports import Releaser
 from tests.adapters.kubernetes.test_manifests import CONFIG_MAP, WEB, write
-from tests.support.kubernetes_objects import DEPLOYMENTS, SERVICE, Api, applied, deployment, ref
+from tests.support.kubernetes_objects import DEPLOYMENTS, SERVICE, Api, applied, deployment, ref, statefulset
 
 SETTINGS = "/api/v1/namespaces/default/configmaps/settings"
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -269,6 +272,90 @@ async def test_what_was_made_is_known_when_no_manifest_names_it_any_more(
     assert await removal.find_made() == []
     assert await cluster.client.find("/api/v1/namespaces/default/configmaps/theirs")
     assert await cluster.client.find("/api/v1/namespaces/default/configmaps/copy")
+
+
+NO_RELEASES = cast("Releaser", None)  # asked for none
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+IN_SHOP = {**CONFIG_MAP, "metadata": {"name": "settings", "namespace": "shop"}}
+
+
+async def torn_down(removal: Removal) -> Teardown:
+    """What `down` removes of manifests alone."""
+    return await tear_down(await plan((), (), NO_RELEASES, removal), NO_RELEASES, removal)
+
+
+async def test_what_others_put_into_a_namespace_meanwhile_keeps_it(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    """Between the question and the answer."""
+    path = write(tmp_path / "a.yaml", NAMESPACE)
+    await Applier(cluster.client, "default", "ours").apply([path], ())
+    removal = removal_of(cluster, "ours", path)
+    found = await plan((), (), NO_RELEASES, removal)
+    assert found.namespaces == ("shop",)
+    await api.create("/api/v1/namespaces/shop/configmaps", IN_SHOP)
+    done = await tear_down(found, NO_RELEASES, removal)
+    assert (done.lines(), list(done.kept)) == ([], ["shop"])
+    assert not (await api.get("/api/v1/namespaces/shop"))["metadata"].get("deletionTimestamp")
+
+
+async def test_a_namespace_that_devloop_made_goes_with_what_is_in_it(
+    cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.yaml", NAMESPACE, IN_SHOP)
+    for _ in range(2):  # applied again it is there before, and is this project's still
+        await Applier(cluster.client, "default", "ours").apply([path], ())
+    found = await plan((), (), NO_RELEASES, removal_of(cluster, "ours", path))
+    assert found.lines() == ["configmap/settings", "namespace shop, which devloop created"]
+    assert found.stays() == []
+
+
+async def test_a_namespace_in_which_others_have_something_stays_and_says_so(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.yaml", NAMESPACE, IN_SHOP)
+    await Applier(cluster.client, "default", "ours").apply([path], ())
+    secret = {**SECRET, "metadata": {"name": "by-hand", "namespace": "shop"}}
+    await api.create("/api/v1/namespaces/shop/secrets", secret)
+    done = await torn_down(removal_of(cluster, "ours", path))
+    assert done.lines() == ["configmap/settings"]
+    assert done.stays() == ["namespace shop stays: devloop created it, but not secret/by-hand in it"]
+    assert await cluster.client.find("/api/v1/namespaces/shop/secrets/by-hand")
+
+
+async def test_a_namespace_that_was_there_before_is_nobodys(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    await api.create("/api/v1/namespaces", NAMESPACE)
+    path = write(tmp_path / "a.yaml", NAMESPACE, IN_SHOP)
+    await Applier(cluster.client, "default", "ours").apply([path], ())
+    done = await torn_down(removal_of(cluster, "ours", path))
+    assert (done.lines(), done.stays()) == (["configmap/settings"], [])
+    assert await cluster.client.find("/api/v1/namespaces/shop")
+
+
+def test_claims_of_a_statefulset_of_ours_are_not_others_even_when_it_is_gone() -> None:
+    item = statefulset(metadata={"namespace": "shop", "annotations": {MADE_BY: "ours"}})
+    item["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}}]
+    volumes = [
+        ("PersistentVolumeClaim", name, {"metadata": {"name": name, "namespace": "shop"}})
+        for name in ("data-web-0", "other")
+    ]
+    claims: Claims = set()
+    for there in ([*volumes, ("StatefulSet", "web", item)], volumes):
+        found = others(there, "ours", releases=(), paths=(), claims=claims)
+        assert found == ["persistentvolumeclaim/other"]
+
+
+async def test_what_a_release_of_ours_brought_is_not_others(api: Api, cluster: KubernetesCluster) -> None:
+    noted = {"name": "shop", "annotations": {MADE_BY: "ours"}}
+    await api.create("/api/v1/namespaces", {**NAMESPACE, "metadata": noted})
+    for name, release in (("ours", "app"), ("theirs", "other")):
+        notes = {"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": "shop"}
+        meta = {"name": name, "namespace": "shop", "annotations": notes}
+        await api.create("/api/v1/namespaces/shop/configmaps", {**CONFIG_MAP, "metadata": meta})
+    found = await removal_of(cluster, "ours").own_namespaces((), [Release("app", Path(), "shop")])
+    assert found == {"shop": ["configmap/theirs"]}
 
 
 async def test_a_diff_does_not_show_the_note(api: Api, cluster: KubernetesCluster, tmp_path: Path) -> None:

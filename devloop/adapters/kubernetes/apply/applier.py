@@ -113,7 +113,7 @@ class Applier:
             old = await self._client.find(path)
             item = put_refs(item, _refs_for(item, old, table))
             if manager == MANAGER:
-                item = noted(item, self._project)
+                item = noted(item, self._project, old)
             params = {"fieldManager": manager, "force": "true", "dryRun": "All"}
             try:
                 new = await send(self._client, path, params, item)
@@ -197,7 +197,7 @@ class Applier:
         path, item = await self._served.locate(manifest)
         there = await self._client.find(path)
         table = _refs_for(item, there, table)
-        item = noted(put_refs(item, table), self._project)
+        item = noted(put_refs(item, table), self._project, there)
         item, old = await marked_for(self._client, path, item, there, marked)
         params = {"fieldManager": MANAGER, "force": "false"}
         try:

@@ -1,8 +1,8 @@
-"""What devloop made in a cluster, found and deleted: objects of manifests, and namespaces of releases."""
+"""What devloop made in a cluster, found and deleted: objects of manifests, and namespaces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,17 +12,20 @@ from devloop.adapters.kubernetes.api.answers import ApiRefusedError
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.apply.applier import Applier
 from devloop.adapters.kubernetes.apply.marks import mark
+from devloop.adapters.kubernetes.inhabitants import Claims, strangers
 from devloop.adapters.kubernetes.made import Made, find_namespaces, find_noted, is_made
 from devloop.adapters.kubernetes.manifests import gather_manifests
 from devloop.errors import PatchError, PrerequisiteError
+from devloop.model import Release
 
 GONE_SECONDS = 60.0
 
 
 class Removal:
     """An object counts as made if it has the project's note, whatever the manifests say now; without any
-    note if it is in the manifests, `files`, and devloop manages fields of it; a Namespace never: others may
-    live in it. `namespaces` are looked at where not all may be listed, or where not `everywhere`."""
+    note if it is in the manifests, `files`, and devloop manages fields of it. A Namespace counts only by its
+    note, which it has if it was not there before. `namespaces` are looked at where not all may be listed, or
+    where not `everywhere`."""
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Removal:
     ) -> None:
         self._client, self._applier, self._files, self._project = client, applier, files, project
         self._namespaces, self._everywhere = tuple(namespaces), everywhere
+        self._claims: Claims = set()
 
     async def find_made(self) -> Sequence[str]:
         return [str(one) for one in await self._made()]
@@ -61,9 +65,19 @@ class Removal:
         await self._wait_gone([one.path for one in made])
         return [str(one) for one in made]
 
-    async def own_namespaces(self, names: Sequence[str]) -> Sequence[str]:
-        found = await find_namespaces(self._client, self._project, names)
-        return [name for name in found if self._everywhere or name in names]
+    async def own_namespaces(
+        self, names: Sequence[str], releases: Sequence[Release]
+    ) -> Mapping[str, Sequence[str]]:
+        asked = {*names, *self._namespaces}
+        found = await find_namespaces(self._client, self._project, asked)
+        paths = {one.path for one in await self._listed()}
+        return {
+            name: await strangers(
+                self._client, name, self._project, releases=releases, paths=paths, claims=self._claims
+            )
+            for name in found
+            if self._everywhere or name in asked
+        }
 
     async def delete_namespaces(self, names: Sequence[str]) -> None:
         paths = [f"/api/v1/namespaces/{name}" for name in names]
