@@ -18,12 +18,13 @@ from devloop.deploy.helm_values import base_values
 from devloop.errors import DevloopError
 from devloop.init.found import Chart, Found, Json, Note, Workload
 from devloop.init.project.charts import with_rendered
-from devloop.init.project.objects import flat, workloads
+from devloop.init.project.objects import flat, identity, workloads
 from devloop.init.proposal.values import Place
 from devloop.kubernetes_yaml.documents import documents
 from devloop.model import Release, ValuesFile
 
 NOWHERE = KubeTarget((Path(os.devnull),), "")  # rendering asks no cluster
+LOOKED_AT = (("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"), ("v1", "Service"))
 SYSTEM = (
     "kube-system",
     "kube-public",
@@ -71,7 +72,7 @@ def _at_home(one: Workload, namespace: str) -> Workload:
 async def with_cluster(
     found: Found, place: Place, files: Sequence[Path], config: Path, *, asks: bool
 ) -> Found:
-    """With the Deployments and StatefulSets of the context, other projects' apart; a context that does not
+    """With the workloads and Services of the context, other projects' apart; a context that does not
     answer is a note. `config`: the config.yaml that is to be written."""
     if not asks:
         return found
@@ -82,9 +83,10 @@ async def with_cluster(
     running: list[Workload] = []
     try:
         async with Client(opened) as client:
-            for kind in ("Deployment", "StatefulSet"):
-                answer = await client.get(f"/apis/apps/v1/{kind.lower()}s", {"limit": "500"})
-                items = [{"apiVersion": "apps/v1", **one, "kind": kind} for one in answer.get("items") or ()]
+            for version, kind in LOOKED_AT:
+                group = "/api/v1" if version == "v1" else f"/apis/{version}"
+                answer = await client.get(f"{group}/{kind.lower()}s")
+                items = [{"apiVersion": version, **one, "kind": kind} for one in answer.get("items") or ()]
                 running += [_running(one, place.context, config) for one in flat(items)]
     except DevloopError as error:
         note = Note(f"context {place.context}", f"not asked for its workloads: {error.message}")
@@ -97,7 +99,9 @@ async def with_cluster(
 
 
 def _running(item: Json, context: str, config: Path) -> Workload:
-    (one,) = workloads((item,), f"context {context}")
+    where = f"context {context}"
+    kind, namespace, name = identity(item)
+    one = next(workloads((item,), where), Workload(kind, name, namespace, (), where))
     projects = _projects(item)
     others = [name for mark, name in projects.items() if mark != project_id(config)]
     return replace(one, context=context, owner=others[0] if others else "", own=bool(projects) and not others)

@@ -100,7 +100,16 @@ async def test_new_manifests_get_a_namespace_in_which_no_name_is_taken(cluster: 
     made = await cluster.proposed(COMPOSE)
     assert made.namespace == "shop-2"
     assert yaml.safe_load(made.written["k8s/namespace.yaml"])["metadata"] == {"name": "shop-2"}
-    assert "Deployment web in namespace default" in config_text(made)
+    assert "web in namespace default: is there already, in no file here" in config_text(made)
+
+
+async def test_a_service_of_another_project_is_a_taken_name_too(cluster: Cluster) -> None:
+    meta = {"name": "web", "annotations": {"dev.devloop/created-by": "0123456789ab"}}
+    item = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": [{"port": 80}]}}
+    await cluster.api.create("/api/v1/namespaces/default/services", item)
+    made = await cluster.proposed(COMPOSE)
+    assert made.namespace == "shop"
+    assert "Service web in namespace default" in config_text(made)
 
 
 async def test_in_a_namespace_that_was_asked_for_a_taken_name_is_left_out(cluster: Cluster) -> None:

@@ -205,7 +205,7 @@ def _namespace(name: str) -> list[str]:
 
 def _clash(name: str, namespace: str, whose: str) -> Note:
     why = f"is there already, {whose}, and left alone: devloop -n NAMESPACE init chooses another namespace"
-    return Note(f"Deployment {name} in namespace {namespace}", why)
+    return Note(f"{name} in namespace {namespace}", why)
 
 
 def _runners(recipe: Recipe, compose: Sequence[ComposeService]) -> list[ComposeService]:

@@ -58,13 +58,15 @@ def _listed(workloads: Sequence[Workload]) -> str:
 
 
 def taken(found: Found, namespace: str, targets: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Names that a new Deployment cannot have in the namespace -> whose they are. `targets`: the (name,
-    namespace) of those that are this project's."""
+    """Names that a new Deployment and its Service cannot have in the namespace -> whose they are.
+
+    `targets`: the (name, namespace) of those that are this project's.
+    """
     own = set(targets)
     return {
         one.name: f"another devloop project's ({one.owner})" if one.owner else "in no file here"
         for one in (*found.foreign, *found.cluster)
-        if one.kind == "Deployment"
+        if one.kind in ("Deployment", "Service")
         and one.namespace == namespace
         and not one.own
         and (one.name, namespace) not in own
