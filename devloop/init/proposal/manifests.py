@@ -71,7 +71,9 @@ def write_manifests(found: Found, recipes: Sequence[Recipe], places: Iterable[Ho
         if not clashes:
             break
         refused = refused or clashes
-    return made if clashes else replace(made, left_out=(*refused, *made.left_out))
+    moved = f"this project gets namespace {made.namespace} of its own"
+    notes = [replace(one, why=f"{one.why}: {moved}") for one in refused]
+    return made if clashes else replace(made, left_out=(*notes, *made.left_out))
 
 
 def _write_into(
@@ -93,7 +95,9 @@ def _write_into(
     there = [Note(path, "is there already and is left as it is") for path in work.written if path not in kept]
     named = sorted(kept) if folder in found.folders or not kept else [f"{folder}/*.yaml"]
     entries = tuple(Entry(path, "written by devloop init") for path in named)
-    left = (*notes, *work.notes, *work.clashes, *there)
+    elsewhere = "devloop -n NAMESPACE init chooses another namespace"
+    kept_out = [replace(one, why=f"{one.why}: {elsewhere}") for one in work.clashes]
+    left = (*notes, *work.notes, *kept_out, *there)
     return Made(tuple(work.services), entries, kept, left, place.namespace), work.clashes
 
 
@@ -204,7 +208,7 @@ def _namespace(name: str) -> list[str]:
 
 
 def _clash(name: str, namespace: str, whose: str) -> Note:
-    why = f"is there already, {whose}, and left alone: devloop -n NAMESPACE init chooses another namespace"
+    why = f"is there already, {whose}, and left alone"
     return Note(f"{name} in namespace {namespace}", why)
 
 
