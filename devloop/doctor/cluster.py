@@ -5,12 +5,15 @@ from __future__ import annotations
 from devloop.adapters.kubernetes.manifests import Manifest
 from devloop.adapters.kubernetes.patch import PATHS
 from devloop.adapters.kubernetes.prerequisites import missing_of, unmet
+from devloop.adapters.kubernetes.views import OWNER
+from devloop.adapters.lock import Owner
 from devloop.checks.subject import Subject
 from devloop.deploy.kubernetes_object import what_is_wrong
 from devloop.deploy.needs import Need
-from devloop.doctor.diagnosis import Connected, Diagnoses, Diagnosis, failure, ok
+from devloop.doctor.diagnosis import Connected, Diagnoses, Diagnosis, failure, ok, warning
 from devloop.doctor.workloads import Workload, place_of
 from devloop.errors import PrerequisiteError
+from devloop.model import Target
 
 NOTES_ANNOTATION = "dev.devloop/notes"  # what a cluster wants its users to know, on its Nodes
 
@@ -99,6 +102,39 @@ async def workloads(there: Connected) -> dict[Workload, Subject]:
                 kind = {"deployment": "Deployment", "statefulset": "StatefulSet"}[target.kind]
                 found[target.workload] = Subject({**item, "kind": kind}, target.namespace)
     return found
+
+
+async def writers(there: Connected) -> Diagnoses:
+    """Targets that another devloop works for now (S26), or was the last to write to."""
+    session = there.session
+    own = session.setup.owner.path
+    found: list[Diagnosis] = []
+    for service in there.project.services:
+        for target in service.targets:
+            where = f"{target} in namespace {target.namespace}"
+            holder = session.locks.holder(target)
+            if holder is not None and holder.path != own:
+                text = f"{where} is held by another devloop, pid {holder.pid} on {holder.host}: {holder.path}"
+                end = f"end it (kill {holder.pid})" if holder.pid else "end it"
+                found.append(failure(f"service {service.name}", text, _other_place(end)))
+                continue
+            last = await _last_writer(there, target)
+            if holder is None and last is not None and last.path != own:
+                text = f"another devloop project was the last to write to {where}: {last.path} on {last.host}"
+                fix = _other_place("if that project is not in use any more, nothing")
+                found.append(warning(f"service {service.name}", text, fix))
+    return found
+
+
+def _other_place(first: str) -> str:
+    return f"{first}; else give this project a namespace of its own: cluster.namespace in config.yaml, or -n"
+
+
+async def _last_writer(there: Connected, target: Target) -> Owner | None:
+    path = PATHS[target.kind].format(target.namespace, target.name)
+    item = await there.session.cluster.client.find(path)
+    notes = (item or {}).get("metadata", {}).get("annotations") or {}
+    return Owner.parse(str(notes.get(OWNER) or ""))
 
 
 def _sound(there: Connected) -> list[Subject]:

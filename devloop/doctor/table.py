@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.checks.subject import Subject
 from devloop.clock import Clock
 from devloop.doctor import cluster, machine, project, sandboxes
@@ -54,6 +53,7 @@ CLUSTER: tuple[Check[Connected], ...] = (
     Check("images", cluster.images),
     Check("kinds", cluster.kinds),
     Check("namespaces", cluster.needs),
+    Check("other devloops", cluster.writers),
 )
 
 
@@ -101,7 +101,7 @@ async def _made(checks: Sequence[Check[Scope]], scope: Scope) -> list[Diagnosis]
     for check in checks:
         try:
             found += await check.look(scope)
-        except (DevloopError, EngineRefusedError) as error:
+        except DevloopError as error:
             found.append(failure(check.what, error.message, error.hint))
         except Exception as error:  # noqa: BLE001 - a fault in one check hides no other
             known = error_of(f"the check of {check.what}", error)

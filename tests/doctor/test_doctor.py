@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from devloop.adapters.lock import Owner, TargetLocks
+from devloop.adapters.private_folder import private_folder
 from devloop.config import load as configs
 from devloop.doctor.diagnosis import Diagnosis, Examined, Machine
 from devloop.doctor.table import examine
+from devloop.model import Target
 from devloop_sandbox.options import Options
 from devloop_sandbox.server import api_server
 from tests.support.kubernetes_objects import Api
@@ -166,6 +169,37 @@ async def test_a_secret_that_pods_name_and_nobody_brings(doctor: Doctor) -> None
     (found,) = await doctor(**{"k8s/web.yaml": named})
     assert found.found == "Secret shop-keys is not in namespace default; deployment/web asks for it"
     assert "create secret generic shop-keys" in str(found.fix)
+
+
+def locks_of(doctor: Doctor, path: str) -> TargetLocks:
+    server = yaml.safe_load(doctor.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    return TargetLocks(private_folder(), server, Owner("this-host", 4711, path))
+
+
+async def test_a_target_that_another_devloop_holds(doctor: Doctor) -> None:
+    with locks_of(doctor, "/home/me/other/config.yaml").hold(Target("deployment", "web", "default")):
+        (found,) = await doctor()
+    assert (found.grade, found.what) == ("failure", "service web")
+    assert found.found.endswith("held by another devloop, pid 4711 on this-host: /home/me/other/config.yaml")
+    assert "kill 4711" in str(found.fix)
+
+
+async def test_the_projects_own_watch_may_hold_its_target(doctor: Doctor) -> None:
+    own = str(doctor.root / "config.yaml")
+    with locks_of(doctor, own).hold(Target("deployment", "web", "default")):
+        assert texts(await doctor()) == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_target_that_another_project_wrote_last(doctor: Doctor, own: bool) -> None:
+    path = str(doctor.root / "config.yaml") if own else "/home/me/other/config.yaml"
+    deployed = yaml.safe_load(workload("web", "shop:1", namespace="default"))
+    deployed["metadata"]["annotations"] = {"dev.devloop/owner": Owner("this-host", 1, path).dump()}
+    async with Api.open(doctor.kubeconfig) as api:
+        await api.create("/apis/apps/v1/namespaces/default/deployments", deployed)
+    found = await doctor()
+    assert [(one.grade, one.what) for one in found] == ([] if own else [("warning", "service web")])
+    assert all(one.found.endswith("/home/me/other/config.yaml on this-host") for one in found)
 
 
 async def test_probes_that_cost_seconds_per_save(doctor: Doctor) -> None:
