@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +46,36 @@ def test_an_option_that_was_typed_counts_more_than_the_environment(
         timeout=60,
     )
     assert f"context '{expected}'" in ended.stderr
+
+
+@pytest.mark.parametrize("words", [["schema"], ["check", "--offline"], ["--help"], ["init", "--print"]])
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("stderr", ["", "2>&1"])
+def test_a_reader_that_has_seen_enough_is_no_error(
+    tmp_path: Path, words: list[str], buffered: bool, stderr: str
+) -> None:
+    """`devloop check --format json | head -1`: quiet, with the exit code of a command that SIGPIPE ended."""
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "Dockerfile").write_text("FROM scratch\n")
+    environment = {
+        "HOME": str(tmp_path),
+        "XDG_STATE_HOME": str(tmp_path),
+        "KUBECONFIG": str(tmp_path / "none"),
+    }
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, *([] if buffered else ["-u"]), "-m", "devloop.cli", *words],
+        cwd=tmp_path,
+        env=environment,
+        stdout=writing,
+        stderr=writing if stderr else subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr or "") == (128 + signal.SIGPIPE, "")
 
 
 WORDS = [["--help"], ["once", "--help"], ["--version"], ["schema"], ["nothing"], []]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from devloop.safety_net import Reports, error_of, guard_screen, state_folder
-from devloop.signals import INTERRUPTED, count_down
+from devloop.signals import INTERRUPTED, READER_GONE, count_down
 
 OUTPUT_LOST = 74  # EX_IOERR of sysexits.h
 _LOST = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF, errno.EPIPE})  # of a print
@@ -38,6 +39,8 @@ def last_net() -> Iterator[None]:
 
 def _report(error: Exception) -> int:
     """Say what went wrong; the exit code."""
+    if isinstance(error, BrokenPipeError) and _reader_gone():
+        return READER_GONE
     if isinstance(error, OSError) and error.errno in _LOST and error.filename is None:
         _say(f"devloop: standard output: {error.strerror or error}")
         return OUTPUT_LOST
@@ -52,16 +55,32 @@ def _report(error: Exception) -> int:
 
 
 def _leave(code: int | str | None) -> NoReturn:
-    """Nothing is left to Python's own flush at the end, which would print a traceback."""
+    """Nothing is left to Python's own flush at the end, which would print a traceback. A reader that has gone
+    (`| head -1`) has what it wanted: the exit code is that of a command that SIGPIPE ended."""
+    if isinstance(
+        sys.stdout, cast("type", PacifyFlushWrapper)
+    ):  # click's own, in front of a pipe that nobody reads
+        code = READER_GONE
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError) as error:
-            if stream is sys.stdout and code != OUTPUT_LOST and not isinstance(error, BrokenPipeError):
+            if stream is sys.stdout and isinstance(error, BrokenPipeError):
+                code = READER_GONE
+            elif stream is sys.stdout and code != OUTPUT_LOST:
                 _say(f"devloop: standard output: {getattr(error, 'strerror', None) or error}")
                 code = code or OUTPUT_LOST
             _to_nowhere(stream.fileno() if not stream.closed else -1)
     sys.exit(code)
+
+
+def _reader_gone() -> bool:
+    """Whether nobody reads our own output: it may have been the socket of an engine that broke."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or a stream in memory
+            poll.register(stream.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def _say(line: str) -> None:

@@ -60,7 +60,8 @@ def watch(
                 config, project.kubeconfig, names, fan, clock, patient=True, report=net.error, whole=True
             ) as session:
                 session.require_tools()
-                fan(Notice("", "info", _metrics_line(web, wanted)))
+                with session.held():  # one that is refused has nothing else to say
+                    fan(Notice("", "info", _metrics_line(web, wanted)))
                 tidying = TidyUp(session)
                 background: list[Background] = [("the screen", companion) for companion in redraw]
                 background += [("the web server", web.run)] if web else []
