@@ -51,7 +51,8 @@ async def _previews(session: Session) -> list[Preview]:
     refs = await live_refs(session.deployment.releaser, session.services)
     live = {repository(image): ref for image, ref in refs.items()}
     files = await gather_manifests(session.config.manifest_files())
-    found = await applier.preview(files, MANAGER, live)
+    unknown = {repository(service.image) for service in session.config.services()} - live.keys()
+    found = await applier.preview(files, MANAGER, live, unknown)
     for release in session.config.releases():
         objects = [owned(item, release) for item in objects_of(await releases.preview(release), str(release))]
         found += await applier.preview([Manifest(one, str(release)) for one in objects], HELM, {})

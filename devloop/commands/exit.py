@@ -57,9 +57,7 @@ def _report(error: Exception) -> int:
 def _leave(code: int | str | None) -> NoReturn:
     """Nothing is left to Python's own flush at the end, which would print a traceback. A reader that has gone
     (`| head -1`) has what it wanted: the exit code is that of a command that SIGPIPE ended."""
-    if isinstance(
-        sys.stdout, cast("type", PacifyFlushWrapper)
-    ):  # click's own, in front of a pipe that nobody reads
+    if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # click met a pipe that nobody reads
         code = READER_GONE
     for stream in (sys.stdout, sys.stderr):
         try:

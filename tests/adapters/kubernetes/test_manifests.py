@@ -9,6 +9,7 @@ import yaml
 from devloop.adapters.kubernetes.apply import applier
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.manifests import put_refs, read_manifests
+from devloop.deploy.diff import diff
 from devloop.errors import ConfigError, PatchError
 from devloop.image_refs import repository
 from tests.support.kubernetes_objects import (
@@ -210,6 +211,9 @@ async def test_jobs_and_cron_jobs_are_applied_and_keep_their_template(
         read_manifests([path]), "devloop", {repository(SERVICE.image): ref("3")}
     )
     assert [one.name for one in changed if one.live != one.wanted] == ["cronjob/nightly"]
+    # A service without a target: what is live is what the CronJob has, not the name in its manifest.
+    unknown = [repository(SERVICE.image)]
+    assert diff(await cluster.applier.preview(read_manifests([path]), "devloop", {}, unknown)) == []
     job["spec"] = {"template": {"spec": {**pod, "hostname": "other"}}}
     with pytest.raises(PatchError, match="field is immutable") as caught:
         await applied(cluster, [write(tmp_path / "a.yaml", job)], [ref("1")])

@@ -23,7 +23,7 @@ from devloop.concurrency import gather
 from devloop.deploy.diff import Preview, content
 from devloop.deploy.needs import Need
 from devloop.errors import DevloopError, PatchError, PlatformError, PrerequisiteError
-from devloop.image_refs import repository
+from devloop.image_refs import TAG_PREFIX, repository, split
 from devloop.ports import Application, Trouble
 
 SIDE_BY_SIDE = 8  # objects that are applied at once: a server that has too much to do says 429
@@ -95,10 +95,15 @@ class Applier:
         return await self._still_unserved(image)
 
     async def preview(
-        self, manifests: Sequence[Manifest], manager: str, table: Mapping[str, str]
+        self,
+        manifests: Sequence[Manifest],
+        manager: str,
+        table: Mapping[str, str],
+        unknown: Collection[str] = (),
     ) -> list[Preview]:
         """What applying them as `manager` would make of each: a dry run on the server, nothing is written.
-        `table`: repository -> reference to put in.
+        `table`: repository -> reference to put in; `unknown`: repositories of services without a target that
+        says what is live: there the object keeps the reference of devloop's that it has.
 
         Raises ConfigError, PatchError, PlatformError.
         """
@@ -111,7 +116,7 @@ class Applier:
                 found.append(Preview(manifest.name, self._namespace_of(manifest), None, item))
                 continue
             old = await self._client.find(path)
-            item = put_refs(item, _refs_for(item, old, table))
+            item = put_refs(item, {**_kept(old, unknown), **_refs_for(item, old, table)})
             if manager == MANAGER:
                 item = noted(item, self._project, old)
             params = {"fieldManager": manager, "force": "true", "dryRun": "All"}
@@ -221,6 +226,13 @@ def _refs_for(item: Json, there: Json | None, table: Mapping[str, str]) -> dict[
         return dict(table)
     ran = {repository(ref): ref for ref in images_of(there)}
     return {name: ran.get(name, ref) for name, ref in table.items()}
+
+
+def _kept(there: Json | None, names: Collection[str]) -> dict[str, str]:
+    found = {repository(ref): ref for ref in images_of(there)} if there else {}
+    return {
+        name: ref for name, ref in found.items() if name in names and split(ref)[1].startswith(TAG_PREFIX)
+    }
 
 
 async def _read_all(paths: Sequence[Path]) -> tuple[list[Manifest], list[Trouble]]:
