@@ -57,6 +57,7 @@ class Manifests:
         self._names: Set[tuple[str, str]] = frozenset()  # of the objects that it could read
         self._lacking: PrerequisiteError | None = None  # what it waits for
         self._reported: Set[str] = frozenset()
+        self._whose: dict[str, frozenset[str]] = {}  # message -> whose trouble it was reported as
         self.blocked = False  # something that must be there beforehand is not
         self.held = anyio.Event()  # set while blocked
 
@@ -70,10 +71,11 @@ class Manifests:
             changed = await self._apply(service, missing=missing)
             for trouble in self._troubles:
                 if self._blames(trouble, service, missing=missing):
-                    raise trouble.error
+                    raise self._told(service.name, trouble.error)
             if self._lacking is not None:
                 own = await self._cluster.prerequisite(service.image)
                 if own is not None:
+                    self._told(service.name, self._lacking)
                     raise own
                 self._say("", self._lacking)  # another's: no reason to hold up this service
             return changed
@@ -90,9 +92,9 @@ class Manifests:
             for error in own[1:]:
                 self._say("", error)
             if own:
-                raise own[0]
+                raise self._told("", own[0])
             if self._lacking is not None:
-                raise self._lacking
+                raise self._told("", self._lacking)
             return changed
 
     async def _is_done(self, service: Service) -> bool:
@@ -148,14 +150,32 @@ class Manifests:
     def _take(
         self, troubles: tuple[Trouble, ...], names: Set[tuple[str, str]], lacking: PrerequisiteError | None
     ) -> None:
-        """What stands in the way from now on; that nothing does any more is reported once."""
-        before = self._standing()
+        """What stands in the way from now on; that nothing does any more is reported once, under the name
+        that the trouble was reported under."""
         self._troubles, self._names, self._lacking = troubles, names, lacking
         self._block(lacking is not None)
         for error in self._standing():
             error.about = WHOSE
-        if before and not self._standing():
-            self._emit(Notice("", "info", "all of them are applied", about=WHOSE))
+        standing = {error.message: self._whose.get(error.message) for error in self._standing()}
+        over = {name for message, names in self._whose.items() if message not in standing for name in names}
+        self._whose = {message: names for message, names in standing.items() if names}
+        for name in sorted(over - self._in_trouble()):
+            rest = "the trouble with them is over" if standing else "all of them are applied"
+            text = "its manifests are applied" if name else rest
+            self._emit(Notice(name, "info", text, about="" if name else WHOSE))
+
+    def _in_trouble(self) -> set[str]:
+        """Under whose names there is something to report: a service's, or "" for the project's own."""
+        found = {name for names in self._whose.values() for name in names}
+        for trouble in self._troubles:
+            named = [one.name for one in self._services() if trouble.concerns(one)]
+            found |= set(named) or (set() if trouble.error.message in self._whose else {""})
+        return found
+
+    def _told(self, name: str, error: DevloopError) -> DevloopError:
+        """Keeps under whose name an error is reported, "" for the project's own; the error."""
+        self._whose[error.message] = self._whose.get(error.message, frozenset()) | {name}
+        return error
 
     def _tell_others(self, service: Service | None, *, missing: bool) -> None:
         """Say what the caller does not raise: in a service's trip the project's own, else the services'."""
@@ -169,6 +189,7 @@ class Manifests:
                 self._say(names[0], trouble.error)
 
     def _say(self, name: str, error: DevloopError) -> None:
+        self._told(name, error)
         if error.message not in self._reported:
             self._reported = self._reported | {error.message}
             self._emit(Notice(name, "error", error.message, error.hint, "" if name else WHOSE))

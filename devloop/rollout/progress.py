@@ -16,6 +16,7 @@ COARSE = 1.0  # seconds that a time of the API may be too early: it writes whole
 DEAF = 1.0  # seconds before the end of its grace period from which a process counts as deaf to SIGTERM
 NODE_SILENT = 15.0  # seconds after the grace period by which a kubelet that lives has killed the pod
 SLOW_START = "the new process took long to become ready"
+SLOW_STARTS = "the new processes of {} pods had to become ready"  # each may have been quick
 DOES_NOT_REACT = "its process does not react to SIGTERM"
 
 
@@ -81,8 +82,10 @@ def waits_for(snapshot: Snapshot, expected: Expectation, now: float) -> tuple[st
         return _same("waiting for a place on a node")
     main = [container for container in waiting.containers if not container.init]
     if not any(container.running or container.exit_code is not None for container in main):
-        return _same("creating the container (volumes, init containers, a pull)")
-    return _same(snapshot.probe_note or SLOW_START + _throttled(snapshot))
+        what = "the container" if wanted < 2 else f"the containers of {wanted} pods"
+        return _same(f"creating {what} (volumes, init containers, a pull)")
+    slow = SLOW_START if wanted < 2 else SLOW_STARTS.format(wanted)
+    return _same(snapshot.probe_note or slow + _throttled(snapshot))
 
 
 def _throttled(snapshot: Snapshot) -> str:

@@ -124,6 +124,43 @@ async def test_that_all_are_applied_again_is_reported_once(tmp_path: Path) -> No
     assert notice == [("info", "manifests")]
 
 
+REFUSED = Trouble("deployment/web", "default", frozenset(), PatchError("refused"))
+
+
+@pytest.mark.parametrize("raised", [True, False])
+async def test_a_services_trouble_is_over_under_its_own_name(tmp_path: Path, raised: bool) -> None:
+    """Shown as `web |`, its end was shown under manifests."""
+    cluster = Answers()
+    cluster.next = Application((), (REFUSED,))
+    made, events = manifests(tmp_path, cluster)
+    if raised:  # in the trip of the service
+        with pytest.raises(PatchError):
+            await made.install(WEB, "shop:dl-1")
+    else:
+        await made.settle()
+    cluster.next = Application(("deployment/web configured",))
+    (tmp_path / "web.yaml").write_text("a: 2")
+    for _ in range(2):
+        await made.settle()
+    infos = [one for one in events if isinstance(one, Notice) and one.level == "info"]
+    assert [(one.service, one.about, one.message) for one in infos] == [
+        ("web", "", "its manifests are applied")
+    ]
+
+
+async def test_the_projects_own_trouble_is_over_while_a_services_stands(tmp_path: Path) -> None:
+    cluster = Answers()
+    cluster.next = Application((), (UNREAD, REFUSED), frozenset({("deployment/web", "default")}))
+    made, events = manifests(tmp_path, cluster)
+    with pytest.raises(ConfigError):
+        await made.settle()
+    cluster.next = Application((), (REFUSED,))
+    (tmp_path / "web.yaml").write_text("a: 2")
+    await made.settle()
+    told = [(one.level, one.service, one.about) for one in events if isinstance(one, Notice)]
+    assert told == [("error", "web", ""), ("info", "", "manifests")]
+
+
 async def test_files_that_are_taken_away_lack_nothing_and_are_applied_when_they_come_back(
     tmp_path: Path,
 ) -> None:

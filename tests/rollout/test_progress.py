@@ -161,6 +161,11 @@ ALONE = stateful(updated=0, available=0, current=1, pods=(ENDING,))
         ),
         (rolling(pod("a", container(ready=False), ready=False)), 3, "the new process took long"),
         (
+            rolling(pod("a"), pod("b", container(ready=False), ready=False), replicas=2),
+            3,
+            "the new processes of 2 pods had to become ready",
+        ),
+        (
             rolling(
                 pod("a", container(ready=False), ready=False), probe_note="readinessProbe.periodSeconds 10"
             ),
