@@ -184,7 +184,10 @@ def doctor(services: tuple[str, ...], as_json: bool, **given: Any) -> None:
 def rollback(project: Project, service: str) -> int:
     """Return to the previous live image, and keep it until the files change.
 
-    Waits until it runs; exit code 1 if it does not, with what Kubernetes reports.
+    All Deployments of the service go back to the newest earlier image that was live in each of them; a
+    service with a StatefulSet is refused. A running `devloop watch` leaves the service as it is meanwhile.
+
+    Waits until the image runs; exit code 1 if it does not, with what Kubernetes reports.
     Another edit lifts the hold, and so does `devloop resume`.
     """
     from devloop.commands import rollback as command
