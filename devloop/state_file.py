@@ -1,14 +1,26 @@
-"""Files of the state directory: whole or not at all, and for nobody else's eyes, whatever was there."""
+"""Files of the state directory: whole or not at all, and for nobody else's eyes, whatever was there.
+
+What is read back may be damaged, or of another version: `read` and `parsed` give the values that were asked
+for, or nothing.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
+
+from devloop.files import read_bytes
 
 FOLDER, FILE = 0o700, 0o600
+T = TypeVar("T")
+N = TypeVar("N")
+Take = Callable[[Any], T]  # a JSON value to the value that it should be; raises whatever it likes
 
 
 def write(file: Path, content: bytes) -> None:
@@ -27,6 +39,66 @@ def write(file: Path, content: bytes) -> None:
         with suppress(OSError):
             beside.unlink()
         raise
+
+
+def read(file: Path, take: Take[T], nothing: N) -> T | N:
+    """What `take` makes of the JSON value in the file; `nothing` where it cannot. Never raises, never waits.
+
+    A file that is damaged costs the time to learn its content again.
+    """
+    try:
+        content = read_bytes(file)
+    except OSError:
+        return nothing
+    return parsed(content, take, nothing)
+
+
+def parsed(content: bytes | str, take: Take[T], nothing: N) -> T | N:
+    """As `read`, of a text that was read already."""
+    try:
+        return take(json.loads(content))
+    except Exception:  # noqa: BLE001 - the border: what a damaged file may hold has no end
+        return nothing
+
+
+def text(value: Any) -> str:
+    """For `read`, as those below: the value if it is one of these, else ValueError."""
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return value
+
+
+def count(value: Any) -> int:
+    """A number that a size, a mode or a time in seconds can be."""
+    if type(value) is not int or abs(value) >= 1 << 63:
+        raise ValueError("not a number")
+    return value
+
+
+def seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError("not a number of seconds")
+    return float(value)
+
+
+def each(one: Take[T]) -> Take[list[T]]:
+    """A list of such values."""
+
+    def take(value: Any) -> list[T]:
+        if not isinstance(value, list):
+            raise ValueError("not a list")
+        return [one(item) for item in value]
+
+    return take
+
+
+def by_name(one: Take[T]) -> Take[dict[str, T]]:
+    """A mapping of such values."""
+
+    def take(value: Any) -> dict[str, T]:
+        return {name: one(item) for name, item in value.items()}
+
+    return take
 
 
 def make_private(folder: Path) -> None:

@@ -86,6 +86,7 @@ def end_to_end(which: str, environ: dict[str, str]) -> Stage:
 # Random cases without an end of their own: a number of them, others each day.
 TODAY = ("--seed", time.strftime("%Y%m%d000"))
 LONG_COMPUTING = (
+    Stage("fuzzers", python("-m", "tests.fuzz", "--seconds", "60")),
     Stage("random deltas", python("-m", "tests.differential", "--cases", "500", *TODAY)),
     Stage("random builds that go on", python("-m", "tests.differential.continued", "--cases", "200", *TODAY)),
 )

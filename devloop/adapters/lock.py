@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
+from devloop import state_file
 from devloop.adapters import private_folder
 from devloop.errors import HeldError, PlatformError
 from devloop.model import Target
@@ -38,11 +39,12 @@ class Owner:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """None for anything that no devloop wrote."""
-        try:
-            data = json.loads(text)
-            return cls(str(data["host"]), int(data["pid"]), str(data["path"]))
-        except (ValueError, KeyError, TypeError):
-            return None
+        return state_file.parsed(text, cls._of, None)
+
+    @classmethod
+    def _of(cls, data: Any) -> Self:
+        host, path = state_file.text(data["host"]), state_file.text(data["path"])
+        return cls(host, state_file.count(data["pid"]), path)
 
     def dump(self) -> str:
         return json.dumps({"host": self.host, "pid": self.pid, "path": self.path}, separators=(",", ":"))

@@ -11,7 +11,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from devloop import state_file
 from devloop.config import load as configs
@@ -47,12 +49,16 @@ def addresses(config: Config) -> tuple[Address, ...]:
     """Of the watches that live, the one that began first in front; else that of config.yaml."""
     found = []
     for file in _files(config):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            url = json.loads(file.read_bytes())["url"]
-            if _lives(int(file.stem)):
-                began = file.stat().st_mtime_ns
-                found.append((began, Address(int(file.stem), None if url is None else str(url))))
+        address = state_file.read(file, partial(_address, int(file.stem)), None)
+        with suppress(OSError):
+            if address is not None and _lives(address.pid):
+                found.append((file.stat().st_mtime_ns, address))
     return tuple(address for _, address in sorted(found, key=lambda one: one[0])) or (_configured(config),)
+
+
+def _address(pid: int, announced: Any) -> Address:
+    url = announced["url"]
+    return Address(pid, None if url is None else state_file.text(url))
 
 
 def _configured(config: Config) -> Address:

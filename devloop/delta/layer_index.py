@@ -7,8 +7,9 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
+from devloop import state_file
 from devloop.borders import LAYER
 
 Kind = Literal["file", "dir", "link", "hard", "other"]
@@ -22,6 +23,7 @@ _KINDS: Mapping[bytes, Kind] = {
     tarfile.GNUTYPE_SPARSE: "file",
     tarfile.CONTTYPE: "file",
 }
+_ALL_KINDS = frozenset({*_KINDS.values(), "other"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,31 @@ class Layer:
     def load(cls, data: bytes) -> Layer:
         """Raises ValueError if the bytes are not what `dump` gave."""
         try:
-            version, rows, gone, opaque = json.loads(zlib.decompress(data))
-            if version != 1:
-                raise ValueError(f"version {version}")
-            return cls({row[0]: LayerNode(*row[1:]) for row in rows}, frozenset(gone), frozenset(opaque))
-        except (zlib.error, TypeError, LookupError, AttributeError, RecursionError) as problem:
+            text = zlib.decompress(data)
+        except zlib.error as problem:
             raise ValueError(f"no record of a layer: {problem}") from problem
+        layer = state_file.parsed(text, cls._parsed, None)
+        if layer is None:
+            raise ValueError("no record of a layer")
+        return layer
+
+    @classmethod
+    def _parsed(cls, record: Any) -> Layer | None:
+        version, rows, gone, opaque = record
+        names = state_file.each(state_file.text)
+        if version != 1:
+            return None
+        return cls(dict(map(_node, rows)), frozenset(names(gone)), frozenset(names(opaque)))
+
+
+def _node(row: Any) -> tuple[str, LayerNode]:
+    """A file of a layer's record, with its path."""
+    path, kind, mode, uid, gid, mtime, size, link = row
+    if kind not in _ALL_KINDS:
+        raise ValueError("no kind of file")
+    for number in (mode, uid, gid, mtime, size):
+        state_file.count(number)
+    return state_file.text(path), LayerNode(kind, mode, uid, gid, mtime, size, state_file.text(link))
 
 
 @dataclass(slots=True)

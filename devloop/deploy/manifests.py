@@ -248,11 +248,7 @@ class Manifests:
         return digest, set(left_out)
 
     def _read(self) -> dict[str, str]:
-        try:
-            known = json.loads(self._memory.read_text())
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
+        return state_file.read(self._memory, state_file.by_name(state_file.text), {})
 
     def _remember(self, digest: str, left_out: Iterable[str]) -> None:
         others = {where: known for where, known in self._read().items() if where != self._where}

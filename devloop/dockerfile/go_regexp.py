@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from devloop.dockerfile.regexp_tree import GoRegexp, Node
+
 # Escapes that a pattern may hold by accident (`\d`) and that mean the same to Go and to Python.
 _SHARED_ESCAPES = frozenset("dDwWsSbBAafnrtv")
 _POSIX_CLASSES = {
@@ -20,6 +22,7 @@ _POSIX_CLASSES = {
 }
 _COUNT = re.compile(r"\{(0|[1-9]\d*)(?:(,)(0|[1-9]\d*)?)?\}")
 _MOST = 1000  # repetitions that Go takes
+_DEEPEST = 50  # groups in groups
 
 
 class BadPatternError(ValueError):
@@ -30,10 +33,12 @@ class UnsureError(Exception):
     """What Go makes of it is not worked out here."""
 
 
-def compile_go(expression: str) -> re.Pattern[str]:
+def compile_go(expression: str) -> GoRegexp:
     """Raises BadPatternError where Go does, UnsureError in doubt."""
+    translator = _Translator(expression)
     try:
-        return re.compile("".join(_Translator(expression).parts()), re.ASCII)
+        quick = re.compile("".join(translator.parts()), re.ASCII)
+        return GoRegexp(quick, translator.tree())
     except re.error as problem:
         raise BadPatternError("syntax error in pattern") from problem
     except (RecursionError, OverflowError) as problem:
@@ -48,12 +53,37 @@ class _Translator:
         self._at = 0
         self._last = "nothing"  # or: anchor, one, group, repetition
         self._depth = 0
+        self._open = [Node(branches=[[]])]  # the groups that are open, the whole first
 
     def parts(self) -> Iterator[str]:
         while self._at < len(self._text):
-            yield self._part()
+            part = self._part()
+            self._note(part)
+            yield part
         if self._depth:
             raise BadPatternError("missing closing )")
+
+    def tree(self) -> Node:
+        """Of all parts."""
+        return self._open[0]
+
+    def _note(self, part: str) -> None:
+        """Put the part that was read last into the tree."""
+        branches = self._open[-1].branches
+        if part == "(":
+            if self._depth > _DEEPEST:
+                raise UnsureError
+            self._open.append(Node(branches=[[]]))
+        elif part == ")":
+            group = self._open.pop()
+            self._open[-1].branches[-1].append(group)
+        elif part == "|":
+            branches.append([])
+        elif self._last == "repetition":
+            _repeat(branches[-1][-1], part)
+        else:
+            test = re.compile(part, re.ASCII)
+            branches[-1].append(Node(test, int(self._last == "one")))
 
     def _part(self) -> str:
         char = self._text[self._at]
@@ -138,3 +168,12 @@ class _Translator:
         if at >= len(text):
             raise BadPatternError("missing closing ]")
         return "".join((*out, "]"))
+
+
+def _repeat(node: Node, times: str) -> None:
+    """`times` as it is written behind what it repeats: `*`, `{2,5}`."""
+    if count := _COUNT.match(times):
+        node.least = int(count[1])
+        node.most = int(count[3]) if count[3] else None if count[2] else node.least
+    else:
+        node.least, node.most = int(times == "+"), 1 if times == "?" else None

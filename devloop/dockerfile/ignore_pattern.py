@@ -112,7 +112,7 @@ def _compile(text: str, kind: str, expression: str) -> Match:
         bare = suffix[1:] if suffix.startswith("/") else None
         return lambda path: path.endswith(suffix) or path == bare
     found = compile_go(expression)
-    return lambda path: found.search(path) is not None
+    return found.found_in
 
 
 def _match_2010(text: str, newer: Match) -> Match2010:
@@ -123,7 +123,7 @@ def _match_2010(text: str, newer: Match) -> Match2010:
         return newer  # it refuses to build, so there is nothing to differ from
     except UnsureError:
         return lambda path: None
-    return lambda path: own.search(path) is not None
+    return own.found_in
 
 
 def translate(text: str, special: frozenset[str]) -> tuple[str, str]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from devloop.dockerfile.wildcards import STAR, expression
+
 # Value of a variable, None where it is known to be unset. Raises UnresolvableError where it is unknown.
 Lookup = Callable[[str], str | None]
 
@@ -178,7 +180,7 @@ def _pattern(shell: str, *, greedy: bool) -> str:
         char = shell[at]
         at += 1
         if char == "*":
-            out.append(".*" if greedy else ".*?")
+            out.append(STAR)
         elif char == "?":
             out.append(".")
         elif char == "\\":
@@ -189,7 +191,7 @@ def _pattern(shell: str, *, greedy: bool) -> str:
             at += 1
         else:
             out.append(re.escape(char))
-    return "".join(out)
+    return expression(out, greedy=greedy)
 
 
 def _trim(value: str, shell: str, greedy: bool, *, at_end: bool) -> str:

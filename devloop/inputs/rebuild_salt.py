@@ -17,11 +17,7 @@ OLD_FILE = "salts.json"  # its name in the first versions
 def read(folder: Path) -> dict[str, str]:
     """Service -> salt, from the state directory; {} where there is no file, or none that can be read."""
     file = folder / FILE if (folder / FILE).exists() else folder / OLD_FILE
-    try:
-        known = json.loads(file.read_text())
-        return {str(name): str(salt) for name, salt in known.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    return state_file.read(file, state_file.by_name(state_file.text), {})
 
 
 def renew(folder: Path, services: Iterable[str], rebuild_salt: str) -> Mapping[str, str]:

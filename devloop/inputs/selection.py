@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from devloop.dockerfile.dockerignore import BadPatternError, IgnoreRules
 from devloop.dockerfile.ignore_pattern import check_glob
 from devloop.dockerfile.plan import Read, has_wildcard
+from devloop.dockerfile.wildcards import STAR, expression
 
 # A part of a pattern: a name as it is, or an expression for it.
 Part = str | re.Pattern[str]
@@ -103,7 +104,7 @@ def _glob(part: str) -> re.Pattern[str] | None:
         char = part[at]
         at += 1
         if char == "*":
-            out.append(".*")
+            out.append(STAR)
         elif char == "?":
             out.append(".")
         elif char == "[":
@@ -118,4 +119,4 @@ def _glob(part: str) -> re.Pattern[str] | None:
             at += 1
         else:
             out.append(re.escape(char))
-    return re.compile("".join(out), re.DOTALL)
+    return re.compile(expression(out), re.DOTALL)

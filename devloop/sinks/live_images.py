@@ -16,6 +16,7 @@ from devloop.model import Live, Unchanged
 
 MOST_IMAGES = 200  # of one service
 MOST_SERVICES = 100  # those that were live last
+_LIVED = state_file.by_name(state_file.each(state_file.text))
 
 
 class History:
@@ -24,7 +25,7 @@ class History:
     def __init__(self, file: Path, most: Callable[[], int] = lambda: MOST_IMAGES) -> None:
         """`most`: how many of one service are remembered, asked each time."""
         self._file, self._most = file, most
-        self._lived: dict[str, list[str]] = _read(file)
+        self._lived: dict[str, list[str]] = state_file.read(file, _LIVED, {})
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -70,11 +71,3 @@ class History:
             state_file.write(self._file, json.dumps(self._lived).encode())
         except OSError:
             return  # a full disk costs a longer memory, not a trip
-
-
-def _read(file: Path) -> dict[str, list[str]]:
-    try:
-        known = json.loads(file.read_text())
-        return {str(name): [str(ref) for ref in refs] for name, refs in known.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}

@@ -30,18 +30,22 @@ class Scans:
         if image not in known:
             with LAYER(f"the layers of {ref}"):
                 found = await suspicious_files(engine, ref)
-            known[image] = [[file.path, file.private_key] for file in found]
+            known[image] = [*found]
+            rows = {
+                one: [[file.path, file.private_key] for file in files]
+                for one, files in [*known.items()][-KEPT:]
+            }
             with suppress(OSError):
-                state_file.write(self._memory, json.dumps(dict([*known.items()][-KEPT:])).encode())
-        with LAYER(f"what {self._memory} says of {ref}"):
-            return tuple(LayerFile(str(path), bool(key)) for path, key in known[image])
+                state_file.write(self._memory, json.dumps(rows).encode())
+        return tuple(known[image])
 
-    def _read(self) -> dict[str, list[list[Any]]]:
-        try:
-            known = json.loads(self._memory.read_text())
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
+    def _read(self) -> dict[str, list[LayerFile]]:
+        return state_file.read(self._memory, state_file.by_name(state_file.each(_file)), {})
+
+
+def _file(row: Any) -> LayerFile:
+    path, private_key = row
+    return LayerFile(state_file.text(path), bool(private_key))
 
 
 async def built_image(engine: Engine, scans: Scans, ref: str, max_size: int | None) -> BuiltImage | None:

@@ -8,6 +8,7 @@ import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from devloop import state_file
 from devloop.clock import Clock
@@ -40,16 +41,19 @@ class ParentFiles:
         _write(self._layer_file(diff_id), layer.dump())
 
     def read(self, service: str, fingerprint: str) -> Parent | None:
-        try:
-            record = json.loads(self._file(service, fingerprint).read_bytes())
-            diff_ids = tuple(str(diff_id) for diff_id in record["diff_ids"])
-            config = base64.b64decode(record["config"])
-            recipe, full = str(record["recipe"]), int(record["full"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return state_file.read(self._file(service, fingerprint), self._parent, None)
+
+    def _parent(self, record: Any) -> Parent | None:
+        """None where a layer is missing. Raises for what is no record of a parent."""
+        diff_ids, config = _diff_ids(record), base64.b64decode(record["config"])
+        if json.loads(config)["rootfs"]["diff_ids"] != diff_ids or not 0 <= record["full"] <= len(diff_ids):
+            raise ValueError("not of one image")
         stack = [self._layer(diff_id) for diff_id in diff_ids]
         known = tuple(layer for layer in stack if layer is not None)
-        return Parent(recipe, config, diff_ids, Layers(known), full) if len(known) == len(stack) else None
+        if len(known) < len(stack):
+            return None
+        recipe, full = state_file.text(record["recipe"]), state_file.count(record["full"])
+        return Parent(recipe, config, tuple(diff_ids), Layers(known), full)
 
     def write(self, service: str, fingerprint: str, parent: Parent) -> None:
         for diff_id, layer in zip(parent.diff_ids, parent.layers.stack, strict=True):
@@ -85,8 +89,7 @@ class ParentFiles:
             old.unlink(missing_ok=True)
         named: set[str] = set()
         for record in self._folder.glob("*/*.json"):
-            with suppress(OSError, ValueError, KeyError):
-                named.update(json.loads(record.read_bytes())["diff_ids"])
+            named.update(state_file.read(record, _diff_ids, []))
         self._layers = {diff_id: layer for diff_id, layer in dict(self._layers).items() if diff_id in named}
         for file in (self._folder / "layers").glob("*.layer"):
             if f"sha256:{file.stem}" not in named and CLOCK.now() - _age(file) > BEING_LEARNED_SECONDS:
@@ -97,6 +100,10 @@ class ParentFiles:
 
     def _layer_file(self, diff_id: str) -> Path:
         return self._folder / "layers" / f"{diff_id.removeprefix('sha256:')}.layer"
+
+
+def _diff_ids(record: Any) -> list[str]:
+    return state_file.each(state_file.text)(record["diff_ids"])
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from devloop.adapters.archive.docker_archive import SavedLayers, is_description
-from devloop.adapters.archive.oci_layout import config_digest
+from devloop.adapters.archive.oci_layout import config_digest, sha256
 from devloop.adapters.delta.parent_files import KEEP, ParentFiles
 from devloop.adapters.docker.blob_index import Blobs
 from devloop.adapters.docker.engine import Engine
@@ -103,7 +103,7 @@ class ParentStore:
         Raises PlatformError, EngineRefusedError, LoadError for an image that cannot be taken apart.
         """
         known = await self.get(BASES, base.id.removeprefix("sha256:"))
-        if known is None:
+        if known is None or sha256(known.config) != base.id:  # what was written down may be damaged
             facts = await engine.inspect(base.ref)
             if facts is None or facts.size > LARGEST_BASE:
                 return None

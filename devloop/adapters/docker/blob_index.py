@@ -37,7 +37,8 @@ class Blobs:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._known, self._configs = _read(file) if file is not None else ({}, {})
+        known = state_file.read(file, _kept, None) if file is not None else None
+        self._known, self._configs = known or ({}, {})
 
     def learn(self, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Take in an image's manifest and config, as JSON; those that do not fit each other show nothing."""
@@ -79,9 +80,10 @@ def _media(docker_or_oci: str) -> str:
     return LAYER
 
 
-def _read(file: Path) -> tuple[dict[str, Blob], dict[str, str]]:
-    try:
-        kept = json.loads(file.read_text())
-        return {diff_id: Blob(*row) for diff_id, row in kept["layers"].items()}, dict(kept["configs"])
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):
-        return {}, {}
+def _kept(value: Any) -> tuple[dict[str, Blob], dict[str, str]]:
+    return state_file.by_name(_blob)(value["layers"]), state_file.by_name(state_file.text)(value["configs"])
+
+
+def _blob(row: Any) -> Blob:
+    digest, size, media = row
+    return Blob(state_file.text(digest), state_file.count(size), state_file.text(media))

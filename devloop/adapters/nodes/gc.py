@@ -24,6 +24,7 @@ from devloop.image_refs import same
 LEFTOVER_SECONDS = 3600.0  # how long images of failed and superseded trips stay
 MOST_NODES = 50
 MOST_SEEN = 2000  # images of nodes whose first sight is remembered
+_SEEN = state_file.by_name(state_file.by_name(state_file.seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,9 @@ class FirstSeen:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._seen = _read(file) if file is not None else {}
+        self._seen: dict[str, dict[str, float]] = {}
+        if file is not None:
+            self._seen = state_file.read(file, _SEEN, {})
 
     def since(self, node: str, refs: Sequence[str], now: float) -> dict[str, float]:
         """When each was there for the first time. What is not there any more is forgotten."""
@@ -165,11 +168,3 @@ async def _touched(engine: Engine, image: Listed) -> float:
     except ValueError:
         return float(image.created)
     return max(tagged.timestamp(), float(image.created))
-
-
-def _read(file: Path) -> dict[str, dict[str, float]]:
-    try:
-        kept = json.loads(file.read_bytes())
-        return {str(node): {str(k): float(v) for k, v in refs.items()} for node, refs in kept.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -16,7 +17,9 @@ def parent(number: int, base: str = "b" * 64) -> Parent:
         Layer({"base": LayerNode("dir", 0o755, 0, 0)}),
         Layer({f"f{number}": LayerNode("file", 0o644, 0, 0)}),
     )
-    return Parent("r", b"{}", (f"sha256:{base}", f"sha256:{number:064x}"), Layers(layers), 2)
+    diff_ids = f"sha256:{base}", f"sha256:{number:064x}"
+    config = json.dumps({"rootfs": {"diff_ids": diff_ids}}).encode()
+    return Parent("r", config, diff_ids, Layers(layers), 2)
 
 
 def write(files: ParentFiles, service: str, number: int) -> None:
