@@ -12,11 +12,12 @@ from devloop.clock import Clock
 from devloop.commands.frame import Project, run
 from devloop.commands.garbage import collect_garbage
 from devloop.commands.output import Companion, names_of, secrets_of, show
-from devloop.commands.running_watch import Json, reported
+from devloop.commands.running_watch import Problems, Report, reported
 from devloop.config import load as configs
 from devloop.errors import DevloopError, InternalError, PlatformError
 from devloop.events import Notice
-from devloop.model import Failed, Held, Outcome, Superseded
+from devloop.model import Failed, Held, Outcome, Service, Superseded
+from devloop.rollout.service_status import standings
 from devloop.safety_net import FOLDER, Reports
 from devloop.secrets.redaction import Secrets
 from devloop.sinks.fan import Fan
@@ -25,7 +26,6 @@ from devloop.trip.worker import Worker
 from devloop.wiring import Session, opened
 
 Outcomes = Mapping[str, Outcome]
-Reported = Mapping[str, Json]  # service -> the trip that a running watch of this config made
 
 
 def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool, log_format: str) -> int:
@@ -38,7 +38,7 @@ def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool
     with ExitStack() as stack:
         redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
         try:
-            outcomes, trips, left = run(
+            outcomes, report, left = run(
                 partial(_work, project, names, fan, clock, redraw, secrets, rebuild=rebuild)
             )
         except DevloopError as error:
@@ -46,9 +46,10 @@ def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool
             if as_json:
                 print(summary.error_as_json(error, dict.fromkeys(names_of(config, names))))
             raise
-    if trips:
-        print(summary.running_as_json(trips) if as_json else summary.running_as_lines(trips))
-        return 0 if all(trip["outcome"] in ("live", "unchanged", "held") for trip in trips.values()) else 1
+    if report.trips:
+        shows = summary.running_as_json if as_json else summary.running_as_lines
+        print(shows(report.trips, report.problems))
+        return 1 if report.failed else 0
     shown = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
     print(summary.as_json(shown) if as_json else summary.as_table(shown))
     if left is not None:
@@ -66,14 +67,14 @@ async def _work(
     secrets: Secrets,
     *,
     rebuild: bool,
-) -> tuple[Outcomes, Reported, DevloopError | None]:
+) -> tuple[Outcomes, Report, DevloopError | None]:
     """The outcomes of our own trips, or the trips of a running watch of this config; and what is wrong with
     manifests and releases that are no service's."""
     config = project.config
     report = Reports(configs.state_dir(config.path) / FOLDER, secrets).error
     rebuild_salt = str(clock.now()) if rebuild else ""
     outcomes: Outcomes = {}
-    trips: Reported = {}
+    watched = Report()
     left: DevloopError | None = None
     async with anyio.create_task_group() as group:
         for companion in redraw:
@@ -91,11 +92,24 @@ async def _work(
             session.require_tools()
             if session.held_by_own_watch():
                 fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
-                trips = await reported(config, session.services, session.world)
+                watched = await reported(config, session.services, session.world, partial(_behind, session))
             else:
                 outcomes, left = await _settled(session, clock)
         group.cancel_scope.cancel()
-    return outcomes, trips, left
+    return outcomes, watched, left
+
+
+async def _behind(session: Session) -> Problems:
+    """What the cluster does not show yet of the tree."""
+    found = await standings(session.services, session.world, _no_release)
+    lacking = {name: f"{one.state}: {one.message}" for name, one in found.items() if not one.well}
+    if not await session.deployment.installation.manifests.is_applied():
+        lacking["manifests"] = "the running devloop watch has not applied them as they are now"
+    return lacking
+
+
+async def _no_release(_: Service) -> str:
+    return ""
 
 
 async def _settled(session: Session, clock: Clock) -> tuple[Outcomes, DevloopError | None]:

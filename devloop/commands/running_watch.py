@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 from urllib.error import URLError
@@ -21,8 +21,10 @@ from devloop.model import Change, Service
 from devloop.ports import World
 
 POLL = 0.1  # seconds between two looks
+REACTS = 3.0  # seconds in which a failure may be that of a manifest before the last save
 NOTICE = 20.0  # seconds in which the watch must have begun on the tree's content
 Json = dict[str, Any]
+Problems = Mapping[str, str]  # of a service, or of what is no service's ("manifests"): what is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Watch:
     context: str
     namespace: str
     services: Mapping[str, Json]
+    problems: Problems
 
     def card(self, name: str) -> Json | None:
         """None for a service that it does not work for."""
@@ -55,11 +58,29 @@ def find_watch(config: Config) -> Watch | None:
         return None
     given = config.cluster
     where = answer.get("context", given.context), answer.get("namespace", given.namespace)
-    return Watch(*where, answer.get("services", {}))
+    return Watch(*where, answer.get("services", {}), answer.get("problems", {}))
 
 
-async def reported(config: Config, services: Sequence[Service], world: World) -> Mapping[str, Json]:
-    """The trip that the running watch made for the tree as it is now, by service, as in /api/status.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the running watch made of the tree: its newest trip of each service, as in /api/status, and what
+    is wrong besides."""
+
+    trips: Mapping[str, Json] = field(default_factory=dict)
+    problems: Problems = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        well = ("live", "unchanged", "held")
+        return bool(self.problems) or any(trip["outcome"] not in well for trip in self.trips.values())
+
+
+async def reported(
+    config: Config, services: Sequence[Service], world: World, behind: Callable[[], Awaitable[Problems]]
+) -> Report:
+    """What the running watch made of the tree as it is now.
+
+    `behind` returns what the cluster does not show yet, by service or "manifests", and how that is seen.
 
     Raises PlatformError if it does not answer, or does not react to the tree.
     """
@@ -67,21 +88,38 @@ async def reported(config: Config, services: Sequence[Service], world: World) ->
     for service in services:
         fingerprint = await world.fingerprinter.take(service, Change.start(world.clock.now()))
         wanted[service.name] = fingerprint.digest
-    begun = world.clock.ticks()
+    still = world.clock.ticks()  # since when no trip runs
     while True:
-        cards = (await anyio.to_thread.run_sync(ask, config)).get("services", {})
+        answer = await anyio.to_thread.run_sync(ask, config)
+        cards = answer.get("services", {})
         ended = {name: _trip_of(cards.get(name, {}), digest) for name, digest in wanted.items()}
         found = {name: trip for name, trip in ended.items() if trip is not None}
+        busy = [name for name in wanted if cards.get(name, {}).get("stage")]
+        still = world.clock.ticks() if busy else still
+        waited = world.clock.ticks() - still
         if len(found) == len(wanted):
-            return found
-        idle = [name for name, trip in ended.items() if trip is None and not cards.get(name, {}).get("stage")]
-        if idle and world.clock.ticks() - begun > NOTICE:
+            report = await _judged(Report(found, answer.get("problems", {})), waited, behind)
+            if report is not None:
+                return report
+        elif waited > NOTICE:
+            idle = [name for name in wanted if name not in found]
             raise PlatformError(
                 f"the running devloop watch does not react to {', '.join(idle)}",
                 reason="HeldByAnother",
                 hint="does it run the same services? stop it with Ctrl-C and run once again",
             )
         await anyio.sleep(POLL)
+
+
+async def _judged(report: Report, waited: float, behind: Callable[[], Awaitable[Problems]]) -> Report | None:
+    """What counts once each service has a trip on this tree; None while the watch may still react to what was
+    saved besides (a manifest)."""
+    if report.failed:
+        return report if waited > REACTS else None
+    lacking = await behind()
+    if not lacking:
+        return report
+    return Report(report.trips, lacking) if waited > NOTICE else None
 
 
 def ask(config: Config) -> Json:
@@ -99,9 +137,11 @@ def ask(config: Config) -> Json:
     if not answers:
         raise errors[0]
     services: Json = {}
+    problems: Json = {}
     for answer in answers:  # one that is about to be refused names services of another: the first counts
         services = {**answer.get("services", {}), **services}
-    return {**answers[0], "services": services}
+        problems = {**answer.get("problems", {}), **problems}
+    return {**answers[0], "services": services, "problems": problems}
 
 
 def _ask(config: Config, address: Address) -> Json:
@@ -139,6 +179,7 @@ def _is_status(answer: object) -> bool:
         return False
     services = answer.get("services", {})
     named = all(isinstance(answer.get(key, ""), str) for key in ("context", "namespace"))
+    named = named and isinstance(answer.get("problems", {}), dict)
     return named and isinstance(services, dict) and all(map(_is_card, services.values()))
 
 

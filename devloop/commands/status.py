@@ -40,7 +40,10 @@ def status(project: Project, names: Sequence[str], *, as_json: bool) -> int:
     if elsewhere:
         print(elsewhere, file=sys.stderr)
     print(to_json(clean, stages) if as_json else to_table(clean, stages))
-    return 0 if all(standing.well for standing in found.values()) else 1
+    problems = watch.problems if watch and not elsewhere else {}
+    for about, message in problems.items():
+        print(f"{about}: {message}", file=sys.stderr)
+    return 0 if not problems and all(standing.well for standing in found.values()) else 1
 
 
 def beside_watch(standing: Standing, card: Json | None) -> Standing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -134,7 +134,8 @@ async def watch_files(
 
     async with anyio.create_task_group() as group:
         keep = net.keeper(group)
-        files = ProjectFiles(current, override, session.deployment.installation, taken, world.emit)
+        affected = partial(_deliver_to_affected, pool, world.clock)
+        files = ProjectFiles(current, override, session.deployment.installation, taken, affected, world.emit)
         rules = CheckWatch(lambda: None if files.refused else current.config, outside.look, world.emit)
         pool.observe(rules)
         keep("the rules", rules.run)
@@ -149,6 +150,13 @@ async def watch_files(
         keep("the watch of releases", _observe_releases, session, files)
         task_status.started()
         await net.keep("config.yaml and manifests", files.run)
+
+
+def _deliver_to_affected(pool: WorkerPool, clock: Clock, names: Collection[str]) -> None:
+    """Their trips report what is wrong with their manifests, or that nothing is any more."""
+    now = clock.now()
+    for name in names:
+        pool.deliver(name, Change(frozenset(), now, now, "its manifest was saved"))
 
 
 def _deliver_to_project(files: ProjectFiles, rules: CheckWatch, name: str, change: Change) -> None:

@@ -53,10 +53,13 @@ class Installation:
             changed = await both() or changed
         return changed
 
-    async def settle(self) -> bool:
-        """Write what changed, as far as its images are loaded. Raises as `install`."""
+    async def settle(self, *, trips_follow: bool = False) -> bool:
+        """Write what changed, as far as its images are loaded. Raises as `install`. `trips_follow`: as in
+        Manifests."""
         await self.releases.make_namespaces()
-        return await self._both(self.manifests.settle, self.releases.settle)
+        return await self._both(
+            lambda: self.manifests.settle(trips_follow=trips_follow), self.releases.settle
+        )
 
     @asynccontextmanager
     async def writing(self, service: Service) -> AsyncIterator[None]:

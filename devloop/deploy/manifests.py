@@ -80,14 +80,15 @@ class Manifests:
                 self._say("", self._lacking)  # another's: no reason to hold up this service
             return changed
 
-    async def settle(self, *, missing: bool = False) -> bool:
+    async def settle(self, *, missing: bool = False, trips_follow: bool = False) -> bool:
         """Apply if the files changed since the last time, or if something is known to be `missing`.
+        `trips_follow`: the trips of `troubled` services report what is theirs.
 
         Raises ConfigError, PatchError, PlatformError for what is no service's own; PrerequisiteError, once
         all else is applied.
         """
         async with self._lock:
-            changed = await self._apply(None, missing=missing)
+            changed = await self._apply(None, missing=missing, trips_follow=trips_follow)
             own = [trouble.error for trouble in self._troubles if not self._has_service(trouble)]
             for error in own[1:]:
                 self._say("", error)
@@ -96,6 +97,20 @@ class Manifests:
             if self._lacking is not None:
                 raise self._told("", self._lacking)
             return changed
+
+    def troubled(self) -> Mapping[str, str]:
+        """The services of which an object could not be applied, with the reason."""
+        return {
+            service.name: trouble.error.message
+            for service in self._services()
+            for trouble in self._troubles
+            if trouble.concerns(service)
+        }
+
+    async def is_applied(self) -> bool:
+        """Whether the files as they are now have been applied, by whichever devloop of this project."""
+        files = tuple(self._files())
+        return not files or self._applied()[0] == await anyio.to_thread.run_sync(_digest, files)
 
     async def _is_done(self, service: Service) -> bool:
         """Nothing is left to do for this service: no reason to wait for an object that hangs for another."""
@@ -110,7 +125,7 @@ class Manifests:
         tried = self._tried == (digest, withheld)
         return tried and not any(trouble.concerns(service) for trouble in self._troubles)
 
-    async def _apply(self, service: Service | None, *, missing: bool) -> bool:
+    async def _apply(self, service: Service | None, *, missing: bool, trips_follow: bool = False) -> bool:
         """Everything, or what is left of it: the service's own, with None everybody's. True if it changed
         anything."""
         files = tuple(self._files())
@@ -142,7 +157,7 @@ class Manifests:
         others = () if again is None else tuple(t for t in self._troubles if not (t in again or t.unread))
         self._take((*others, *done.troubles), done.names, await self._cluster.prerequisite())
         self._tried = digest, withheld
-        self._tell_others(service, missing=missing)
+        self._tell_others(service, missing=missing, trips_follow=trips_follow)
         if not (self._troubles or self._lacking):
             self._remember(digest, withheld)
         return bool(done.changed)
@@ -177,7 +192,7 @@ class Manifests:
         self._whose[error.message] = self._whose.get(error.message, frozenset()) | {name}
         return error
 
-    def _tell_others(self, service: Service | None, *, missing: bool) -> None:
+    def _tell_others(self, service: Service | None, *, missing: bool, trips_follow: bool) -> None:
         """Say what the caller does not raise: in a service's trip the project's own, else the services'."""
         self._reported = self._reported & {error.message for error in self._standing()}
         for trouble in self._troubles:
@@ -185,7 +200,7 @@ class Manifests:
             if service is not None and not names:
                 if not self._blames(trouble, service, missing=missing):
                     self._say("", trouble.error)
-            elif service is None and names:
+            elif service is None and names and not trips_follow:
                 self._say(names[0], trouble.error)
 
     def _say(self, name: str, error: DevloopError) -> None:

@@ -12,6 +12,7 @@ from devloop.events import (
     ConfigReloaded,
     Event,
     LiveChanged,
+    Notice,
     PodsCounted,
     StageEnded,
     StageStarted,
@@ -64,6 +65,7 @@ class StatusBoard:
             "namespace": namespace,
         }
         self._cards = {service: _Card() for service in services}
+        self._problems: dict[str, str] = {}  # of what is no service's, "manifests": what is wrong now
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -71,6 +73,11 @@ class StatusBoard:
                 self._note(self._cards.setdefault(event.service, _Card()), event)
             case ConfigReloaded():
                 self._take(event)
+            case Notice(about=about) if about:
+                if event.level == "error":
+                    self._problems[about] = event.message
+                else:
+                    self._problems.pop(about, None)
             case StateChanged():
                 self._cards.setdefault(event.service, _Card()).deployment = event.after
             case PodsCounted():
@@ -125,7 +132,8 @@ class StatusBoard:
             card.image, card.url = described["image"], outcome.url or card.url
 
     def answer(self) -> dict[str, Any]:
-        return {**self._head, "services": {name: _shown(card) for name, card in self._cards.items()}}
+        services = {name: _shown(card) for name, card in self._cards.items()}
+        return {**self._head, "problems": dict(self._problems), "services": services}
 
 
 def _shown(card: _Card) -> dict[str, Any]:

@@ -27,15 +27,14 @@ def error_as_json(error: DevloopError, services: Mapping[str, object]) -> str:
     return json.dumps({"services": dict.fromkeys(services, entry)}, indent=2)
 
 
-def running_as_json(trips: Mapping[str, Mapping[str, Any]]) -> str:
-    """The same object from the trips that a running watch reports, as in /api/status."""
+def running_as_json(trips: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> str:
+    """The same object from what a running watch reports in /api/status, and its `problems` with the rest."""
     keys = ("outcome", "fingerprint", "image", "built", "loaded", "seconds", "url", "error")
-    return json.dumps(
-        {"services": {name: {key: trip[key] for key in keys} for name, trip in trips.items()}}, indent=2
-    )
+    services = {name: {key: trip[key] for key in keys} for name, trip in trips.items()}
+    return json.dumps({"services": services, "problems": dict(problems)}, indent=2)
 
 
-def running_as_lines(trips: Mapping[str, Mapping[str, Any]]) -> str:
+def running_as_lines(trips: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> str:
     lines = []
     for name, trip in trips.items():
         error = f": {trip['error']['reason']}: {trip['error']['message']}" if trip["error"] else ""
@@ -43,6 +42,7 @@ def running_as_lines(trips: Mapping[str, Mapping[str, Any]]) -> str:
         lines.append(
             f"{name}: {trip['outcome']} in {took} by the running watch  {trip['image'] or ''}{error}".rstrip()
         )
+    lines += [f"{about}: {message}" for about, message in problems.items()]
     return "\n".join(lines)
 
 

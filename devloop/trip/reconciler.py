@@ -137,6 +137,9 @@ def next_step(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
     if expected is None:
         return state, NOTHING
     if all(carries(snapshot, service.image, expected.ref) for snapshot in snapshots):
+        if _rolls_again(state, snapshots):
+            why = f"{snapshots[0].target} has another template"
+            return replace(state, settled=tuple(snapshots)), Step(why)
         return _review_pods(service, state, expected, snapshots, now)
     if _rewritten(service, state.settled, snapshots, expected.ref):
         return _reversed(service, state, snapshots, now)
@@ -215,19 +218,35 @@ def _reversed(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
         return replace(state, settled=tuple(snapshots)), Step("it is held at another image")
     known = replace(state, settled=tuple(snapshots), reversals=state.reversals.noted(now))
     writer = next((s.writer for s in snapshots if s.writer), "") or "somebody"
+    gone = next((str(snapshot.target) for snapshot in snapshots if not snapshot.exists), "")
     if not known.reversals.contested:
-        gone = next((f"{snapshot.target} was deleted" for snapshot in snapshots if not snapshot.exists), "")
-        return known, Step(gone or f"{writer} changed the template")
+        return known, Step(f"{gone} was deleted" if gone else f"{writer} changed the template")
+    what = f"{gone} is deleted again and again" if gone else f"{writer} keeps writing another image"
     contested = Notice(
         service.name,
         "error",
-        f"contested: {writer} keeps writing another image; devloop stops until the next save",
-        f"stop that writer, or take {service.name} out of config.yaml",
+        f"contested: {what}; devloop stops until the next save",
+        f"stop {'whoever does' if gone else 'that writer'}, or take {service.name} out of config.yaml",
     )
     given_up = replace(
         known, reversals=Reversals(), contested=True, waits_for=None, word="contested", live=False
     )
     return given_up, Step(notice=contested)
+
+
+def _rolls_again(state: ServiceState, snapshots: Sequence[Snapshot]) -> bool:
+    """Whether pods are replaced for something else than the image (a manifest, `kubectl rollout restart`).
+
+    A trip follows that rollout to its end, as any other. Where services share a workload, its template
+    changes with each one's image too, which is that one's trip.
+    """
+    outcome = state.outcome
+    if isinstance(outcome, Failed) and outcome.stage != "rollout":
+        return False
+    return any(
+        now.uid == old.uid and now.revision != old.revision and not now.theirs
+        for now, old in zip(snapshots, state.settled, strict=True)
+    )
 
 
 def _rewritten(

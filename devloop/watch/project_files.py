@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +25,8 @@ AGAIN_SECONDS = 1.0  # between two looks at a config.yaml that was refused
 class ProjectFiles:
     """The files that are no service's: what they ask for is done by `run`.
 
-    `taken` gets each config that was taken, with the names of the services that are new or changed.
+    `taken` gets each config that was taken, with the names of the services that are new or changed;
+    `affected` the names of those of which a saved manifest was refused, or is no longer.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class ProjectFiles:
         override: Override,
         installation: Installation,
         taken: Callable[[Sequence[str]], None],
+        affected: Callable[[Collection[str]], None],
         emit: Emit,
     ) -> None:
-        self._current = current
+        self._current, self._affected = current, affected
         self._override, self._installation, self._taken, self._emit = override, installation, taken, emit
         self._refused = ""  # why config.yaml as it lies there is not what counts
         self._followed: frozenset[Path] = frozenset()
@@ -94,11 +96,14 @@ class ProjectFiles:
         while True:
             await self._woken.wait()
             self._woken = anyio.Event()
+            before = self._installation.manifests.troubled()
             try:
-                await self._installation.settle()
+                await self._installation.settle(trips_follow=True)
             except DevloopError as error:
                 message = "\n".join((error.message, *error.evidence))
                 self._emit(Notice("", "error", message, error.hint, error.about))
+            after = self._installation.manifests.troubled()
+            self._affected(frozenset(name for name, _ in before.items() ^ after.items()))
 
     def reload(self, *, again: bool = False) -> None:
         """Take config.yaml as it is now: whole, or not at all. `again`: nobody saved it; what was reported of

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,7 +14,8 @@ from socketserver import BaseRequestHandler, TCPServer
 
 import pytest
 
-from devloop.commands.running_watch import ask, find_watch
+from devloop.commands import running_watch
+from devloop.commands.running_watch import Report, ask, find_watch
 from devloop.commands.watch_addresses import Address, addresses, announced
 from devloop.config.load import Config, load, state_dir
 from devloop.errors import PlatformError
@@ -171,6 +172,7 @@ def test_another_server_on_the_port_is_no_watch(
         {"services": {"app": {"trips": [None]}}},
         {"services": {}, "context": None},
         {"services": {}, "namespace": 5},
+        {"services": {}, "problems": ["manifests"]},
     ],
 )
 def test_an_answer_of_another_shape_is_none_of_a_watch(
@@ -188,3 +190,32 @@ def test_what_does_not_speak_http_is_no_watch(config: Config, other: Callable[[s
         other(url)
         with pytest.raises(PlatformError, match="does not answer"):
             ask(config)
+
+
+# --- what a watch made of the tree ----------------------------------------------------------------
+
+LIVE, FAILED = {"outcome": "live"}, {"outcome": "failed"}
+STALE = {"web": "stale: the cluster runs another content than the tree has"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("report", "waited", "lacking", "failed"),
+    [
+        (Report({"web": LIVE}), 0.0, {}, False),
+        (Report({"web": LIVE}), 1.0, STALE, None),
+        (Report({"web": LIVE}), 21.0, STALE, True),
+        (Report({"web": FAILED}), 1.0, {}, None),  # a manifest that mends it may just have been saved
+        (Report({"web": FAILED}), 4.0, {}, True),
+        (Report({"web": LIVE}, {"manifests": "no"}), 1.0, {}, None),
+        (Report({"web": LIVE}, {"manifests": "no"}), 4.0, {}, True),
+    ],
+)
+async def test_s26_a_watch_has_time_to_react_to_manifests_and_no_failure_is_passed_over(
+    report: Report, waited: float, lacking: Mapping[str, str], failed: bool | None
+) -> None:
+    async def behind() -> Mapping[str, str]:
+        return lacking
+
+    found = await running_watch._judged(report, waited, behind)
+    assert (found.failed if found else None) is failed

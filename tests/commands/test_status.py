@@ -14,7 +14,7 @@ STUCK = Standing("stuck", message="paused", hint="kubectl rollout resume deploym
 
 
 def watch(**card: Any) -> Watch:
-    return Watch("kind-dev", "dev", {"web": {"state": "working", "stage": None, "trips": [], **card}})
+    return Watch("kind-dev", "dev", {"web": {"state": "working", "stage": None, "trips": [], **card}}, {})
 
 
 def failed(stage: str = "build") -> dict[str, Any]:

@@ -152,7 +152,12 @@ async def test_watch_applies_by_itself_what_no_service_waits_for(
     events: list[Event] = []
     installation = installing(lambda: False)
     files = ProjectFiles(
-        configs.CurrentConfig(config), lambda same: same, installation, lambda _: None, events.append
+        configs.CurrentConfig(config),
+        lambda same: same,
+        installation,
+        lambda _: None,
+        lambda _: None,
+        events.append,
     )
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:

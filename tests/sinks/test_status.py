@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from devloop.clock import Clock
-from devloop.events import LiveChanged, StageStarted
+from devloop.events import LiveChanged, Notice, StageStarted
 from devloop.sinks.outcomes import describe
 from devloop.sinks.status import StatusBoard
 from tests.support.trips import REF, ROOT, URL, failed_trip, live_trip
@@ -66,3 +66,13 @@ def test_a_failure_has_its_evidence_and_changed_files() -> None:
     trip = status.answer()["services"]["backend"]["trips"][-1]
     assert trip["paths"] == [str(ROOT / "backend" / "Dockerfile")]
     assert {key: trip[key] for key in describe(failed)} == describe(failed)
+
+
+def test_what_is_wrong_with_manifests_is_shown_until_it_is_mended() -> None:
+    status = board()
+    for message in ("k8s/a.yaml:1: no", "k8s/b.yaml:7: not so"):
+        status(Notice("", "error", message, about="manifests"))
+    status(Notice("web", "error", "contested: helm keeps writing another image"))
+    assert status.answer()["problems"] == {"manifests": "k8s/b.yaml:7: not so"}
+    status(Notice("", "info", "all of them are applied", about="manifests"))
+    assert status.answer()["problems"] == {}

@@ -23,6 +23,7 @@ from devloop.model import (
     Image,
     Live,
     LoadedImage,
+    Neighbour,
     Outcome,
     Rollout,
     Snapshot,
@@ -65,6 +66,8 @@ WRONG = shows(REF, pods=(replace(OURS.pods[0], containers=(
 UNREADY = shows(REF, available=0, pods=(replace(OURS.pods[0], ready=False),))
 LOST = shows(REF, available=0, pods=(replace(OURS.pods[0], ready=False, containers=(
     replace(OURS.pods[0].containers[0], ready=False, waiting="ErrImageNeverPull"),)),))  # fmt: skip
+RESTARTED = replace(OURS, revision="another")
+SIDE = Neighbour("side")
 GONE = Snapshot(OURS.target, 0.0)
 LIVE = Live(Rollout(LOADED, (), ()), TIME)
 UNCHANGED = Unchanged(TREE, REF, TIME, image_id=ID)
@@ -81,6 +84,13 @@ TABLE: list[tuple[str, Outcome, Snapshot, Snapshot, tuple[str, bool], str]] = [
     ("live, rolled back", LIVE, OURS, ROLLED_BACK, ("live", True), "it is held at another image"),
     ("live, deleted", LIVE, OURS, GONE, ("live", True), "deployment/todo-backend was deleted"),
     ("live, a node lost it", LIVE, OURS, LOST, ("live", True), "a node lost the image"),
+    ("live, another template", LIVE, OURS, RESTARTED, ("live", True),
+     "deployment/todo-backend has another template"),
+    ("live, another template of a shared workload", LIVE, OURS, replace(RESTARTED, theirs={"side": SIDE}),
+     ("live", True), ""),
+    ("rollout failed, another template", failed(RolloutError("late"), "rollout", loaded=True), UNREADY,
+     RESTARTED, ("failed", False), "deployment/todo-backend has another template"),
+    ("not built, another template", failed(BuildError("RUN false")), OURS, RESTARTED, ("failed", False), ""),
     ("no fingerprint, all ready", failed(FingerprintError("no Dockerfile"), "fingerprint", known=False),
      OURS, OURS, ("failed", False), ""),
     ("no base, all ready", failed(BuildError("no base"), known=False), OURS, OURS, ("failed", False), ""),
@@ -155,6 +165,16 @@ def test_s20_the_third_reversal_is_contested_and_a_rollback_is_none() -> None:
     assert "kubectl-set" in step.notice.message
     assert next_step(SERVICE, state, [OURS], 4.0) == (state, next_step(SERVICE, state, [], 4.0)[1])
     assert not begun(state, SAVED).contested
+
+
+def test_s20_a_workload_that_is_deleted_again_and_again_is_contested_as_that() -> None:
+    state, _ = ended(SERVICE, ServiceState(), SAVED, LIVE, [OURS], 0.0)
+    for number in range(3):
+        state, step = next_step(SERVICE, state, [GONE], float(number))
+        state = replace(state, settled=(OURS,))
+    assert (state.word, step.trip) == ("contested", "")
+    assert step.notice is not None
+    assert "deployment/todo-backend is deleted again and again" in step.notice.message
 
 
 def test_another_services_container_of_the_same_workload_is_no_affair_of_ours() -> None:

@@ -32,6 +32,16 @@ gc: {{keep: {keep}}}
 """
 
 
+class Idle:
+    """Manifests of which nothing is wrong."""
+
+    def __init__(self) -> None:
+        self.held = anyio.Event()
+
+    def troubled(self) -> dict[str, str]:
+        return {}
+
+
 class Project:
     def __init__(self, folder: Path, names: Sequence[str] = ()) -> None:
         (folder / "Dockerfile").write_text("FROM scratch\n")
@@ -40,11 +50,13 @@ class Project:
         self.current = CurrentConfig(configs.load(self.path), names)
         self.events: list[Event] = []
         self.taken: list[tuple[str, ...]] = []
+        self.affected: list[set[str]] = []
         self.files = ProjectFiles(
             self.current,
             lambda same: same,
             cast("Installation", None),
             lambda touched: self.taken.append(tuple(touched)),
+            lambda names: self.affected.append(set(names)),
             self.events.append,
         )
 
@@ -132,9 +144,9 @@ async def test_s28_it_does_not_wait_for_a_release_that_is_written(project: Proje
     asked = anyio.Event()
 
     class Busy:
-        manifests = type("Manifests", (), {"held": anyio.Event()})()
+        manifests = Idle()
 
-        async def settle(self) -> bool:
+        async def settle(self, *, trips_follow: bool) -> bool:
             asked.set()
             await anyio.sleep_forever()
             return False
@@ -159,14 +171,14 @@ async def test_s28_what_was_refused_is_taken_when_its_files_are_there(
     monkeypatch.setattr("devloop.watch.project_files.AGAIN_SECONDS", 0.001)
     settled: list[bool] = []
 
-    class Idle:
-        manifests = type("Manifests", (), {"held": anyio.Event()})()
+    class Counting:
+        manifests = Idle()
 
-        async def settle(self) -> bool:
-            settled.append(True)
+        async def settle(self, *, trips_follow: bool) -> bool:
+            settled.append(trips_follow)
             return False
 
-    project.files._installation = cast("Installation", Idle())
+    project.files._installation = cast("Installation", Counting())
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(project.files.run)
@@ -222,3 +234,32 @@ async def test_s28_the_last_wish_has_the_last_word() -> None:
 async def until(look: Callable[[], object]) -> None:
     while not look():
         await anyio.sleep(0.001)
+
+
+async def test_s19_services_are_affected_when_what_is_wrong_with_their_manifests_changes(
+    project: Project,
+) -> None:
+    """Their trips report it: not the same trouble again at each save of something else."""
+    wrong: list[dict[str, str]] = [{}, {"web": "no"}, {"web": "no"}, {"web": "not so", "api": "no"}, {}]
+
+    class Refusing(Idle):
+        def troubled(self) -> dict[str, str]:
+            return wrong[0]
+
+    class Refuses:
+        manifests = Refusing()
+
+        async def settle(self, *, trips_follow: bool) -> bool:
+            assert trips_follow
+            del wrong[0]
+            return True
+
+    project.files._installation = cast("Installation", Refuses())
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(project.files.run)
+            for number in range(1, 5):
+                project.files.deliver(":manifests", cast("Any", None))
+                await until(lambda: len(project.affected) == number)  # noqa: B023
+            group.cancel_scope.cancel()
+    assert project.affected == [{"web"}, set(), {"web", "api"}, {"web", "api"}]
