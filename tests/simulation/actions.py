@@ -125,8 +125,8 @@ class Actions:
     def mend_config(self, *_: str) -> None:
         self._tree.write("config.yaml", config_of())
 
-    def env(self, service: str, value: str) -> None:
-        self._env[service] = value
+    def env(self, service: str, *words: str) -> None:
+        self._env[service] = " ".join(words)
         self.mend_manifest(service)
 
     def spoil_manifest(self, service: str, *_: str) -> None:

@@ -10,7 +10,7 @@ from devloop.errors import DevloopError
 from devloop.events import ConfigReloaded, Event, LiveChanged, Notice, TripEnded, TripStarted
 from devloop_sandbox.store.store import Store
 from tests.simulation.engine import Engine
-from tests.simulation.node import Content
+from tests.simulation.node import Content, setting_of
 from tests.simulation.script import SERVICES
 from tests.simulation.tree import Tree
 
@@ -118,8 +118,10 @@ class Watchman:
                 self._violated(f"{service}: status has {card and card['live']}, the events {shown.live}")
             if shown.state == "contested":
                 continue
-            if wanted is None or wanted.words & BAD:
-                words = "no Dockerfile" if wanted is None else ", ".join(sorted(wanted.words & BAD))
+            setting = BAD & set(self._tree.setting(service).split()) - {"broken"}  # that one is a build's
+            bad = setting | (BAD & (wanted.words if wanted else frozenset()))
+            if wanted is None or bad:
+                words = "no Dockerfile" if wanted is None else ", ".join(sorted(bad))
                 no_pod = wanted is not None and "broken" not in wanted.words and self._wants_no_pod(service)
                 if (shown.live or shown.state not in ("failed", "degraded")) and not no_pod:
                     self._violated(f"{service} is called {shown.state}, and its tree is bad: {words}")
@@ -150,6 +152,8 @@ class Watchman:
             image = pod["status"]["containerStatuses"][0]["imageID"].removeprefix("docker://")
             if self._engine.contents.get(image) != wanted:
                 self._violated(f"{service}: {pod['metadata']['name']} runs another content than the tree")
+            if setting_of(pod) != self._tree.setting(service):
+                self._violated(f"{service}: {pod['metadata']['name']} is not as its manifest says")
 
     def _content(self, ref: str) -> Content | None:
         image = self._engine.node.images.get(ref) or self._engine.built.get(ref)

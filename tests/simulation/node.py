@@ -1,7 +1,7 @@
 """One node: the images that it holds, and a kubelet that runs pods as their images ask for.
 
-What a container does is written in the files that its image was built from (`Content`): it may crash, take
-long to become ready, never become ready, or not hear SIGTERM.
+What a container does is written in the files that its image was built from (`Content`), or in its SETTING:
+it may crash, take long to become ready, never become ready, or not hear SIGTERM.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ class Content:
 
     digest: str
     words: frozenset[str] = frozenset()
+
+
+def setting_of(pod: Obj) -> str:
+    """What its manifest gave to its container."""
+    return str(pod["spec"]["containers"][0]["env"][0]["value"])
 
 
 class Node:
@@ -114,6 +119,7 @@ class Node:
                 continue
             image = self.images[ref]
             words = self._contents[image].words if image in self._contents else frozenset[str]()
+            words |= frozenset(setting_of(pod).split())
             self._show(pod, ref, image, {"running": {"startedAt": now()}}, ended, restarts)
             if "crash" in words:
                 await self._pause(0.1, 1.0)
@@ -134,7 +140,8 @@ class Node:
         uid = pod["metadata"]["uid"]
         task = self._pods.get(uid)
         image = self.images.get(pod["spec"]["containers"][0]["image"], "")
-        deaf = image in self._contents and "deaf" in self._contents[image].words
+        words = self._contents[image].words if image in self._contents else frozenset[str]()
+        deaf = "deaf" in words | frozenset(setting_of(pod).split())
         grace = float(pod["spec"].get("terminationGracePeriodSeconds") or 30)
         await self._pause(*((grace, grace + 1) if deaf else (0.05, 1.5)))
         if task is not None:

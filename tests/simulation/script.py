@@ -84,7 +84,8 @@ def _project(rng: random.Random, at: float) -> list[Step]:
         "leave": "mend_config", "spoil_config": "mend_config", "move_cluster": "mend_config",
         "spoil_manifest": "mend_manifest", "lose_dockerfile": "mend_dockerfile", "move_folder": "move_back",
     }.get(what)  # fmt: skip
-    steps = [Step(at, what, (service, str(rng.randrange(10**6))))]
+    mood = _mood(rng) if what == "env" else ()
+    steps = [Step(at, what, (service, str(rng.randrange(10**6)), *mood))]
     return [*steps, Step(back, mend, (service,))] if mend else steps
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
+import yaml
 from anyio.abc import TaskStatus
 
 from devloop.watch.source import Backend, Batch, Limit, WatchRoots
@@ -126,6 +127,11 @@ class Tree:
             if path.is_file() and not name.endswith(".log"):
                 files[name] = path.read_bytes()
         return content_of(files)
+
+    def setting(self, service: str) -> str:
+        """What the service's manifest gives to its container."""
+        manifest = yaml.safe_load((self.root / "k8s" / f"{service}.yaml").read_text())
+        return str(manifest["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"])
 
     def since(self, service: str, moment: float) -> list[Content | None]:
         """All that the service's tree was from this moment on."""
