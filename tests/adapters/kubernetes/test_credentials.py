@@ -6,11 +6,13 @@ import asyncio
 import base64
 import json
 import os
+import shlex
 import signal
 import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -339,6 +341,62 @@ async def test_nothing_is_read_for_a_server_without_tls_and_nothing_sent(tmp_pat
     assert not (tmp_path / "ran").exists()
 
 
+# --- the command of gcp, and what a plugin is told ------------------------------------------------
+
+
+def gcp(folder: Path, script: str) -> Path:
+    command = {"cmd-path": "sh", "cmd-args": f"-c {shlex.quote(script)}"}
+    return write(folder / "a", config(**{"auth-provider": {"name": "gcp", "config": command}}))
+
+
+async def test_the_command_of_gcp_gives_the_token(tmp_path: Path) -> None:
+    credential = {"access_token": "from-gcloud", "token_expiry": "2040-01-01T00:00:00Z"}
+    (tmp_path / "answer").write_text(json.dumps({"credential": credential}))
+    access = await open_access([gcp(tmp_path, f"cat {tmp_path}/answer")], "minikube", allow_remote=False)
+    assert access.headers["Authorization"] == "Bearer from-gcloud"
+
+
+@pytest.mark.parametrize("script", ["exit 3", "echo {}", "echo no JSON"])
+async def test_a_command_of_gcp_that_fails_says_so(tmp_path: Path, script: str) -> None:
+    with pytest.raises(PlatformError, match=r"auth-provider gcp: .*sh"):
+        await open_access([gcp(tmp_path, script)], "minikube", allow_remote=False)
+
+
+async def test_a_command_of_gcp_that_hangs_is_ended_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devloop.adapters.kubernetes.api.credentials.PLUGIN_SECONDS", 1.0)
+    path = gcp(tmp_path, f"echo $$ >{tmp_path}/pid; sleep 600 & wait")
+    with pytest.raises(PlatformError, match="auth-provider gcp: no answer in 1 s"):
+        await open_access([path], "minikube", allow_remote=False)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_plugin_that_asks_for_the_cluster_is_told_of_it(tmp_path: Path, wanted: bool) -> None:
+    answer = plugin_that_says({"token": "t"}, tmp_path)
+    script = f'printf %s "$KUBERNETES_EXEC_INFO" >{tmp_path}/told; cat {tmp_path}/answer'
+    plugin = answer | {"command": "sh", "args": ["-c", script], "provideClusterInfo": wanted}
+    document: Any = config(exec=plugin)
+    crt, _ = make_cert(tmp_path)
+    cluster = document["clusters"][0]["cluster"]
+    cluster["certificate-authority"] = str(crt)
+    cluster["tls-server-name"] = "minikube"
+    audience = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "me"}}
+    cluster["extensions"].append(audience)
+    await open_access([write(tmp_path / "a", document)], "minikube", allow_remote=False)
+    spec = json.loads((tmp_path / "told").read_text())["spec"]
+    assert spec["interactive"] is False
+    expected = {
+        "server": "https://192.168.49.2:8443",
+        "tls-server-name": "minikube",
+        "certificate-authority-data": base64.b64encode(crt.read_bytes()).decode(),
+        "config": {"audience": "me"},
+    }
+    assert spec.get("cluster") == (expected if wanted else None)
+
+
 # --- plugins that misbehave ------------------------------------------------------------------------
 
 
@@ -412,10 +470,11 @@ async def test_an_answer_that_is_none_is_the_plugins_fault(
     assert "secret" not in repr((error.message, error.evidence))
 
 
-async def test_s30_a_plugins_arguments_are_not_shown_from_the_first_flag_on(tmp_path: Path) -> None:
-    """kubelogin takes a client secret there."""
-    plugin = {"apiVersion": VERSION, "command": "env", "args": ["false", "--oidc-client-secret=hunter2"]}
-    with pytest.raises(PlatformError, match="the credential plugin env false: exit code 1") as caught:
+@pytest.mark.parametrize("args", [["false", "--oidc-client-secret=hunter2"], ["A=hunter2", "false"]])
+async def test_s30_a_plugins_arguments_are_not_shown(tmp_path: Path, args: list[str]) -> None:
+    """kubelogin takes a client secret there; a script may take one without a flag."""
+    plugin = {"apiVersion": VERSION, "command": "env", "args": args}
+    with pytest.raises(PlatformError, match="the credential plugin env: exit code 1") as caught:
         await open_access([write(tmp_path / "a", config(exec=plugin))], "minikube", allow_remote=False)
     assert "hunter2" not in repr((caught.value.message, caught.value.evidence, caught.value.hint))
 

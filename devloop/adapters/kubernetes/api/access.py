@@ -11,6 +11,7 @@ from anyio import to_thread
 
 from devloop.adapters.kubernetes.api.credentials import CLOCK, TOKEN_FILE_SECONDS, TokenFileError, log_in
 from devloop.adapters.kubernetes.api.guard import Platform, admit
+from devloop.adapters.kubernetes.api.impersonation import Headers, impersonation
 from devloop.adapters.kubernetes.api.kubeconfig import Context, read_context
 from devloop.borders import KUBECONFIG
 from devloop.errors import ConfigError
@@ -29,6 +30,7 @@ class Access:
     headers: Mapping[str, str] = field(repr=False)
     proxy: str | None = None
     server_name: str | None = None
+    acts_as: Headers = ()
     expires_at: float | None = field(default=None, compare=False)  # that alone is no other access
 
     @property
@@ -58,6 +60,7 @@ async def open_access(
         return last
     with KUBECONFIG(where):
         proxy, server_name = _text(context, "proxy-url"), _text(context, "tls-server-name")
+        acts_as = impersonation(context)
         try:
             login = await log_in(context)
         except TokenFileError:
@@ -65,7 +68,7 @@ async def open_access(
                 raise
             return replace(last, expires_at=CLOCK.now() + TOKEN_FILE_SECONDS)
         return Access(
-            platform, context, login.tls, login.headers, proxy, server_name, expires_at=login.expires_at
+            platform, context, login.tls, login.headers, proxy, server_name, acts_as, login.expires_at
         )
 
 

@@ -189,7 +189,7 @@ class Client:
                 access.server + path,
                 params=params,
                 data=data,
-                headers={**access.headers, **headers},
+                headers=[*access.headers.items(), *access.acts_as, *headers.items()],
                 timeout=timeout,
                 ssl=access.tls if access.tls is not None else True,
                 server_hostname=access.server_name,

@@ -21,6 +21,7 @@ import anyio
 from anyio import to_thread
 
 from devloop.adapters.kubernetes.api.exec_plugin import PLUGIN_SECONDS, ask_plugin
+from devloop.adapters.kubernetes.api.gcloud import GcloudAnswer, ask_gcloud
 from devloop.adapters.kubernetes.api.kubeconfig import Context, Entry
 from devloop.adapters.kubernetes.api.private_files import private_files
 from devloop.clock import Clock
@@ -133,7 +134,7 @@ async def _ask_provider(context: Context) -> str:
     """The token of a legacy auth-provider."""
     from kubernetes.aio.client.configuration import Configuration
     from kubernetes.aio.config.config_exception import ConfigException
-    from kubernetes.aio.config.kube_config import load_kube_config_from_dict
+    from kubernetes.aio.config.kube_config import KubeConfigLoader
 
     name = context.user["auth-provider"].get("name")
     if name not in PROVIDERS:
@@ -144,10 +145,14 @@ async def _ask_provider(context: Context) -> str:
         )
     answer = Configuration()
     document = _document({}, {"auth-provider": context.user["auth-provider"]})
+
+    async def ask() -> GcloudAnswer:
+        return await ask_gcloud(context.user["auth-provider"].get("config") or {})
+
     try:
         with anyio.fail_after(PLUGIN_SECONDS):
-            await load_kube_config_from_dict(document, context="it", client_configuration=answer)
-    except (ConfigException, OSError, ValueError) as error:
+            await KubeConfigLoader(document, "it", get_google_credentials=ask).load_and_set(answer)
+    except (ConfigException, PlatformError, OSError, ValueError) as error:
         why = f"no answer in {PLUGIN_SECONDS:.0f} s" if isinstance(error, TimeoutError) else str(error)
         raise PlatformError(
             f"context {context.name!r}: user {context.user_name!r}: auth-provider {name}: {why}",

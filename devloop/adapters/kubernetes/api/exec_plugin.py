@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from datetime import datetime
-from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,9 +15,11 @@ import anyio
 from devloop.adapters.kubernetes.api.kubeconfig import Context, Entry
 from devloop.adapters.process import run
 from devloop.errors import PlatformError
+from devloop.files import read_text
 
 PLUGIN_SECONDS = 60.0  # a plugin may open a browser and wait for somebody to log in
 MOST_OUTPUT = 1 << 20  # bytes; an answer has a few thousand
+EXEC_EXTENSION = "client.authentication.k8s.io/exec"  # of the cluster's entry: what its plugin is told
 SHOWN_LINES, SHOWN_WIDTH = 10, 300
 
 
@@ -42,7 +44,8 @@ async def _run(context: Context, plugin: Entry) -> bytes:
         prepared = ExecProvider(ConfigNode("exec", dict(plugin)))
     except ConfigException as error:
         raise _failure(context, plugin, str(error)) from error
-    wish = {"apiVersion": prepared.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
+    spec = {"interactive": False, **_cluster_info(context, plugin)}
+    wish = {"apiVersion": prepared.api_version, "kind": "ExecCredential", "spec": spec}
     environment = {**prepared.env, "KUBERNETES_EXEC_INFO": json.dumps(wish)}
     stderr: list[str] = []
 
@@ -66,12 +69,35 @@ async def _run(context: Context, plugin: Entry) -> bytes:
     return finished.out
 
 
+def _cluster_info(context: Context, plugin: Entry) -> Entry:
+    """The cluster as the plugin may want it (`provideClusterInfo`), in the words of its API."""
+    if plugin.get("provideClusterInfo") is not True:
+        return {}
+    cluster = context.cluster
+    data = cluster.get("certificate-authority-data")
+    if not data and cluster.get("certificate-authority"):
+        try:
+            text = read_text(Path(str(cluster["certificate-authority"])))
+        except OSError as error:
+            path = cluster["certificate-authority"]
+            raise _failure(context, plugin, f"its CA {path}: {error.strerror or error}") from error
+        data = base64.b64encode(text.encode()).decode()
+    info = {
+        "server": cluster.get("server"),
+        "tls-server-name": cluster.get("tls-server-name"),
+        "insecure-skip-tls-verify": cluster.get("insecure-skip-tls-verify"),
+        "certificate-authority-data": data,
+        "proxy-url": cluster.get("proxy-url"),
+        "disable-compression": cluster.get("disable-compression"),
+        "config": context.extension(EXEC_EXTENSION) or None,
+    }
+    return {"cluster": {key: value for key, value in info.items() if value}}
+
+
 def _failure(
     context: Context, plugin: Entry, why: str, stderr: list[str] | None = None, *, missing: bool = False
 ) -> PlatformError:
-    # `aws eks get-token` says which one it is; what follows may be a secret (S30).
-    named = takewhile(lambda word: not word.startswith("-"), map(str, plugin.get("args") or ()))
-    line = shlex.join((str(plugin.get("command", "")), *named))
+    line = shlex.quote(str(plugin.get("command", "")))  # without arguments: any may be a secret (S30)
     installing = str(plugin.get("installHint") or "") if missing else ""
     return PlatformError(
         f"context {context.name!r}: the credential plugin {line[:SHOWN_WIDTH]}: {why}",
