@@ -1,7 +1,8 @@
-"""Schedules of CronJobs: five fields as cron has them, or @hourly and its like."""
+"""Schedules of CronJobs: five fields as cron has them, @hourly and its like, or @every and a duration."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
@@ -24,6 +25,9 @@ _NAMED = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+_EVERY = "@every "
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)")
 _LONGEST = timedelta(days=366 * 5)  # a schedule that has no time within that has none
 _MINUTE = timedelta(minutes=1)
 
@@ -41,11 +45,11 @@ class Schedule:
     any_weekday: bool
     zone: tzinfo
 
-    def next(self, after: datetime) -> datetime | None:
+    def next(self, after: datetime, _: datetime | None = None) -> datetime | None:
         """The first time later than `after`, None if there is none."""
         return self._search(after, forward=True)
 
-    def last(self, until: datetime) -> datetime | None:
+    def last(self, until: datetime, _: datetime | None = None) -> datetime | None:
         """The last time that is not later than `until`."""
         return self._search(until, forward=False)
 
@@ -72,8 +76,28 @@ class Schedule:
         return fits and local.month in self.months
 
 
-def schedule_of(text: str, zone: str = "") -> Schedule:
+@dataclass(frozen=True, slots=True)
+class Every:
+    """A time each `period` seconds from the last that was taken, or from when the CronJob was made."""
+
+    period: int
+
+    def next(self, after: datetime, begun: datetime) -> datetime | None:
+        return begun + timedelta(seconds=self.period * (self._taken(after, begun) + 1))
+
+    def last(self, until: datetime, begun: datetime) -> datetime | None:
+        taken = self._taken(until, begun)
+        return begun + timedelta(seconds=self.period * taken) if taken else None
+
+    def _taken(self, moment: datetime, begun: datetime) -> int:
+        return max(0, int((moment - begun).total_seconds() // self.period))
+
+
+def schedule_of(text: str, zone: str = "") -> Schedule | Every:
     """Raises ValueError: what is wrong with the schedule, or no such zone."""
+    if text.strip().startswith(_EVERY):
+        _zone(zone)
+        return Every(_seconds(text.strip().removeprefix(_EVERY)))
     fields = _NAMED.get(text.strip().lower(), text).split()
     if len(fields) != len(_FIELDS):
         raise ValueError(f"expected exactly 5 fields, found {len(fields)}: [{text}]")
@@ -82,6 +106,14 @@ def schedule_of(text: str, zone: str = "") -> Schedule:
     )
     stars = [field.startswith(("*", "?")) for field in fields]
     return Schedule(minutes, hours, days, months, weekdays, stars[2], stars[4], _zone(zone))
+
+
+def _seconds(text: str) -> int:
+    """Of a duration as Go writes it, "1h30m"; whole seconds, and at least one, as in Kubernetes."""
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"failed to parse duration {_EVERY}{text}")
+    return max(1, int(sum(float(number) * _UNITS[unit] for number, unit in parts)))
 
 
 def _zone(name: str) -> tzinfo:

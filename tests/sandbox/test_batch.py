@@ -10,7 +10,8 @@ import pytest
 
 from devloop_sandbox.admission.gate import Gate
 from devloop_sandbox.controllers.batch.cronjobs import CronJobs
-from devloop_sandbox.controllers.batch.judgement import ranges
+from devloop_sandbox.controllers.batch.jobs import Jobs
+from devloop_sandbox.controllers.batch.judgement import finished, ranges
 from devloop_sandbox.objects.cron import schedule_of
 from devloop_sandbox.options import Options
 from devloop_sandbox.store.store import Store
@@ -37,6 +38,31 @@ def test_the_next_time_and_the_last(text: str, following: str, before: str) -> N
     schedule = schedule_of(text)
     found = schedule.next(NOON), schedule.last(NOON)
     assert [f"{one:%Y-%m-%d %H:%M}" for one in found if one] == [following, before]
+
+
+BEGUN = datetime(2026, 3, 4, 11, 59, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "following", "before"),
+    [
+        ("@every 30s", "12:01:00", "12:00:30"),
+        ("@every 40s", "12:01:00", "12:00:20"),
+        ("@every 1h30m", "13:29:00", None),
+        ("@every 1.5m", "12:02:00", "12:00:30"),
+        ("@every 10ms", "12:00:31", "12:00:30"),
+    ],
+)
+def test_every_so_often_since_the_last_time(text: str, following: str, before: str | None) -> None:
+    schedule = schedule_of(text)
+    found = schedule.next(NOON, BEGUN), schedule.last(NOON, BEGUN)
+    assert [one and f"{one:%H:%M:%S}" for one in found] == [following, before]
+
+
+@pytest.mark.parametrize("text", ["@every x", "@every ", "@every 5", "@every 1h 5m", "@every -5m"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match=r"failed to parse duration|expected exactly 5"):
+        schedule_of(text)
 
 
 def test_a_time_zone_has_its_own_noon_and_skips_what_summer_time_skips() -> None:
@@ -126,6 +152,19 @@ def test_one_job_for_each_time_and_none_before(crons: Crons) -> None:
     assert job["metadata"]["labels"] == {"mine": "yes"}
 
 
+def test_a_job_every_so_often(crons: Crons) -> None:
+    crons.create(schedule="@every 5m")
+    for minute in (1, 4):
+        assert crons.at(minute) is not None
+    assert crons.jobs == []
+    assert crons.at(6.5) == pytest.approx(210, abs=61)
+    assert len(crons.jobs) == 1
+    crons.at(8)
+    assert len(crons.jobs) == 1
+    crons.at(11.5)
+    assert len(crons.jobs) == 2
+
+
 def test_of_many_missed_times_the_last_alone_counts(crons: Crons) -> None:
     crons.create()
     crons.at(500.5)
@@ -167,6 +206,35 @@ def test_old_jobs_go_as_the_limits_say(crons: Crons) -> None:
     crons.at(3.5)
     assert crons.jobs == [newest]
     assert crons.status["lastSuccessfulTime"].startswith("2030")
+
+
+def test_a_job_counts_each_of_its_pods_also_those_that_were_deleted(tmp_path: Path) -> None:
+    """Of three that have to succeed each was deleted before the next ended: it went on for ever."""
+    options = Options("test", tmp_path)
+    store = Store(tmp_path / "store.db", Gate(options))
+    store.create("namespaces", {"metadata": {"name": "default"}})
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "a:1"}]}
+    spec = {"completions": 3, "parallelism": 1, "template": {"spec": pod}}
+    store.create("jobs", {"metadata": {"name": "j", "namespace": "default"}, "spec": spec})
+
+    def end(copy: dict[str, Any]) -> None:
+        copy["status"] = {"phase": "Succeeded"}
+
+    controller, counted = Jobs(store, options), []
+    for number in range(3):
+        if number == 2:
+            controller = Jobs(store, options)  # after a restart, too
+        controller.sync(("default", "j"))
+        (made,) = store.list("pods", "default")
+        name = made["metadata"]["name"]
+        store.mutate("pods", "default", name, end, subresource="status")
+        controller.sync(("default", "j"))
+        counted.append(store.get("jobs", "default", "j")["status"]["succeeded"])
+        for one in store.list("pods", "default"):
+            if one["metadata"]["name"] == name:
+                store.delete("pods", "default", name, grace=0)
+    assert counted == [1, 2, 3]
+    assert finished(store.get("jobs", "default", "j"))
 
 
 @pytest.mark.parametrize(

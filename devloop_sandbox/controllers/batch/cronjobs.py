@@ -44,13 +44,14 @@ class CronJobs(Controller):
             self._write_status(cron, jobs, None)
             return None
         schedule = schedule_of(spec["schedule"], spec.get("timeZone") or "")
-        due = schedule.last(moment)
+        begun = self._begun(cron)
+        due = schedule.last(moment, begun)
         if due is not None and due > self._since(cron, moment) and self._may_start(cron, jobs):
             jobs = [*jobs, *self._start(cron, due)]
             self._write_status(cron, jobs, due)
         else:
             self._write_status(cron, jobs, None)
-        following = schedule.next(moment)
+        following = schedule.next(moment, begun)
         return None if following is None else (following - self.now()).total_seconds() + LATE
 
     def now(self) -> datetime:
@@ -64,10 +65,13 @@ class CronJobs(Controller):
             if (controller_of(job) or {}).get("uid") == meta["uid"]
         ]
 
+    def _begun(self, cron: Obj) -> datetime:
+        last = cron.get("status", {}).get("lastScheduleTime") or cron["metadata"]["creationTimestamp"]
+        return datetime.fromisoformat(last)
+
     def _since(self, cron: Obj, moment: datetime) -> datetime:
         """Times after this one are due: the last that was taken, and not too long ago."""
-        last = cron.get("status", {}).get("lastScheduleTime") or cron["metadata"]["creationTimestamp"]
-        since = datetime.fromisoformat(last)
+        since = self._begun(cron)
         limit = cron["spec"].get("startingDeadlineSeconds")
         return since if limit is None else max(since, moment - timedelta(seconds=limit))
 

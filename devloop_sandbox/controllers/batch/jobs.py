@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from devloop_sandbox.controllers.base import Controller, Key, key_of
 from devloop_sandbox.controllers.batch import judgement
-from devloop_sandbox.controllers.batch.judgement import Count, Verdict
+from devloop_sandbox.controllers.batch.judgement import Count, Tally, Verdict
 from devloop_sandbox.controllers.owners import (
     claimed,
     controller_key,
@@ -20,11 +20,16 @@ from devloop_sandbox.controllers.owners import (
 from devloop_sandbox.controllers.replicaset import usefulness
 from devloop_sandbox.objects.errors import ApiError
 from devloop_sandbox.objects.resources import Obj
-from devloop_sandbox.store.store import Event, now
+from devloop_sandbox.options import Options
+from devloop_sandbox.store.store import Event, Store, now
 
 
 class Jobs(Controller):
     component = "job-controller"
+
+    def __init__(self, store: Store, options: Options) -> None:
+        super().__init__(store, options)
+        self._tallies: dict[Key, tuple[str, Tally]] = {}  # with the uid of the Job
 
     @override
     def initial(self) -> Iterable[Key]:
@@ -41,11 +46,13 @@ class Jobs(Controller):
     def sync(self, key: Key) -> float | None:
         job = self.store.find("jobs", *key)
         if job is None or "deletionTimestamp" in job["metadata"]:
+            self._tallies.pop(key, None)
             return None
         if judgement.finished(job):
+            self._tallies.pop(key, None)
             return self._expire(job)
         pods = claimed(self.store, "pods", job)
-        found = judgement.count(job, pods)
+        found = self._count(key, job, pods)
         verdict, suspended = judgement.verdict(job, found), bool(job["spec"].get("suspend"))
         if verdict is not None or suspended:
             for pod in found.active:
@@ -54,9 +61,17 @@ class Jobs(Controller):
         else:
             again = self._scale(job, pods, found)
         pods = claimed(self.store, "pods", job)
-        self._write_status(job, judgement.count(job, pods), verdict, suspended=suspended)
+        self._write_status(job, self._count(key, job, pods), verdict, suspended=suspended)
         waits = (again, None if verdict else judgement.deadline(job))
         return min((wait for wait in waits if wait is not None), default=None)
+
+    def _count(self, key: Key, job: Obj, pods: list[Obj]) -> Count:
+        uid, tally = self._tallies.get(key, ("", None))
+        if tally is None or uid != job["metadata"]["uid"]:
+            tally = Tally(job.get("status", {}), pods)
+            self._tallies[key] = job["metadata"]["uid"], tally
+        tally.see(pods)
+        return judgement.count(job, pods, tally)
 
     def _scale(self, job: Obj, pods: list[Obj], found: Count) -> float | None:
         """Make or delete pods; the seconds until a failed one may be replaced."""

@@ -41,19 +41,40 @@ class Verdict:
         return "SuccessCriteriaMet" if self.kind == "Complete" else "FailureTarget"
 
 
-def count(job: Obj, pods: list[Obj]) -> Count:
-    """A pod that is over counts on after it was deleted: what the status says is never taken back."""
+class Tally:
+    """Which pods of one Job are over: each counts once, and on after it was deleted.
+
+    `status`: the Job's when its first pods are seen; what that counts beyond them is of pods that are gone.
+    """
+
+    def __init__(self, status: Obj, pods: list[Obj]) -> None:
+        self._ended: dict[str, str] = {}  # uid -> phase
+        self._gone = {"Succeeded": 0, "Failed": 0}
+        self.see(pods)
+        for phase, name in (("Succeeded", "succeeded"), ("Failed", "failed")):
+            self._gone[phase] = max(0, status.get(name, 0) - self.number(phase))
+
+    def see(self, pods: list[Obj]) -> None:
+        for pod in pods:
+            if (phase := pod.get("status", {}).get("phase")) in self._gone:
+                self._ended[pod["metadata"]["uid"]] = phase
+
+    def number(self, phase: str) -> int:
+        return self._gone[phase] + list(self._ended.values()).count(phase)
+
+
+def count(job: Obj, pods: list[Obj], tally: Tally) -> Count:
+    """A pod that is over counts on after it was deleted; `tally` has seen it."""
     status, by_phase = job.get("status", {}), [pod.get("status", {}).get("phase") for pod in pods]
     done = _indexes(status.get("completedIndexes", "")) | {
         index_of(pod) for pod, phase in zip(pods, by_phase, strict=True) if phase == "Succeeded"
     }
-    succeeded = max(status.get("succeeded", 0), by_phase.count("Succeeded"))
     ending = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
     return Count(
         tuple(pod for pod in pods if is_active(pod)),
         sum(pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") for pod in ending),
-        len(done - {-1}) if is_indexed(job) else succeeded,
-        max(status.get("failed", 0), by_phase.count("Failed")),
+        len(done - {-1}) if is_indexed(job) else tally.number("Succeeded"),
+        tally.number("Failed"),
         frozenset(done - {-1}),
     )
 
