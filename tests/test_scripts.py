@@ -141,10 +141,8 @@ def test_a_process_that_has_the_engines_number_is_not_ended(tmp_path: Path) -> N
         other.kill()
 
 
-def test_the_demo_ends_no_engine_that_it_did_not_start(
-    tmp_path: Path, engine: subprocess.Popen[bytes]
-) -> None:
-    """scripts/setup started it: the demo's folder names another process, or none."""
+def demo_clone(tmp_path: Path) -> Path:
+    """As much of a copy of this repository as `scripts/demo --down` takes."""
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "scripts", clone / "scripts")
     for name in ("pyproject.toml", "constraints.txt"):
@@ -155,10 +153,38 @@ def test_the_demo_ends_no_engine_that_it_did_not_start(
     devloop.write_text("#!/bin/sh\n")
     devloop.chmod(0o755)
     (devloop.parent / "python").symlink_to("/bin/true")
+    return clone
+
+
+def demo_down(tmp_path: Path, clone: Path, containers: str = "") -> str:
+    """What it says; `containers`: those that run on the engine."""
     done = subprocess.run(
         (clone / "scripts" / "demo", "--down"), capture_output=True, text=True, check=False, timeout=60,
-        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PATH": commands(tmp_path, "")},
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PATH": commands(tmp_path, containers)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_the_demo_ends_no_engine_that_it_did_not_start(
+    tmp_path: Path, engine: subprocess.Popen[bytes]
+) -> None:
+    """scripts/setup started it: the demo's folder names another process, or none."""
+    clone = demo_clone(tmp_path)
+    demo_down(tmp_path, clone)
     assert not (clone / ".demo").exists()
     assert engine.poll() is None
+
+
+def test_the_demo_knows_its_engine_until_nobody_uses_it(
+    tmp_path: Path, engine: subprocess.Popen[bytes]
+) -> None:
+    clone = demo_clone(tmp_path)
+    (clone / ".demo" / "engine.pid").write_text(f"{engine.pid}\n")
+    (clone / ".demo" / "config.yaml").write_text("version: 1\n")
+    assert "keeps running: 1 of its containers run" in demo_down(tmp_path, clone, "one\\n")
+    assert engine.poll() is None
+    assert [file.name for file in (clone / ".demo").iterdir()] == ["engine.pid"]
+    demo_down(tmp_path, clone)
+    assert engine.wait(timeout=10) != 0
+    assert not (clone / ".demo").exists()
