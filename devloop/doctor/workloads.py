@@ -126,7 +126,8 @@ def _no_container(what: str, service: Service, target: Target, subject: Subject)
         fix = f"image: {split(there[0].image)[0]} for the service in config.yaml"
     else:
         fix = "give the service the image of the container that it builds"
-    return failure(what, text, f"{fix}, or image: {service.image} in {place_of(subject)}")
+    at = f"in {place_of(subject)}" if subject.file else place_of(subject)
+    return failure(what, text, f"{fix}, or image: {service.image} {at}")
 
 
 def _shared(

@@ -215,6 +215,7 @@ async def test_what_runs_in_the_cluster_counts_where_there_are_no_manifests(doct
         await api.create("/apis/apps/v1/namespaces/default/deployments", deployed)
     (found,) = await doctor(**{"config.yaml": CONFIG.replace('manifests: ["k8s/*.yaml"]\n', "")})
     assert found.found == "no container of deployment/web (in the cluster) runs shop; it has: web (other:1)"
+    assert found.fix == "image: other for the service in config.yaml, or image: shop in the cluster"
 
 
 async def test_an_own_sandbox_that_runs_and_is_not_selected(doctor: Doctor, tmp_path: Path) -> None:

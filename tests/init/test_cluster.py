@@ -158,7 +158,8 @@ async def test_a_workload_that_is_only_called_alike_is_asked_for(cluster: Cluste
     made = await cluster.proposed(BARE)
     assert [one.image for one in made.services] == ["shop-web"]
     told = " ".join(config_text(made).replace("#", "").split())
-    assert "may be another project's: deploy: {deployment: web, namespace: team} if it is yours" in told
+    assert "Deployment web in namespace team of the cluster runs it, and it may be another project's" in told
+    assert "write image: team/web and deploy: {deployment: web, namespace: team}" in told
     assert [one.key for one in made.questions] == ["image:team/web", "write"]
     made = await cluster.proposed(BARE, answers={"image:team/web": "web/Dockerfile"})
     assert [(one.image, one.targets[0].name, made.namespace) for one in made.services] == [

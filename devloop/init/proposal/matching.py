@@ -133,10 +133,9 @@ class _Matching:
         self.questions.append(_guess(use, recipe))
         workload, _ = use.places[0]
         how = f"deploy: {{{workload.kind.lower()}: {workload.name}, namespace: {workload.namespace}}}"
-        found = f"{use.runners}, found in the cluster, runs it, and may be another project's"
-        self.notes.append(
-            Note(use.image, f"{why}; but {found}: {how} if it is yours, built from {recipe.dockerfile}")
-        )
+        runs = f"{_where(use)} of the cluster runs it, and it may be another project's"
+        yours = f"if it is this one's, built from {recipe.dockerfile}, write image: {use.image} and {how}"
+        self.notes.append(Note(use.image, f"{why}; but {runs}: {yours}"))
 
     def take_rest(self) -> None:
         left = [use for use in self.images if not use.context and not is_foreign(use, self.recipes)]
@@ -230,9 +229,13 @@ def _question(use: Use, rivals: Sequence[Recipe]) -> Question:
     return Question(f"image:{use.image}", text, (*options, (LEAVE, "none of these: leave it out")), LEAVE)
 
 
+def _where(use: Use) -> str:
+    return ", ".join(dict.fromkeys(f"{one} in namespace {one.namespace}" for one, _ in use.places))
+
+
 def _guess(use: Use, recipe: Recipe) -> Question:
-    where = ", ".join(dict.fromkeys(f"{one} in namespace {one.namespace}" for one, _ in use.places))
-    text = f"{where} of {use.context} runs {use.image}. Is it this project's, built from {recipe.dockerfile}?"
+    asked = f"Is it this project's, built from {recipe.dockerfile}?"
+    text = f"{_where(use)} of {use.context} runs {use.image}. {asked}"
     options = ((recipe.dockerfile, "yes"), (LEAVE, "no: leave it alone"))
     return Question(f"image:{use.image}", text, options, LEAVE)
 
