@@ -20,6 +20,9 @@ from typing import ClassVar
 _NUMBER = re.compile(r"\[Errno -?\d+\] ")  # what Python puts in front of an OSError's own words
 
 
+LONGEST = 8_000  # characters of a message: what answers on a wrong port may be of any length
+
+
 class DevloopError(Exception):
     """Base of all expected errors.
 
@@ -42,7 +45,7 @@ class DevloopError(Exception):
         hint: str | None = None,
         outside_tree: bool | None = None,
     ) -> None:
-        message = _NUMBER.sub("", message)
+        message = _shortened(_NUMBER.sub("", message))
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
@@ -163,6 +166,10 @@ class InternalError(DevloopError):
             f"internal error in {where}: {one_line(cause)}{named}", hint="please file the report"
         )
         self.cause = cause
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text) - LONGEST} more characters)"
 
 
 def one_line(error: BaseException, longest: int = 300) -> str:

@@ -69,6 +69,7 @@ def sources(manifest: str) -> Iterator[tuple[str, str]]:
     marks = [*SOURCE.finditer(manifest)]
     if not marks:
         yield "", manifest
+        return
     for mark, after in zip(marks, [*marks[1:], None], strict=True):
         text = manifest[mark.end() : after.start() if after else len(manifest)]
         yield mark[1], re.sub(r"\n---\s*\Z", "\n", text)

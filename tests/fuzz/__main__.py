@@ -17,6 +17,7 @@ import resource
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -91,6 +92,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="of CPU, for each")
     parser.add_argument("--seed", type=int, default=time.time_ns() // 1_000_000_000)
     given = parser.parse_args()
+    warnings.filterwarnings("ignore", "Generating overly large repr")
     settings.register_profile("fuzz", derandomize=False, database=None)
     settings.load_profile("fuzz")
     with suppress(ValueError):  # there is a lower limit already
