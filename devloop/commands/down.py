@@ -32,12 +32,15 @@ async def _remove(session: Session, ask: Callable[[Sequence[str]], bool]) -> boo
     if found.empty:
         print("\n".join(found.stays() or ["nothing of this project is in the cluster"]))
         return True
+    for line in found.stays():
+        click.echo(line)
     if not await anyio.to_thread.run_sync(ask, found.lines()):
         return False
     # Forgotten first: a down that is killed is no reason to leave out what it deleted.
     session.deployment.installation.manifests.forget()
     done = await teardown.tear_down(found, session.deployment.releaser, removal)
-    print("\n".join([f"removed: {', '.join(done.lines())}", *done.stays()]))
+    meanwhile = [line for line in done.stays() if line not in found.stays()]
+    print("\n".join([f"removed: {', '.join(done.lines())}", *meanwhile]))
     return True
 
 

@@ -12,6 +12,7 @@ from devloop.adapters.kubernetes.manifests import ORDER
 from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.views import MADE_BY
 
+HELM_RECORD = "helm.sh/release.v1"
 PASSING = frozenset({"Namespace", "Event", "Lease", "Endpoints", "EndpointSlice", "ComponentStatus"})
 
 
@@ -60,7 +61,8 @@ def is_made(item: Json, project: str) -> bool:
 
 async def find_noted(client: Client, project: str, namespaces: Iterable[str]) -> list[Made]:
     """Every object of every kind that has the project's note. `namespaces` are looked at where the user may
-    not list all. What a controller made from a noted object has a copy of the note, and does not count.
+    not list all. What a controller made from a noted object has a copy of the note, and does not count; nor
+    does Helm's record of a release.
 
     Raises PlatformError.
     """
@@ -71,6 +73,8 @@ async def find_noted(client: Client, project: str, namespaces: Iterable[str]) ->
                 meta = item["metadata"]
                 if (meta.get("annotations") or {}).get(MADE_BY) != project or is_controlled(item):
                     continue
+                if resource["kind"] == "Secret" and item.get("type") == HELM_RECORD:
+                    continue  # of a release, which is uninstalled as one
                 namespace = str(meta.get("namespace") or "")
                 inside = f"/namespaces/{namespace}" if namespace else ""
                 path = f"{root}{inside}/{resource['name']}/{meta['name']}"

@@ -358,6 +358,16 @@ async def test_what_a_release_of_ours_brought_is_not_others(api: Api, cluster: K
     assert found == {"shop": ["configmap/theirs"]}
 
 
+async def test_helms_record_of_a_release_is_nothing_that_is_left(
+    api: Api, cluster: KubernetesCluster
+) -> None:
+    """It has the note, and `diff` called it left over as long as the release was there."""
+    meta = {"name": "sh.helm.release.v1.app.v1", "annotations": {MADE_BY: "ours"}}
+    await api.create(SECRETS, {**SECRET, "type": "helm.sh/release.v1", "metadata": meta})
+    await api.create(SECRETS, {**SECRET, "metadata": {"name": "mine", "annotations": {MADE_BY: "ours"}}})
+    assert [str(one) for one in await removal_of(cluster, "ours").find_left()] == ["secret/mine"]
+
+
 async def test_a_diff_does_not_show_the_note(api: Api, cluster: KubernetesCluster, tmp_path: Path) -> None:
     path = write(tmp_path / "a.yaml", CONFIG_MAP)
     noting = Applier(cluster.client, "default", "ours")
