@@ -12,8 +12,8 @@ import anyio
 from devloop.adapters.kubernetes.api.access import Access
 from devloop.adapters.kubernetes.api.answers import ApiRefusedError, ApiUnreachableError, Json
 from devloop.adapters.kubernetes.api.client import Client
+from devloop.adapters.kubernetes.api.shapes import wrong_shape
 from devloop.clock import Clock
-from devloop.deploy.kubernetes_object import shape_of_answer
 from devloop.errors import ConfigError, DevloopError, PlatformError
 from devloop.events import Emit, Notice
 from devloop.safety_net import error_of
@@ -217,7 +217,7 @@ def _decode(line: bytes, path: str) -> dict[str, Any]:
         kind, item = str(event["type"]), event["object"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PlatformError(f"watch {path}: a broken line: {error!r}", reason="BrokenAnswer") from error
-    wrong = shape_of_answer(item)
+    wrong = wrong_shape(item)
     if not wrong and kind != "ERROR":
         wrong = _lacking(item, ("resourceVersion",) if kind == "BOOKMARK" else NEEDED)
     if wrong:

@@ -184,7 +184,7 @@ def image_writer(item: Json) -> str:
     for entry in item["metadata"].get("managedFields") or ():
         template = _dig(entry.get("fieldsV1"), "f:spec", "f:template", "f:spec")
         for kind in ("f:containers", "f:initContainers"):
-            if any("f:image" in c for c in template.get(kind, {}).values() if isinstance(c, dict)):
+            if any("f:image" in c for c in _dig(template, kind).values() if isinstance(c, dict)):
                 found = max(found, (str(entry.get("time") or ""), str(entry.get("manager") or "")))
     return found[1]
 

@@ -10,8 +10,8 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from devloop.adapters.kubernetes.api.access import Access
+from devloop.adapters.kubernetes.api.shapes import wrong_shape
 from devloop.borders import cause_of
-from devloop.deploy.kubernetes_object import shape_of_answer
 from devloop.errors import PatchError, PlatformError
 
 Json = dict[str, Any]
@@ -111,7 +111,7 @@ def decoded(text: bytes, method: str, path: str) -> Json:
         raise ApiUnreachableError(
             f"{method} {path}: a broken answer: {error}", sent=True, reason="BrokenAnswer", hint=NO_API
         ) from error
-    wrong = shape_of_answer(data)
+    wrong = wrong_shape(data)
     if wrong:
         raise ApiUnreachableError(f"{method} {path}: {wrong}", sent=True, reason="BrokenAnswer", hint=NO_API)
     assert isinstance(data, dict)
