@@ -131,6 +131,20 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
+class Provided:
+    """A secret or config of compose.yaml in a container, at `path`.
+
+    Its content is in `source`, a file of the project, or in an environment `variable`; else it is unknown.
+    """
+
+    name: str
+    path: str
+    is_secret: bool = False
+    source: str = ""
+    variable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ComposeService:
     """What a manifest for a service of compose.yaml needs. `image` "" where it is built."""
 
@@ -144,6 +158,10 @@ class ComposeService:
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()  # paths in the container that a named volume is mounted at
+    provided: tuple[Provided, ...] = ()
+    binds: tuple[
+        tuple[str, str], ...
+    ] = ()  # a path of this machine, below the project as such; in the container
     where: str = ""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from devloop.config.load import load
 from tests.init.layouts import COMPOSE, KUSTOMIZE, PLAIN_CHART, SKAFFOLD, STAGES, UMBRELLA, template
@@ -38,6 +40,76 @@ def test_a_compose_service_that_is_pulled_gets_a_manifest_too(tmp_path: Path) ->
     assert "mountPath: /var/lib/postgresql/data" in text
     assert "containerPort: 5432" in text
     assert "/seed" not in text
+
+
+def test_files_that_compose_mounts_become_secrets_and_config_maps_with_the_commands_that_make_them(
+    tmp_path: Path,
+) -> None:
+    """As awesome-compose has them: a password file, a proxy's configuration, the Docker socket."""
+    compose = """
+services:
+  api: {build: api, secrets: [db_password], volumes: ["./api:/app", "./api/main.py:/app/main.py"]}
+  db:
+    image: mariadb:10
+    secrets: [db_password, {source: token, target: /etc/token}, other]
+    environment: [MYSQL_ROOT_PASSWORD_FILE=/run/secrets/db_password]
+  proxy:
+    image: nginx
+    configs: [robots]
+    volumes:
+      - ./proxy/nginx.conf:/etc/nginx/conf.d/default.conf:ro
+      - {type: bind, source: ./rules, target: /etc/rules}
+      - ./assets:/usr/share/nginx/html
+      - /var/run/docker.sock:/var/run/docker.sock
+secrets: {db_password: {file: db/password.txt}, token: {environment: TOKEN}, other: {external: true}}
+configs: {robots: {file: proxy/robots.txt}}
+"""
+    files = {
+        "compose.yaml": compose, "api/Dockerfile": dockerfile(". ."), "api/main.py": "",
+        "db/password.txt": "hunter2hunter2\n", "proxy/nginx.conf": "", "proxy/robots.txt": "",
+        "rules/a.yaml": "", "rules/b.yaml": "", "assets/img/a.svg": "", "assets/index.html": "",
+    }  # fmt: skip
+    made = init_yes(write(tmp_path / "shop", files))
+    commands = [
+        "kubectl create secret generic db-password --from-file=db_password=db/password.txt",
+        'kubectl create secret generic token --from-literal=token="$TOKEN"',
+        "kubectl create configmap robots --from-file=robots=proxy/robots.txt",
+        "kubectl create configmap proxy-nginx-conf --from-file=proxy/nginx.conf",
+        "kubectl create configmap proxy-rules --from-file=rules",
+    ]
+    text = made.path.read_text()
+    assert text.count("kubectl") == len(commands)
+    assert all(f"#   {command}\n" in text and f"    {command}\n" in made.stdout for command in commands)
+    assert "# - secret other of db: its content is not in compose.yaml\n" in text
+    assert "# - assets of proxy: no pod sees this machine's files; /usr/share/nginx/html needs" in text
+    assert "# - /var/run/docker.sock of proxy" in text
+    assert "api of" not in text
+    written = {path.name: path.read_text() for path in made.path.parent.glob("k8s/*.yaml")}
+    assert not any("hunter2" in one for one in written.values())
+    mounted = {name: (_mounts(one), _volumes(one)) for name, one in written.items()}
+    password = {"name": "file-0", "mountPath": "/run/secrets/db_password", "subPath": "db_password"}
+    secret = {"name": "file-0", "secret": {"secretName": "db-password"}}
+    assert mounted["api.yaml"] == ([password], [secret])
+    assert mounted["db.yaml"][0][1] == {"name": "file-1", "mountPath": "/etc/token", "subPath": "token"}
+    assert mounted["proxy.yaml"][0] == [
+        {"name": "file-0", "mountPath": "/robots", "subPath": "robots"},
+        {"name": "file-1", "mountPath": "/etc/nginx/conf.d/default.conf", "subPath": "nginx.conf"},
+        {"name": "file-2", "mountPath": "/etc/rules"},
+    ]
+    assert mounted["proxy.yaml"][1][2] == {"name": "file-2", "configMap": {"name": "proxy-rules"}}
+
+
+def _pod(text: str) -> dict[str, Any]:
+    spec: dict[str, Any] = next(yaml.safe_load_all(text))["spec"]["template"]["spec"]
+    return spec
+
+
+def _mounts(text: str) -> list[dict[str, Any]]:
+    return list(_pod(text)["containers"][0].get("volumeMounts", []))
+
+
+def _volumes(text: str) -> list[dict[str, Any]]:
+    return list(_pod(text).get("volumes", []))
 
 
 def test_a_worker_of_compose_that_opens_no_port_gets_no_probe(tmp_path: Path) -> None:
@@ -159,6 +231,8 @@ def test_values_with_a_registry_beside_the_repository_are_not_given_the_whole_na
         "[]",
         "a: [",
         "services: {a: {ports: x}}",
+        "services: {a: {image: x, secrets: 5, configs: [7, {}], volumes: [{}, 5, {type: bind}]}}",
+        "{services: {a: {image: x, secrets: [s]}}, secrets: {s: {file: ../../out}}}",
     ],
 )
 def test_odd_compose_files_stop_nothing(tmp_path: Path, text: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from devloop.init.found import Build, ComposeService, Json, Note
+from devloop.init.found import Build, ComposeService, Json, Note, Provided
 from devloop.init.paths import is_outside, join
 from devloop.init.words import slug, tcp_port
 
@@ -34,7 +34,7 @@ def read_compose(
         return [], [], [Note(path, "it has no services")]
     named = value.get("name")
     prefix = slug(named if isinstance(named, str) else project)
-    secrets = _mapping(value.get("secrets"))
+    secrets, configs = (_mapping(value.get(key)) for key in ("secrets", "configs"))
     builds: list[Build] = []
     found: list[ComposeService] = []
     notes: list[Note] = []
@@ -47,7 +47,11 @@ def read_compose(
         elif build is not None:
             builds.append(build)
         if not isinstance(build, Note):
-            found.append(_service(str(name), one, path, built=build is not None))
+            provided = (
+                *_provided(one.get("secrets"), secrets, folder, is_secret=True),
+                *_provided(one.get("configs"), configs, folder, is_secret=False),
+            )
+            found.append(_service(str(name), one, path, folder, provided, built=build is not None))
     return builds, found, notes
 
 
@@ -126,7 +130,24 @@ def _secrets(listed: Any, known: Mapping[str, Any], folder: str) -> tuple[dict[s
     return tuple(found)
 
 
-def _service(name: str, one: Json, path: str, *, built: bool) -> ComposeService:
+def _provided(listed: Any, known: Mapping[str, Any], folder: str, *, is_secret: bool) -> Iterator[Provided]:
+    """What a service lists under `secrets` or `configs`; `known`: all of the project's."""
+    for one in listed if isinstance(listed, list) else ():
+        short = {"source": one} if isinstance(one, str) else _mapping(one)
+        name, target = (str(short.get(key) or "") for key in ("source", "target"))
+        described = _mapping(known.get(name))
+        source, unknown = expanded(str(described.get("file") or ""))
+        path = join("/run/secrets" if is_secret else "/", target or name)
+        if name:
+            yield Provided(
+                *(name, path, is_secret, "" if unknown or not source else join(folder, source)),
+                str(described.get("environment") or ""),
+            )
+
+
+def _service(
+    name: str, one: Json, path: str, folder: str, provided: tuple[Provided, ...], *, built: bool
+) -> ComposeService:
     environment, unknown = _pairs(one.get("environment"))
     files = one.get("env_file")
     listed = [files] if isinstance(files, str) else files if isinstance(files, list) else []
@@ -147,6 +168,8 @@ def _service(name: str, one: Json, path: str, *, built: bool) -> ComposeService:
         _words(one.get("command")),
         _words(one.get("entrypoint")),
         tuple(_volumes(one.get("volumes"))),
+        provided,
+        tuple(_binds(one.get("volumes"), folder)),
         path,
     )
 
@@ -200,6 +223,20 @@ def _volumes(listed: Any) -> list[str]:
         if colon and not source.startswith((".", "/", "~", "$")):
             found.append(rest.partition(":")[0])
     return found
+
+
+def _binds(listed: Any, folder: str) -> Iterator[tuple[str, str]]:
+    """(path of this machine, path in the container) of what is mounted from here."""
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict):
+            source, target = str(one.get("source") or ""), str(one.get("target") or "")
+            bind = one.get("type") == "bind"
+        else:
+            source, _, rest = expanded(str(one))[0].partition(":")
+            target = rest.partition(":")[0]
+            bind = source.startswith((".", "/", "~"))
+        if bind and source and target:
+            yield source if source.startswith("~") else join(folder, source), target
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from devloop.init.found import ComposeService
 from devloop.init.proposal.yaml_text import comment, json_text, mapping, scalar, sequence
@@ -12,8 +13,24 @@ from devloop.init.proposal.yaml_text import comment, json_text, mapping, scalar,
 ENVIRONMENT = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
 
 
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A Secret or ConfigMap in a container, made by `command`. `key`: the one at `path`, "" for all."""
+
+    name: str
+    path: str
+    key: str
+    command: str
+    is_secret: bool = False
+
+
 def manifest(
-    name: str, image: str, compose: ComposeService, ports: Sequence[int], secrets: Sequence[str] = ()
+    name: str,
+    image: str,
+    compose: ComposeService,
+    ports: Sequence[int],
+    secrets: Sequence[str] = (),
+    mounted: Sequence[Mounted] = (),
 ) -> str:
     """The text. Without a port: no probe and no Service. `secrets`: commands that make the Secret."""
     called = scalar(name)
@@ -35,9 +52,11 @@ def manifest(
         *_environment(compose),
         *_environment_files(name, secrets),
         *_ports(ports),
-        *_mounts(compose.volumes),
+        *_mounts(compose.volumes, mounted),
+        *_volumes(compose.volumes, mounted),
+        *_service(called, ports),
     ]
-    return "\n".join([*lines, *_volumes(compose.volumes), *_service(called, ports)]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _command(compose: ComposeService) -> list[str]:
@@ -82,19 +101,26 @@ def _ports(ports: Sequence[int]) -> list[str]:
     ]
 
 
-def _mounts(volumes: Sequence[str]) -> list[str]:
-    mounts = [
-        f"            - {{name: data-{number}, mountPath: {scalar(path)}}}"
-        for number, path in enumerate(volumes)
+def _mounts(volumes: Sequence[str], mounted: Sequence[Mounted]) -> list[str]:
+    data = [{"name": f"data-{number}", "mountPath": path} for number, path in enumerate(volumes)]
+    files = [
+        {"name": f"file-{number}", "mountPath": one.path, **({"subPath": one.key} if one.key else {})}
+        for number, one in enumerate(mounted)
     ]
+    mounts = [f"            - {mapping(one)}" for one in (*data, *files)]
     return ["          volumeMounts:", *mounts] if mounts else []
 
 
-def _volumes(volumes: Sequence[str]) -> list[str]:
+def _volumes(volumes: Sequence[str], mounted: Sequence[Mounted]) -> list[str]:
     listed = [
         f"        - {{name: data-{number}, emptyDir: {{}}}}  # gone with the pod"
         for number, _ in enumerate(volumes)
     ]
+    for number, one in enumerate(mounted):
+        named = {"secretName": one.name} if one.is_secret else {"name": one.name}
+        kind = "secret" if one.is_secret else "configMap"
+        listed += comment(one.command, " " * 8)
+        listed.append(f"        - {{name: file-{number}, {kind}: {mapping(named)}}}")
     return ["      volumes:", *listed] if listed else []
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from devloop.config.schema_services import IMAGE
 from devloop.image_refs import split
 from devloop.init.found import ComposeService, Found, Note
-from devloop.init.proposal.manifest_text import ENVIRONMENT, manifest
+from devloop.init.proposal.manifest_text import ENVIRONMENT, Mounted, manifest
+from devloop.init.proposal.mounts import env_command, mounts
 from devloop.init.proposal.recipes import Recipe
 from devloop.init.proposal.values import Entry, Service, Target
 from devloop.init.proposal.yaml_text import comment, scalar
@@ -50,6 +50,7 @@ class Made:
     written: Mapping[str, str]
     left_out: tuple[Note, ...]
     namespace: str = ""  # that the manifests are for
+    first: tuple[str, ...] = ()  # commands that make what they refer to
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ def _write_into(
     elsewhere = "devloop -n NAMESPACE init chooses another namespace"
     kept_out = [replace(one, why=f"{one.why}: {elsewhere}") for one in work.clashes]
     left = (*notes, *work.notes, *kept_out, *there)
-    return Made(tuple(work.services), entries, kept, left, place.namespace), work.clashes
+    made = Made(tuple(work.services), entries, kept, left, place.namespace, tuple(work.first))
+    return made, work.clashes
 
 
 def _folder(found: Found) -> tuple[str, list[Note]]:
@@ -143,6 +145,7 @@ class _Writing:
     services: list[Service] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)
     clashes: list[Note] = field(default_factory=list)
 
     def build(self, recipe: Recipe) -> None:
@@ -197,9 +200,15 @@ class _Writing:
             self.clashes.append(_clash(name, self.place.namespace, whose))
             return ""
         path = f"{self.folder}/{name}.yaml"
-        command = [_secret_command(name, file) for file in one.env_files]
-        self.written[path] = "\n".join([*comment(head), manifest(name, image, one, ports, command)])
-        self.notes += _notes(one, name, path, command)
+        namespace = self.place.namespace
+        kubectl = f"kubectl -n {namespace}" if namespace not in ("", "default") else "kubectl"
+        commands = [env_command(name, file, kubectl) for file in one.env_files]
+        made = mounts(one, name, self.found, kubectl)
+        mounted = [each for each in made if isinstance(each, Mounted)]
+        text = manifest(name, image, one, ports, commands, mounted)
+        self.written[path] = "\n".join([*comment(head), text])
+        self.notes += [*_notes(one, name, path), *(each for each in made if isinstance(each, Note))]
+        self.first = list(dict.fromkeys([*self.first, *commands, *(each.command for each in mounted)]))
         return name
 
 
@@ -228,18 +237,12 @@ def _ports_of(one: ComposeService, recipe: Recipe) -> tuple[int, ...]:
     )
 
 
-def _notes(one: ComposeService, name: str, path: str, commands: Sequence[str]) -> Iterator[Note]:
+def _notes(one: ComposeService, name: str, path: str) -> Iterator[Note]:
     if one.where and one.name != name:
         why = f"Kubernetes takes no such name, or it is taken: others reach it as {name}"
         yield Note(f"{one.name} of {one.where}", why)
-    yield from (Note(f"{file} of {one.name}", how) for file, how in zip(one.env_files, commands, strict=True))
     if one.unknown:
         what = f"{', '.join(one.unknown)} of {one.name}"
         yield Note(what, f"no value in {one.where}; write it into {path}")
     for odd in (key for key in one.environment if not ENVIRONMENT.match(key)):
         yield Note(f"{odd} of {one.name}", "not a name that Kubernetes takes for a variable")
-
-
-def _secret_command(name: str, file: str) -> str:
-    """Values of an env_file are copied into no manifest: they may be secrets (S30)."""
-    return f"kubectl create secret generic {name}-env --from-env-file={shlex.quote(file)}"

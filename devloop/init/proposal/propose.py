@@ -37,6 +37,8 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
     services, unmatched = _services(matched.matches, every, slug(found.name))
     unmatched, bases = _without_bases(unmatched, every, matched.matches)
     blocked = [*troubled(found), *found.unusable]
+    pulled = {one.where for one in found.compose} - {one.where for one in found.builds}
+    nothing = [Note(path, "it builds nothing: all of its images are pulled") for path in sorted(pulled)]
     home = _home(services, place, sources.charts)
     more, asked = _unmatched(
         unmatched,
@@ -48,7 +50,7 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
     )
     namespace = more.namespace or home
     services = _namespaces(_containers([*services, *more.services], workloads), namespace)
-    left = (*matched.left_out, *sources.left_out, *notes, *odd, *bases, *blocked, *more.left_out)
+    left = (*matched.left_out, *sources.left_out, *notes, *odd, *bases, *blocked, *nothing, *more.left_out)
     cluster = (*collisions(found, sources.workloads, namespace), *left_alone(found, matched.unbuilt))
     return Proposal(
         place,
@@ -57,6 +59,7 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
         (*sources.entries, *more.entries),
         tuple(_release(one, services, workloads) for one in sources.charts),
         more.written,
+        more.first,
         (*left, *cluster),
         found.notes,
         (*matched.questions, *sources.questions, *asked),

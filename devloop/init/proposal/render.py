@@ -36,6 +36,14 @@ def _lines(proposal: Proposal) -> Iterator[str]:
         yield "releases:"
     for release in proposal.releases:
         yield from _release(release)
+    yield from _remarks(proposal)
+
+
+def _remarks(proposal: Proposal) -> Iterator[str]:
+    if proposal.first:
+        yield ""
+        yield "# Make these once, before `devloop watch`:"
+        yield from (f"#   {shown(command)}" for command in proposal.first)
     if proposal.left_out:
         yield ""
         yield "# Left out:"
@@ -151,6 +159,9 @@ def _summary(proposal: Proposal) -> Iterator[str]:
         yield from (f"    {line}" for line in release.why)
     yield f"cluster: context {proposal.place.context}, namespace {proposal.namespace}"
     yield f"    {proposal.place.why}"
+    if proposal.first:
+        yield "to make first:"
+        yield from (f"    {command}" for command in proposal.first)
     yield from _notes("left out", proposal.left_out)
     yield from _notes("passed over", proposal.remarks)
 

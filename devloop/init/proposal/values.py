@@ -79,7 +79,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """`written`: files to write beside config.yaml, path -> text."""
+    """`written`: files to write beside config.yaml, path -> text; `first`: commands that make their needs."""
 
     place: Place
     namespace: str
@@ -87,6 +87,7 @@ class Proposal:
     manifests: tuple[Entry, ...] = ()
     releases: tuple[Release, ...] = ()
     written: Mapping[str, str] = field(default_factory=dict)
+    first: tuple[str, ...] = ()
     left_out: tuple[Note, ...] = ()
     remarks: tuple[Note, ...] = ()
     questions: tuple[Question, ...] = ()
