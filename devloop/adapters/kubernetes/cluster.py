@@ -27,6 +27,7 @@ from devloop.adapters.lock import Owner
 from devloop.clock import Clock
 from devloop.errors import PatchError, PrerequisiteError, TargetMissingError
 from devloop.events import Emit, Notice
+from devloop.files import is_there
 from devloop.image_refs import same_repository
 from devloop.model import LoadedImage, NodeFacts, Revision, Service, Target
 from devloop.ports import Application, Feed, Trouble
@@ -59,7 +60,7 @@ class KubernetesCluster:
         self._owner, self._clock, self._emit = owner, clock, emit
         self._health = Health(emit)
         self._views: dict[str, NamespaceView] = {}
-        self._warned: set[tuple[Target, str]] = set()
+        self._warned: set[tuple[Target, str, str]] = set()
         self._nodes: tuple[NodeFacts, ...] = ()
         self._turns: dict[tuple[str, str, str], anyio.Lock] = {}
 
@@ -216,17 +217,21 @@ class KubernetesCluster:
         self.applier.forget()
 
     def _warn_of_other(self, target: Target, view: NamespaceView | None) -> None:
-        """A devloop of another host wrote last: reported once, not refused (S26)."""
-        text = view.snapshot(target).owner if view else ""
-        other = Owner.parse(text)
-        if other is None or other.host == self._owner.host or (target, other.host) in self._warned:
+        """Another devloop wrote last, and its project is still there: reported once, not refused (S26)."""
+        other = Owner.parse(view.snapshot(target).owner if view else "")
+        if other is None or (target, other.host, other.path) in self._warned:
             return
-        self._warned.add((target, other.host))
+        elsewhere = other.host != self._owner.host
+        if not elsewhere and (other.path == self._owner.path or not is_there(Path(other.path))):
+            return  # a project that was moved, or removed, writes no more
+        self._warned.add((target, other.host, other.path))
+        where = f"on {other.host} (pid {other.pid}, {other.path})" if elsewhere else f"of {other.path}"
         self._emit(
             Notice(
                 "",
                 "warning",
-                f"{target} was last written by a devloop on {other.host} (pid {other.pid}, {other.path})",
-                "two writers of one target undo each other: stop one of them",
+                f"{target} was last written by a devloop {where}; now it runs what this project has",
+                "two writers of one target undo each other: stop one of them, or give one of the projects a"
+                " namespace of its own",
             )
         )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -312,6 +313,23 @@ async def test_s26_the_owner_is_written_with_the_patch_and_not_on_the_template(
     assert owner == Owner("this-host", 4711, "/home/me/todo/config.yaml")
     assert item["metadata"]["annotations"]["a"] == "b"
     assert "annotations" not in item["spec"]["template"]["metadata"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_s26_another_project_of_this_host_is_a_warning_unless_it_was_moved(
+    api: Api, cluster: KubernetesCluster, events: list[Event], tmp_path: Path, *, is_there: bool
+) -> None:
+    config = tmp_path / "config.yaml"
+    if is_there:
+        config.touch()
+    other = Owner("this-host", 99, str(config)).dump()
+    await api.create(DEPLOYMENTS, deployment(metadata={"annotations": {"dev.devloop/owner": other}}))
+    async with cluster.feed(TARGET):
+        await cluster.patch(TARGET, SERVICE, loaded("1"))
+        await cluster.patch(TARGET, SERVICE, loaded("2"))
+    warnings = [e.message for e in events if isinstance(e, Notice) and e.level == "warning"]
+    told = f"deployment/web was last written by a devloop of {config}; now it runs what this project has"
+    assert warnings == ([told] if is_there else [])
 
 
 async def test_s26_another_hosts_devloop_is_a_warning_once(
