@@ -42,6 +42,36 @@ def test_a_compose_service_that_is_pulled_gets_a_manifest_too(tmp_path: Path) ->
     assert "/seed" not in text
 
 
+def test_an_image_that_skaffold_requires_is_an_argument_and_is_built_first(tmp_path: Path) -> None:
+    """As in skaffold's own examples/microservices."""
+    skaffold = """
+apiVersion: skaffold/v4beta14
+kind: Config
+build:
+  artifacts:
+    - {image: app, context: app, requires: [{image: base, alias: BASE}]}
+    - {image: base, context: base, docker: {buildArgs: {LEVEL: "2"}}}
+manifests: {rawYaml: [k8s/*]}
+"""
+    based = (
+        "ARG PREFIX=docker.io/\nARG BASE\nFROM ${PREFIX}golang AS builder\nCOPY . .\nFROM $BASE\nCOPY . .\n"
+    )
+    files = {
+        "skaffold.yaml": skaffold, "app/Dockerfile": based, "base/Dockerfile": dockerfile(". ."),
+        "k8s/app.yaml": workload("app", "app"),
+    }  # fmt: skip
+    made = init_yes(write(tmp_path / "shop", files))
+    assert set(made.services) == {"app"}
+    text = made.path.read_text()
+    assert "args: {BASE: base}" in text
+    assert "#   docker build -t base --build-arg LEVEL=2 base\n" in text
+    assert "# - base/Dockerfile: the base of app/Dockerfile; build it first" in text
+    files["skaffold.yaml"] = skaffold.replace(", requires: [{image: base, alias: BASE}]", "")
+    assert (
+        "no value here for ARG BASE (build.args)" in init_yes(write(tmp_path / "two", files)).path.read_text()
+    )
+
+
 def test_files_that_compose_mounts_become_secrets_and_config_maps_with_the_commands_that_make_them(
     tmp_path: Path,
 ) -> None:

@@ -11,6 +11,7 @@ from devloop.init.found import Dockerfile
 from devloop.init.paths import last
 from devloop.init.words import tcp_port
 
+_VARIABLE = re.compile(r"\$\{?(\w+)")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|git@")
 
 
@@ -20,6 +21,9 @@ def read_dockerfile(path: str, text: str) -> Dockerfile:
     names = {stage.name for stage in parsed.stages if stage.name}
     known = {word.partition("=")[0] for one in parsed.arguments for word in one.args if "=" in word}
     every = [one for stage in parsed.stages for one in stage.instructions]
+    in_from = {name for stage in parsed.stages for name in _VARIABLE.findall(stage.base)}
+    opened = [name for one in parsed.arguments for name in _open_arguments(one) if name in in_from]
+    opened += [name for one in every for name in _open_arguments(one) if name not in known]
     return Dockerfile(
         path,
         tuple(stage.name for stage in parsed.stages if stage.name),
@@ -27,7 +31,7 @@ def read_dockerfile(path: str, text: str) -> Dockerfile:
         tuple(dict.fromkeys(port for one in parsed.stages[-1].instructions for port in _ports(one))),
         tuple(dict.fromkeys(stage.base for stage in parsed.stages if stage.base.lower() not in names)),
         tuple(dict.fromkeys(secret for one in every for secret in _secrets(one))),
-        tuple(dict.fromkeys(name for one in every for name in _open_arguments(one) if name not in known)),
+        tuple(dict.fromkeys(opened)),
         len(parsed.stages),
     )
 

@@ -70,6 +70,8 @@ def _build(one: Json, path: str, folder: str) -> Build | Note:
         return Note(f"artifact {image}", f"{path}: its context lies outside of this folder")
     given = _mapping(docker.get("buildArgs"))
     args = {str(k): str(v) for k, v in given.items() if _is_value(v)}
+    for needed in map(_mapping, _list(one.get("requires"))):  # skaffold passes its image as an argument
+        args.setdefault(str(needed.get("alias") or needed.get("image")), str(needed.get("image")))
     return Build(
         last(image),
         image,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from devloop.init.proposal.manifests import Home, Made, write_manifests
 from devloop.init.proposal.matching import Match, Use, match, uses
 from devloop.init.proposal.plain import troubled
 from devloop.init.proposal.recipes import Recipe, base_images, recipes, with_stages
+from devloop.init.proposal.render import dockerfile_default
 from devloop.init.proposal.running import candidates, collisions, homes, left_alone, running, taken
 from devloop.init.proposal.sources import choose
 from devloop.init.proposal.values import Place, Proposal, Question, Release, Service, Target
@@ -35,7 +37,7 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
     every = with_stages(every, [basename(use.image) for use in usable])
     matched = match(usable, every, answers)
     services, unmatched = _services(matched.matches, every, slug(found.name))
-    unmatched, bases = _without_bases(unmatched, every, matched.matches)
+    unmatched, bases, commands = _without_bases(unmatched, every, matched.matches)
     blocked = [*troubled(found), *found.unusable]
     pulled = {one.where for one in found.compose} - {one.where for one in found.builds}
     nothing = [Note(path, "it builds nothing: all of its images are pulled") for path in sorted(pulled)]
@@ -59,7 +61,7 @@ def propose(found: Found, place: Place, answers: Mapping[str, str]) -> Proposal:
         (*sources.entries, *more.entries),
         tuple(_release(one, services, workloads) for one in sources.charts),
         more.written,
-        more.first,
+        (*commands, *more.first),
         (*left, *cluster),
         found.notes,
         (*matched.questions, *sources.questions, *asked),
@@ -76,14 +78,26 @@ def _usable(every: Sequence[Use]) -> tuple[list[Use], list[Note]]:
 
 def _without_bases(
     unmatched: Sequence[Recipe], every: tuple[Recipe, ...], matches: Sequence[Match]
-) -> tuple[list[Recipe], list[Note]]:
+) -> tuple[list[Recipe], list[Note], list[str]]:
+    """(those that are no base, notes of the bases, commands that build them)."""
     bases = base_images(every, {one.recipe.key for one in matches})
-    notes = [
-        Note(one.dockerfile, f"the base of {bases[one.key]}, built by itself")
-        for one in unmatched
-        if one.key in bases
-    ]
-    return [one for one in unmatched if one.key not in bases], notes
+    kept = [one for one in unmatched if one.key not in bases]
+    notes, commands = [], []
+    for one in unmatched:
+        if one.key in bases:
+            other, name = bases[one.key]
+            why = f"the base of {other}; build it first, and again when it changes"
+            notes.append(Note(one.dockerfile, why))
+            commands.append(_build_command(one, name))
+    return kept, notes, commands
+
+
+def _build_command(one: Recipe, name: str) -> str:
+    words = ["docker", "build", "-t", name]
+    words += ["-f", one.dockerfile] if one.dockerfile != dockerfile_default(one.context) else []
+    words += ["--target", one.target] if one.target else []
+    words += [word for key, value in one.args.items() for word in ("--build-arg", f"{key}={value}")]
+    return shlex.join([*words, one.context])
 
 
 def _unmatched(

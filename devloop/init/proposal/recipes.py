@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -10,6 +11,8 @@ from devloop.init.found import Build, Dockerfile, Found, Note
 from devloop.init.paths import last, parent
 from devloop.init.proposal.build_context import context_of
 from devloop.init.words import basename, dockerfile_names, is_environment, nearness, slug, variant, words
+
+_VARIABLE = re.compile(r"\$\{?(\w+)(?::?-[^}]*)?\}?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def _explicit(build: Build, dockerfile: Dockerfile, found: Found) -> Recipe:
         build.target,
         build.args,
         build.secrets,
-        dockerfile.bases,
+        tuple(_filled(base, build.args) for base in dockerfile.bases),
         dockerfile.ports,
         dockerfile.stages,
         f"build of {build.name} in {build.where}{_open_arguments(dockerfile, build.args, build.unknown)}",
@@ -90,6 +93,11 @@ def _explicit(build: Build, dockerfile: Dockerfile, found: Found) -> Recipe:
 def _open_arguments(dockerfile: Dockerfile, given: Mapping[str, str], unknown: tuple[str, ...] = ()) -> str:
     left = dict.fromkeys(name for name in (*dockerfile.arguments, *unknown) if name not in given)
     return f"; no value here for ARG {', '.join(left)} (build.args)" if left else ""
+
+
+def _filled(base: str, args: Mapping[str, str]) -> str:
+    """What FROM names, with the arguments of the build; a default that is not given stays unknown."""
+    return _VARIABLE.sub(lambda found: args.get(found[1], found[0]), base)
 
 
 def _joined(one: Recipe, other: Recipe) -> Recipe:
@@ -164,13 +172,14 @@ def _ends(image: str, stage: str) -> bool:
 
 def base_images(
     every: tuple[Recipe, ...], used: set[tuple[str, str, str]]
-) -> dict[tuple[str, str, str], str]:
-    """Builds that no workload runs and another Dockerfile stands on -> that Dockerfile."""
-    found: dict[tuple[str, str, str], str] = {}
+) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """Builds that no workload runs and another Dockerfile stands on -> (that one, what FROM calls it)."""
+    found: dict[tuple[str, str, str], tuple[str, str]] = {}
     for one in every:
         for other in every:
-            if one.key not in used and one is not other and any(_is_of(base, one) for base in other.bases):
-                found[one.key] = other.dockerfile
+            base = next((base for base in other.bases if _is_of(base, one)), "")
+            if one.key not in used and one is not other and base:
+                found[one.key] = other.dockerfile, base
     return found
 
 
