@@ -51,9 +51,11 @@ def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool
         print(shows(report.trips, report.problems))
         return 1 if report.failed else 0
     shown = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
-    print(summary.as_json(shown) if as_json else summary.as_table(shown))
     if left is not None:
         left.conceal(secrets)
+    problems = {left.about or "manifests": left.message} if left is not None else {}
+    print(summary.as_json(shown, problems) if as_json else summary.as_table(shown))
+    if left is not None:
         raise left
     return exit_code(outcomes.values())
 

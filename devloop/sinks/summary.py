@@ -12,10 +12,15 @@ from devloop.sinks import wording
 from devloop.sinks.outcomes import describe, error_fields, image_of
 
 
-def as_json(outcomes: Mapping[str, Outcome]) -> str:
-    """{"services": {NAME: …}}, each as outcomes.describe gives it."""
+def as_json(outcomes: Mapping[str, Outcome], problems: Mapping[str, str]) -> str:
+    """{"services": {NAME: …}, "problems": {…}}: each service as outcomes.describe gives it, and what is wrong
+    with what is no service's ("manifests")."""
     services = {name: describe(outcome) for name, outcome in outcomes.items()}
-    return json.dumps({"services": services}, indent=2)
+    return _dumped(services, problems)
+
+
+def _dumped(services: Mapping[str, object], problems: Mapping[str, str]) -> str:
+    return json.dumps({"services": services, "problems": dict(problems)}, indent=2)
 
 
 def error_as_json(error: DevloopError, services: Mapping[str, object]) -> str:
@@ -24,14 +29,14 @@ def error_as_json(error: DevloopError, services: Mapping[str, object]) -> str:
     times = dict.fromkeys((*STAGES, "trip"))
     failure = {"stage": None, **error_fields(error)}
     entry = {"outcome": "failed", **nothing, "seconds": times, "url": None, "error": failure}
-    return json.dumps({"services": dict.fromkeys(services, entry)}, indent=2)
+    return _dumped(dict.fromkeys(services, entry), {})
 
 
 def running_as_json(trips: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> str:
-    """The same object from what a running watch reports in /api/status, and its `problems` with the rest."""
+    """The same object from what a running watch reports in /api/status."""
     keys = ("outcome", "fingerprint", "image", "built", "loaded", "seconds", "url", "error")
     services = {name: {key: trip[key] for key in keys} for name, trip in trips.items()}
-    return json.dumps({"services": services, "problems": dict(problems)}, indent=2)
+    return _dumped(services, problems)
 
 
 def running_as_lines(trips: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> str:

@@ -30,8 +30,9 @@ def test_the_json_has_the_shape_of_the_issue() -> None:
         "gone": Superseded("build", NOTHING),
         "kept": Held(FINGERPRINT, NOTHING),
     }
-    parsed = json.loads(summary.as_json(outcomes))
-    assert list(parsed) == ["services"]
+    parsed = json.loads(summary.as_json(outcomes, {"manifests": "no"}))
+    assert list(parsed) == ["services", "problems"]
+    assert parsed["problems"] == {"manifests": "no"}
     services = parsed["services"]
     assert [service["outcome"] for service in services.values()] == [
         "live", "failed", "unchanged", "superseded", "held",
@@ -54,7 +55,7 @@ def test_an_error_before_any_trip_has_the_same_shape() -> None:
     for service in parsed["services"].values():
         assert list(service) == KEYS
         assert service["error"]["reason"] == "Unreachable"
-    assert json.loads(summary.error_as_json(ConfigError("x"), {})) == {"services": {}}
+    assert json.loads(summary.error_as_json(ConfigError("x"), {})) == {"services": {}, "problems": {}}
 
 
 def test_the_table_has_a_row_per_service() -> None:
