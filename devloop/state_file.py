@@ -76,8 +76,9 @@ def count(value: Any) -> int:
 
 
 def seconds(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError("not a number of seconds")
+    """A time since the epoch."""
+    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+        raise ValueError("not a time in seconds")
     return float(value)
 
 

@@ -21,6 +21,8 @@ _TICK = 20_000_000
 _COARSE = 2_000_000_000
 _LARGEST = 0x7FFF_FFFF_FFFF_FFFF
 _VERSION = 1
+# What a file that is damaged, or on a broken disk, makes SQLite and the reading of its rows raise.
+_DAMAGED = (sqlite3.Error, OSError, ValueError, TypeError, AttributeError)
 _SAVE_AT = 1000  # digests not yet on disk
 # With twice as many as were left the last time, and so many more, files that are gone are forgotten.
 _SWEEP_AFTER = 1000
@@ -116,7 +118,7 @@ class StatCache:
             with closing(self._open()) as database, database:
                 database.executemany("DELETE FROM files WHERE path = ?", [(os.fsencode(p),) for p in gone])
                 database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
-        except (sqlite3.Error, OSError) as problem:
+        except _DAMAGED as problem:
             self._warn(f"could not write {self._file}: {problem}; the next start reads all inputs again")
 
     def _sweep(self) -> list[str]:
@@ -139,7 +141,7 @@ class StatCache:
             with closing(self._open()) as database:
                 rows = database.execute("SELECT path, mtime, ctime, size, inode, digest FROM files")
                 self._known = {os.fsdecode(row[0]): (row[1:5], row[5].hex()) for row in rows}
-        except (sqlite3.Error, OSError, AttributeError, TypeError) as problem:
+        except _DAMAGED as problem:
             self._known = {}
             self._warn(f"{self._file} is unreadable ({problem}); starting over")
             for suffix in ("", "-wal", "-shm", "-journal"):
@@ -161,7 +163,7 @@ class StatCache:
             )
             database.execute(f"PRAGMA user_version = {_VERSION}")
             self._file.chmod(0o600)
-        except (sqlite3.Error, OSError):
+        except _DAMAGED:
             database.close()
             raise
         return database

@@ -172,6 +172,7 @@ LINES = st.lists(json_texts({"type": "MODIFIED", "object": POD}) | json_texts({"
 @example({**LISTS, "pods": listed({**POD, "metadata": {**POD["metadata"], "deletionTimestamp": 5}})})
 @example({**LISTS, "pods": listed({**POD, "spec": {"containers": [{}]}})})
 @example({**LISTS, "deployments": listed({**WORKLOAD, "status": {"conditions": [5]}})})
+@example({**LISTS, "deployments": {**listed({**WORKLOAD, "spec": {"replicas": []}}), "kind": 5}})
 def test_damaged_lists(lists: dict[str, Any]) -> None:
     _watched(lists, [])
 

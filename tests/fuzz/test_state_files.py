@@ -137,6 +137,7 @@ def test_scans_of_images(content: bytes) -> None:
 
 @cases(30)
 @given(json_texts({"node": {"web:dl-1": NOW - 5000.0, "web:dl-2": NOW}}))
+@example(b'{"node": {"web:dl-1": -1e30}}')  # older than an hour from the first look on
 @example(b'{"node": {"web:dl-1": NaN}}')  # never older than an hour: the image stayed for ever
 @example(b'{"node": {"web:dl-1": ' + b"9" * 400 + b"}}")
 def test_when_images_were_first_seen(content: bytes) -> None:
@@ -247,6 +248,7 @@ DATABASE = _database()
 
 @cases(30)
 @given(broken_bytes(DATABASE) | st.sampled_from(NASTY))
+@example(DATABASE.replace(b"mtime INTEGER", b"mtime 0\x80INTEGE"))  # SQLite's own message is no UTF-8
 def test_the_stat_cache(content: bytes) -> None:
     with kept("stat.sqlite", content) as file:
         source = file.parent / "source"

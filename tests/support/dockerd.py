@@ -6,10 +6,12 @@ import datetime
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -93,6 +95,14 @@ class Dockerd:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(30)
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL of it and its containerd: nobody tidies up."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):  # it ended by itself
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(30)
             self._process = None
 
     def restart(self) -> None:

@@ -1,6 +1,6 @@
 """Answers of an API server, checked as far down as devloop reads them.
 
-Only of Kubernetes' own kinds: others may mean something else by `ports` or `status`.
+Only of paths of Kubernetes' own kinds: others may mean something else by `ports` or `status`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 from devloop.deploy.kubernetes_object import Json, shape_of_answer
 
 _OWN = frozenset({
-    "Pod", "Deployment", "StatefulSet", "ReplicaSet", "DaemonSet", "Job", "CronJob", "Service", "Node",
-    "Event", "Namespace", "Secret", "ConfigMap",
+    "pods", "deployments", "statefulsets", "replicasets", "daemonsets", "jobs", "cronjobs", "services",
+    "nodes", "events", "namespaces", "secrets", "configmaps",
 })  # fmt: skip
 _MAPS = (
     "metadata", "spec", "status", "template", "jobTemplate", "labels", "annotations", "selector", "nodeInfo",
@@ -41,22 +41,32 @@ _FIELDS: Mapping[str, str] = {
     **dict.fromkeys(_COUNTS, "a number"),
     **dict.fromkeys(_TIMES, "a time"),
 }
-_KINDS_OF_API = {"APIGroupList": "groups", "APIResourceList": "resources"}
 
 
-def wrong_shape(data: Any) -> str:
-    """What keeps an answer from being an object or a list of them, "" for a sound one."""
+def wrong_shape(data: Any, path: str) -> str:
+    """What keeps the answer of `path` from being an object or a list of them, "" for a sound one.
+
+    The path says what it should be: an answer that is broken may call itself anything.
+    """
     wrong = shape_of_answer(data)
-    kind = data.get("kind") if not wrong else None
-    if not isinstance(kind, str):
+    if wrong:
         return wrong
-    if kind in _KINDS_OF_API:
-        return _of_discovery(data, _KINDS_OF_API[kind])
-    if kind in _OWN:
+    match path.strip("/").split("/"):
+        case ["apis"]:
+            return _of_discovery(data, "groups", ("name",))
+        case ["api", _] | ["apis", _, _]:
+            return _of_discovery(data, "resources", ("name", "kind"))
+        case ["api", _, *rest] | ["apis", "apps" | "batch", _, *rest]:
+            resource = rest[2] if rest[0] == "namespaces" and len(rest) > 2 else rest[0]
+            return _of_objects(data) if resource in _OWN else ""
+        case _:
+            return ""
+
+
+def _of_objects(data: Json) -> str:
+    if data.get("items") is None:
         return _below(data, "")
-    if kind.removesuffix("List") not in _OWN:
-        return ""
-    items = enumerate(data.get("items") or ())
+    items = enumerate(data["items"])
     return next(filter(None, (_named(one, f"items[{number}]") for number, one in items)), "")
 
 
@@ -113,9 +123,8 @@ def _is_time(text: str) -> bool:
         return False
 
 
-def _of_discovery(data: Json, key: str) -> str:
+def _of_discovery(data: Json, key: str, texts: tuple[str, ...]) -> str:
     """Of the lists of groups and of kinds that a server has."""
-    texts = ("name", "kind") if key == "resources" else ("name",)
     found = data.get(key) or []
     if not isinstance(found, list):
         return f"{key}: not a list"
