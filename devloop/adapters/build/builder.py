@@ -138,6 +138,9 @@ class ImageBuilder:
             waited = False
         try:
             yield
+        except BuildError:
+            await self._engine.ping()  # one that went away is the reason, whatever the builder's last words
+            raise
         finally:
             if not waited:
                 self._limit.release_on_behalf_of(builder)

@@ -23,6 +23,13 @@ _OUTSIDE = re.compile(
     r"|failed to (?:resolve source metadata|fetch|authorize|do request)|toomanyrequests|unexpected status",
     re.IGNORECASE,
 )
+# What is left of a build whose connection to the engine ended before it did.
+_CUT = re.compile(
+    r"did not provide an image ID|error during connect|cannot connect to the docker daemon|no active session"
+    r"|code = (?:Unavailable|Canceled)|transport is closing|context canceled|connection reset by peer"
+    r"|broken pipe|server closed|unexpected EOF|: EOF$",
+    re.IGNORECASE,
+)
 _STEP = re.compile(r"^\[(?:(?P<stage>[^\]\s]+)\s+)?(?P<step>\d+)/(?P<steps>\d+)\]\s+(?P<text>.*)$", re.DOTALL)
 _LAYERED = ("RUN", "COPY", "ADD", "WORKDIR")  # the instructions that BuildKit counts as steps
 _BAD_LINE = re.compile(r"(?:parse error(?: on)? line |Dockerfile:|line )(?P<line>\d+)", re.IGNORECASE)
@@ -94,12 +101,15 @@ class Transcript:
         if place is not None:
             evidence.append(f"Dockerfile:{place[0]} | {place[1]}")
         reason = (failed.error if failed else "") or message or "the builder gave no reason"
+        cut = _CUT.search(reason) is not None
+        if "did not provide an image ID" in reason:
+            reason = "the engine ended the build without an image: it was stopped, or restarted"
         return BuildError(
             f"{what}: {reason}",
             reason="BuildFailed",
             evidence=tuple(evidence),
             hint=_advice(reason),
-            outside_tree=_OUTSIDE.search(reason) is not None,
+            outside_tree=cut or _OUTSIDE.search(reason) is not None,
         )
 
     def _say(self, line: str) -> None:
