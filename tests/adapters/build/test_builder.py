@@ -321,7 +321,7 @@ async def test_s30_an_ordinary_argument_never_meets_the_docker_command(
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         value = f"http://127.0.0.1:{proxy.getsockname()[1]}"
         lines = f"ARG {name}\n" if name not in ("PATH", "HTTP_PROXY", "https_proxy") else ""
-        service = bench.service(f"FROM {tiny}\n{lines}RUN env > /vars # {name}\n", args={name: value})
+        service = bench.service(f"FROM {tiny}\n{lines}RUN env > /vars # {name} {value}\n", args={name: value})
         image = await bench.builder().build(service, fingerprint())
         assert image.how == "cli"
         if name != "PATH":
