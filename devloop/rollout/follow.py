@@ -213,7 +213,8 @@ class _Follower:
                     continue
                 self._replaced.add((pod.name, pod.revision))
                 text = (
-                    f"{pod.name} fails with an earlier image, and {snapshot.target} waits for it: deleting it"
+                    f"{pod.name} does not get ready with an earlier image, and {snapshot.target} waits for"
+                    " it: deleting it"
                 )
                 self._world.emit(Notice(self._service.name, "info", text))
                 await self._world.cluster.delete_pod(snapshot.target, pod.name, pod.uid)

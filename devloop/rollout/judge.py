@@ -28,6 +28,7 @@ from devloop.rollout.target_symptoms import (
     blocking_end,
     blocking_pod,
     fate,
+    never_ready,
     on_delete,
     pods_that_are_over,
     rewritten,
@@ -165,6 +166,10 @@ def _wait(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict:
     deadline = _deadline(snapshot, expected)
     if deadline is not None and deadline <= now:
         return _late(snapshot, expected)
+    for pod, until in never_ready(snapshot, expected):
+        if until > now and (deadline is None or until < deadline):
+            note = f"{pod.name} of the old template is not ready, and {snapshot.target} waits for it"
+            return Progressing(note, until)
     return Progressing(_note(snapshot, expected), deadline)
 
 

@@ -81,14 +81,33 @@ def pods_to_replace(snapshot: Snapshot, expected: Expectation, now: float) -> tu
     them (OnDelete)."""
     if snapshot.strategy == ON_DELETE:
         return ()
-    return tuple(
+    broken = [
         pod
         for pod, symptom in _broken_old_pods(snapshot, now)
         for container in our_containers(snapshot, pod, expected.image)
-        if container.name == symptom.container
-        and digest(container.image)
-        and ordinal(pod) >= snapshot.partition
-    )
+        if container.name == symptom.container and digest(container.image)
+    ]
+    broken += [pod for pod, deadline in never_ready(snapshot, expected) if deadline <= now]
+    return tuple(pod for pod in broken if ordinal(pod) >= snapshot.partition)
+
+
+def never_ready(snapshot: Snapshot, expected: Expectation) -> list[tuple[PodView, float]]:
+    """Old pods that a StatefulSet waits for though an earlier image of this service runs in them without
+    ever having been ready, and until when they may still become so."""
+    if snapshot.target.kind != "statefulset" or snapshot.strategy == ON_DELETE:
+        return []
+    return [
+        (pod, max(expected.patched_at, pod.started_at) + GRACE)
+        for pod in snapshot.pods
+        if pod.revision != snapshot.revision
+        and pod.started_at is not None
+        and pod.ready_at is None
+        and not (pod.ready or pod.terminating or pod.over)
+        and any(
+            not container.ready and container.running and digest(container.image)
+            for container in our_containers(snapshot, pod, expected.image)
+        )
+    ]
 
 
 def ordinal(pod: PodView) -> int:

@@ -288,6 +288,37 @@ def test_s18_above_the_partition_a_broken_pod_is_replaced() -> None:
     assert [one.name for one in pods_to_replace(snapshot, EXPECTED, PATCHED)] == ["db-1"]
 
 
+def never_ready(**fields: Any) -> PodView:
+    """Its process runs, and its probe fails: nothing is wrong with it but that it is not ready."""
+    ours = container(image=OLD_REF, image_id="sha256:bb", ready=False)
+    return pod("db-0", ours, revision="old", ready=False, **fields)
+
+
+def test_s18_an_old_pod_that_runs_and_is_never_ready_is_replaced_after_the_grace() -> None:
+    """A wrong port, saved and mended: the StatefulSet would wait for the pod of the first save for ever."""
+    snapshot = stateful(updated=0, available=0, pods=(never_ready(started_at=PATCHED - 30),))
+    assert pods_to_replace(snapshot, EXPECTED, PATCHED + GRACE - 1) == ()
+    verdict = progressing(snapshot)
+    assert verdict.deadline == PATCHED + GRACE
+    assert verdict.note == "db-0 of the old template is not ready, and statefulset/db waits for it"
+    assert [one.name for one in pods_to_replace(snapshot, EXPECTED, PATCHED + GRACE)] == ["db-0"]
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        never_ready(started_at=PATCHED + 5),
+        never_ready(started_at=PATCHED - 30, terminating=True),
+        never_ready(started_at=PATCHED - 30, containers=(container(image="db:1", ready=False),)),
+        never_ready(started_at=PATCHED - 30, ready_at=PATCHED - 20),
+    ],
+    ids=["just begun", "ends already", "no image of devloop's", "was ready once"],
+)
+def test_s18_an_old_pod_that_is_not_ready_may_be_left(view: PodView) -> None:
+    snapshot = stateful(updated=0, available=0, pods=(view,))
+    assert pods_to_replace(snapshot, EXPECTED, PATCHED + GRACE) == ()
+
+
 def test_s18_pods_of_a_deployment_are_left_to_its_controller() -> None:
     assert pods_to_replace(complete(available=0, pods=(broken_old(),)), EXPECTED, PATCHED) == ()
 
