@@ -52,7 +52,8 @@ class DeltaBuilder:
         self._store = store
         self.keeper = keeper
         self._emit = emit
-        self._made: dict[str, Parent] = {}  # by id, of deltas that no load has verified yet
+        # By id, of deltas that no load has verified yet; with the bytes that they add.
+        self._made: dict[str, tuple[Parent, int]] = {}
         self._reported: set[tuple[str, str, int]] = set()
         self._in_vain: dict[str, tuple[str, int]] = {}  # by service: a recipe, and how often going on failed
         self._stopped: set[str] = set()  # services whose last edit a line of the Dockerfile stopped
@@ -78,7 +79,7 @@ class DeltaBuilder:
             if continued.reason == FAILED:
                 made = replace(continued, line=made.line)
         if isinstance(made, Delta):
-            self._made[made.id] = made.parent
+            self._made[made.id] = made.parent, made.archive.size
             for old in list(self._made)[:-UNVERIFIED]:  # of trips that were superseded
                 del self._made[old]
             size = below + made.archive.size
@@ -111,8 +112,8 @@ class DeltaBuilder:
 
     async def loaded(self, image: Image) -> None:
         """A load has verified the image on every node: deltas may stand on it."""
-        made = self._made.pop(image.id, None)
-        await self.keeper.loaded(image, made, stopped=image.service in self._stopped)
+        made, added = self._made.pop(image.id, (None, 0))
+        await self.keeper.loaded(image, made, added, stopped=image.service in self._stopped)
 
     async def _delta(self, service: Service, fingerprint: Fingerprint) -> Delta | NotProven:
         standing, plan = self.keeper.standing(service.name), fingerprint.plan

@@ -73,18 +73,19 @@ class ParentKeeper:
         """The references whose layers the next deltas stand on (S25)."""
         return frozenset(one.ref for one in self._standing.values())
 
-    async def loaded(self, image: Image, made: Parent | None, *, stopped: bool) -> None:
+    async def loaded(self, image: Image, made: Parent | None, size: int = 0, *, stopped: bool) -> None:
         """A load has verified the image on every node: deltas may stand on it.
 
-        `made`: its layers, of a delta; `stopped`: a line of the Dockerfile kept the last edit from being one.
+        `made`: its layers, of a delta that adds `size` bytes (it may have been found on the nodes, where the
+        trip that loaded it was superseded); `stopped`: a line of the Dockerfile kept the last edit from
+        being one.
         """
         if image.how == "continued":
             return  # the next one stands on the same full build
         digest = image.fingerprint.digest
         if made is not None:
             below = self._standing.get(image.service)
-            assert image.archive is not None
-            added = (below.added if below else 0) + image.archive.size
+            added = (below.added if below else 0) + size
             if made.full == len(made.diff_ids):  # it stands on its base alone: nothing to fold
                 added = 0
             self._standing[image.service] = ParentImage(

@@ -260,6 +260,20 @@ async def test_a_superseded_delta_is_no_parent(pipeline: Pipeline) -> None:
     assert await shown(pipeline.bench, second.image, "cat /app/src/main.py /app/src/other.py") == "twochanged"
 
 
+async def test_a_delta_that_was_superseded_once_the_engine_had_it_is_found(pipeline: Pipeline) -> None:
+    """Nobody heard of that load's end: the next trip of the same files finds the image."""
+    await pipeline.trip()
+    pipeline.write("src/main.py", "two")
+    made = await pipeline.builder.build(pipeline.service, await pipeline.fingerprint("src/main.py"))
+    await pipeline.loader._inner.load(made)
+    again = await pipeline.trip("src/main.py")
+    assert (again.image.how, again.image.id) == ("reused", made.id)
+    pipeline.write("src/main.py", "three")
+    third = await pipeline.trip("src/main.py")
+    assert third.image.how == "delta"
+    assert await shown(pipeline.bench, third.image, "cat /app/src/main.py") == "three"
+
+
 async def test_a_delta_whose_parent_was_pruned_is_built_in_full(pipeline: Pipeline) -> None:
     first = await pipeline.trip()
     await pipeline.bench.engine.remove(first.image.ref)
