@@ -34,7 +34,7 @@ from devloop.model import (
 from devloop.ports import Feed, World
 from devloop.rollout.follow import follow, load_idle
 from devloop.rollout.hold import hold_of
-from devloop.rollout.judge import Expectation, carries, judge
+from devloop.rollout.judge import Expectation, carries, judge, own_images
 from devloop.stopwatch import Stopwatch
 
 Build = Callable[[Service, Fingerprint], Awaitable[Image]]
@@ -188,12 +188,13 @@ def _standing(feed: Feed, ref: str) -> Revision:
 async def _patch(
     service: Service, loaded: LoadedImage, feeds: Sequence[Feed], world: World, *, installed: bool
 ) -> tuple[Revision, ...]:
-    """Install what is missing, then PATCH every target (S17).
+    """Install what is missing, then PATCH every target (S17). A template without a container of ours is
+    missing too: somebody gave it a foreign image, and only its manifest tells which one is ours (S20).
 
     The adapter shields each PATCH, and reads back what got no answer (S16).
     """
     if not installed:
-        missing = any(not feed.latest.exists for feed in feeds)
+        missing = any(not (feed.latest.exists and own_images(feed.latest, service.image)) for feed in feeds)
         await world.installer.install(service, loaded.image.ref, missing=missing)
 
     async def patch(feed: Feed) -> Revision:

@@ -2,9 +2,21 @@ from __future__ import annotations
 
 import anyio
 
-from devloop.errors import BuildError, LayersMissingError, LoadError
+from devloop.errors import BuildError, LayersMissingError, LoadError, PatchError
 from devloop.events import ImageBuilt, ImageLoaded, StageEnded
-from devloop.model import Change, Failed, Held, Live, Outcome, Unchanged
+from devloop.model import (
+    Change,
+    Failed,
+    Held,
+    Live,
+    LoadedImage,
+    Outcome,
+    Revision,
+    Service,
+    Target,
+    Unchanged,
+)
+from devloop.rollout.judge import own_images
 from devloop.stopwatch import Stopwatch
 from devloop.trip.trip import trip
 from tests.support.fakes import SERVICE, FakeWorld, fingerprint
@@ -135,3 +147,38 @@ async def test_s24_a_hold_that_comes_while_the_tree_is_built_is_respected() -> N
         group.start_soon(roll_back)
         assert isinstance(await travel(fake), Held)
     assert fake.patched == []
+
+
+class Installing(FakeWorld):
+    """Its manifests hold the Deployment: applied anew, they give the container our repository again."""
+
+    async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
+        if missing:
+            self.feed_.show(images={"app": ref})
+        return missing
+
+    async def patch(self, target: Target, service: Service, loaded: LoadedImage) -> Revision:
+        if not own_images(self.feed_.latest, service.image):
+            raise PatchError("it has no container of ours", reason="NoContainer")
+        return await super().patch(target, service, loaded)
+
+
+async def test_s20_a_container_that_was_given_a_foreign_image_gets_its_manifest_again() -> None:
+    """`kubectl set image` with another repository: no container is left that a PATCH could find."""
+    ref = SERVICE.ref(fingerprint("v1"))
+    fake = Installing("v1", running=ref)
+    fake.feed_.show(images={"app": "nginx:1"})
+    assert isinstance(await travel(fake), Live)
+    assert fake.patched == [ref]
+
+
+async def test_manifests_are_not_applied_anew_for_an_ordinary_edit() -> None:
+    asked: list[bool] = []
+
+    class Asked(FakeWorld):
+        async def install(self, service: Service, ref: str, *, missing: bool = False) -> bool:
+            asked.append(missing)
+            return False
+
+    assert isinstance(await travel(Asked("v1")), Live)
+    assert asked == [False]
