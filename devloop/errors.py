@@ -48,7 +48,8 @@ class DevloopError(Exception):
         message = _shortened(_NUMBER.sub("", message))
         super().__init__(message)
         self.message = message
-        self.reason = reason or self.default_reason
+        # A server may give any text as its reason: it becomes a label of metrics.
+        self.reason = reason if reason and reason.isidentifier() else self.default_reason
         self.evidence = evidence
         self.hint = hint
         self.outside_tree = self.default_outside if outside_tree is None else outside_tree

@@ -79,10 +79,10 @@ def port_collision(view: View) -> Iterator[Found]:
     for service in view.of("Service"):
         yield from _twice(service, "port")
         yield from _twice(service, "name")
-    taken: dict[tuple[int, object], Subject] = {}
+    taken: dict[tuple[int, str], Subject] = {}
     for service in view.of("Service"):
         for index, port in _ports(service):
-            asked, protocol = port.get("nodePort"), port.get("protocol", "TCP")
+            asked, protocol = port.get("nodePort"), _protocol(port)
             if isinstance(asked, int):
                 if (asked, protocol) in taken:
                     text = f"nodePort {asked} is that of {taken[asked, protocol]} already"
@@ -115,11 +115,15 @@ def _ports(service: Subject) -> list[tuple[int, dict[str, Any]]]:
     return [(index, mapping(port)) for index, port in enumerate(listing(service.at("spec", "ports")))]
 
 
+def _protocol(port: dict[str, Any]) -> str:
+    return str(port.get("protocol", "TCP"))
+
+
 def _twice(service: Subject, key: str) -> Iterator[Found]:
     seen = set()
     for index, port in _ports(service):
         value = port.get(key)
-        mark = (value, port.get("protocol", "TCP") if key == "port" else "")
+        mark = (str(value), _protocol(port) if key == "port" else "")
         if value is not None and mark in seen:
             yield Found(service, ("spec", "ports", index, key), f"{key} {value} stands twice")
         seen.add(mark)

@@ -177,8 +177,15 @@ def test_damaged_lists(lists: dict[str, Any]) -> None:
     _watched(lists, [])
 
 
+def line(kind: str, item: object) -> bytes:
+    return json.dumps({"type": kind, "object": item}).encode()
+
+
 @cases(40)
 @given(LINES)
+@example([line("MODIFIED", {**POD, "status": "x"})])
+@example([line("MODIFIED", {**POD, "kind": "Status", "status": "x"})])
+@example([line("ERROR", {"kind": "Status", "status": "Failure", "reason": "no such\n word", "message": "m"})])
 def test_damaged_lines_of_watches(lines: list[bytes]) -> None:
     _watched(LISTS, list(lines))
 

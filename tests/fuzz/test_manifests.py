@@ -245,6 +245,14 @@ def test_what_is_damaged_here_was_sound() -> None:
 
 @cases(25)
 @given(st.sampled_from(SOUND).flatmap(changed))
+@example(
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web"},
+        "spec": {"ports": [{"port": [], "nodePort": 5, "protocol": {}}]},
+    }
+)
 def test_damaged_objects(value: Any) -> None:
     content = _dumped(value)
     _read(content)

@@ -217,7 +217,7 @@ def _decode(line: bytes, path: str) -> dict[str, Any]:
         kind, item = str(event["type"]), event["object"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PlatformError(f"watch {path}: a broken line: {error!r}", reason="BrokenAnswer") from error
-    wrong = wrong_shape(item, path)
+    wrong = wrong_shape(item, path, may_be_status=kind == "ERROR")
     if not wrong and kind != "ERROR":
         wrong = _lacking(item, ("resourceVersion",) if kind == "BOOKMARK" else NEEDED)
     if wrong:

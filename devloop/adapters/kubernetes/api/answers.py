@@ -111,7 +111,7 @@ def decoded(text: bytes, method: str, path: str) -> Json:
         raise ApiUnreachableError(
             f"{method} {path}: a broken answer: {error}", sent=True, reason="BrokenAnswer", hint=NO_API
         ) from error
-    wrong = wrong_shape(data, path)
+    wrong = wrong_shape(data, path, may_be_status=method != "GET")
     if wrong:
         raise ApiUnreachableError(f"{method} {path}: {wrong}", sent=True, reason="BrokenAnswer", hint=NO_API)
     assert isinstance(data, dict)

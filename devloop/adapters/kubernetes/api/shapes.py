@@ -43,10 +43,11 @@ _FIELDS: Mapping[str, str] = {
 }
 
 
-def wrong_shape(data: Any, path: str) -> str:
+def wrong_shape(data: Any, path: str, *, may_be_status: bool = False) -> str:
     """What keeps the answer of `path` from being an object or a list of them, "" for a sound one.
 
-    The path says what it should be: an answer that is broken may call itself anything.
+    The path says what it should be: an answer that is broken may call itself anything. `may_be_status`: a
+    Status may answer in an object's place, as it does to DELETE.
     """
     wrong = shape_of_answer(data)
     if wrong:
@@ -58,12 +59,16 @@ def wrong_shape(data: Any, path: str) -> str:
             return _of_discovery(data, "resources", ("name", "kind"))
         case ["api", _, *rest] | ["apis", "apps" | "batch", _, *rest]:
             resource = rest[2] if rest[0] == "namespaces" and len(rest) > 2 else rest[0]
-            return _of_objects(data) if resource in _OWN else ""
+            return _of_objects(data, may_be_status=may_be_status) if resource in _OWN else ""
         case _:
             return ""
 
 
-def _of_objects(data: Json) -> str:
+def _of_objects(data: Json, *, may_be_status: bool) -> str:
+    if may_be_status and data.get("kind") == "Status":
+        return ""
+    if isinstance(data.get("status"), str):
+        return "status: not a mapping"
     if data.get("items") is None:
         return _below(data, "")
     items = enumerate(data["items"])
