@@ -222,7 +222,7 @@ class Soak:
                 self.wrong.append(f"{service}: {ref} holds two contents")
         process = self.watch.process
         if process.poll() is None:
-            with suppress(OSError):
+            with suppress(OSError, IndexError):  # it is being killed: its memory is gone already
                 row = time.monotonic(), self.size(process.pid)
                 self.sizes.setdefault(process.pid, []).append(row)
         elif not any(thread.name == "devloop" and thread.is_alive() for thread in self.faults):
