@@ -9,6 +9,7 @@ import yaml
 from devloop.adapters.kubernetes.apply import applier
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.manifests import put_refs, read_manifests
+from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.deploy.diff import diff
 from devloop.errors import ConfigError, PatchError
 from devloop.image_refs import repository
@@ -94,6 +95,23 @@ async def test_applying_again_after_a_patch_of_ours_is_no_conflict(
     await cluster.patch(TARGET, SERVICE, loaded("3"))
     assert await applied(cluster, [path], [ref("4")]) == ("deployment/web configured",)
     assert web_image(await api.get(WEB)) == ref("4")
+
+
+async def test_the_workload_of_a_service_that_left_config_yaml_keeps_its_image(
+    api: Api, cluster: KubernetesCluster, tmp_path: Path
+) -> None:
+    """`todo` without devloop's tag exists nowhere: the changed manifest would break what runs."""
+    untagged = {"containers": [{"name": "web", "image": "todo"}]}
+    path = write(tmp_path / "a.yaml", deployment(pod_spec=untagged))
+    await applied(cluster, [path], [ref("1")])
+    assert diff(await cluster.applier.preview(read_manifests([path]), MANAGER, {})) == []
+    assert await applied(cluster, [path], []) == ()
+    write(path, deployment(pod_spec={**untagged, "terminationGracePeriodSeconds": 1}))
+    assert await applied(cluster, [path], []) == ("deployment/web configured",)
+    assert web_image(await api.get(WEB)) == ref("1")
+    write(path, deployment(pod_spec={"containers": [{"name": "web", "image": "todo:2.0"}]}))
+    assert await applied(cluster, [path], []) == ("deployment/web configured",)
+    assert web_image(await api.get(WEB)) == "todo:2.0", "the manifest says what it is to run"
 
 
 async def test_what_kubectl_applied_before_is_taken_over(

@@ -116,7 +116,10 @@ class Applier:
                 found.append(Preview(manifest.name, self._namespace_of(manifest), None, item))
                 continue
             old = await self._client.find(path)
-            item = put_refs(item, {**_kept(old, unknown), **_refs_for(item, old, table)})
+            refs = {**_kept(old, unknown), **_refs_for(item, old, table)}
+            if manager == MANAGER:
+                refs = {**_of_no_service(item, old), **refs}
+            item = put_refs(item, refs)
             if manager == MANAGER:
                 item = noted(item, self._project, old)
             params = {"fieldManager": manager, "force": "true", "dryRun": "All"}
@@ -201,7 +204,7 @@ class Applier:
     async def _apply(self, manifest: Manifest, table: dict[str, str], marked: set[str]) -> str:
         path, item = await self._served.locate(manifest)
         there = await self._client.find(path)
-        table = _refs_for(item, there, table)
+        table = {**_of_no_service(item, there), **_refs_for(item, there, table)}
         item = noted(put_refs(item, table), self._project, there)
         item, old = await marked_for(self._client, path, item, there, marked)
         params = {"fieldManager": MANAGER, "force": "false"}
@@ -226,6 +229,12 @@ def _refs_for(item: Json, there: Json | None, table: Mapping[str, str]) -> dict[
         return dict(table)
     ran = {repository(ref): ref for ref in images_of(there)}
     return {name: ran.get(name, ref) for name, ref in table.items()}
+
+
+def _of_no_service(item: Json, there: Json | None) -> dict[str, str]:
+    """What the object runs of devloop's where its manifest names no tag: the image of a service that was
+    taken out of config.yaml exists under no other name."""
+    return _kept(there, {repository(ref) for ref in images_of(item) if not split(ref)[1] and "@" not in ref})
 
 
 def _kept(there: Json | None, names: Collection[str]) -> dict[str, str]:
