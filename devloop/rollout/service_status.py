@@ -107,7 +107,7 @@ def _judged(
     if any(hold_of(snapshot.hold, name) == digest for snapshot in snapshots):
         return "held", "held at another image by devloop rollback", f"devloop resume {name}"
     if not all(carries(snapshot, expected.image, expected.ref) for snapshot in snapshots):
-        return "stale", "the cluster runs another content than the tree has", ONCE
+        return "stale", "the cluster runs other content than the tree", ONCE
     for snapshot in snapshots:
         verdict = judge(snapshot, expected, now)
         if isinstance(verdict, Stuck):

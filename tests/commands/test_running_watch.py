@@ -195,7 +195,7 @@ def test_what_does_not_speak_http_is_no_watch(config: Config, other: Callable[[s
 # --- what a watch made of the tree ----------------------------------------------------------------
 
 LIVE, FAILED = {"outcome": "live"}, {"outcome": "failed"}
-STALE = {"web": "stale: the cluster runs another content than the tree has"}
+STALE = {"web": "stale: the cluster runs other content than the tree"}
 
 
 @pytest.mark.anyio

@@ -8,7 +8,7 @@ from devloop.commands.running_watch import Watch
 from devloop.commands.status import beside_watch
 from devloop.rollout.service_status import Standing
 
-STALE = Standing("stale", message="the cluster runs another content than the tree has", hint="devloop once")
+STALE = Standing("stale", message="the cluster runs other content than the tree", hint="devloop once")
 MISSING = Standing("missing", message="deployment/web is not in namespace dev", hint="devloop once")
 STUCK = Standing("stuck", message="paused", hint="kubectl rollout resume deployment/web")
 

@@ -20,7 +20,7 @@ from devloop.trip.sharing import Sharing
 from devloop.watch.project_files import ProjectFiles
 
 pytestmark = pytest.mark.anyio
-LACKING = PrerequisiteError("manifests: not in the cluster: Secret s", hint="kubectl create secret")
+LACKING = PrerequisiteError("not in the cluster: Secret s", hint="kubectl create secret")
 
 
 @pytest.fixture

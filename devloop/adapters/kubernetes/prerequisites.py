@@ -85,7 +85,7 @@ def missing_error(missing: Sequence[Need], context: str) -> PrerequisiteError:
         for need in missing
     )
     return PrerequisiteError(
-        f"manifests: not in the cluster: {named}",
+        f"not in the cluster: {named}",
         reason=f"Missing{missing[0].kind}",
         hint="\n     ".join(need.make(context) for need in missing),
     )

@@ -145,7 +145,12 @@ def _service(one: Match, name: str) -> Service:
     ]
     why = [one.recipe.why, one.why]
     if others:
-        how = "gets this image when its manifest or release is applied; devloop follows no rollout of it"
+        how = (
+            "gets this image when its manifest or release is applied; devloop follows no rollout of it"
+            if len(others) == 1
+            else "get this image when their manifests or releases are applied; devloop follows no rollout of"
+            " them"
+        )
         why.append(f"{', '.join(others)} {how}")
     why += running(runs)
     targets = {
