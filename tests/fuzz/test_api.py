@@ -167,7 +167,7 @@ def damaged_lists(draw: st.DrawFn) -> dict[str, Any]:
 LINES = st.lists(json_texts({"type": "MODIFIED", "object": POD}) | json_texts({"type": "DELETED", "object": POD}) | json_texts({"type": "ERROR", "object": {"code": 500, "message": "m"}}) | json_texts({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}}), min_size=1, max_size=4)  # fmt: skip
 
 
-@cases(40)
+@cases(20)
 @given(damaged_lists())
 @example({**LISTS, "pods": listed({**POD, "metadata": {**POD["metadata"], "deletionTimestamp": 5}})})
 @example({**LISTS, "pods": listed({**POD, "spec": {"containers": [{}]}})})
@@ -181,7 +181,7 @@ def line(kind: str, item: object) -> bytes:
     return json.dumps({"type": kind, "object": item}).encode()
 
 
-@cases(40)
+@cases(20)
 @given(LINES)
 @example([line("MODIFIED", {**POD, "status": "x"})])
 @example([line("MODIFIED", {**POD, "kind": "Status", "status": "x"})])
@@ -227,7 +227,7 @@ def _asked(call: str, text: bytes) -> None:
         well(lambda: anyio.run(ask))
 
 
-@cases(60)
+@cases(20)
 @given(
     st.data(),
     st.sampled_from(sorted(CALLS)),
@@ -238,7 +238,7 @@ def test_damaged_answers(data: st.DataObject, call: str, status: bytes) -> None:
     _asked(call, answer(body, b"HTTP/1.1 " + status + b"\r\n"))
 
 
-@cases(25)
+@cases(20)
 @given(st.sampled_from(sorted(CALLS)), st.sampled_from(sorted(ANSWERS.values())) | broken_bytes(answer(json.dumps(listed(NODE)).encode())))  # fmt: skip
 def test_what_is_no_answer(call: str, text: bytes) -> None:
     _asked(call, text)

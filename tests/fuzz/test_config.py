@@ -107,13 +107,13 @@ def test_what_is_damaged_here_was_sound() -> None:
         _used(configs.load(path))
 
 
-@cases(25)
+@cases(10)
 @given(changed(SOUND))
 def test_damaged_values(value: Any) -> None:
     _loaded(yaml.dump(value, Dumper=yaml.SafeDumper, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
-@cases(25)
+@cases(10)
 @given(damaged((TEXT, "version: 1\nservices: {a: {image: a, build: {context: web}}}\n"), WORDS))
 @example("a: &a [*a]\n")
 @example("version: 1\nservices: &a {web: *a}\n")
@@ -121,7 +121,7 @@ def test_damaged_texts(text: str) -> None:
     _loaded(text.encode("utf-8", "surrogatepass"))
 
 
-@cases(6)
+@cases(4)
 @given(broken_bytes(TEXT.encode()) | st.sampled_from(NASTY))
 def test_damaged_bytes(content: bytes) -> None:
     _loaded(content)

@@ -94,7 +94,7 @@ def _facts(number: int) -> tuple[tuple[str, ...], tuple[str, ...] | None, str | 
     return (("COPY c /c",), ("A=b",), "/", "") if number % 2 else ((), None, None, None)
 
 
-@cases(120)
+@cases(60)
 @given(damaged(SOUND, WORDS))
 @example("FROM x\nRUN <<EOF")
 @example("FROM ${A" + "${A:-" * 2000)
@@ -103,7 +103,7 @@ def test_damaged_dockerfiles(text: str) -> None:
     well(lambda: _plans(text))
 
 
-@cases(100)
+@cases(50)
 @given(st.lists(st.sampled_from(WORDS), max_size=25).map("".join) | st.text(max_size=200))
 def test_dockerfiles_of_words(text: str) -> None:
     well(lambda: _plans(text))
@@ -114,7 +114,7 @@ def _repeated(one: str) -> st.SearchStrategy[str]:
     return st.integers(1, 3000).map(lambda count: one * count)
 
 
-@cases(8)
+@cases(3)
 @given(st.sampled_from(("*", "?", "[a]", "a", "#", "%", "\\", "/", "*a")).flatmap(_repeated))
 def test_patterns_of_any_length_in_expansions(text: str) -> None:
     """Shell patterns become regular expressions: none of them may run for ever."""

@@ -46,7 +46,7 @@ def _asked(text: str) -> None:
         assert all(isinstance(answer, bool) for answer in answers)
 
 
-@cases(80)
+@cases(30)
 @given(damaged(SOUND, WORDS))
 @example("*a" * 30 + "\n")
 @example("(a*)*b\n")
@@ -56,7 +56,7 @@ def test_damaged_ignore_files(text: str) -> None:
     well(lambda: _asked(text), "web/.dockerignore")
 
 
-@cases(60)
+@cases(30)
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map("".join))
 def test_ignore_files_of_words(text: str) -> None:
     well(lambda: _asked(text), "web/.dockerignore")
@@ -87,7 +87,7 @@ PIECES = (
 )
 
 
-@cases(400)
+@cases(150)
 @given(st.lists(st.sampled_from(PIECES), max_size=10).map("".join), st.text("ab/.\n", max_size=9))
 def test_the_tree_of_an_expression_matches_what_pythons_engine_matches(expression: str, path: str) -> None:
     try:

@@ -155,13 +155,13 @@ BODIES = (
 NAMES = st.sampled_from(sorted(CALLS))
 
 
-@cases(40)
+@cases(20)
 @given(NAMES, BODIES, HEADS)
 def test_damaged_bodies(call: str, body: bytes, head: bytes) -> None:
     asked(call, answer(body, head))
 
 
-@cases(25)
+@cases(10)
 @given(
     NAMES,
     broken_bytes(answer(json.dumps(SOUND).encode()))

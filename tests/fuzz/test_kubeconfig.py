@@ -74,13 +74,13 @@ def _opened(content: bytes) -> None:
         well(lambda: anyio.run(access), "context", "kubeconfig")
 
 
-@cases(20)
+@cases(10)
 @given(st.sampled_from((SOUND, PLAIN)).flatmap(changed))
 def test_damaged_values(value: Any) -> None:
     _opened(yaml.dump(value, Dumper=yaml.SafeDumper, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
-@cases(20)
+@cases(10)
 @given(damaged((yaml.safe_dump(SOUND), yaml.safe_dump(PLAIN)), WORDS).map(str.encode) | broken_bytes(yaml.safe_dump(PLAIN).encode()) | st.sampled_from(NASTY))  # fmt: skip
 def test_damaged_texts(content: bytes) -> None:
     _opened(content)

@@ -243,7 +243,7 @@ def test_what_is_damaged_here_was_sound() -> None:
     assert len(objects_of(TEXT)) == len(SOUND)
 
 
-@cases(25)
+@cases(10)
 @given(st.sampled_from(SOUND).flatmap(changed))
 @example(
     {
@@ -259,7 +259,7 @@ def test_damaged_objects(value: Any) -> None:
     _rendered(content.decode("utf-8", "replace"))
 
 
-@cases(6)
+@cases(4)
 @given(changed(SOUND, 8))
 def test_damaged_objects_beside_each_other(values: Any) -> None:
     content = _dumped(values)
@@ -267,7 +267,7 @@ def test_damaged_objects_beside_each_other(values: Any) -> None:
     _rendered(content.decode("utf-8", "replace"))
 
 
-@cases(20)
+@cases(10)
 @given(damaged((*map(yaml.safe_dump, SOUND), yaml.safe_dump_all(SOUND[:3])), WORDS))
 @example("")  # a chart that renders to nothing
 @example("? {a: b}\n: c\nkind: Pod\n")
@@ -276,7 +276,7 @@ def test_damaged_texts(text: str) -> None:
     _rendered(text)
 
 
-@cases(6)
+@cases(4)
 @given(broken_bytes(TEXT.encode()[:1500]) | st.sampled_from(NASTY))
 def test_damaged_bytes(content: bytes) -> None:
     _read(content)
@@ -288,7 +288,7 @@ KUSTOMIZATION = {
 }  # fmt: skip
 
 
-@cases(20)
+@cases(10)
 @given(changed(KUSTOMIZATION) | damaged((yaml.safe_dump(KUSTOMIZATION),), WORDS))
 def test_damaged_kustomizations_and_values(value: Any) -> None:
     with tempfile.TemporaryDirectory() as made:

@@ -67,7 +67,7 @@ def _served(requests: list[bytes]) -> None:
     assert not faults, faults
 
 
-@cases(12)
+@cases(8)
 @given(
     st.lists(
         st.sampled_from(SOUND).flatmap(broken_bytes) | st.sampled_from(NASTY) | st.binary(max_size=50),

@@ -54,7 +54,7 @@ def kept(name: str, content: bytes) -> Iterator[Path]:
         yield file
 
 
-@cases(30)
+@cases(20)
 @given(json_texts({"web": ["web:dl-1", "web:dl-2"], "api": ["api:dl-1"]}))
 def test_live_images(content: bytes) -> None:
     with kept("lived.json", content) as file:
@@ -65,7 +65,7 @@ def test_live_images(content: bytes) -> None:
         assert History(file).all() == history.all()
 
 
-@cases(30)
+@cases(20)
 @given(json_texts({"web": "salt", "api": "x"}))
 def test_rebuild_salts(content: bytes) -> None:
     for name in (rebuild_salt.FILE, rebuild_salt.OLD_FILE):
@@ -76,7 +76,7 @@ def test_rebuild_salts(content: bytes) -> None:
             assert rebuild_salt.read(file.parent)["web"] == "new"
 
 
-@cases(30)
+@cases(20)
 @given(json_texts({"url": "http://127.0.0.1:9100"}))
 def test_announcements_of_watches(content: bytes) -> None:
     with kept("p/config.yaml", b"version: 1\n") as file:
@@ -98,7 +98,7 @@ def test_announcements_of_watches(content: bytes) -> None:
                 os.environ["XDG_STATE_HOME"] = before
 
 
-@cases(30)
+@cases(20)
 @given(json_texts({"host": "here", "pid": 5, "path": "/p/config.yaml"}))
 def test_owners_in_lock_files_and_annotations(content: bytes) -> None:
     with bounded():
@@ -106,7 +106,7 @@ def test_owners_in_lock_files_and_annotations(content: bytes) -> None:
     assert owner is None or isinstance(owner.pid, int)
 
 
-@cases(30)
+@cases(20)
 @given(json_texts({"https://127.0.0.1:1 default": "0123 web api", "x": "0123"}))
 def test_what_was_applied_last(content: bytes) -> None:
     with kept("manifests.json", content) as file:
@@ -119,7 +119,7 @@ def test_what_was_applied_last(content: bytes) -> None:
         assert manifests._applied() == ("now", {"web"})
 
 
-@cases(30)
+@cases(20)
 @given(json_texts({DIGEST: [["/app/.env", False], ["/app/key", True]]}))
 def test_scans_of_images(content: bytes) -> None:
     """An image that is not known any more would be read again, by this engine that is not there."""
@@ -135,7 +135,7 @@ def test_scans_of_images(content: bytes) -> None:
         assert all(isinstance(one.path, str) and isinstance(one.private_key, bool) for one in files)
 
 
-@cases(30)
+@cases(20)
 @given(json_texts({"node": {"web:dl-1": NOW - 5000.0, "web:dl-2": NOW}}))
 @example(b'{"node": {"web:dl-1": -1e30}}')  # older than an hour from the first look on
 @example(b'{"node": {"web:dl-1": NaN}}')  # never older than an hour: the image stayed for ever
@@ -148,7 +148,7 @@ def test_when_images_were_first_seen(content: bytes) -> None:
             assert all(0 <= at <= NOW for at in since.values()), since
 
 
-@cases(30)
+@cases(20)
 @given(json_texts({"layers": {DIGEST: [DIGEST, 5, "application/x"]}, "configs": {DIGEST: DIGEST}}))
 def test_digests_of_blobs(content: bytes) -> None:
     with kept("blobs.json", content) as file:
@@ -193,7 +193,7 @@ def _packed(text: bytes) -> bytes:
 ROWS = [1, [["app", "dir", 493, 0, 0, 0, 0, ""], ["app/x", "file", 420, 0, 0, 5, 3, ""]], ["gone"], ["app"]]
 
 
-@cases(40)
+@cases(25)
 @given(json_texts(ROWS).map(_packed) | broken_bytes(LAYER.dump()) | st.sampled_from(NASTY))
 def test_layers(content: bytes) -> None:
     with bounded():
@@ -209,7 +209,7 @@ def _with_config(value: object) -> bytes:
     return json.dumps({**RECORD, "config": base64.b64encode(cast(bytes, value)).decode()}).encode()
 
 
-@cases(40)
+@cases(25)
 @given(json_texts(RECORD) | json_texts(CONFIG).map(_with_config))
 def test_parents(content: bytes) -> None:
     with kept("of-web/0123.json", content) as file:
@@ -246,7 +246,7 @@ def _database() -> bytes:
 DATABASE = _database()
 
 
-@cases(30)
+@cases(20)
 @given(broken_bytes(DATABASE) | st.sampled_from(NASTY))
 @example(DATABASE.replace(b"mtime INTEGER", b"mtime 0\x80INTEGE"))  # SQLite's own message is no UTF-8
 def test_the_stat_cache(content: bytes) -> None:
@@ -265,7 +265,7 @@ def test_the_stat_cache(content: bytes) -> None:
         assert all(str(file) in one for one in said)
 
 
-@cases(40)
+@cases(25)
 @given(json_texts({"time": 5, "event": "Notice"}).map(lambda line: line * 3))
 def test_the_journal_goes_on_in_a_line_of_its_own(content: bytes) -> None:
     with kept("journal.jsonl", content) as file:
