@@ -216,7 +216,7 @@ class Terminal:
             since = row.stage_since if row.stage else row.trip_since
             text.append(f"{stage} {wording.seconds(max(0.0, now - since))}", "bold")
             text.append(f"  {row.note}" if row.note else "", "dim")
-        elif not row.last.lower().startswith(row.state):  # "live in 0.9 s" says "live" already
+        elif not row.last.lower().startswith((row.state, "built")):  # "live in 0.9 s" says "live" already
             text.append(row.state, "bold")
         if row.last:
             space = "  " if text else ""
@@ -246,5 +246,5 @@ class Terminal:
 def _brief(event: TripEnded) -> str:
     outcome = event.outcome
     if isinstance(outcome, Live):
-        return f"live in {wording.seconds(outcome.timing.trip)}"
+        return f"{wording.reached(outcome)} in {wording.seconds(outcome.timing.trip)}"
     return wording.headline(outcome).partition(":")[0]

@@ -111,13 +111,18 @@ def _ended(event: TripEnded, root: Path) -> Iterable[Line]:
         yield Line(service, event.why_long, "quiet")
 
 
+def reached(outcome: Live) -> str:
+    """How far a trip that went well went: a service without `deploy` is built and loaded only (S17)."""
+    return "live" if outcome.rollout.revisions or outcome.rollout.pods else "built"
+
+
 def headline(outcome: Outcome) -> str:
     """An outcome in one line."""
     trip = seconds(outcome.timing.trip)
     match outcome:
         case Live():
             url = f"  {outcome.url}" if outcome.url else ""
-            if not (outcome.rollout.revisions or outcome.rollout.pods):  # it has no deploy: (S17)
+            if reached(outcome) == "built":
                 return f"built and loaded in {trip}  {outcome.image.ref}  ({stages(outcome.timing)})"
             pods = "" if outcome.rollout.pods else "; replicas 0, so no pod runs"
             return f"live in {trip}{pods}  {outcome.image.ref}  ({stages(outcome.timing)}){url}"

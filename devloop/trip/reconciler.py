@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from devloop.errors import OvertakenError, TargetMissingError, TreeMovedError
+from devloop.errors import OvertakenError, PlatformError, TargetMissingError, TreeMovedError
 from devloop.events import Notice
 from devloop.model import (
     Change,
@@ -272,11 +272,13 @@ def _shown_state(outcome: Outcome) -> tuple[str, bool]:
 
 
 def _key(outcome: Outcome) -> tuple[str, ...]:
-    """What makes an error the same one; a tree that moves is one, whichever file it is."""
+    """What makes an error the same one; a tree that moves is one, whichever file it is, and a platform that
+    is gone is one in every stage."""
     if not isinstance(outcome, Failed):
         return ()
     moved = isinstance(outcome.error, TreeMovedError)
-    return (outcome.stage, outcome.error.reason, "" if moved else outcome.error.message)
+    stage = "" if isinstance(outcome.error, PlatformError) else outcome.stage
+    return (stage, outcome.error.reason, "" if moved else outcome.error.message)
 
 
 def _is_held(service: Service, snapshots: Sequence[Snapshot], outcome: Outcome | None) -> bool:

@@ -8,12 +8,14 @@ import pty
 import re
 import select
 from collections.abc import Iterator
+from dataclasses import replace
 
 import anyio
 import pytest
 
 from devloop.clock import Clock
 from devloop.events import (
+    Event,
     LiveChanged,
     Notice,
     Output,
@@ -22,9 +24,10 @@ from devloop.events import (
     RolloutPhase,
     StageEnded,
     StageStarted,
+    TripEnded,
     TripStarted,
 )
-from devloop.model import Change
+from devloop.model import Change, Live
 from devloop.sinks.console import Terminal
 from tests.support.trips import REF, ROOT, URL, failed_trip, live_trip
 
@@ -94,6 +97,20 @@ def test_a_live_trip_shows_what_happened_and_a_living_line_per_service(screen: S
     assert last[0].startswith("● backend live in ")
     assert last[0].endswith(URL)
     assert last[1] == "● web     starting"
+
+
+def test_s17_a_service_without_a_deploy_is_built_and_not_live(screen: Screen) -> None:
+    events: list[Event] = []
+    live_trip(events.append, Clock())
+    with terminal(screen) as sink:
+        for event in events:
+            if isinstance(event, TripEnded) and isinstance(event.outcome, Live):
+                rollout = replace(event.outcome.rollout, revisions=(), pods=())
+                event = replace(event, outcome=replace(event.outcome, rollout=rollout, url=None))
+            sink(event)
+    last = [line.strip() for line in screen.read().replace("\r", "\n").splitlines() if line.strip()][-2:]
+    assert last[0].startswith("● backend built in ")
+    assert "live" not in last[0]
 
 
 def test_a_failure_is_red_with_its_block(screen: Screen) -> None:

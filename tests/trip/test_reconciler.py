@@ -251,6 +251,9 @@ def test_the_same_error_is_reported_once_and_again_after_a_save() -> None:
     assert not repeats(state, again, LIVE)
     assert begun(state, again).word == "failed"
     assert begun(state, SAVED).word == "working"
+    gone = PlatformError("the engine is not reachable", reason="EngineGone")
+    state, _ = ended(SERVICE, ServiceState(), SAVED, failed(gone, "build"), [OURS], 0.0)
+    assert repeats(state, again, failed(gone, "fingerprint", known=False)), "wherever it stops the trip"
     moved = failed(TreeMovedError("a.py moved"))
     state, _ = ended(SERVICE, ServiceState(), SAVED, moved, [OURS], 0.0)
     assert repeats(state, SAVED, failed(TreeMovedError("b.py moved")))
