@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from devloop.errors import PlatformError
 
@@ -111,6 +112,7 @@ class Web:
             self._listener = open_listener(*self._address)
         config = uvicorn.Config(
             self._app,
+            http=ClosingProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -146,6 +148,14 @@ class Web:
 
     async def _serve_status(self, _: Request) -> Response:
         return JSONResponse(self._status())
+
+
+class ClosingProtocol(H11Protocol):
+    """Closes the connection on what is no HTTP: the answer that uvicorn would give to a broken HEAD has a
+    body, which h11 refuses to send."""
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.close()
 
 
 class HostCheck:
