@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from devloop.commands.frame import Project, in_session
 from devloop.commands.output import secrets_of
@@ -26,14 +27,18 @@ class Group:
     goes_on: bool = False  # a build goes on from the RUN that `why_full` names
 
 
-def grouped(plan: Plan, files: Mapping[str, FileEntry]) -> tuple[Group, ...]:
-    """The inputs by what stops them, delta-able ones first, then the largest group first."""
+_RECIPE = NotProven("RecipeChanged", "it says how the image is made")
+
+
+def grouped(plan: Plan, files: Mapping[str, FileEntry], recipe: Collection[str] = ()) -> tuple[Group, ...]:
+    """The inputs by what stops them, delta-able ones first, then the largest group first. `recipe`: the
+    paths of the Dockerfile and the ignore files, which may be copied too."""
     groups: dict[tuple[str, int, str], list[str]] = {}
     reasons: dict[tuple[str, int, str], NotProven | None] = {}
     for path, entry in sorted(files.items()):
         if entry.kind == "dir":
             continue
-        found = ineligible_because(plan, path)
+        found = _RECIPE if path in recipe else ineligible_because(plan, path)
         key = (found.reason, found.line, found.message) if found else ("", 0, "")
         groups.setdefault(key, []).append(path)
         reasons[key] = found
@@ -79,5 +84,13 @@ async def _answers(session: Session) -> list[str]:
     for service in session.services:
         found = await session.images.fingerprinter.take(service, Change.start(session.world.clock.now()))
         assert found.plan is not None
-        answers += lines(service, grouped(found.plan, found.inputs.files))
+        answers += lines(service, groups_of(service, found.plan, found.inputs.files))
     return answers
+
+
+def groups_of(service: Service, plan: Plan, files: Mapping[str, FileEntry]) -> tuple[Group, ...]:
+    """`grouped`, with the Dockerfile and the ignore files where the context holds them."""
+    build = service.build
+    ignoring = (build.context / ".dockerignore", Path(f"{build.dockerfile}.dockerignore"))
+    recipe = {os.path.relpath(path, build.context) for path in (build.dockerfile, *ignoring)}
+    return grouped(plan, files, recipe)

@@ -339,3 +339,17 @@ def test_explain_shows_the_three_kinds_of_build() -> None:
     )
     assert "  RUNs alone  src/main.py" in explained
     assert "  full build  conf/app.conf" in explained
+
+
+def test_explain_calls_no_edit_of_the_dockerfile_a_delta() -> None:
+    """`COPY . /app` copies it as well, and yet its edit changes what the image is made by."""
+    made = plan(Dockerfile.parse("FROM base\nCOPY . /app\n"), target=None, args={}, platform="linux/amd64")
+    files = {
+        path: FileEntry(path, "file", 0o644, 1, 0, "digest")
+        for path in (".dockerignore", "Dockerfile", "Dockerfile.dockerignore", "main.py")
+    }
+    service = Service("app", "app", BuildSpec(Path("/x"), Path("/x/Dockerfile")), ())
+    explained = explaining.lines(service, explaining.groups_of(service, made, files))
+    assert explained[0].endswith("an edit of 1 of 4 files is a delta, of the others a full build")
+    assert "  delta       main.py" in explained
+    assert "  full build  .dockerignore, Dockerfile, Dockerfile.dockerignore" in explained
