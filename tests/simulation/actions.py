@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
@@ -12,14 +12,16 @@ from devloop_sandbox.objects.errors import ApiError
 from devloop_sandbox.store.store import Store
 from tests.simulation.engine import Engine
 from tests.simulation.faults import Faults
-from tests.simulation.script import SERVICES, Step
+from tests.simulation.script import SERVICES, Step, resource_of
 from tests.simulation.tree import Tree
 
 Obj = dict[str, Any]
 DOCKERFILE = "FROM base:1\nCOPY . /app\n"
 
 
-def config_of(services: tuple[str, ...] = SERVICES, context: str = "simulation") -> str:
+def config_of(
+    kinds: Mapping[str, str], services: tuple[str, ...] = SERVICES, context: str = "simulation"
+) -> str:
     return yaml.safe_dump(
         {
             "version": 1,
@@ -28,7 +30,8 @@ def config_of(services: tuple[str, ...] = SERVICES, context: str = "simulation")
                 name: {
                     "image": name,
                     "build": {"context": name, "idle_timeout": "60s"},
-                    "deploy": {"deployment": name},
+                    "deploy": {kinds[name].lower(): name},
+                    **({"rollout_timeout": "60s"} if kinds[name] == "StatefulSet" else {}),
                 }
                 for name in services
             },
@@ -37,15 +40,16 @@ def config_of(services: tuple[str, ...] = SERVICES, context: str = "simulation")
     )
 
 
-def manifest_of(name: str, env: str = "0") -> str:
+def manifest_of(kind: str, name: str, env: str = "0") -> str:
     container = {"name": "app", "image": name, "env": [{"name": "SETTING", "value": env}]}
+    own = {"serviceName": name} if kind == "StatefulSet" else {"progressDeadlineSeconds": 60}
     return yaml.safe_dump(
         {
             "apiVersion": "apps/v1",
-            "kind": "Deployment",
+            "kind": kind,
             "metadata": {"name": name},
             "spec": {
-                "progressDeadlineSeconds": 60,
+                **own,
                 "selector": {"matchLabels": {"app": name}},
                 "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}},
             },
@@ -57,9 +61,10 @@ class Actions:
     """One method per step; `begin` and `kill` are devloop's life, the rest is the world's."""
 
     def __init__(
-        self, tree: Tree, store: Store, engine: Engine, faults: Faults, rng: random.Random, *,
-        kill: Callable[[float], None], jump: Callable[[float], None],
+        self, kinds: Mapping[str, str], tree: Tree, store: Store, engine: Engine, faults: Faults,
+        rng: random.Random, *, kill: Callable[[float], None], jump: Callable[[float], None],
     ) -> None:  # fmt: skip
+        self._kinds = kinds
         self._tree, self._store, self._engine, self._faults, self._rng = tree, store, engine, faults, rng
         self._kill, self._jump = kill, jump
         self._earlier: dict[str, list[str]] = {}
@@ -71,8 +76,8 @@ class Actions:
             self._tree.write(f"{name}/Dockerfile", DOCKERFILE)
             self._tree.write(f"{name}/.dockerignore", "*.log\n")
             self._tree.write(f"{name}/a.txt", "1")
-            self._tree.write(f"k8s/{name}.yaml", manifest_of(name))
-        self._tree.write("config.yaml", config_of())
+            self._tree.write(f"k8s/{name}.yaml", manifest_of(self._kinds[name], name))
+        self._tree.write("config.yaml", config_of(self._kinds))
 
     def do(self, step: Step) -> None:
         try:
@@ -114,16 +119,18 @@ class Actions:
     # --- the project's files ----------------------------------------------------------------------
 
     def leave(self, service: str, _: str) -> None:
-        self._tree.write("config.yaml", config_of(tuple(name for name in SERVICES if name != service)))
+        self._tree.write(
+            "config.yaml", config_of(self._kinds, tuple(name for name in SERVICES if name != service))
+        )
 
     def spoil_config(self, *_: str) -> None:
         self._tree.write("config.yaml", "version: 1\nservices: [")
 
     def move_cluster(self, *_: str) -> None:
-        self._tree.write("config.yaml", config_of(context="other"))
+        self._tree.write("config.yaml", config_of(self._kinds, context="other"))
 
     def mend_config(self, *_: str) -> None:
-        self._tree.write("config.yaml", config_of())
+        self._tree.write("config.yaml", config_of(self._kinds))
 
     def env(self, service: str, *words: str) -> None:
         self._env[service] = " ".join(words)
@@ -133,7 +140,9 @@ class Actions:
         self._tree.write(f"k8s/{service}.yaml", "kind: [")
 
     def mend_manifest(self, service: str, *_: str) -> None:
-        self._tree.write(f"k8s/{service}.yaml", manifest_of(service, self._env[service]))
+        self._tree.write(
+            f"k8s/{service}.yaml", manifest_of(self._kinds[service], service, self._env[service])
+        )
 
     def lose_dockerfile(self, service: str, *_: str) -> None:
         self._tree.remove(f"{service}/Dockerfile")
@@ -151,7 +160,9 @@ class Actions:
     # --- others who write to the cluster ----------------------------------------------------------
 
     def _edit(self, service: str, change: Callable[[Obj], None], subresource: str = "") -> None:
-        self._store.mutate("deployments", "default", service, change, subresource=subresource)
+        self._store.mutate(
+            resource_of(self._kinds[service]), "default", service, change, subresource=subresource
+        )
 
     def set_image(self, service: str, number: str) -> None:
         refs = sorted(ref for ref in self._engine.node.images if ref.startswith(f"{service}:"))
@@ -166,7 +177,7 @@ class Actions:
         self._edit(service, lambda item: item["spec"].update(replicas=int(replicas)))
 
     def delete_target(self, service: str, _: str) -> None:
-        self._store.delete("deployments", "default", service)
+        self._store.delete(resource_of(self._kinds[service]), "default", service)
 
     def restart(self, service: str, _: str) -> None:
         def change(item: Obj) -> None:

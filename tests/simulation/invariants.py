@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,14 @@ from devloop.events import ConfigReloaded, Event, LiveChanged, Notice, TripEnded
 from devloop_sandbox.store.store import Store
 from tests.simulation.engine import Engine
 from tests.simulation.node import Content, setting_of
-from tests.simulation.script import SERVICES
+from tests.simulation.script import SERVICES, resource_of
 from tests.simulation.tree import Tree
 
 DEBOUNCE = 0.5  # seconds in which an event may wait for others before a trip takes it up
 NOTICED = 45.0  # seconds after which nobody may still be called live with what was there before an event
 ENDED_IDLE = frozenset({"BuildIdle", "LoadIdle"})
 BAD = frozenset({"crash", "never", "broken"})
-OWN = frozenset(f"/apis/apps/v1/namespaces/default/deployments/{name}" for name in SERVICES)
+APPS = "/apis/apps/v1/namespaces/default/"
 
 
 @dataclass(slots=True)
@@ -31,7 +32,8 @@ class _Shown:
 class Watchman:
     """A sink. `violations` are what must never be, each with its time."""
 
-    def __init__(self, tree: Tree, engine: Engine, store: Store) -> None:
+    def __init__(self, kinds: Mapping[str, str], tree: Tree, engine: Engine, store: Store) -> None:
+        self._resources = {name: resource_of(kind) for name, kind in kinds.items()}
         self._tree, self._engine, self._store = tree, engine, store
         self.violations: list[str] = []
         self.trace: list[str] = []
@@ -81,19 +83,25 @@ class Watchman:
         loop.call_later(NOTICED, self._check_noticed, service, moment)
 
     def written(self, path: str) -> None:
-        if path not in OWN and not path.startswith("/apis/apps/v1/namespaces/default/deployments"):
+        stateful = [name for name, one in self._resources.items() if one == "statefulsets"]
+        pods = [f"/api/v1/namespaces/default/pods/{name}-" for name in stateful]  # one that blocks a rollout
+        if not path.startswith((*(APPS + one for one in self._resources.values()), *pods)):
             self._violated(f"wrote to {path}")
 
     # --- at any time ------------------------------------------------------------------------------
 
     def _check_claim(self, service: str, ref: str) -> None:
-        """ "live" was shown just now: the reference holds the tree as it was since the newest event."""
+        """ "live" was shown just now: the reference holds each file as it was since the newest event.
+
+        Each for itself: while events are late, a look at the one file whose event came reads what was saved
+        after another one, whose event has yet to come.
+        """
         moment = asyncio.get_running_loop().time()
         content = self._content(ref)
         heard = [at for at in self._tree.delivered.get(service, ()) if at[1] <= moment - DEBOUNCE]
         since = max((saved for saved, _ in heard), default=0.0)
         allowed = self._tree.since(service, since)
-        if content is not None and content not in allowed:
+        if content is not None and not _is_of(content, allowed):
             self._violated(f"{service} is called live with {ref}, which is older than the newest event")
 
     def _check_noticed(self, service: str, moment: float) -> None:
@@ -133,13 +141,13 @@ class Watchman:
                 self._check_pods(service, wanted)
 
     def _wants_no_pod(self, service: str) -> bool:
-        item = self._store.find("deployments", "default", service)
+        item = self._store.find(self._resources[service], "default", service)
         return item is not None and item["spec"].get("replicas") == 0
 
     def _check_pods(self, service: str, wanted: Content) -> None:
-        item = self._store.find("deployments", "default", service)
+        item = self._store.find(self._resources[service], "default", service)
         if item is None:
-            self._violated(f"{service} is called live, and there is no Deployment")
+            self._violated(f"{service} is called live, and there is no workload")
             return
         replicas = item["spec"].get("replicas", 1)
         pods = self._store.list(
@@ -166,6 +174,13 @@ class Watchman:
 
     def _note(self, text: str) -> None:
         self.trace.append(f"{asyncio.get_running_loop().time():.2f} {text}")
+
+
+def _is_of(content: Content, moments: Sequence[Content | None]) -> bool:
+    """Whether each file of the image, or that there is none, is as at one of these moments."""
+    trees = [moment.files for moment in moments if moment is not None]
+    paths = {path for files in (content.files, *trees) for path in files}
+    return all(any(files.get(path) == content.files.get(path) for files in trees) for path in paths)
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:

@@ -7,7 +7,8 @@ it may crash, take long to become ready, never become ready, or not hear SIGTERM
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from devloop_sandbox.objects.errors import ApiError
@@ -21,10 +22,11 @@ Obj = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What an image holds: a digest of its files, and the words in them that say how it behaves."""
+    """What an image holds: a digest of its files, words in them that say how it behaves, and each file."""
 
     digest: str
     words: frozenset[str] = frozenset()
+    files: Mapping[str, bytes] = field(default_factory=dict, compare=False)
 
 
 def setting_of(pod: Obj) -> str:

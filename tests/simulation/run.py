@@ -19,6 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 import anyio.to_thread
+from anyio._backends import _asyncio
 
 from devloop import clock as clock_module
 from devloop.adapters.kubernetes import cluster as cluster_module
@@ -37,9 +38,9 @@ from tests.simulation.faults import Faults
 from tests.simulation.invariants import Watchman
 from tests.simulation.node import Content, Node
 from tests.simulation.program import Program
-from tests.simulation.script import SERVICES, Step
+from tests.simulation.script import SERVICES, Step, kinds_of
 from tests.simulation.tree import Tree
-from tests.simulation.virtual_loop import LIFE, Inline, VirtualLoop
+from tests.simulation.virtual_loop import LIFE, Inline, VirtualLoop, numbered
 
 QUIET = 420.0  # seconds after the last step in which everything has to have settled
 REFUSED = 5.0  # seconds until a user starts devloop again that did not start
@@ -76,6 +77,7 @@ def run(seed: int, steps: Sequence[Step]) -> Result:
 class _Simulation:
     def __init__(self, seed: int, folder: Path, loop: VirtualLoop) -> None:
         self.rng = random.Random(seed + 1)
+        self.kinds = kinds_of(seed)
         self.loop, self.folder = loop, folder
         self.faults = Faults(random.Random(seed + 2))
         options = Options("simulation", folder / "cluster")
@@ -87,7 +89,7 @@ class _Simulation:
         self.wire = Wire(self.store, self.faults)
         self.tree = Tree(folder / "project", self.faults)
         self.clock = SimulatedClock()
-        self.watchman = Watchman(self.tree, self.engine, self.store)
+        self.watchman = Watchman(self.kinds, self.tree, self.engine, self.store)
         self.tree.on_heard = self.watchman.heard
         self.wire.on_write = self.watchman.written
         self.lives = 0
@@ -112,6 +114,7 @@ class _Simulation:
                 (clock_module, "time", Monotonic),
             ):
                 stack.enter_context(patch.object(where, name, what))
+            stack.enter_context(patch.object(_asyncio.CancelScope, "__hash__", numbered))
             random.seed(self.rng.random())
             yield
 
@@ -125,7 +128,14 @@ class _Simulation:
         ]
         self.tree.history = {name: [] for name in SERVICES}
         actions = Actions(
-            self.tree, self.store, self.engine, self.faults, self.rng, kill=self.kill, jump=self.jump
+            self.kinds,
+            self.tree,
+            self.store,
+            self.engine,
+            self.faults,
+            self.rng,
+            kill=self.kill,
+            jump=self.jump,
         )
         actions.lay_out()
         self.begin()
@@ -139,7 +149,9 @@ class _Simulation:
         if self.program.refused is not None:
             self.watchman.violations.append(f"devloop did not run: {self.program.refused.message}")
         elif self.task is None or self.task.done():
-            self.watchman.violations.append("devloop ended")
+            done = self.task is not None and not self.task.cancelled()
+            why = repr(self.task.exception()) if done and self.task is not None else "killed"
+            self.watchman.violations.append(f"devloop ended: {why}")
         else:
             self.watchman.check_quiet(self.program.board.answer())
             await self.end()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SERVICES = ("api", "web", "worker")
+STATEFUL_FROM = 10_000  # seeds from here on have one service as a StatefulSet
 MINUTES = 15
 STEPS = 110
 
@@ -26,6 +27,16 @@ class Step:
     def parse(cls, line: str) -> Step:
         at, what, *words = line.split()
         return cls(float(at), what, tuple(words))
+
+
+def kinds_of(seed: int) -> dict[str, str]:
+    """What runs each service."""
+    kinds = dict.fromkeys(SERVICES, "Deployment")
+    return kinds | {"worker": "StatefulSet"} if seed >= STATEFUL_FROM else kinds
+
+
+def resource_of(kind: str) -> str:
+    return f"{kind.lower()}s"
 
 
 def random_script(seed: int) -> list[Step]:

@@ -32,7 +32,7 @@ def content_of(files: Mapping[str, bytes]) -> Content:
     for path, data in sorted(files.items()):
         total.update(f"{path}\0{len(data)}\0".encode() + data)
         words |= WORDS & set(data.decode(errors="replace").split())
-    return Content(total.hexdigest(), frozenset(words))
+    return Content(total.hexdigest(), frozenset(words), files)
 
 
 class Tree:
