@@ -364,6 +364,8 @@ def run(soak: Soak, seconds: float, settle: float) -> None:
         soak.say(f"converged {time.monotonic() - ended:.1f} s after the last save")
     except AssertionError as error:
         soak.wrong.append(f"it did not converge: {soak.served()}\n{str(error)[-4000:]}")
+        log = soak.world.sandbox.kubeconfig.with_name("log").read_text()
+        soak.wrong.append(f"what the sandbox wrote last:\n{log[-4000:]}")
     soak.look()
     soak.wrong += soak.grown()
     soak.watch.stop()

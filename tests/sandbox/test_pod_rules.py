@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +15,7 @@ from devloop_sandbox.engine.problem import Problem
 from devloop_sandbox.node.attempts import Backoff, go_duration
 from devloop_sandbox.node.container import create_body
 from devloop_sandbox.node.environment import environment, expand, field, service_links
+from devloop_sandbox.node.pod import Worker
 from devloop_sandbox.node.probes import Streak, next_due, port_number
 from devloop_sandbox.node.status import Record, build
 from devloop_sandbox.node.volumes import write_atomically
@@ -366,3 +368,13 @@ def test_pause_program_is_a_static_elf_of_its_machine(machine: str) -> None:
     assert program[:4] == b"\x7fELF"
     assert len(program) < 256
     assert int.from_bytes(program[18:20], "little") == {"x86_64": 62, "aarch64": 183}[machine]
+
+
+async def test_a_pod_whose_holder_dies_between_two_containers_starts_again() -> None:
+    """The engine was killed while the first was made; the server ended with the second."""
+    pod = object.__new__(Worker)
+    pod.pod = {"spec": {"restartPolicy": "Always", "containers": []}, "metadata": {}}
+    pod.housing = cast(Any, SimpleNamespace(holder=None))
+    pod._attempts = cast(Any, SimpleNamespace(wait_for_restart=lambda *_: 0.0))
+    record = SimpleNamespace(running=False, current=None, init=False, succeeded=False)
+    assert await pod._keep(cast(Any, record)) == 0.0
