@@ -183,9 +183,7 @@ class Worker:
 
     async def _keep(self, record: Record) -> float | None:
         """Have the container running if it should; the seconds to wait before it may be tried again."""
-        if (
-            self.housing.holder is None
-        ):  # it went while the container before this one was made: all start again
+        if self.housing.holder is None:  # it died with the container before this one
             return 0.0
         if record.running or not should_run(self.pod, record):
             return None
