@@ -137,6 +137,7 @@ def next_step(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
     if expected is None:
         return state, NOTHING
     if all(carries(snapshot, service.image, expected.ref) for snapshot in snapshots):
+        state = _with_revisions(state, snapshots)
         if _rolls_again(state, snapshots):
             why = f"{snapshots[0].target} has another template"
             return replace(state, settled=tuple(snapshots)), Step(why)
@@ -234,6 +235,15 @@ def _reversed(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
     return given_up, Step(notice=contested)
 
 
+def _with_revisions(state: ServiceState, snapshots: Sequence[Snapshot]) -> ServiceState:
+    """A trip may end before the watch shows the ReplicaSet that it made: its revision is known now."""
+    settled = tuple(
+        replace(old, revision=now.revision) if now.uid == old.uid and not old.revision else old
+        for now, old in zip(snapshots, state.settled, strict=True)
+    )
+    return state if settled == state.settled else replace(state, settled=settled)
+
+
 def _rolls_again(state: ServiceState, snapshots: Sequence[Snapshot]) -> bool:
     """Whether pods are replaced for something else than the image (a manifest, `kubectl rollout restart`).
 
@@ -244,7 +254,7 @@ def _rolls_again(state: ServiceState, snapshots: Sequence[Snapshot]) -> bool:
     if isinstance(outcome, Failed) and outcome.stage != "rollout":
         return False
     return any(
-        now.uid == old.uid and now.revision != old.revision and not now.theirs
+        now.uid == old.uid and now.revision not in ("", old.revision) and not now.theirs
         for now, old in zip(snapshots, state.settled, strict=True)
     )
 

@@ -52,7 +52,7 @@ def test_an_edit_of_the_backend_rolls_only_the_backend(project: Project) -> None
             == hashlib.sha256(project.greeting.read_bytes()).hexdigest()
         )
         trips = watch.trips("backend")[-10:]
-        assert [trip["outcome"] for trip in trips] == ["live"] * 10
+        assert [trip["outcome"] for trip in trips] == ["live"] * 10, watch.text()
         print(json.dumps(trips, indent=1))
         after = watch.metrics()
         assert pods == project.sandbox.kubectl("get", "pods", "-n", project.namespace, "-l",

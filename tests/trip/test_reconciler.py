@@ -67,6 +67,7 @@ UNREADY = shows(REF, available=0, pods=(replace(OURS.pods[0], ready=False),))
 LOST = shows(REF, available=0, pods=(replace(OURS.pods[0], ready=False, containers=(
     replace(OURS.pods[0].containers[0], ready=False, waiting="ErrImageNeverPull"),)),))  # fmt: skip
 RESTARTED = replace(OURS, revision="another")
+YOUNG = replace(OURS, revision="")  # its ReplicaSet was not shown yet
 SIDE = Neighbour("side")
 GONE = Snapshot(OURS.target, 0.0)
 LIVE = Live(Rollout(LOADED, (), ()), TIME)
@@ -86,6 +87,8 @@ TABLE: list[tuple[str, Outcome, Snapshot, Snapshot, tuple[str, bool], str]] = [
     ("live, a node lost it", LIVE, OURS, LOST, ("live", True), "a node lost the image"),
     ("live, another template", LIVE, OURS, RESTARTED, ("live", True),
      "deployment/todo-backend has another template"),
+    ("live, its own ReplicaSet is shown late", LIVE, YOUNG, OURS, ("live", True), ""),
+    ("live, its ReplicaSet is not shown for a moment", LIVE, OURS, YOUNG, ("live", True), ""),
     ("live, another template of a shared workload", LIVE, OURS, replace(RESTARTED, theirs={"side": SIDE}),
      ("live", True), ""),
     ("rollout failed, another template", failed(RolloutError("late"), "rollout", loaded=True), UNREADY,
@@ -147,6 +150,13 @@ def test_what_was_expected_of_the_last_trip_ends_with_it(before: Outcome, shown:
     after, step = next_step(SERVICE, state, [shown], 3.0)
     assert (after.word, after.live, step.trip) == ("failed", False, "")
     assert recovered(SERVICE, after, [shown], 3.0) is None
+
+
+def test_s20_another_template_after_a_replica_set_that_was_shown_late_is_followed() -> None:
+    state, _ = ended(SERVICE, ServiceState(), SAVED, LIVE, [YOUNG], 0.0)
+    state, step = next_step(SERVICE, state, [OURS], 1.0)
+    assert step.trip == ""
+    assert next_step(SERVICE, state, [RESTARTED], 2.0)[1].trip == f"{OURS.target} has another template"
 
 
 def test_s20_the_third_reversal_is_contested_and_a_rollback_is_none() -> None:
