@@ -16,11 +16,12 @@ _OWN = frozenset({
     "nodes", "events", "namespaces", "secrets", "configmaps",
 })  # fmt: skip
 _MAPS = (
-    "metadata", "spec", "status", "template", "jobTemplate", "labels", "annotations", "selector", "nodeInfo",
-    "allocatable", "capacity", "state", "lastState", "waiting", "running", "terminated", "involvedObject",
-    "series", "loadBalancer", "strategy", "updateStrategy", "rollingUpdate", "resources", "limits",
-    "lifecycle", "readinessProbe", "startupProbe", "data",
+    "metadata", "spec", "status", "template", "jobTemplate", "nodeInfo", "state", "lastState", "waiting",
+    "running", "terminated", "involvedObject", "series", "loadBalancer", "strategy", "updateStrategy",
+    "rollingUpdate", "resources", "lifecycle", "readinessProbe", "startupProbe",
 )  # fmt: skip
+# Their keys are the users' own: a label may be called "state".
+_FREE_MAPS = ("labels", "annotations", "selector", "data", "allocatable", "capacity", "limits")
 # Lists of mappings, each with the key that every mapping must have, "" for none.
 _LISTS = {
     **dict.fromkeys(("containers", "initContainers", "containerStatuses", "initContainerStatuses"), "name"),
@@ -35,7 +36,7 @@ _COUNTS = (
 )  # fmt: skip
 _TIMES = ("deletionTimestamp", "lastTransitionTime", "startedAt")
 _FIELDS: Mapping[str, str] = {
-    **dict.fromkeys(_MAPS, "a mapping"),
+    **dict.fromkeys((*_MAPS, *_FREE_MAPS), "a mapping"),
     **dict.fromkeys(_LISTS, "a list"),
     **dict.fromkeys(_TEXTS, "a text"),
     **dict.fromkeys(_COUNTS, "a number"),
@@ -88,7 +89,7 @@ def _below(value: Json, at: str) -> str:
             continue
         where = f"{at}.{key}".lstrip(".")
         wrong = "" if _is(one, wanted) else f"{where}: not {wanted}"
-        wrong = wrong or (_below(one, where) if isinstance(one, dict) else "")
+        wrong = wrong or (_below(one, where) if isinstance(one, dict) and key not in _FREE_MAPS else "")
         wrong = wrong or (_each(one, key, where) if isinstance(one, list) else "")
         if wrong:
             return wrong
