@@ -92,8 +92,8 @@ def _claims_of(kind: str, item: Json) -> Iterator[tuple[str, str]]:
 
 
 def _claimed(kind: str, item: Json, claims: Claims) -> Iterator[str]:
-    """The object's name if it is such a claim."""
+    """The object's name if it is such a claim: what follows is the number of a pod."""
     namespace, name = _place(item)
-    begins = tuple(begin for where, begin in claims if where == namespace)
-    if kind == "PersistentVolumeClaim" and begins and name.startswith(begins):
+    begin = name.rstrip("0123456789")
+    if kind == "PersistentVolumeClaim" and begin != name and (namespace, begin) in claims:
         yield name

@@ -339,12 +339,12 @@ def test_claims_of_a_statefulset_of_ours_are_not_others_even_when_it_is_gone() -
     item["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}}]
     volumes = [
         ("PersistentVolumeClaim", name, {"metadata": {"name": name, "namespace": "shop"}})
-        for name in ("data-web-0", "other")
+        for name in ("data-web-0", "data-web-backup", "other")
     ]
     claims: Claims = set()
     for there in ([*volumes, ("StatefulSet", "web", item)], volumes):
         found = others(there, "ours", releases=(), paths=(), claims=claims)
-        assert found == ["persistentvolumeclaim/other"]
+        assert found == ["persistentvolumeclaim/data-web-backup", "persistentvolumeclaim/other"]
 
 
 async def test_what_a_release_of_ours_brought_is_not_others(api: Api, cluster: KubernetesCluster) -> None:
