@@ -328,8 +328,10 @@ async def test_s26_another_project_of_this_host_is_a_warning_unless_it_was_moved
         await cluster.patch(TARGET, SERVICE, loaded("1"))
         await cluster.patch(TARGET, SERVICE, loaded("2"))
     warnings = [e.message for e in events if isinstance(e, Notice) and e.level == "warning"]
-    told = f"deployment/web was last written by a devloop of {config}; now it runs what this project has"
-    assert warnings == ([told] if is_there else [])
+    taken_over = (
+        f"deployment/web was last written by a devloop of {config}; now it runs what this project has"
+    )
+    assert warnings == ([taken_over] if is_there else [])
 
 
 async def test_s26_another_hosts_devloop_is_a_warning_once(
