@@ -58,7 +58,7 @@ FAULT = 40.0  # mean seconds between two faults
 
 @dataclass
 class Soak:
-    """The run: the world, its faults, and what was seen. `said` goes to the terminal."""
+    """The run: the world, its faults, and what was seen. `say` prints a line."""
 
     world: World
     engine: Dockerd

@@ -157,8 +157,8 @@ async def test_the_projects_own_trouble_is_over_while_a_services_stands(tmp_path
     cluster.next = Application((), (REFUSED,))
     (tmp_path / "web.yaml").write_text("a: 2")
     await made.settle()
-    told = [(one.level, one.service, one.about) for one in events if isinstance(one, Notice)]
-    assert told == [("error", "web", ""), ("info", "", "manifests")]
+    notices = [(one.level, one.service, one.about) for one in events if isinstance(one, Notice)]
+    assert notices == [("error", "web", ""), ("info", "", "manifests")]
 
 
 async def test_files_that_are_taken_away_lack_nothing_and_are_applied_when_they_come_back(

@@ -86,7 +86,7 @@ def listed(item: dict[str, Any]) -> dict[str, Any]:
     return {"kind": f"{item['kind']}List", "metadata": {"resourceVersion": "5"}, "items": [bare]}
 
 
-class Told:
+class ScriptedClient:
     """As a Client: the answers to lists, then the lines of watches, each once."""
 
     access = None
@@ -126,12 +126,12 @@ def _shown(snapshot: Snapshot) -> None:
 
 
 def _watched(lists: dict[str, Any], lines: list[bytes]) -> None:
-    said: list[DevloopError] = []
+    errors: list[DevloopError] = []
 
     async def watch() -> None:
-        client = Told(lists, lines)
+        client = ScriptedClient(lists, lines)
         health = Health(lambda _: None)
-        health.lost = said.append  # type: ignore[assignment,method-assign]
+        health.lost = errors.append  # type: ignore[assignment,method-assign]
         async with anyio.create_task_group() as group:
             view = NamespaceView("default", cast(Client, client), Clock(), health, group)
             try:
@@ -141,9 +141,9 @@ def _watched(lists: dict[str, Any], lines: list[bytes]) -> None:
                     for _ in range(20):
                         await anyio.lowlevel.checkpoint()
                     _shown(view.snapshot(TARGET))
-                    said.extend(one.failure for one in view._informers.values() if one.failure is not None)
+                    errors.extend(one.failure for one in view._informers.values() if one.failure is not None)
             except DevloopError as error:
-                said.append(error)
+                errors.append(error)
             group.cancel_scope.cancel()
 
     before, informers.BACKOFF = informers.BACKOFF, (0.0,)  # type: ignore[misc]
@@ -151,7 +151,7 @@ def _watched(lists: dict[str, Any], lines: list[bytes]) -> None:
         well(lambda: anyio.run(watch))
     finally:
         informers.BACKOFF = before  # type: ignore[misc]
-    for error in said:
+    for error in errors:
         named(error)
 
 

@@ -30,10 +30,10 @@ def right(number: int) -> None:
 
 def test_one_that_finds_something_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert not run("planted", [wrong_from_90], 60.0, 1)
-    said = capsys.readouterr().out
-    assert "--- planted: wrong_from_90" in said
-    assert "number=90" in said
-    assert "1 found something" in said
+    output = capsys.readouterr().out
+    assert "--- planted: wrong_from_90" in output
+    assert "number=90" in output
+    assert "1 found something" in output
     assert run("sound", [right], 0.2, 1)
     assert ", 0 found something" in capsys.readouterr().out
 

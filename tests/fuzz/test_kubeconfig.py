@@ -90,8 +90,8 @@ def test_damaged_texts(content: bytes) -> None:
 @given(json_texts(CREDENTIAL))
 def test_what_a_plugin_prints(printed: bytes) -> None:
     with tempfile.TemporaryDirectory() as made:
-        said = Path(made, "said")
-        said.write_bytes(printed)
-        plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [str(said)]}
+        output = Path(made, "output")
+        output.write_bytes(printed)
+        plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [str(output)]}
         config = {**PLAIN, "users": [{"name": "u", "user": {"exec": {**plugin, "interactiveMode": "Never"}}}]}
         _opened(json.dumps(config).encode())

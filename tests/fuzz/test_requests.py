@@ -54,10 +54,10 @@ def _served(requests: list[bytes]) -> None:
         async with anyio.create_task_group() as group:
             await group.start(web.run)
             for request in requests:
-                said = await _exchange(web.port, request)
-                assert said == b"" or said.startswith(b"HTTP/1."), said[:200]
-                assert b"Traceback" not in said
-                assert b" 500 " not in said.split(b"\r\n")[0], said[:200]
+                reply = await _exchange(web.port, request)
+                assert reply == b"" or reply.startswith(b"HTTP/1."), reply[:200]
+                assert b"Traceback" not in reply
+                assert b" 500 " not in reply.split(b"\r\n")[0], reply[:200]
             assert (await _exchange(web.port, HEALTH)).endswith(b"ok\n")
             group.cancel_scope.cancel()
         await asyncio.sleep(0)

@@ -253,8 +253,8 @@ def test_the_stat_cache(content: bytes) -> None:
     with kept("stat.sqlite", content) as file:
         source = file.parent / "source"
         source.write_text("content")
-        said: list[str] = []
-        cache = StatCache(file, warn=said.append)
+        warnings: list[str] = []
+        cache = StatCache(file, warn=warnings.append)
         assert all(
             re.fullmatch("[0-9a-f]{64}", digest) and all(type(n) is int for n in seen)
             for seen, digest in cache._known.values()
@@ -262,7 +262,7 @@ def test_the_stat_cache(content: bytes) -> None:
         found = cache.digest(str(source), source.stat(), fresh=True, check=lambda: None)
         assert found == "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
         cache.save()
-        assert all(str(file) in one for one in said)
+        assert all(str(file) in one for one in warnings)
 
 
 @cases(25)

@@ -82,15 +82,15 @@ def owner(path: str) -> str:
 
 @pytest.mark.parametrize("notes", [{"owner": owner(OTHER)}, {"created_by": "0123456789ab"}])
 @pytest.mark.parametrize("files", [COMPOSE, BARE])
-async def test_another_projects_workload_is_left_alone_and_told(
+async def test_another_projects_workload_is_left_alone_and_named(
     cluster: Cluster, files: Files, notes: dict[str, str]
 ) -> None:
     await cluster.run("web", "registry.example.com/team/web:1", **notes)
     made = await cluster.proposed(files)
     assert [(one.image, one.targets[0].name) for one in made.services] == [("shop-web", "web")]
-    told = "\n".join(str(note) for note in made.left_out)
-    assert "Deployment web in namespace default" in told
-    assert "of another devloop project" in told
+    text = "\n".join(str(note) for note in made.left_out)
+    assert "Deployment web in namespace default" in text
+    assert "of another devloop project" in text
 
 
 async def test_new_manifests_get_a_namespace_in_which_no_name_is_taken(cluster: Cluster) -> None:
@@ -116,8 +116,8 @@ async def test_in_a_namespace_that_was_asked_for_a_taken_name_is_left_out(cluste
     await cluster.run("web", "registry.example.com/team/web:1", owner=owner(OTHER))
     made = await cluster.proposed(COMPOSE, "default")
     assert (made.namespace, made.written, made.services[0].targets) == ("default", {}, ())
-    told = " ".join(str(note) for note in made.left_out)
-    assert "is there already, another devloop project's (/home/somebody/other/config.yaml)" in told
+    text = " ".join(str(note) for note in made.left_out)
+    assert "is there already, another devloop project's (/home/somebody/other/config.yaml)" in text
 
 
 async def test_what_files_describe_and_another_project_runs_is_told(cluster: Cluster) -> None:
@@ -157,9 +157,9 @@ async def test_a_workload_that_is_only_called_alike_is_asked_for(cluster: Cluste
     await cluster.run("web", "team/web:1", "team")
     made = await cluster.proposed(BARE)
     assert [one.image for one in made.services] == ["shop-web"]
-    told = " ".join(config_text(made).replace("#", "").split())
-    assert "Deployment web in namespace team of the cluster runs it, and it may be another project's" in told
-    assert "write image: team/web and deploy: {deployment: web, namespace: team}" in told
+    text = " ".join(config_text(made).replace("#", "").split())
+    assert "Deployment web in namespace team of the cluster runs it, and it may be another project's" in text
+    assert "write image: team/web and deploy: {deployment: web, namespace: team}" in text
     assert [one.key for one in made.questions] == ["image:team/web", "write"]
     made = await cluster.proposed(BARE, answers={"image:team/web": "web/Dockerfile"})
     assert [(one.image, one.targets[0].name, made.namespace) for one in made.services] == [

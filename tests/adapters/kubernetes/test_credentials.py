@@ -341,7 +341,7 @@ async def test_nothing_is_read_for_a_server_without_tls_and_nothing_sent(tmp_pat
     assert not (tmp_path / "ran").exists()
 
 
-# --- the command of gcp, and what a plugin is told ------------------------------------------------
+# --- the command of gcp, and what a plugin gets ------------------------------------------------
 
 
 def gcp(folder: Path, script: str) -> Path:
@@ -376,7 +376,7 @@ async def test_a_command_of_gcp_that_hangs_is_ended_with_its_children(
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_a_plugin_that_asks_for_the_cluster_is_told_of_it(tmp_path: Path, wanted: bool) -> None:
     answer = plugin_that_says({"token": "t"}, tmp_path)
-    script = f'printf %s "$KUBERNETES_EXEC_INFO" >{tmp_path}/told; cat {tmp_path}/answer'
+    script = f'printf %s "$KUBERNETES_EXEC_INFO" >{tmp_path}/given; cat {tmp_path}/answer'
     plugin = answer | {"command": "sh", "args": ["-c", script], "provideClusterInfo": wanted}
     document: Any = config(exec=plugin)
     crt, _ = make_cert(tmp_path)
@@ -386,7 +386,7 @@ async def test_a_plugin_that_asks_for_the_cluster_is_told_of_it(tmp_path: Path, 
     audience = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "me"}}
     cluster["extensions"].append(audience)
     await open_access([write(tmp_path / "a", document)], "minikube", allow_remote=False)
-    spec = json.loads((tmp_path / "told").read_text())["spec"]
+    spec = json.loads((tmp_path / "given").read_text())["spec"]
     assert spec["interactive"] is False
     expected = {
         "server": "https://192.168.49.2:8443",

@@ -19,7 +19,7 @@ from devloop.files import read_text
 
 PLUGIN_SECONDS = 60.0  # a plugin may open a browser and wait for somebody to log in
 MOST_OUTPUT = 1 << 20  # bytes; an answer has a few thousand
-EXEC_EXTENSION = "client.authentication.k8s.io/exec"  # of the cluster's entry: what its plugin is told
+EXEC_EXTENSION = "client.authentication.k8s.io/exec"  # of the cluster's entry: what its plugin gets
 SHOWN_LINES, SHOWN_WIDTH = 10, 300
 
 
