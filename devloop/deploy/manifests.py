@@ -56,8 +56,8 @@ class Manifests:
         self._troubles: tuple[Trouble, ...] = ()  # what this try could not apply
         self._names: Set[tuple[str, str]] = frozenset()  # of the objects that it could read
         self._lacking: PrerequisiteError | None = None  # what it waits for
-        self._reported: Set[str] = frozenset()
-        self._whose: dict[str, frozenset[str]] = {}  # message -> whose trouble it was reported as
+        self._whose: dict[str, frozenset[str]] = {}  # message -> under whose names it was reported
+        self._affected: set[str] = set()
         self.blocked = False  # something that must be there beforehand is not
         self.held = anyio.Event()  # set while blocked
 
@@ -69,20 +69,21 @@ class Manifests:
             return False
         async with self._lock:
             changed = await self._apply(service, missing=missing)
+            self._affected.discard(service.name)  # this trip is its own
             for trouble in self._troubles:
                 if self._blames(trouble, service, missing=missing):
-                    raise self._told(service.name, trouble.error)
+                    raise self._reported_as(service.name, trouble.error)
             if self._lacking is not None:
                 own = await self._cluster.prerequisite(service.image)
                 if own is not None:
-                    self._told(service.name, self._lacking)
+                    self._reported_as(service.name, self._lacking)
                     raise own
-                self._say("", self._lacking)  # another's: no reason to hold up this service
+                self._report("", self._lacking)  # another's: no reason to hold up this service
             return changed
 
     async def settle(self, *, missing: bool = False, trips_follow: bool = False) -> bool:
         """Apply if the files changed since the last time, or if something is known to be `missing`.
-        `trips_follow`: the trips of `troubled` services report what is theirs.
+        `trips_follow`: the trips of `affected` services report what is theirs.
 
         Raises ConfigError, PatchError, PlatformError for what is no service's own; PrerequisiteError, once
         all else is applied.
@@ -91,14 +92,20 @@ class Manifests:
             changed = await self._apply(None, missing=missing, trips_follow=trips_follow)
             own = [trouble.error for trouble in self._troubles if not self._has_service(trouble)]
             for error in own[1:]:
-                self._say("", error)
+                self._report("", error)
             if own:
-                raise self._told("", own[0])
+                raise self._reported_as("", own[0])
             if self._lacking is not None:
-                raise self._told("", self._lacking)
+                raise self._reported_as("", self._lacking)
             return changed
 
-    def troubled(self) -> Mapping[str, str]:
+    def affected(self) -> Set[str]:
+        """The services whose trouble has come, gone or changed in no trip of their own since they were asked
+        for last: each needs one, to report it or to go on."""
+        found, self._affected = self._affected, set()
+        return found
+
+    def _troubled(self) -> Mapping[str, str]:
         """The services of which an object could not be applied, with the reason."""
         return {
             service.name: trouble.error.message
@@ -157,7 +164,7 @@ class Manifests:
         others = () if again is None else tuple(t for t in self._troubles if not (t in again or t.unread))
         self._take((*others, *done.troubles), done.names, await self._cluster.prerequisite())
         self._tried = digest, withheld
-        self._tell_others(service, missing=missing, trips_follow=trips_follow)
+        self._report_others(service, missing=missing, trips_follow=trips_follow)
         if not (self._troubles or self._lacking):
             self._remember(digest, withheld)
         return bool(done.changed)
@@ -167,7 +174,9 @@ class Manifests:
     ) -> None:
         """What stands in the way from now on; that nothing does any more is reported once, under the name
         that the trouble was reported under."""
+        before = self._troubled()
         self._troubles, self._names, self._lacking = troubles, names, lacking
+        self._affected |= {name for name, _ in before.items() ^ self._troubled().items()}
         self._block(lacking is not None)
         for error in self._standing():
             error.about = WHOSE
@@ -187,26 +196,24 @@ class Manifests:
             found |= set(named) or (set() if trouble.error.message in self._whose else {""})
         return found
 
-    def _told(self, name: str, error: DevloopError) -> DevloopError:
+    def _reported_as(self, name: str, error: DevloopError) -> DevloopError:
         """Keeps under whose name an error is reported, "" for the project's own; the error."""
         self._whose[error.message] = self._whose.get(error.message, frozenset()) | {name}
         return error
 
-    def _tell_others(self, service: Service | None, *, missing: bool, trips_follow: bool) -> None:
-        """Say what the caller does not raise: in a service's trip the project's own, else the services'."""
-        self._reported = self._reported & {error.message for error in self._standing()}
+    def _report_others(self, service: Service | None, *, missing: bool, trips_follow: bool) -> None:
+        """What the caller does not raise: in a service's trip the project's own, else the services'."""
         for trouble in self._troubles:
             names = [one.name for one in self._services() if trouble.concerns(one)]
             if service is not None and not names:
                 if not self._blames(trouble, service, missing=missing):
-                    self._say("", trouble.error)
+                    self._report("", trouble.error)
             elif service is None and names and not trips_follow:
-                self._say(names[0], trouble.error)
+                self._report(names[0], trouble.error)
 
-    def _say(self, name: str, error: DevloopError) -> None:
-        self._told(name, error)
-        if error.message not in self._reported:
-            self._reported = self._reported | {error.message}
+    def _report(self, name: str, error: DevloopError) -> None:
+        if name not in self._whose.get(error.message, ()):
+            self._reported_as(name, error)
             self._emit(Notice(name, "error", error.message, error.hint, "" if name else WHOSE))
 
     def _standing(self) -> list[DevloopError]:

@@ -96,14 +96,12 @@ class ProjectFiles:
         while True:
             await self._woken.wait()
             self._woken = anyio.Event()
-            before = self._installation.manifests.troubled()
             try:
                 await self._installation.settle(trips_follow=True)
             except DevloopError as error:
                 message = "\n".join((error.message, *error.evidence))
                 self._emit(Notice("", "error", message, error.hint, error.about))
-            after = self._installation.manifests.troubled()
-            self._affected(frozenset(name for name, _ in before.items() ^ after.items()))
+            self._affected(self._installation.manifests.affected())
 
     def reload(self, *, again: bool = False) -> None:
         """Take config.yaml as it is now: whole, or not at all. `again`: nobody saved it; what was reported of

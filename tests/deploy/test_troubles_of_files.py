@@ -12,6 +12,7 @@ from devloop.errors import ConfigError, PatchError, PrerequisiteError
 from devloop.events import Event, Notice
 from devloop.model import BuildSpec, Service, Target
 from devloop.ports import Application, Trouble
+from tests.support.fakes import Answers
 from tests.support.project_files import workload
 
 pytestmark = pytest.mark.anyio
@@ -19,20 +20,6 @@ BUILD = BuildSpec(Path("/src"), Path("/src/Dockerfile"))
 WEB = Service("web", "shop", BUILD, (Target("deployment", "web", "default"),))
 BROKEN = ConfigError("k8s/x.yaml:2: a value is missing")
 UNREAD = Trouble("k8s/x.yaml", "", frozenset(), BROKEN)
-
-
-class Answers:
-    """A cluster that answers `apply` with what it is given."""
-
-    def __init__(self) -> None:
-        self.next = Application()
-        self.lacks: PrerequisiteError | None = None
-
-    async def apply(self, *_: object) -> Application:
-        return self.next
-
-    async def prerequisite(self, _: str = "") -> PrerequisiteError | None:
-        return self.lacks
 
 
 def manifests(folder: Path, cluster: Answers) -> tuple[Manifests, list[Event]]:

@@ -221,3 +221,17 @@ class FakeWorld:
             TARGET, now, "uid-1", generation, generation, 1, 1, 1, 1,
             images={"app": ref}, revision=f"hash-{generation}", pods=(pod,),
         )  # fmt: skip
+
+
+class Answers:
+    """A cluster that answers `apply` with what it is given, whatever the files hold."""
+
+    def __init__(self) -> None:
+        self.next = Application()
+        self.lacks: PrerequisiteError | None = None
+
+    async def apply(self, *_: object) -> Application:
+        return self.next
+
+    async def prerequisite(self, _: str = "") -> PrerequisiteError | None:
+        return self.lacks

@@ -12,9 +12,14 @@ import pytest
 from devloop.config import load as configs
 from devloop.config.load import CurrentConfig
 from devloop.deploy.installer import Installation
+from devloop.deploy.manifests import Manifests
+from devloop.errors import PatchError
 from devloop.events import ConfigReloaded, Event, Notice
+from devloop.model import BuildSpec, Service, Target
+from devloop.ports import Application, Trouble
 from devloop.watch.project_files import Following, ProjectFiles
 from devloop.watch.watcher import Interest, Watcher
+from tests.support.fakes import Answers
 
 pytestmark = pytest.mark.anyio
 
@@ -38,8 +43,8 @@ class Idle:
     def __init__(self) -> None:
         self.held = anyio.Event()
 
-    def troubled(self) -> dict[str, str]:
-        return {}
+    def affected(self) -> frozenset[str]:
+        return frozenset()
 
 
 class Project:
@@ -236,30 +241,51 @@ async def until(look: Callable[[], object]) -> None:
         await anyio.sleep(0.001)
 
 
-async def test_s19_services_are_affected_when_what_is_wrong_with_their_manifests_changes(
-    project: Project,
+async def test_s19_a_service_whose_manifest_another_ones_trip_found_refused_first_is_affected(
+    project: Project, tmp_path: Path
 ) -> None:
-    """Their trips report it: not the same trouble again at each save of something else."""
-    wrong: list[dict[str, str]] = [{}, {"web": "no"}, {"web": "no"}, {"web": "not so", "api": "no"}, {}]
+    """A manifest saved while the trip of another service is about to apply: nobody reported its refusal, nor
+    tried the service again when it was mended like that."""
+    cluster = Answers()
+    files = [tmp_path / "web.yaml"]
+    files[0].write_text("a: 1")
+    build = BuildSpec(tmp_path, tmp_path / "Dockerfile")
+    web = Service("web", "web", build, (Target("deployment", "web", "default"),))
+    other = Service("other", "other", build, ())
+    made = Manifests(
+        lambda: files,
+        lambda: [web, other],
+        cast("Any", cluster),
+        project.events.append,
+        tmp_path / "memory",
+        "here",
+    )
 
-    class Refusing(Idle):
-        def troubled(self) -> dict[str, str]:
-            return wrong[0]
-
-    class Refuses:
-        manifests = Refusing()
+    class Real:
+        manifests = made
 
         async def settle(self, *, trips_follow: bool) -> bool:
-            assert trips_follow
-            del wrong[0]
-            return True
+            return await made.settle(trips_follow=trips_follow)
 
-    project.files._installation = cast("Installation", Refuses())
+    project.files._installation = cast("Installation", Real())
+    refused = Trouble("deployment/web", "default", frozenset(), PatchError("refused"))
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(project.files.run)
-            for number in range(1, 5):
+            for number, troubles in enumerate([(), (refused,), (refused,), ()], 1):
+                cluster.next = Application((), troubles)
+                files[0].write_text(f"a: {number}")
+                await made.install(other, "other:dl-1")
                 project.files.deliver(":manifests", cast("Any", None))
                 await until(lambda: len(project.affected) == number)  # noqa: B023
+            cluster.next = Application((), (refused,))
+            files[0].write_text("a: 5")
+            with pytest.raises(PatchError):
+                await made.install(web, "web:dl-1")
+            project.files.deliver(":manifests", cast("Any", None))
+            await until(lambda: len(project.affected) == 5)
+            files.clear()
+            project.files.deliver(":manifests", cast("Any", None))
+            await until(lambda: len(project.affected) == 6)
             group.cancel_scope.cancel()
-    assert project.affected == [{"web"}, set(), {"web", "api"}, {"web", "api"}]
+    assert project.affected == [set(), {"web"}, set(), {"web"}, set(), {"web"}]
