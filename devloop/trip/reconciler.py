@@ -27,8 +27,9 @@ from devloop.model import (
     outcome_word,
 )
 from devloop.rollout.hold import hold_of
-from devloop.rollout.judge import Expectation, carries, judge, lost_image, own_images, serves
+from devloop.rollout.judge import Expectation, carries, judge, lost_image, serves
 from devloop.rollout.states import DeploymentState, deployment_state
+from devloop.trip.drift import rewritten, rolls_again, with_revisions
 from devloop.trip.pace import Reversals
 from devloop.trip.waits import PAUSES, Wait, wait_after
 
@@ -137,12 +138,12 @@ def next_step(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
     if expected is None:
         return state, NOTHING
     if all(carries(snapshot, service.image, expected.ref) for snapshot in snapshots):
-        state = _with_revisions(state, snapshots)
-        if _rolls_again(state, snapshots):
+        state = replace(state, settled=with_revisions(state.settled, snapshots))
+        if _follows_rollouts(outcome) and rolls_again(state.settled, snapshots):
             why = f"{snapshots[0].target} has another template"
             return replace(state, settled=tuple(snapshots)), Step(why)
         return _review_pods(service, state, expected, snapshots, now)
-    if _rewritten(service, state.settled, snapshots, expected.ref):
+    if rewritten(service, state.settled, snapshots, expected.ref):
         return _reversed(service, state, snapshots, now)
     return state, NOTHING
 
@@ -235,42 +236,12 @@ def _reversed(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
     return given_up, Step(notice=contested)
 
 
-def _with_revisions(state: ServiceState, snapshots: Sequence[Snapshot]) -> ServiceState:
-    """A trip may end before the watch shows the ReplicaSet that it made: its revision is known now."""
-    settled = tuple(
-        replace(old, revision=now.revision) if now.uid == old.uid and not old.revision else old
-        for now, old in zip(snapshots, state.settled, strict=True)
-    )
-    return state if settled == state.settled else replace(state, settled=settled)
-
-
-def _rolls_again(state: ServiceState, snapshots: Sequence[Snapshot]) -> bool:
-    """Whether pods are replaced for something else than the image (a manifest, `kubectl rollout restart`).
-
-    A trip follows that rollout to its end, as any other. Where services share a workload, its template
-    changes with each one's image too, which is that one's trip.
-    """
-    outcome = state.outcome
-    if isinstance(outcome, Failed) and outcome.stage != "rollout":
-        return False
-    return any(
-        now.uid == old.uid and now.revision not in ("", old.revision) and not now.theirs
-        for now, old in zip(snapshots, state.settled, strict=True)
-    )
-
-
-def _rewritten(
-    service: Service, settled: Sequence[Snapshot], snapshots: Sequence[Snapshot], ref: str
-) -> bool:
-    """Whether a target names another image than when the last trip ended, and it is not the tree's."""
-    return any(
-        (now.uid != old.uid or own_images(now, service.image) != own_images(old, service.image))
-        and not carries(now, service.image, ref)
-        for now, old in zip(snapshots, settled, strict=True)
-    )
-
-
 # --- reading an outcome -------------------------------------------------------------------------
+
+
+def _follows_rollouts(outcome: Outcome) -> bool:
+    """Whether a rollout that somebody else starts is a trip's to follow: the last one got that far itself."""
+    return not isinstance(outcome, Failed) or outcome.stage == "rollout"
 
 
 def _shown_state(outcome: Outcome) -> tuple[str, bool]:
