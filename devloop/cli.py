@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,12 +18,9 @@ from devloop.commands.options import (
     services_argument,
     where,
 )
-from devloop.errors import ConfigError
 
 if TYPE_CHECKING:
     from devloop.commands.frame import Project
-
-_SANDBOX_EXTRA = ("cryptography", "dns", "google.protobuf")  # by the names that are imported
 
 
 class Commands(click.Group):
@@ -36,7 +32,9 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name != "sandbox":
             return super().get_command(ctx, cmd_name)
-        return _sandbox()
+        from devloop.commands.sandbox import sandbox_command
+
+        return sandbox_command()
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         with last_net():  # --help, --version and usage errors print before any command is invoked
@@ -45,33 +43,6 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with last_net():  # inside of click, which would end by an "Aborted!" of its own
             return super().invoke(ctx)
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:  # not even the package that it lies in
-        return False
-
-
-def _sandbox() -> click.Command:
-    """The commands of devloop_sandbox; where its extra is not installed, one that says how to install it."""
-    missing = [package for package in _SANDBOX_EXTRA if not _is_installed(package)]
-    if not missing:
-        from devloop_sandbox.cli import sandbox
-
-        return sandbox
-
-    @click.command("sandbox", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-    def how_to_install() -> None:
-        """A small cluster on the local engine. Not installed: pip install 'devloop[sandbox]'"""
-        raise ConfigError(
-            f"devloop sandbox needs Python packages that are not installed: {', '.join(missing)}",
-            reason="MissingDependency",
-            hint="pip install 'devloop[sandbox]'",
-        )
-
-    return how_to_install
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
