@@ -103,6 +103,17 @@ async def test_new_manifests_get_a_namespace_in_which_no_name_is_taken(cluster: 
     assert "web in namespace default: is there already, in no file here" in config_text(made)
 
 
+async def test_a_namespace_that_is_new_is_made_before_what_goes_into_it(cluster: Cluster) -> None:
+    """Before `devloop watch` nobody has applied its manifest yet."""
+    await cluster.run("web", "registry.example.com/team/web:1")
+    services = {"web": {"build": "web", "env_file": ".env"}}
+    made = await cluster.proposed({**COMPOSE, "compose.yaml": yaml.safe_dump({"services": services})})
+    assert made.first == (
+        "kubectl create namespace shop",
+        "kubectl -n shop create secret generic web-env --from-env-file=.env",
+    )
+
+
 async def test_a_service_of_another_project_is_a_taken_name_too(cluster: Cluster) -> None:
     meta = {"name": "web", "annotations": {"dev.devloop/created-by": "0123456789ab"}}
     item = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": [{"port": 80}]}}

@@ -185,6 +185,8 @@ class _Writing:
         paths = (f"{self.folder}/namespace{number}.yaml" for number in numbers)
         text = [*comment(_OWN), *_namespace(self.place.namespace)]
         self.written[next(one for one in paths if one not in taken)] = "\n".join(text) + "\n"
+        if self.first:  # they run before devloop applies anything
+            self.first.insert(0, f"kubectl create namespace {self.place.namespace}")
 
     def _image(self, recipe: Recipe, name: str) -> str:
         project = slug(self.found.name)
