@@ -94,17 +94,19 @@ async def _work(
             session.require_tools()
             if session.held_by_own_watch():
                 fan(Notice("", "info", "a devloop watch of this config runs: waiting for its trips"))
-                watched = await reported(config, session.services, session.world, partial(_behind, session))
+                watched = await reported(
+                    config, session.services, session.world, partial(_behind, session, secrets)
+                )
             else:
                 outcomes, left = await _settled(session, clock)
         group.cancel_scope.cancel()
     return outcomes, watched, left
 
 
-async def _behind(session: Session) -> Problems:
-    """What the cluster does not show yet of the tree."""
+async def _behind(session: Session, secrets: Secrets) -> Problems:
+    """What the cluster does not show yet of the tree; without the values of `secrets`."""
     found = await standings(session.services, session.world, _no_release)
-    lacking = {name: f"{one.state}: {one.message}" for name, one in found.items() if not one.well}
+    lacking = {name: secrets(f"{one.state}: {one.message}") for name, one in found.items() if not one.well}
     if not await session.deployment.installation.manifests.is_applied():
         lacking["manifests"] = "the running devloop watch has not applied them as they are now"
     return lacking

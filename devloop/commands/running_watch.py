@@ -189,7 +189,10 @@ def _is_card(card: object) -> bool:
 
 
 def _trip_of(card: Json, digest: str) -> Json | None:
-    """The newest trip, if it was this content's and no other runs."""
-    trips = card.get("trips") or [{}]
-    settled = trips[-1].get("fingerprint") == digest and not card.get("stage")
-    return dict(trips[-1]) if settled else None
+    """The newest trip, if no other runs, and it was this content's or failed before it knew its content."""
+    trips = card.get("trips")
+    if not trips or card.get("stage"):
+        return None
+    newest: Json = trips[-1]
+    unread = newest.get("outcome") == "failed" and newest.get("fingerprint") is None
+    return newest if unread or newest.get("fingerprint") == digest else None

@@ -9,16 +9,23 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import count
 from pathlib import Path
 from socketserver import BaseRequestHandler, TCPServer
+from types import SimpleNamespace
+from typing import Any
 
+import anyio
 import pytest
 
-from devloop.commands import running_watch
+from devloop.clock import Clock
+from devloop.commands import once, running_watch
 from devloop.commands.running_watch import Report, ask, find_watch
 from devloop.commands.watch_addresses import Address, addresses, announced
 from devloop.config.load import Config, load, state_dir
 from devloop.errors import PlatformError
+from devloop.rollout.service_status import Standing
+from tests.support.fakes import SERVICE, FakeWorld
 
 URL = "http://127.0.0.1:9107"
 CONFIGURED = (Address(0, "http://127.0.0.1:9100"),)
@@ -219,3 +226,47 @@ async def test_s26_a_watch_has_time_to_react_to_manifests_and_no_failure_is_pass
 
     found = await running_watch._judged(report, waited, behind)
     assert (found.failed if found else None) is failed
+
+
+@pytest.mark.anyio
+async def test_s26_a_watch_that_never_learns_the_content_is_not_waited_for_without_end(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is gone: a trip every five seconds, which fails before it has a fingerprint."""
+    looks, ticks = count(), count()
+    clock: Any = SimpleNamespace(now=Clock().now, ticks=lambda: float(next(ticks)))
+    world: Any = SimpleNamespace(fingerprinter=FakeWorld("v1"), clock=clock)
+    failed = {"outcome": "failed", "fingerprint": None}
+
+    def answer(_: Config) -> dict[str, object]:
+        stage = "fingerprint" if next(looks) % 5 == 0 else None
+        return {"services": {SERVICE.name: {"stage": stage, "trips": [failed]}}}
+
+    async def behind() -> Mapping[str, str]:
+        return {}
+
+    monkeypatch.setattr(running_watch, "ask", answer)
+    monkeypatch.setattr(running_watch, "POLL", 0)
+    with anyio.fail_after(10):
+        report = await running_watch.reported(config, [SERVICE], world, behind)
+    assert report == Report({SERVICE.name: failed})
+    assert report.failed
+
+
+@pytest.mark.anyio
+async def test_s30_what_the_cluster_lacks_is_shown_without_the_values_of_secrets(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def standings(*_: object) -> Mapping[str, Standing]:
+        return {"app": Standing("stuck", message="CrashLoopBackOff: cannot log in with hunter22")}
+
+    async def is_applied() -> bool:
+        return True
+
+    manifests = SimpleNamespace(is_applied=is_applied)
+    deployment = SimpleNamespace(installation=SimpleNamespace(manifests=manifests))
+    session: Any = SimpleNamespace(services=(), world=None, deployment=deployment)
+    hide: Any = lambda text: text.replace("hunter22", "[PASSWORD]")  # noqa: E731
+    monkeypatch.setattr(once, "standings", standings)
+    found = await once._behind(session, hide)
+    assert found == {"app": "stuck: CrashLoopBackOff: cannot log in with [PASSWORD]"}
