@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, AnyStr, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -74,6 +74,18 @@ def _change(draw: st.DrawFn, value: Any) -> Any:
     return {**value, key: _change(draw, value[key])}
 
 
+CUTS = range(3)
+
+
+def _cut(draw: st.DrawFn, sound: AnyStr, start: int, what: int, new: st.SearchStrategy[AnyStr]) -> AnyStr:
+    """Cut off at `start`, with a piece taken out there, or with a new one put in."""
+    if what == 0:
+        return sound[:start]
+    if what == 1:
+        return sound[:start] + sound[start + draw(st.integers(1, 20)) :]
+    return sound[:start] + draw(new) + sound[start:]
+
+
 @st.composite
 def damaged(draw: st.DrawFn, sound: Sequence[str], words: Sequence[str]) -> str:
     """A text of `sound` with up to four cuts, and words put in."""
@@ -81,12 +93,8 @@ def damaged(draw: st.DrawFn, sound: Sequence[str], words: Sequence[str]) -> str:
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
         what = draw(st.integers(0, 5))
-        if what == 0:
-            text = text[:start]
-        elif what == 1:
-            text = text[:start] + text[start + draw(st.integers(1, 12)) :]
-        elif what == 2:
-            text = text[:start] + draw(st.text(max_size=4)) + text[start:]
+        if what in CUTS:
+            text = _cut(draw, text, start, what, st.text(max_size=4))
         elif what == 3:
             lines = text.splitlines(keepends=True) or [""]
             number = draw(st.integers(0, len(lines) - 1))
@@ -104,12 +112,8 @@ def broken_bytes(draw: st.DrawFn, sound: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(data)))
         what = draw(st.integers(0, 3))
-        if what == 0:
-            data = data[:start]
-        elif what == 1:
-            data = data[:start] + draw(st.binary(max_size=6)) + data[start:]
-        elif what == 2:
-            data = data[:start] + data[start + draw(st.integers(1, 20)) :]
+        if what in CUTS:
+            data = _cut(draw, data, start, what, st.binary(max_size=6))
         else:
             new = draw(st.binary(min_size=1, max_size=4))
             data = data[:start] + new + data[start + len(new) :]

@@ -54,6 +54,17 @@ async def running(fake: FakeWorld) -> AsyncIterator[Bench]:
         group.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def amid_a_rollout(fake: FakeWorld) -> AsyncIterator[Bench]:
+    """Patched, and its pods do not come; those of the next trip will."""
+    fake.rolls_by_itself = False
+    async with running(fake) as bench:
+        bench.save("v1")
+        await bench.until(lambda: fake.patched == [ref("v1")])
+        fake.rolls_by_itself = True
+        yield bench
+
+
 async def supersede_at(gate_name: str) -> None:
     fake = FakeWorld("v1")
     gate = getattr(fake, gate_name)
@@ -81,11 +92,7 @@ async def test_newer_change_cancels_running_load() -> None:
 
 async def test_newer_change_cancels_watching_the_rollout() -> None:
     fake = FakeWorld("v1")
-    fake.rolls_by_itself = False
-    async with running(fake) as bench:
-        bench.save("v1")
-        await bench.until(lambda: fake.patched == [ref("v1")])
-        fake.rolls_by_itself = True
+    async with amid_a_rollout(fake) as bench:
         bench.save("v2")
         await bench.until(lambda: bench.outcomes() == ["Superseded", "Live"])
     cancelled = [e.stage for e in fake.events if isinstance(e, StageEnded) and e.outcome == "cancelled"]
@@ -233,11 +240,7 @@ async def test_s20_a_template_that_somebody_changed_is_mended() -> None:
 
 async def test_s20_a_target_that_is_deleted_amid_its_rollout_is_brought_back_by_another_trip() -> None:
     fake = FakeWorld("v1")
-    fake.rolls_by_itself = False
-    async with running(fake) as bench:
-        bench.save("v1")
-        await bench.until(lambda: fake.patched == [ref("v1")])
-        fake.rolls_by_itself = True
+    async with amid_a_rollout(fake) as bench:
         fake.feed_.show(uid="", generation=0, images={}, pods=())
         await bench.until(lambda: bench.outcomes() == ["Failed", "Live"])
     whys = [event.change.why for event in fake.events if isinstance(event, TripStarted)]
