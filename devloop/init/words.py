@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from devloop.image_refs import split
@@ -93,6 +93,12 @@ def words(text: str) -> tuple[str, ...]:
 def slug(text: str) -> str:
     """A name that Kubernetes, Docker and config.yaml take: a-z, 0-9 and "-"."""
     return "-".join(words(text))[:50].strip("-") or "app"
+
+
+def unique(name: str, taken: Collection[str]) -> str:
+    """The name, or with a number if it is taken."""
+    numbered = (f"{name}-{number}" for number in range(2, 10_000))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
 @lru_cache(maxsize=100_000)

@@ -129,6 +129,32 @@ configs: {robots: {file: proxy/robots.txt}}
     assert mounted["proxy.yaml"][1][2] == {"name": "file-2", "configMap": {"name": "proxy-rules"}}
 
 
+def test_each_command_makes_something_of_a_name_of_its_own(tmp_path: Path) -> None:
+    """The second of two of one name failed: it was there already."""
+    compose = """
+services:
+  api: {build: api, env_file: [.env, .env.local]}
+  proxy:
+    image: nginx
+    volumes: ["./proxy/conf.d:/etc/nginx/conf.d", "./extra/conf.d:/etc/nginx/extra", "./proxy/conf.d:/again"]
+"""
+    files = {
+        "compose.yaml": compose, "api/Dockerfile": dockerfile(". ."), ".env": "A=1", ".env.local": "B=2",
+        "proxy/conf.d/a.conf": "", "extra/conf.d/a.conf": "",
+    }  # fmt: skip
+    made = init_yes(write(tmp_path / "shop", files))
+    commands = [line[4:] for line in made.path.read_text().splitlines() if line.startswith("#   kubectl")]
+    assert commands == [
+        "kubectl create secret generic api-env --from-env-file=.env --from-env-file=.env.local",
+        "kubectl create configmap proxy-conf-d --from-file=proxy/conf.d",
+        "kubectl create configmap proxy-conf-d-2 --from-file=extra/conf.d",
+    ]
+    proxy = (made.path.parent / "k8s" / "proxy.yaml").read_text()
+    assert [one["configMap"]["name"] for one in _volumes(proxy)] == [
+        "proxy-conf-d", "proxy-conf-d-2", "proxy-conf-d",
+    ]  # fmt: skip
+
+
 def _pod(text: str) -> dict[str, Any]:
     spec: dict[str, Any] = next(yaml.safe_load_all(text))["spec"]["template"]["spec"]
     return spec

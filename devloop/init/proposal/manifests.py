@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from devloop.config.schema_services import IMAGE
@@ -13,7 +13,7 @@ from devloop.init.proposal.mounts import env_command, mounts
 from devloop.init.proposal.recipes import Recipe
 from devloop.init.proposal.values import Entry, Service, Target
 from devloop.init.proposal.yaml_text import comment, scalar
-from devloop.init.words import basename, slug
+from devloop.init.words import basename, slug, unique
 
 FOLDERS = ("k8s", "k8s-devloop", "devloop-k8s")
 _OWN = "Written by `devloop init`: a namespace of this project's own, since names were taken in the other."
@@ -119,18 +119,13 @@ def _object_names(services: Sequence[ComposeService]) -> dict[str, str]:
     names = {one.name: one.name for one in services if one.name == _object_name(one.name)}
     for one in services:
         if one.name not in names:
-            names[one.name] = _unique(_object_name(one.name), names.values())
+            names[one.name] = unique(_object_name(one.name), names.values())
     return names
 
 
 def _object_name(text: str) -> str:
     called = slug(text)
     return called if called[0].isalpha() else f"app-{called}"
-
-
-def _unique(name: str, taken: Collection[str]) -> str:
-    numbered = (f"{name}-{number}" for number in range(2, 10_000))
-    return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
 @dataclass(slots=True)
@@ -150,7 +145,7 @@ class _Writing:
 
     def build(self, recipe: Recipe) -> None:
         """A service for a build, and a manifest for each service of compose that runs its image."""
-        name = _unique(recipe.names[0], [one.name for one in self.services])
+        name = unique(recipe.names[0], [one.name for one in self.services])
         image = self._image(recipe, name)
         runners = _runners(recipe, self.found.compose) or [ComposeService(name, ports=recipe.ports)]
         names = [
@@ -197,14 +192,14 @@ class _Writing:
 
     def _write(self, one: ComposeService, head: str, image: str, ports: Sequence[int]) -> str:
         """The name of the Deployment, "" where another one has it."""
-        name = self.names.get(one.name) or _unique(_object_name(one.name), self.names.values())
+        name = self.names.get(one.name) or unique(_object_name(one.name), self.names.values())
         if whose := self.place.taken.get(name):
             self.clashes.append(_clash(name, self.place.namespace, whose))
             return ""
         path = f"{self.folder}/{name}.yaml"
         namespace = self.place.namespace
         kubectl = f"kubectl -n {namespace}" if namespace not in ("", "default") else "kubectl"
-        commands = [env_command(name, file, kubectl) for file in one.env_files]
+        commands = [env_command(name, one.env_files, kubectl)] if one.env_files else []
         made = mounts(one, name, self.found, kubectl)
         mounted = [each for each in made if isinstance(each, Mounted)]
         text = manifest(name, image, one, ports, commands, mounted)

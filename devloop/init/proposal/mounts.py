@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from devloop.init.found import ComposeService, Found, Note, Provided
 from devloop.init.paths import is_outside, last, parent
 from devloop.init.proposal.manifest_text import Mounted
-from devloop.init.words import slug
+from devloop.init.words import slug, unique
 
 _KEY = re.compile(r"^[-._a-zA-Z0-9]{1,253}$")  # what Kubernetes takes for a key
 
@@ -23,9 +23,10 @@ def mounts(one: ComposeService, name: str, found: Found, kubectl: str) -> list[M
     return made if one.built else [*made, *_binds(one, name, found, kubectl)]
 
 
-def env_command(name: str, file: str, kubectl: str) -> str:
+def env_command(name: str, files: Sequence[str], kubectl: str) -> str:
     """Values of an env_file are copied into no manifest: they may be secrets (S30)."""
-    return f"{kubectl} create secret generic {name}-env --from-env-file={shlex.quote(file)}"
+    given = " ".join(f"--from-env-file={shlex.quote(file)}" for file in files)
+    return f"{kubectl} create secret generic {name}-env {given}"
 
 
 def _provided(each: Provided, one: ComposeService, kubectl: str) -> Mounted | Note:
@@ -43,8 +44,11 @@ def _provided(each: Provided, one: ComposeService, kubectl: str) -> Mounted | No
 
 
 def _binds(one: ComposeService, name: str, found: Found, kubectl: str) -> Iterator[Mounted | Note]:
+    names: dict[str, str] = {}  # by source: files of several folders may be called the same
     for source, path in one.binds:
-        called = f"{name}-{slug(last(source))}"
+        if source not in names:
+            names[source] = unique(f"{name}-{slug(last(source))}", names.values())
+        called = names[source]
         command = f"{kubectl} create configmap {called}"
         if source in found.files and _KEY.match(key := last(source)):
             yield Mounted(called, path, key, f"{command} --from-file={shlex.quote(source)}")

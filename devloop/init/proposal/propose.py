@@ -17,7 +17,7 @@ from devloop.init.proposal.render import dockerfile_default
 from devloop.init.proposal.running import candidates, collisions, homes, left_alone, running, taken
 from devloop.init.proposal.sources import choose
 from devloop.init.proposal.values import Place, Proposal, Question, Release, Service, Target
-from devloop.init.words import basename, slug
+from devloop.init.words import basename, slug, unique
 
 WRITE = "write"
 _WRITE = Question(
@@ -132,7 +132,8 @@ def _services(
     for one in sorted(matches, key=lambda found: order.get(found.recipe.key, len(order))):
         image = slug(basename(one.use.image))
         name = image if one.recipe.names[0] == project else one.recipe.names[0]
-        name = unique(name, {service.name for service in made}, image)
+        names = {service.name for service in made}
+        name = image if name in names and image not in names else unique(name, names)
         made.append(_service(one, name))
     used = {one.recipe.key for one in matches}
     return made, [one for one in every if one.key not in used]
@@ -181,14 +182,6 @@ def service_of(
         why,
         others,
     )
-
-
-def unique(name: str, taken: set[str], other: str) -> str:
-    if name not in taken:
-        return name
-    if other not in taken:
-        return other
-    return next(one for number in range(2, 1000) if (one := f"{name}-{number}") not in taken)
 
 
 def _containers(services: Sequence[Service], workloads: Sequence[Workload]) -> list[Service]:
