@@ -203,7 +203,7 @@ class Soak:
     def kill_devloop(self, pause: float) -> None:
         self.watch.process.kill()
         self.watch.process.wait(10)
-        self.heard()
+        self.judge_output()
         time.sleep(pause)  # nobody is there meanwhile
         self.start()
 
@@ -227,11 +227,11 @@ class Soak:
                 self.sizes.setdefault(process.pid, []).append(row)
         elif not any(thread.name == "devloop" and thread.is_alive() for thread in self.faults):
             self.wrong.append(f"devloop watch ended with {process.returncode}")
-            self.heard()
+            self.judge_output()
             self.start()
 
-    def heard(self) -> None:
-        """What a devloop that is over printed."""
+    def judge_output(self) -> None:
+        """Of a devloop that is over: no traceback may be in what it printed."""
         if "Traceback" in self.watch.text() or "internal error" in self.watch.text():
             self.wrong.append(f"a traceback or an internal error was printed:\n{self.watch.text()[-3000:]}")
 
@@ -369,7 +369,7 @@ def run(soak: Soak, seconds: float, settle: float) -> None:
     soak.look()
     soak.wrong += soak.grown()
     soak.watch.stop()
-    soak.heard()
+    soak.judge_output()
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""One service's interest in file events, and what it has heard: what matters, and when it is due."""
+"""One service's interest in file events, and which came: what matters, and when it is due."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GIT_POLL = 0.01  # seconds between two looks at git's index.lock
 
 @dataclass(slots=True)
 class Listener:
-    """One service's interest, and what it has heard."""
+    """One service's interest, and the events that came for it."""
 
     interest: Interest
     burst: Burst
