@@ -139,7 +139,8 @@ class ImageBuilder:
         try:
             yield
         except BuildError:
-            await self._engine.ping()  # one that went away is the reason, whatever the builder's last words
+            with suppress(EngineRefusedError):  # it is there
+                await self._engine.ping()  # else that is the reason, whatever the builder's last words
             raise
         finally:
             if not waited:

@@ -8,17 +8,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
+from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.build.transcript import Transcript
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.endpoint import Endpoint, current
 from devloop.adapters.docker.engine import Engine
-from devloop.errors import PlatformError, StageError
+from devloop.errors import BuildError, PlatformError, StageError
 from tests.adapters.build.test_builder import no_buildkit, sleeping, without_command
 from tests.adapters.conftest import Bench, fingerprint
+from tests.support.fake_engine import FakeEngine
 
 
 @pytest.mark.engine
@@ -57,6 +61,19 @@ async def test_s20_an_engine_that_ends_in_mid_build_is_waited_for(
     (error,) = caught
     assert isinstance(error, PlatformError) or error.outside_tree, error
     assert "iid" not in error.message
+
+
+async def test_an_engine_that_refuses_to_be_asked_hides_no_error_of_a_build(tmp_path: Path) -> None:
+    with FakeEngine(tmp_path / "socket") as fake:
+        engine = Engine.at(Endpoint(fake.host), role="build engine")
+        await engine.ping()
+        fake.refused_ping = 503
+        nothing: Any = None
+        builder = ImageBuilder(engine, Digests(engine), nothing, "", nothing, {}, nothing)
+        with pytest.raises(BuildError, match="exit code: 1"):
+            async with builder._turn():
+                raise BuildError("RUN false: exit code: 1", reason="BuildFailed")
+        await engine.aclose()
 
 
 class Relay:
