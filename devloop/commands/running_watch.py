@@ -158,7 +158,7 @@ def _ask(config: Config, address: Address) -> Json:
             status = json.load(answer)
         if not _is_status(status):
             raise ValueError("not the answer of a devloop")
-    except (URLError, OSError, ValueError, HTTPException) as error:
+    except (URLError, OSError, ValueError, RecursionError, HTTPException) as error:
         raise PlatformError(
             f"the devloop that holds these services does not answer on {url}: {cause_of(error)}",
             reason="HeldByAnother",

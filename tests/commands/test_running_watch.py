@@ -159,7 +159,7 @@ def test_a_watch_that_does_not_serve_its_state_is_named_as_that(
         ask(config)
 
 
-@pytest.mark.parametrize("answer", [b"[]", b"<html>", b'"text"', b"\xff"])
+@pytest.mark.parametrize("answer", [b"[]", b"<html>", b'"text"', b"\xff", b"[" * 100_000])
 def test_another_server_on_the_port_is_no_watch(
     config: Config, other: Callable[[str | None], int], answer: bytes
 ) -> None:
