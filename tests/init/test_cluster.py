@@ -114,6 +114,18 @@ async def test_a_namespace_that_is_new_is_made_before_what_goes_into_it(cluster:
     )
 
 
+@pytest.mark.parametrize(("namespace", "kubectl"), [(None, "kubectl"), ("default", "kubectl -n default")])
+async def test_a_namespace_that_was_asked_for_is_in_the_commands(
+    cluster: Cluster, namespace: str | None, kubectl: str
+) -> None:
+    """The one of the kubeconfig's context may be another."""
+    services = {"web": {"build": "web", "env_file": ".env"}}
+    made = await cluster.proposed(
+        {**COMPOSE, "compose.yaml": yaml.safe_dump({"services": services})}, namespace
+    )
+    assert made.first == (f"{kubectl} create secret generic web-env --from-env-file=.env",)
+
+
 async def test_a_service_of_another_project_is_a_taken_name_too(cluster: Cluster) -> None:
     meta = {"name": "web", "annotations": {"dev.devloop/created-by": "0123456789ab"}}
     item = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": [{"port": 80}]}}

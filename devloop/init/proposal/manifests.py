@@ -56,11 +56,12 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class Home:
     """A namespace for them. `taken`: names of Deployments that are there already -> whose they are; `is_new`:
-    a manifest has to make it."""
+    a manifest has to make it; `is_implied`: it is what kubectl takes without being told."""
 
     namespace: str
     taken: Mapping[str, str] = field(default_factory=dict)
     is_new: bool = False
+    is_implied: bool = False
 
 
 def write_manifests(found: Found, recipes: Sequence[Recipe], places: Iterable[Home], *, wanted: bool) -> Made:
@@ -197,8 +198,7 @@ class _Writing:
             self.clashes.append(_clash(name, self.place.namespace, whose))
             return ""
         path = f"{self.folder}/{name}.yaml"
-        namespace = self.place.namespace
-        kubectl = f"kubectl -n {namespace}" if namespace not in ("", "default") else "kubectl"
+        kubectl = "kubectl" if self.place.is_implied else f"kubectl -n {self.place.namespace}"
         commands = [env_command(name, one.env_files, kubectl)] if one.env_files else []
         made = mounts(one, name, self.found, kubectl)
         mounted = [each for each in made if isinstance(each, Mounted)]

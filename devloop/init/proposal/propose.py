@@ -219,7 +219,8 @@ def _home(services: Sequence[Service], place: Place, charts: Sequence[Chart]) ->
 def _homes(found: Found, services: Sequence[Service], first: str, place: Place) -> Iterator[Home]:
     targets = {(one.name, one.namespace or first) for service in services for one in service.targets}
     for name in homes(found.name, first, fixed=place.given):
-        yield Home(name, taken(found, name, targets), is_new=name != first)
+        implied = name == "default" == (place.namespace or "default") and not place.given
+        yield Home(name, taken(found, name, targets), is_new=name != first, is_implied=implied)
 
 
 def _namespaces(services: Sequence[Service], default: str) -> list[Service]:
