@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from devloop.adapters.kubernetes.api.access import Access, open_access
-from devloop.adapters.kubernetes.api.answers import ApiRefusedError
+from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client
 from devloop.adapters.kubernetes.api.guard import Platform
 from devloop.adapters.kubernetes.apply.applier import Applier
@@ -22,7 +22,7 @@ from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
 from devloop.adapters.kubernetes.informer import Health, Informer, ObjectListener
 from devloop.adapters.kubernetes.inventory import find_url, images_of, read_images, read_nodes
 from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
-from devloop.adapters.kubernetes.views import REVISION, owned_by
+from devloop.adapters.kubernetes.views import owned_by, revision_of
 from devloop.adapters.lock import Owner
 from devloop.clock import Clock
 from devloop.errors import PatchError, PrerequisiteError, TargetMissingError
@@ -144,9 +144,7 @@ class KubernetesCluster:
             raise PatchError(f"{target}: only a Deployment can be rolled back", reason="NotADeployment")
         path = f"/apis/apps/v1/namespaces/{target.namespace}/replicasets"
         sets = owned_by((await self.client.get(path)).get("items") or (), {item["metadata"]["uid"]})
-        sets.sort(
-            key=lambda one: int((one["metadata"].get("annotations") or {}).get(REVISION, 0)), reverse=True
-        )
+        sets.sort(key=_revision, reverse=True)
         refs = (ref for one in (item, *sets) for ref in images_of(one) if same_repository(ref, image))
         return tuple(dict.fromkeys(refs))
 
@@ -235,3 +233,9 @@ class KubernetesCluster:
                 " namespace of its own",
             )
         )
+
+
+def _revision(item: Json) -> int:
+    """0 where the annotation is missing, or is no number: anybody may write it."""
+    text = revision_of(item)
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -367,3 +367,32 @@ def test_s14_the_plan_tests_uid_and_names_before_it_writes() -> None:
         ("replace", "/spec/template/spec/containers/0/image"),
         ("add", "/metadata/annotations/dev.devloop~1owner"),
     ]
+
+
+async def test_s24_a_replica_sets_revision_that_is_no_number_is_the_oldest(
+    api: Api, cluster: KubernetesCluster
+) -> None:
+    made = await api.create(DEPLOYMENTS, deployment(ref("3")))
+    meta = made["metadata"]
+    owner = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "name": "web",
+        "uid": meta["uid"],
+        "controller": True,
+    }
+    for number, revision in (("1", "first"), ("2", "2")):
+        spec = {**deployment(ref(number))["spec"], "replicas": 0}
+        spec = {key: value for key, value in spec.items() if key in ("replicas", "selector", "template")}
+        notes = {"deployment.kubernetes.io/revision": revision}
+        await api.create(
+            DEPLOYMENTS.replace("deployments", "replicasets"),
+            {
+                "apiVersion": "apps/v1", "kind": "ReplicaSet", "spec": spec,
+                "metadata": {
+                    "name": f"web-{number}", "labels": {"app": "web"}, "annotations": notes,
+                    "ownerReferences": [owner],
+                },
+            },
+        )  # fmt: skip
+    assert await cluster.earlier_images(TARGET, "todo") == (ref("3"), ref("2"), ref("1"))
