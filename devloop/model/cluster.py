@@ -119,10 +119,11 @@ class EventView:
 @dataclass(frozen=True, slots=True)
 class Neighbour:
     """Another service that sets a container of the same pods. `rests`: how its last trip ended, "failed in
-    build"; "" while one is under way or about to begin."""
+    build"; "" while one is under way or about to begin. `image`: what the template names for it."""
 
     service: str
     rests: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,29 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from devloop.model import Service, Snapshot
+from devloop.model import Service, Snapshot, Target
 from devloop.rollout.judge import carries, own_images
 
 
 def with_revisions(settled: Sequence[Snapshot], snapshots: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
-    """`settled`, completed: a trip may end before the watch shows the ReplicaSet that it made, whose revision
-    is known now."""
+    """`settled`, completed with the revisions that are no news: the trip's own, where it ended before the
+    watch showed it, and that of another service's image in the same pods."""
     return tuple(
-        replace(old, revision=now.revision) if now.uid == old.uid and not old.revision else old
+        replace(
+            old,
+            revision=now.revision,
+            theirs=now.theirs,
+            generation=now.generation,
+            observed_generation=now.observed_generation,
+        )
+        if _is_no_news(old, now)
+        else old
         for now, old in zip(snapshots, settled, strict=True)
     )
 
 
-def rolls_again(settled: Sequence[Snapshot], snapshots: Sequence[Snapshot]) -> bool:
-    """Whether pods are replaced for something else than the image (a manifest, `kubectl rollout restart`).
+def rolling(settled: Sequence[Snapshot], snapshots: Sequence[Snapshot]) -> Target | None:
+    """Whose pods are replaced for something else than an image (a manifest, `kubectl rollout restart`); None
+    where nobody's are.
 
-    A trip follows that rollout to its end, as any other. Where services share a workload, its template
-    changes with each one's image too, which is that one's trip.
+    A trip follows that rollout to its end, as any other.
     """
-    return any(
-        now.uid == old.uid and now.revision not in ("", old.revision) and not now.theirs
-        for now, old in zip(snapshots, settled, strict=True)
-    )
+    for now, old in zip(snapshots, settled, strict=True):
+        if now.uid == old.uid and now.revision not in ("", old.revision) and _shows_revision(now):
+            return now.target
+    return None
 
 
 def rewritten(service: Service, settled: Sequence[Snapshot], snapshots: Sequence[Snapshot], ref: str) -> bool:
@@ -37,3 +45,17 @@ def rewritten(service: Service, settled: Sequence[Snapshot], snapshots: Sequence
         and not carries(now, service.image, ref)
         for now, old in zip(snapshots, settled, strict=True)
     )
+
+
+def _is_no_news(old: Snapshot, now: Snapshot) -> bool:
+    """Whether a revision that the last trip did not settle for is its own, or another service's."""
+    if now.uid != old.uid or now.revision in ("", old.revision) or not _shows_revision(now):
+        return False
+    others = old.theirs.keys() & now.theirs.keys()
+    saved = any(now.theirs[name].image != old.theirs[name].image for name in others)
+    return saved or not old.revision or not _shows_revision(old)
+
+
+def _shows_revision(snapshot: Snapshot) -> bool:
+    """Of a template that another service wrote, a StatefulSet's status shows the revision a moment later."""
+    return not snapshot.theirs or snapshot.observed_generation >= snapshot.generation

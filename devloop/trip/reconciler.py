@@ -29,7 +29,7 @@ from devloop.model import (
 from devloop.rollout.hold import hold_of
 from devloop.rollout.judge import Expectation, carries, judge, lost_image, serves
 from devloop.rollout.states import DeploymentState, deployment_state
-from devloop.trip.drift import rewritten, rolls_again, with_revisions
+from devloop.trip.drift import rewritten, rolling, with_revisions
 from devloop.trip.pace import Reversals
 from devloop.trip.waits import PAUSES, Wait, wait_after
 
@@ -139,9 +139,9 @@ def next_step(service: Service, state: ServiceState, snapshots: Sequence[Snapsho
         return state, NOTHING
     if all(carries(snapshot, service.image, expected.ref) for snapshot in snapshots):
         state = replace(state, settled=with_revisions(state.settled, snapshots))
-        if _follows_rollouts(outcome) and rolls_again(state.settled, snapshots):
-            why = f"{snapshots[0].target} has another template"
-            return replace(state, settled=tuple(snapshots)), Step(why)
+        rolls = rolling(state.settled, snapshots) if _follows_rollouts(outcome) else None
+        if rolls is not None:
+            return replace(state, settled=tuple(snapshots)), Step(f"{rolls} has another template")
         return _review_pods(service, state, expected, snapshots, now)
     if rewritten(service, state.settled, snapshots, expected.ref):
         return _reversed(service, state, snapshots, now)

@@ -149,7 +149,7 @@ def marked(snapshot: Snapshot, neighbours: Neighbours) -> Snapshot:
     for who, image, container in neighbours:
         for name, text in snapshot.images.items():
             if name == container if container is not None else same_repository(text, image):
-                theirs[name] = who
+                theirs[name] = replace(who, image=text)
     own = {name: text for name, text in snapshot.images.items() if name not in theirs}
     return replace(snapshot, images=own, theirs=theirs)
 

@@ -68,7 +68,10 @@ LOST = shows(REF, available=0, pods=(replace(OURS.pods[0], ready=False, containe
     replace(OURS.pods[0].containers[0], ready=False, waiting="ErrImageNeverPull"),)),))  # fmt: skip
 RESTARTED = replace(OURS, revision="another")
 YOUNG = replace(OURS, revision="")  # its ReplicaSet was not shown yet
-SIDE = Neighbour("side")
+SHARED = replace(OURS, theirs={"side": Neighbour("side", "is live", "side:dl-1")})
+SIDE_SAVED = {
+    "side": Neighbour("side", "", "side:dl-2")
+}  # the image that its trip writes into the same template
 GONE = Snapshot(OURS.target, 0.0)
 LIVE = Live(Rollout(LOADED, (), ()), TIME)
 UNCHANGED = Unchanged(TREE, REF, TIME, image_id=ID)
@@ -89,8 +92,13 @@ TABLE: list[tuple[str, Outcome, Snapshot, Snapshot, tuple[str, bool], str]] = [
      "deployment/todo-backend has another template"),
     ("live, its own ReplicaSet is shown late", LIVE, YOUNG, OURS, ("live", True), ""),
     ("live, its ReplicaSet is not shown for a moment", LIVE, OURS, YOUNG, ("live", True), ""),
-    ("live, another template of a shared workload", LIVE, OURS, replace(RESTARTED, theirs={"side": SIDE}),
-     ("live", True), ""),
+    ("live, another template of a shared workload", LIVE, SHARED, replace(SHARED, revision="another"),
+     ("live", True), "deployment/todo-backend has another template"),
+    ("live, another service's image in the same pods", LIVE, SHARED,
+     replace(SHARED, revision="another", theirs=SIDE_SAVED), ("live", True), ""),
+    ("live, the controller has not seen another service's image", LIVE,
+     replace(SHARED, generation=9, theirs=SIDE_SAVED),
+     replace(SHARED, revision="another", theirs=SIDE_SAVED), ("live", True), ""),
     ("rollout failed, another template", failed(RolloutError("late"), "rollout", loaded=True), UNREADY,
      RESTARTED, ("failed", False), "deployment/todo-backend has another template"),
     ("not built, another template", failed(BuildError("RUN false")), OURS, RESTARTED, ("failed", False), ""),
@@ -157,6 +165,24 @@ def test_s20_another_template_after_a_replica_set_that_was_shown_late_is_followe
     state, step = next_step(SERVICE, state, [OURS], 1.0)
     assert step.trip == ""
     assert next_step(SERVICE, state, [RESTARTED], 2.0)[1].trip == f"{OURS.target} has another template"
+
+
+def test_s20_a_template_that_changes_after_another_service_changed_it_is_followed() -> None:
+    """Also where a StatefulSet's status shows the other's revision late."""
+    state, _ = ended(SERVICE, ServiceState(), SAVED, LIVE, [SHARED], 0.0)
+    saved = replace(SHARED, theirs=SIDE_SAVED)
+    for now in (replace(saved, generation=9), replace(saved, revision="of side")):
+        state, step = next_step(SERVICE, state, [now], 1.0)
+        assert step.trip == ""
+    step = next_step(SERVICE, state, [replace(saved, revision="edited")], 2.0)[1]
+    assert step.trip == f"{OURS.target} has another template"
+
+
+def test_s20_the_workload_that_has_another_template_is_named() -> None:
+    second = replace(OURS, target=replace(OURS.target, name="second"))
+    state, _ = ended(SERVICE, ServiceState(), SAVED, LIVE, [OURS, second], 0.0)
+    step = next_step(SERVICE, state, [OURS, replace(second, revision="edited")], 1.0)[1]
+    assert step.trip == "deployment/second has another template"
 
 
 def test_s20_the_third_reversal_is_contested_and_a_rollback_is_none() -> None:

@@ -122,6 +122,7 @@ def test_s20_the_other_ones_image_is_no_foreign_change() -> None:
     sharing.employ([APP, SIDE])
     images = seen(sharing, APP, snapshot()).images
     assert images == {"app": REF, "third": "envoy:1"}
+    assert seen(sharing, APP, snapshot()).theirs["side"].image == snapshot().images["side"]
     by_repository = replace(SIDE, targets=(replace(POD, container=None),))
     sharing.employ([APP, by_repository])
     assert seen(sharing, APP, snapshot()).images == images
