@@ -28,6 +28,10 @@ def _put(target: Obj, values: Obj) -> None:
 def _deployment(obj: Obj) -> None:
     spec = obj.setdefault("spec", {})
     _put(spec, {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600})
+    if not spec.get("paused"):
+        spec.pop(
+            "paused", None
+        )  # Kubernetes leaves a false out of the object, and so a null is expected of it
     strategy = spec.setdefault("strategy", {})
     strategy.setdefault("type", "RollingUpdate")
     if strategy["type"] == "RollingUpdate":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from devloop_sandbox.admission import batch, podspec
+from devloop_sandbox.admission import batch, pod_updates, podspec
 from devloop_sandbox.admission.problems import Problems
 from devloop_sandbox.objects import errors
 from devloop_sandbox.objects.resources import Obj, Resource
@@ -22,12 +22,6 @@ _STATEFUL = (
     "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
     "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
 )  # fmt: skip
-_POD_UPDATES = (
-    "pod updates may not change fields other than `spec.containers[*].image`, "
-    "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions to "
-    "existing tolerations), `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
-    "previously negative)"
-)
 
 
 def check(resource: Resource, obj: Obj, old: Obj | None) -> None:
@@ -148,18 +142,8 @@ def _stateful_set(problems: Problems, obj: Obj, old: Obj | None) -> None:
 
 def _pod(problems: Problems, obj: Obj, old: Obj | None) -> None:
     podspec.check(problems, obj["spec"], "spec")
-    if old is not None and _frozen(obj["spec"]) != _frozen(old["spec"]):
-        problems.forbidden("spec", _POD_UPDATES)
-
-
-def _frozen(spec: Obj) -> Obj:
-    """The part of a pod's spec that nobody may change; the scheduler sets nodeName once."""
-    free = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName")
-    kept = {key: value for key, value in spec.items() if key not in free}
-    for kind in ("containers", "initContainers"):
-        if kind in kept:
-            kept[kind] = [{k: v for k, v in c.items() if k != "image"} for c in kept[kind]]
-    return kept
+    if old is not None:
+        pod_updates.check(problems, obj["spec"], old["spec"])
 
 
 def _service(problems: Problems, obj: Obj, old: Obj | None) -> None:

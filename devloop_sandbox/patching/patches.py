@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from devloop_sandbox.objects import errors
@@ -33,7 +34,7 @@ def _operate(document: Any, operation: Obj) -> Any:
     path = _pointer(operation["path"])
     match operation["op"]:
         case "test":
-            if _look_up(document, path) != operation.get("value"):
+            if not _same(_found(document, path), operation.get("value")):
                 raise ValueError(operation["path"])
         case "add":
             return _add(document, path, clone(operation["value"]))
@@ -68,6 +69,17 @@ def _look_up(document: Any, path: list[str]) -> Any:
     for part in path:
         document = document[_index(part, len(document)) if isinstance(document, list) else part]
     return document
+
+
+def _found(document: Any, path: list[str]) -> Any:
+    """As `_look_up`, but a field that an object does not have is null."""
+    parent = _look_up(document, path[:-1])
+    return parent.get(path[-1]) if path and isinstance(parent, dict) else _look_up(document, path)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as JSON: true is no 1."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _add(document: Any, path: list[str], value: Any) -> Any:
