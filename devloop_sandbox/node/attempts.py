@@ -1,4 +1,8 @@
-"""When each container of a pod is tried again: its restartPolicy, and the back-off of restarts and pulls."""
+"""When each container of a pod is tried again: its restartPolicy, and the back-off of restarts and pulls.
+
+The kubelet reckons the back-off per image of a container: an image that is new in the pod starts at once,
+whatever the one before did; two that take turns are kept waiting like one that crashes.
+"""
 
 from __future__ import annotations
 
@@ -62,29 +66,44 @@ class Attempts:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._scale = parts.options.backoff_scale
-        self._restarts: dict[str, Backoff] = {}
-        self._pulls: dict[str, Backoff] = {}
+        self._restarts: dict[tuple[str, str], Backoff] = {}  # by container and image
+        self._pulls: dict[str, Backoff] = {}  # by image
+        self._allowed: dict[str, str] = {}  # container -> the image that may take its place at once
 
     def wait_for_restart(self, pod: Obj, record: Record) -> float:
         """The seconds that a container which has ended has to wait; 0.0 counts as a restart."""
-        if record.current is None:
+        if record.current is None or self._allowed.pop(record.name, None) == record.spec["image"]:
             return 0.0
-        moment = time.time()
-        backoff = self._restarts.setdefault(record.name, Backoff(self._scale))
-        finished = status.parse(status.terminated(record.current)["finishedAt"]).timestamp()
-        left = backoff.remaining(finished, moment)
+        left = self._wait_after(record, record.current)
         if left:
-            self._show(pod, record, backoff)
-        else:
-            backoff.advance(finished, moment)
+            self._show(pod, record, self._restarts[_key(record)])
+        return left
+
+    def will_replace(self, record: Record) -> None:
+        """The running container is to be killed for another image. Like the kubelet, which looks before it
+        kills, this asks how long ago the container *before* it ended."""
+        if record.previous is None or not self._wait_after(record, record.previous):
+            self._allowed[record.name] = record.spec["image"]
+
+    def may_replace(self, record: Record) -> bool:
+        """Whether a killed container's new image starts at once, and whatever the restartPolicy."""
+        return self._allowed.get(record.name) == str(record.spec["image"])
+
+    def _wait_after(self, record: Record, dead: Obj) -> float:
+        """The seconds left since that end; 0.0 counts as another start of the image."""
+        moment, end = time.time(), status.ended(dead)
+        backoff = self._restarts.setdefault(_key(record), Backoff(self._scale))
+        left = backoff.remaining(end, moment)
+        if not left:
+            backoff.advance(end, moment)
         return left
 
     def may_pull(self, record: Record) -> bool:
-        backoff = self._pulls.setdefault(record.name, Backoff(self._scale))
+        backoff = self._pulls.setdefault(record.spec["image"], Backoff(self._scale))
         return not backoff.remaining(backoff.updated, time.time())
 
     def pull_failed(self, record: Record, began: float) -> None:
-        self._pulls[record.name].advance(began, began)
+        self._pulls[record.spec["image"]].advance(began, began)
 
     def retry_after(self, reason: str) -> float:
         """Seconds until a container whose start failed for that reason is looked at again."""
@@ -100,3 +119,7 @@ class Attempts:
         record.waiting = ("CrashLoopBackOff", text)
         event = f"Back-off restarting failed container {record.name} in pod {where}"
         self._parts.report(pod, record, "Warning", "BackOff", event)
+
+
+def _key(record: Record) -> tuple[str, str]:
+    return record.name, record.spec["image"]

@@ -15,6 +15,7 @@ from devloop_sandbox.objects.resources import Obj
 POD_UID = "io.kubernetes.pod.uid"
 CONTAINER = "io.kubernetes.container.name"
 ATTEMPT = "annotation.io.kubernetes.container.restartCount"
+IMAGE = f"{LABEL}.image"  # the reference that the container was started with
 PERIOD = 100_000  # microseconds of the CPU quota
 
 
@@ -43,6 +44,7 @@ def labels(pod: Obj, container: Obj, attempt: int, project: str) -> dict[str, st
         "io.kubernetes.pod.namespace": meta["namespace"],
         CONTAINER: container["name"],
         ATTEMPT: str(attempt),
+        IMAGE: container["image"],
     }
 
 

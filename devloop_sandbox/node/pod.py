@@ -12,18 +12,16 @@ from devloop_sandbox.engine.holders import Holder
 from devloop_sandbox.engine.problem import Problem
 from devloop_sandbox.node import adoption, status
 from devloop_sandbox.node.attempts import Attempts, should_run
-from devloop_sandbox.node.container import POD_UID
 from devloop_sandbox.node.housing import Housing
 from devloop_sandbox.node.parts import Parts
 from devloop_sandbox.node.prober import Prober
+from devloop_sandbox.node.removal import AWAY, remove
 from devloop_sandbox.node.runner import Runner
 from devloop_sandbox.node.status import Record
 from devloop_sandbox.node.volumes import Volumes
 from devloop_sandbox.objects.errors import ApiError
 from devloop_sandbox.objects.resources import Obj
 from devloop_sandbox.store.store import now
-
-AWAY = 2.0  # seconds until an engine, or a disk, that refused is tried again
 
 
 class Worker:
@@ -61,14 +59,18 @@ class Worker:
 
     def update(self, pod: Obj, *, gone: bool = False) -> None:
         """The API's object has changed, or (gone) is there no more."""
+        is_news = gone or _wanted(pod) != _wanted(self.pod)
         self.pod = pod
-        self._take_images()
+        specs = [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]
+        for record, spec in zip(self.records, specs, strict=True):
+            record.spec = spec  # its image may be another
         if "deletionTimestamp" in pod["metadata"] or gone:
             self._deleted.set()
             self._hurry.set()
         if gone:
             self._gone.set()
-        self.wake()
+        if is_news:
+            self.wake()
 
     def wake(self) -> None:
         self._wake.set()
@@ -95,7 +97,7 @@ class Worker:
             loop.cancel()
             await asyncio.wait([loop])
             await self._stop_in_time()
-            await self._remove()
+            await remove(self._parts, self.pod, self.housing, self._volumes)
             for task in self._background:
                 task.cancel()
 
@@ -111,19 +113,6 @@ class Worker:
         except ApiError as error:
             if error.status != 404:  # a full disk; with 404 the DELETED event is on its way
                 asyncio.get_running_loop().call_later(AWAY, self.wake)
-
-    def _take_images(self) -> None:
-        """An image is the one part of a container that may change under a running pod."""
-        spec = self.pod["spec"]
-        for record, wanted in zip(
-            self.records, [*(spec.get("initContainers") or []), *spec["containers"]], strict=True
-        ):
-            changed = record.spec["image"] != wanted["image"]
-            record.spec = wanted
-            if changed and record.running:
-                text = f"Container {record.name} definition changed, will be restarted"
-                grace = spec.get("terminationGracePeriodSeconds", 30)
-                self._kill(record, text, grace)
 
     async def _loop(self) -> None:
         self.publish()
@@ -185,7 +174,9 @@ class Worker:
         """Have the container running if it should; the seconds to wait before it may be tried again."""
         if self.housing.holder is None:  # it died with the container before this one
             return 0.0
-        if record.running or not should_run(self.pod, record):
+        if record.outdated:
+            self._replace(record)
+        if record.running or not (self._attempts.may_replace(record) or should_run(self.pod, record)):
             return None
         if left := self._attempts.wait_for_restart(self.pod, record):
             return left
@@ -211,7 +202,6 @@ class Worker:
             if problem.reason == "ErrImagePull":
                 self._attempts.pull_failed(record, began)
             raise
-        self.publish()
         if self.housing.is_new:
             self._task(self.housing.name(self.pod), "name")
         if not record.init:
@@ -228,7 +218,30 @@ class Worker:
 
         self._task(self._prober.watch(self.pod, record, self.housing.address, kill), "watch")
 
+    def _replace(self, record: Record) -> None:
+        """Kill a container for the sake of its new image, once; `_keep` starts the next one."""
+        assert record.current is not None
+        if record.leaving == record.current["Id"]:
+            return
+        record.leaving = record.current["Id"]
+        if not self._attempts.may_replace(record):
+            self._attempts.will_replace(record)
+        self._task(self._kill_for_image(record, record.leaving), "kill")
+
+    async def _kill_for_image(self, record: Record, container: str) -> None:
+        text = f"Container {record.name} definition changed, will be restarted"
+        grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
+        try:
+            await self._runner.kill(self.pod, record, self.housing.address, text, grace or 1)
+        except EngineError:
+            await asyncio.sleep(AWAY)
+        finally:
+            record.leaving = ""
+            self.container_changed(container)
+
     def _kill(self, record: Record, why: str, grace: int) -> None:
+        if record.leaving:
+            return
         self._task(self._runner.kill(self.pod, record, self.housing.address, why, grace), "kill")
 
     def _task(self, work: Awaitable[None], name: str) -> None:
@@ -268,30 +281,11 @@ class Worker:
         await _unless_away(self._refresh())
         self.publish()
 
-    async def _remove(self) -> None:
-        """Take everything off the engine and the disk, and the object out of the API."""
-        await self.housing.settle()
-        mine = f"{POD_UID}={self.pod['metadata']['uid']}"
-        while True:
-            try:
-                await self._parts.engine.remove_all(mine)
-                await self.housing.release()
-                await self._parts.engine.remove_all(mine)  # a start that was cut short may have come late
-                break
-            except EngineError:
-                await asyncio.sleep(AWAY)
-        self._volumes.remove()
-        while not self._forget():  # noqa: ASYNC110  a full disk sends no event
-            await asyncio.sleep(AWAY)
 
-    def _forget(self) -> bool:
-        """Take the object out of the API; False if the disk is full."""
-        meta = self.pod["metadata"]
-        try:
-            self._parts.store.delete("pods", meta["namespace"], meta["name"], grace=0, uid=meta["uid"])
-        except ApiError as error:
-            return error.status in (404, 409)  # gone, or another of its name
-        return True
+def _wanted(pod: Obj) -> tuple[Obj, ...]:
+    """What of a pod the node acts on: a status, which is its own word, makes it look no sooner."""
+    meta = pod["metadata"]
+    return pod["spec"], meta.get("labels") or {}, meta.get("annotations") or {}
 
 
 async def _unless_away(work: Awaitable[None]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from devloop_sandbox.node.container import ATTEMPT
+from devloop_sandbox.node.container import ATTEMPT, IMAGE
 from devloop_sandbox.objects.resources import Obj
 from devloop_sandbox.store.store import Store
 
@@ -25,6 +25,7 @@ class Record:
     ready: bool = False
     started: bool = False
     messages: dict[str, str] = field(default_factory=dict)  # container id -> termination message
+    leaving: str = ""  # id of the container that is being killed because its image has changed
 
     @property
     def name(self) -> str:
@@ -33,6 +34,17 @@ class Record:
     @property
     def attempt(self) -> int:
         return -1 if self.current is None else int(self.current["Config"]["Labels"][ATTEMPT])
+
+    @property
+    def image(self) -> str:
+        """The reference that the newest container was started with; the spec's before there is one."""
+        labels = {} if self.current is None else self.current["Config"]["Labels"]
+        return str(labels.get(IMAGE, self.spec["image"]))
+
+    @property
+    def outdated(self) -> bool:
+        """It runs, and not the image that the pod now names."""
+        return self.running and not self.init and self.image != self.spec["image"]
 
     @property
     def running(self) -> bool:
@@ -56,6 +68,14 @@ def seconds(moment: str) -> str:
 def parse(moment: str) -> datetime:
     """An engine or API time, cut to whole seconds."""
     return datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC)
+
+
+def ended(inspection: Obj) -> float:
+    """When a dead container ended, in seconds since the epoch."""
+    finished = inspection["State"]["FinishedAt"]
+    if finished.startswith("0001"):  # it never ran
+        finished = inspection["Created"]
+    return datetime.fromisoformat(finished).timestamp()
 
 
 def terminated(inspection: Obj, message: str = "") -> Obj:
@@ -105,7 +125,7 @@ def container_status(record: Record, default_reason: str) -> Obj:
         "ready": record.ready and (record.running or (record.init and record.succeeded)),
         "started": record.started and record.running,
         "restartCount": max(record.attempt, 0),
-        "image": record.spec["image"],
+        "image": record.image,
         "imageID": _image_id(current) if current is not None else "",
         **({"containerID": f"docker://{current['Id']}"} if current is not None else {}),
         **_resources(record.spec),

@@ -9,6 +9,11 @@ Object = dict[str, Any]
 
 # The only image that the suite needs: a shell and python3, on every node beforehand.
 IMAGE = os.environ.get("DEVLOOP_TEST_IMAGE", "devloop-base:bookworm")
+# Names under which every runtime knows that image too: another one is another image to Kubernetes.
+NAMES = (
+    IMAGE,
+    *(f"{host}/{IMAGE}" for host in ("docker.io/library", "library", "docker.io", "index.docker.io")),
+)
 SLEEP = 'trap "exit 0" TERM; sleep 3600 & wait'
 
 

@@ -301,6 +301,28 @@ async def test_killed_in_mid_rollout_it_ends_where_it_would_have(tmp_path: Path)
         await clean_engine(parts.options)
 
 
+async def test_image_that_changed_just_before_a_kill_is_started_after_it(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    await parts.start()
+    try:
+        parts.create("pods", "one", pod_spec())
+        before = (await parts.pod("one", is_ready))["status"]["containerStatuses"][0]
+
+        def change(pod: dict[str, Any]) -> None:
+            pod["spec"]["containers"][0]["image"] = f"docker.io/library/{IMAGE}"
+
+        parts.store.mutate("pods", "default", "one", change)  # the node has not had its turn yet
+        await parts.crash()
+        await parts.start()
+        pod = await parts.pod("one", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
+        status = pod["status"]["containerStatuses"][0]
+        assert status["image"] == f"docker.io/library/{IMAGE}"
+        assert status["lastState"]["terminated"]["containerID"] == before["containerID"]
+    finally:
+        await parts.crash()
+        await clean_engine(parts.options)
+
+
 async def test_cleanup_leaves_nothing_behind_even_after_a_kill(tmp_path: Path) -> None:
     parts = Parts(tmp_path)
     await parts.start()

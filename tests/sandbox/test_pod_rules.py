@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,7 +13,7 @@ import pytest
 from devloop_sandbox.engine.holders import pause_program
 from devloop_sandbox.engine.images import is_reference, pull_policy
 from devloop_sandbox.engine.problem import Problem
-from devloop_sandbox.node.attempts import Backoff, go_duration
+from devloop_sandbox.node.attempts import Attempts, Backoff, go_duration
 from devloop_sandbox.node.container import create_body
 from devloop_sandbox.node.environment import environment, expand, field, service_links
 from devloop_sandbox.node.pod import Worker
@@ -194,7 +195,7 @@ def _body(container: dict[str, Any], spec: dict[str, Any] | None = None, user: s
     image = {"Id": "sha256:abc", "Config": {"User": user}}
     return create_body(
         pod,
-        {"name": "web", **container},
+        {"name": "web", "image": "img:1", **container},
         image=image,
         holder="holder",
         values={"A": "1"},
@@ -328,6 +329,77 @@ def test_an_image_of_the_containerd_store_is_known_by_its_repository_digest(
     record = Record(POD["spec"]["containers"][0], current=inspection)
     status = build(POD, [], [record], {}, "2026-01-01T00:00:01Z")["containerStatuses"][0]
     assert status["imageID"] == f"docker-pullable://{repository}@sha256:abc"
+
+
+def _died(image: str, seconds_ago: float, attempt: int = 0) -> dict[str, Any]:
+    """A container of `web` that has ended so long ago."""
+    dead = _inspection(0, attempt=attempt)
+    dead["State"]["FinishedAt"] = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
+    dead["Config"]["Labels"]["dev.devloop.sandbox.image"] = image
+    return dead
+
+
+def _attempts() -> Attempts:
+    parts = SimpleNamespace(options=SimpleNamespace(backoff_scale=1.0), report=lambda *_: None)
+    return Attempts(cast(Any, parts))
+
+
+def test_status_names_the_image_of_the_container_and_not_of_the_spec() -> None:
+    running = _inspection(None)
+    running["Config"]["Labels"]["dev.devloop.sandbox.image"] = "img:1"
+    record = Record({"name": "web", "image": "img:2"}, current=running)
+    assert record.outdated
+    status = build(POD, [], [record], {}, "2026-01-01T00:00:01Z")["containerStatuses"][0]
+    assert status["image"] == "img:1"
+    record.current = _inspection(None)  # an older version of the sandbox made it
+    assert not record.outdated
+
+
+def test_backoff_is_reckoned_per_image() -> None:
+    attempts = _attempts()
+    record = Record({"name": "web", "image": "img:1"}, current=_died("img:1", 0))
+    waits = [attempts.wait_for_restart(POD, record) for _ in range(2)]
+    assert waits[0] == 0
+    assert 9 < waits[1] <= 10
+    assert (record.waiting or ("",))[0] == "CrashLoopBackOff"
+    record.spec = {"name": "web", "image": "img:2"}
+    assert attempts.wait_for_restart(POD, record) == 0
+    record.spec = {"name": "web", "image": "img:1"}
+    assert attempts.wait_for_restart(POD, record) > 9
+
+
+def _change(attempts: Attempts, record: Record, image: str, *, ran: float = 0) -> float:
+    """The wait when the running container gives way to `image` after it ran so many seconds."""
+    record.spec = {"name": "web", "image": image}
+    if record.previous is not None:
+        record.previous = _died("", ran)
+    attempts.will_replace(record)
+    allowed = attempts.may_replace(record)
+    record.current = _died("", 0)
+    wait = attempts.wait_for_restart(POD, record)
+    assert allowed == (wait == 0)
+    record.previous = record.current
+    return wait
+
+
+def test_images_that_take_turns_wait_longer_each_time() -> None:
+    """The first change finds no dead container and so makes no entry for its image, as in the kubelet."""
+    attempts = _attempts()
+    record = Record({"name": "web", "image": "img:1"}, current=_inspection(None))
+    assert [_change(attempts, record, f"img:{n}") for n in (2, 3, 2)] == [0, 0, 0]
+    assert 9 < _change(attempts, record, "img:3") <= 10
+    assert _change(attempts, record, "img:4") == 0
+    assert _change(attempts, record, "img:2", ran=11) == 0  # the container before it ended long enough ago
+    assert 19 < _change(attempts, record, "img:2") <= 20
+
+
+def test_killed_container_that_is_allowed_another_image_is_not_asked_twice() -> None:
+    attempts = _attempts()
+    record = Record({"name": "web", "image": "img:2"}, current=_inspection(None))
+    attempts.will_replace(record)
+    record.current = _died("img:1", 0)
+    assert attempts.wait_for_restart(POD, record) == 0
+    assert not attempts.may_replace(record)  # the next end is a crash like any other
 
 
 def test_transition_time_moves_only_with_the_status() -> None:
