@@ -8,13 +8,13 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
-
-import anyio
-from anyio.abc import TaskStatus
+from typing import TYPE_CHECKING, Any
 
 from devloop.errors import DevloopError
-from devloop.safety_net import guard_loop
+from devloop.fault_reports import guard_loop
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
 
 INTERRUPTED = 130
 READER_GONE = 128 + signal.SIGPIPE
@@ -61,6 +61,8 @@ async def until_interrupted(run: Callable[[], Coroutine[Any, Any, None]]) -> boo
     A second signal gets the system's default treatment: the process ends at once.
     Raises the first DevloopError itself, not in an ExceptionGroup.
     """
+    import anyio  # `devloop --help` needs the signals and no event loop
+
     interrupted = False
 
     async def listen(*, task_status: TaskStatus[None]) -> None:

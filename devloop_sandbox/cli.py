@@ -1,4 +1,7 @@
-"""`devloop sandbox up | down | status`: start, end and ask after the one background process."""
+"""`devloop sandbox up | down | status`: start, end and ask after the one background process.
+
+`devloop --help` lists them too: what a command does is imported when it runs.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,7 @@ import re
 from pathlib import Path
 
 import click
-from typing_extensions import override
 
-from devloop_sandbox import daemon
 from devloop_sandbox.options import Options
 
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,38}[a-z0-9])?")
@@ -64,7 +65,6 @@ _name = click.option(
 class InOrder(click.Group):
     """Lists its commands in the order in which they are used."""
 
-    @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
@@ -129,6 +129,8 @@ def up(
     node_port_range: tuple[int, int],
 ) -> None:
     """Start the sandbox, or say that it runs. Needs root, or CAP_NET_ADMIN and CAP_NET_BIND_SERVICE."""
+    from devloop_sandbox import daemon
+
     options = Options(
         name=name,
         state_dir=state_dir(name),
@@ -154,6 +156,8 @@ def up(
 @_name
 def down(name: str) -> None:
     """End the sandbox and remove its containers, networks and state."""
+    from devloop_sandbox import daemon
+
     try:
         gone = daemon.stop(state_dir(name))
     except daemon.DaemonError as error:
@@ -169,6 +173,8 @@ def down(name: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(name: str, as_json: bool) -> None:
     """Say whether the sandbox runs, and where."""
+    from devloop_sandbox import daemon
+
     found = daemon.status(state_dir(name))
     if as_json:
         click.echo(json.dumps(found.as_dict()))

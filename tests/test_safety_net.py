@@ -17,8 +17,9 @@ import pytest
 from devloop import safety_net
 from devloop.errors import InternalError, PlatformError, RolloutError
 from devloop.events import Event, LiveChanged, Notice, TripEnded
+from devloop.fault_reports import KEPT_REPORTS, Reports
 from devloop.model import Change, Failed, Live
-from devloop.safety_net import KEPT_REPORTS, Reports, SafetyNet
+from devloop.safety_net import SafetyNet
 from devloop.signals import END_SECONDS
 from devloop.sinks.fan import Fan
 from devloop.trip import waits

@@ -5,9 +5,10 @@ from __future__ import annotations
 from devloop.adapters.kubernetes.made import Made
 from devloop.adapters.kubernetes.manifests import Manifest, gather_manifests
 from devloop.adapters.kubernetes.patch import MANAGER
-from devloop.commands.frame import Project, in_session
+from devloop.commands.frame import Project
 from devloop.commands.leftovers import left_releases, removal_of
 from devloop.commands.output import secrets_of
+from devloop.commands.session import in_session
 from devloop.deploy.diff import Preview
 from devloop.deploy.diff import diff as unified
 from devloop.deploy.live_refs import live_refs

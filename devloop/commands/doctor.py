@@ -20,7 +20,7 @@ from devloop.config import load as configs
 from devloop.doctor.diagnosis import Diagnosis, Examined, Machine, failure
 from devloop.doctor.table import examine, examine_machine
 from devloop.errors import ConfigError
-from devloop.safety_net import state_folder
+from devloop.fault_reports import state_folder
 
 COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
 GRADES = tuple(COLOURS)

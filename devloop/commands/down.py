@@ -8,8 +8,9 @@ from functools import partial
 import anyio.to_thread
 import click
 
-from devloop.commands.frame import Project, in_session
+from devloop.commands.frame import Project
 from devloop.commands.leftovers import left_releases, removal_of
+from devloop.commands.session import in_session
 from devloop.deploy import teardown
 from devloop.wiring import Session
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from devloop.safety_net import Reports, error_of, guard_screen, state_folder
+from devloop.fault_reports import Reports, error_of, guard_screen, state_folder
 from devloop.signals import INTERRUPTED, READER_GONE, count_down
 
 OUTPUT_LOST = 74  # EX_IOERR of sysexits.h

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from devloop.commands.frame import Project, in_session
+from devloop.commands.frame import Project
 from devloop.commands.output import secrets_of
+from devloop.commands.session import in_session
 from devloop.delta.delta import NotProven, ineligible_because
 from devloop.delta.from_run import RUN_AFTER, goes_on
 from devloop.dockerfile.plan import Plan

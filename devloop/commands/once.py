@@ -16,9 +16,9 @@ from devloop.commands.running_watch import Problems, Report, reported
 from devloop.config import load as configs
 from devloop.errors import DevloopError, InternalError, PlatformError
 from devloop.events import Notice
+from devloop.fault_reports import FOLDER, Reports
 from devloop.model import Failed, Held, Outcome, Service, Superseded
 from devloop.rollout.service_status import standings
-from devloop.safety_net import FOLDER, Reports
 from devloop.secrets.redaction import Secrets
 from devloop.sinks.fan import Fan
 from devloop.trip import once as engine

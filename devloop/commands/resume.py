@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from devloop.commands.frame import Project, held_beside_own, in_session
+from devloop.commands.frame import Project
 from devloop.commands.rollback import HOLD, Others, Workloads, sharing
+from devloop.commands.session import held_beside_own, in_session
 from devloop.model import Service
 from devloop.ports import Cluster
 from devloop.rollout.hold import hold_of, released

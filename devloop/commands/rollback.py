@@ -10,7 +10,8 @@ from typing import Protocol
 
 import click
 
-from devloop.commands.frame import Project, held_beside_own, in_session
+from devloop.commands.frame import Project
+from devloop.commands.session import held_beside_own, in_session
 from devloop.config.load import Config
 from devloop.errors import PatchError, StageError
 from devloop.image_refs import digest, same_repository

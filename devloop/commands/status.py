@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from devloop.commands.frame import Project, in_session
+from devloop.commands.frame import Project
 from devloop.commands.output import secrets_of
 from devloop.commands.running_watch import Json, find_watch
+from devloop.commands.session import in_session
 from devloop.config.load import Config
 from devloop.model import Service
 from devloop.rollout.service_status import ONCE, Standing, standings

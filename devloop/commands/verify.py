@@ -9,8 +9,9 @@ from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.exported_files import differences, files_of
 from devloop.adapters.nodes.stores import EngineStore
-from devloop.commands.frame import Project, in_session
+from devloop.commands.frame import Project
 from devloop.commands.output import secrets_of
+from devloop.commands.session import in_session
 from devloop.errors import LoadError
 from devloop.model import Change, Service
 from devloop.wiring import Session

@@ -17,7 +17,8 @@ from devloop.commands.watch_tasks import Background, Outside, TidyUp, serve
 from devloop.config import load as configs
 from devloop.errors import DevloopError
 from devloop.events import Notice
-from devloop.safety_net import FOLDER, Reports, SafetyNet
+from devloop.fault_reports import FOLDER, Reports
+from devloop.safety_net import SafetyNet
 from devloop.sinks.fan import Fan
 from devloop.wiring import opened
 

@@ -16,7 +16,7 @@ from devloop.doctor.file_watching import file_watching
 from devloop.doctor.workloads import Deployed, Workload
 from devloop.doctor.workloads import examine as examine_service
 from devloop.errors import DevloopError
-from devloop.safety_net import error_of
+from devloop.fault_reports import error_of
 from devloop.sinks.fan import Fan
 from devloop.wiring import opened
 

@@ -16,7 +16,7 @@ import yaml
 
 from devloop.adapters.lock import Owner, TargetLocks
 from devloop.adapters.private_folder import private_folder
-from devloop.commands.frame import held_beside_own
+from devloop.commands.session import held_beside_own
 from devloop.errors import HeldError
 from devloop.model import Target
 from devloop.wiring import Session

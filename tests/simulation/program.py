@@ -19,10 +19,11 @@ from devloop.config import load as configs
 from devloop.config.load import Config, CurrentConfig
 from devloop.errors import DevloopError
 from devloop.events import Event
+from devloop.fault_reports import Reports
 from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.stat_cache import StatCache
 from devloop.ports import World
-from devloop.safety_net import Reports, SafetyNet
+from devloop.safety_net import SafetyNet
 from devloop.secrets.redaction import Secrets
 from devloop.sinks.fan import Fan
 from devloop.sinks.metrics import Metrics

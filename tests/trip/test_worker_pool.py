@@ -13,8 +13,9 @@ import pytest
 
 from devloop.errors import HeldError, PlatformError
 from devloop.events import LiveChanged, Notice, TripEnded, TripStarted
+from devloop.fault_reports import Reports
 from devloop.model import Change, Service, Target
-from devloop.safety_net import Reports, SafetyNet
+from devloop.safety_net import SafetyNet
 from devloop.trip.sharing import Sharing
 from devloop.trip.worker_pool import WorkerPool
 from tests.support.fakes import SERVICE, FakeWorld

@@ -16,7 +16,7 @@ from devloop.adapters.kubernetes.api.shapes import wrong_shape
 from devloop.clock import Clock
 from devloop.errors import ConfigError, DevloopError, PlatformError
 from devloop.events import Emit, Notice
-from devloop.safety_net import error_of
+from devloop.fault_reports import error_of
 
 WATCH_SECONDS = 55  # the server ends a watch after this; 10 s more without a byte, and it is half-open
 SILENCE_SECONDS = 65.0

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import psutil
-
 from devloop.adapters.docker.endpoint import DEFAULT
 from devloop.adapters.nodes.shells.shell import NodeShell, Started
 from devloop.adapters.nodes.shells.ssh_shell import Local
@@ -57,6 +55,8 @@ def docker_address() -> str:
 
 def _running(name: str) -> Iterator[Sequence[str]]:
     """The command lines of processes of that name."""
+    import psutil  # no other cluster's commands wait for its import
+
     for process in psutil.process_iter(["name", "cmdline"]):
         if process.info["name"] == name:
             yield process.info["cmdline"] or []

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from devloop.errors import ConfigError
+from devloop.fault_reports import state_folder
 from devloop.files import read_text
 from devloop.kubernetes_yaml.documents import document
-from devloop.safety_net import state_folder
 
 SHOWS = "kubectl config view shows the merged files"
 Entry = dict[str, Any]
