@@ -18,8 +18,13 @@ from tests.contract.objects import NAMES, SLEEP, container, pod
 
 SHARED = {"name": "shared", "mountPath": "/shared"}
 VOLUME = {"name": "shared", "emptyDir": {}}
-GOOD = 'trap "exit 0" TERM; echo up; sleep 3600 & wait'
-SLOW = 'trap "sleep 2; exit 0" TERM; echo up; sleep 3600 & wait'
+# Processes that hear a SIGTERM from their first line on, which a shell between two commands may miss.
+GOOD = """exec python3 -c '
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print("up", flush=True)
+signal.sigwait([signal.SIGTERM])'"""
+SLOW = f"{GOOD[:-1]}; import time; time.sleep(2)'"
 DEAF = 'trap "" TERM; while true; do sleep 1; done'
 UNLESS_BAD = f"test -e /shared/bad && exit 3; {SLEEP}"
 
