@@ -16,6 +16,7 @@ from devloop_sandbox.node.housing import Housing
 from devloop_sandbox.node.parts import Parts
 from devloop_sandbox.node.prober import Prober
 from devloop_sandbox.node.removal import AWAY, remove
+from devloop_sandbox.node.replacement import Replacement
 from devloop_sandbox.node.runner import Runner
 from devloop_sandbox.node.status import Record
 from devloop_sandbox.node.volumes import Volumes
@@ -42,6 +43,7 @@ class Worker:
         self._prober = Prober(parts, self.publish)
         self._background: list[asyncio.Task[None]] = []
         self._attempts = Attempts(parts)
+        self._replacement = Replacement(self._attempts, self._runner, self.container_changed)
         self._stale: set[str] = set()
         self._tasks: asyncio.TaskGroup
 
@@ -59,18 +61,20 @@ class Worker:
 
     def update(self, pod: Obj, *, gone: bool = False) -> None:
         """The API's object has changed, or (gone) is there no more."""
-        is_news = gone or _wanted(pod) != _wanted(self.pod)
-        self.pod = pod
-        specs = [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]
-        for record, spec in zip(self.records, specs, strict=True):
-            record.spec = spec  # its image may be another
+        if gone or status.version_of(pod) >= status.version_of(self.pod):  # its own writes may be newer
+            self._take(pod)
         if "deletionTimestamp" in pod["metadata"] or gone:
             self._deleted.set()
             self._hurry.set()
         if gone:
             self._gone.set()
-        if is_news:
             self.wake()
+
+    def _take(self, pod: Obj) -> None:
+        """From now on this is the pod; a status, which is the node's own word, makes it look no sooner."""
+        if _wanted(pod) != _wanted(self.pod):
+            self.wake()
+        self.pod = pod
 
     def wake(self) -> None:
         self._wake.set()
@@ -105,11 +109,12 @@ class Worker:
         """Write the status if it has changed."""
         started = self.pod.get("status", {}).get("startTime") or now()
         facts = {"startTime": started, **self.housing.addresses()}
+        facts["observedGeneration"] = self.pod["metadata"].get("generation", 1)
         fresh = status.build(self.pod, self.inits, self.containers, facts, now())
         if self._gone.is_set() or fresh == self.pod.get("status"):
             return
         try:
-            self.pod = status.write(self._parts.store, self.pod, fresh)
+            self._take(status.write(self._parts.store, self.pod, fresh))
         except ApiError as error:
             if error.status != 404:  # a full disk; with 404 the DELETED event is on its way
                 asyncio.get_running_loop().call_later(AWAY, self.wake)
@@ -130,6 +135,7 @@ class Worker:
 
     async def _sync(self) -> float | None:
         """Bring the engine one step nearer to the spec; the seconds after which to look again."""
+        self._replacement.take_specs(self.pod, self.records)
         await self._refresh()
         if self.finished:
             await self.housing.release()
@@ -174,8 +180,8 @@ class Worker:
         """Have the container running if it should; the seconds to wait before it may be tried again."""
         if self.housing.holder is None:  # it died with the container before this one
             return 0.0
-        if record.outdated:
-            self._replace(record)
+        if record.outdated and (work := self._replacement.begin(self.pod, record, self.housing.address)):
+            self._task(work, "kill")
         if record.running or not (self._attempts.may_replace(record) or should_run(self.pod, record)):
             return None
         if left := self._attempts.wait_for_restart(self.pod, record):
@@ -217,27 +223,6 @@ class Worker:
             self._kill(record, why, grace)
 
         self._task(self._prober.watch(self.pod, record, self.housing.address, kill), "watch")
-
-    def _replace(self, record: Record) -> None:
-        """Kill a container for the sake of its new image, once; `_keep` starts the next one."""
-        assert record.current is not None
-        if record.leaving == record.current["Id"]:
-            return
-        record.leaving = record.current["Id"]
-        if not self._attempts.may_replace(record):
-            self._attempts.will_replace(record)
-        self._task(self._kill_for_image(record, record.leaving), "kill")
-
-    async def _kill_for_image(self, record: Record, container: str) -> None:
-        text = f"Container {record.name} definition changed, will be restarted"
-        grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
-        try:
-            await self._runner.kill(self.pod, record, self.housing.address, text, grace or 1)
-        except EngineError:
-            await asyncio.sleep(AWAY)
-        finally:
-            record.leaving = ""
-            self.container_changed(container)
 
     def _kill(self, record: Record, why: str, grace: int) -> None:
         if record.leaving:
@@ -283,7 +268,7 @@ class Worker:
 
 
 def _wanted(pod: Obj) -> tuple[Obj, ...]:
-    """What of a pod the node acts on: a status, which is its own word, makes it look no sooner."""
+    """What of a pod the node acts on."""
     meta = pod["metadata"]
     return pod["spec"], meta.get("labels") or {}, meta.get("annotations") or {}
 

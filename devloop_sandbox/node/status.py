@@ -212,6 +212,10 @@ def conditions(old: Obj, wanted: dict[str, tuple[bool, str, str]], now: str) -> 
     return [*made, *before.values()]
 
 
+def version_of(pod: Obj) -> int:
+    return int(pod["metadata"]["resourceVersion"])
+
+
 def write(store: Store, pod: Obj, fresh: Obj) -> Obj:
     """Store it as the pod's status; the pod as it is then. ApiError 404 if it has just gone."""
     meta = pod["metadata"]

@@ -57,8 +57,11 @@ def merged(kind: Resource, obj: Obj, old: Obj, subresource: str) -> Obj:
 
 
 def counted(obj: Obj) -> Obj:
-    """Everything that counts for metadata.generation."""
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+    """Everything that counts for metadata.generation; that a pod is bound to a node does not."""
+    kept = {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+    if obj.get("kind") == "Pod":
+        kept["spec"] = {key: value for key, value in obj["spec"].items() if key != "nodeName"}
+    return kept
 
 
 def timeless(obj: Obj) -> Obj:

@@ -126,6 +126,33 @@ def test_status_is_the_old_containers_until_the_new_one_runs(ns: Namespace) -> N
     assert new["lastState"]["terminated"]["finishedAt"] > old["state"]["running"]["startedAt"]
 
 
+def test_generation_is_observed_before_the_new_container_runs(ns: Namespace) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/pods/#pod-generation"""
+    ns.create(pod(container(SLOW), terminationGracePeriodSeconds=20))
+    ns.wait_log("one", "up")
+    before = ready(ns)
+    assert before["status"]["observedGeneration"] == before["metadata"]["generation"] == 1
+    seen = until_restarted(ns, put_image(ns, NAMES[1]))
+    assert seen[0]["metadata"]["generation"] == 2
+    assert 2 in [thing["status"]["observedGeneration"] for thing in seen[:-1]]
+
+
+def test_images_that_come_while_the_old_container_ends_all_run(ns: Namespace) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/pods/#pod-update-and-replacement"""
+    # The kubelet ends what it has begun: it starts the image for which it kills, then looks at the pod again.
+    ns.create(pod(container(SLOW), terminationGracePeriodSeconds=5))
+    ns.wait_log("one", "up")
+    patched = put_image(ns, NAMES[1])
+    ns.wait_event("Killing", "Pod", "one")
+    put_image(ns, NAMES[2])
+    first = until_restarted(ns, patched)[-1]
+    assert first["spec"]["containers"][0]["image"] == NAMES[2]
+    assert container_status(first)["restartCount"] == 1
+    last = restarted(ns, 2)
+    ended = container_status(last)["lastState"]["terminated"]["containerID"]
+    assert ended == container_status(first)["containerID"]
+
+
 def test_container_without_probes_is_ready_as_soon_as_it_runs_again(ns: Namespace) -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#types-of-probe"""
     ns.create(pod())

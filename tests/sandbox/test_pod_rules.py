@@ -21,6 +21,8 @@ from devloop_sandbox.node.probes import Streak, next_due, port_number
 from devloop_sandbox.node.status import Record, build
 from devloop_sandbox.node.volumes import write_atomically
 from devloop_sandbox.objects.quantity import to_int, to_milli
+from devloop_sandbox.options import Options
+from devloop_sandbox.store.store import Store
 
 POD: dict[str, Any] = {
     "metadata": {
@@ -450,3 +452,25 @@ async def test_a_pod_whose_holder_dies_between_two_containers_starts_again() -> 
     pod._attempts = cast(Any, SimpleNamespace(wait_for_restart=lambda *_: 0.0))
     record = SimpleNamespace(running=False, current=None, init=False, succeeded=False)
     assert await pod._keep(cast(Any, record)) == 0.0
+
+
+async def test_image_that_changed_while_the_node_writes_a_status_is_not_missed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    store.create("namespaces", {"metadata": {"name": "shop"}, "status": {"phase": "Active"}})
+    pod = store.create("pods", {"metadata": {"name": "web-1", "namespace": "shop"}, "spec": POD["spec"]})
+    network = SimpleNamespace(gateway="10.0.0.1")
+    parts = SimpleNamespace(store=store, options=Options("t", tmp_path), network=network, capacity={})
+    worker = Worker(cast(Any, parts), pod)
+
+    def change(pod: dict[str, Any]) -> None:
+        pod["spec"]["containers"][0]["image"] = "img:2"
+
+    changed = store.mutate("pods", "shop", "web-1", change)
+    worker.publish()  # on top of the new spec, before the node hears of that
+    worker.update(changed)
+    assert worker._wake.is_set()
+    assert worker.pod == store.get("pods", "shop", "web-1")
+    worker._wake.clear()
+    worker.update(worker.pod)  # its own status comes back
+    assert not worker._wake.is_set()
+    store.close()
