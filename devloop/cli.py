@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from devloop import __version__
+from devloop import __version__, collector
 from devloop.commands.exit import last_net
 from devloop.commands.options import (
     asked,
@@ -37,8 +37,12 @@ class Commands(click.Group):
         return sandbox_command()
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        with last_net():  # --help, --version and usage errors print before any command is invoked
-            return super().main(*args, **kwargs)
+        collector.pause()  # a command is imported; its `run` resumes
+        try:
+            with last_net():  # --help, --version and usage errors print before any command is invoked
+                return super().main(*args, **kwargs)
+        finally:
+            collector.resume()
 
     def invoke(self, ctx: click.Context) -> Any:
         with last_net():  # inside of click, which would end by an "Aborted!" of its own

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from devloop import collector
 from devloop.config import load as configs
 from devloop.config.load import Config
 from devloop.fault_reports import FOLDER, Reports, guard_screen
@@ -54,6 +55,7 @@ def load_project(
 
 def run(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """What `work` returns. Raises SystemExit with 130 after SIGINT or SIGTERM, and what `work` raises."""
+    collector.resume()
     results: list[Result] = []
 
     async def keep() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import anyio
 
-from devloop.adapters.kubernetes.api.answers import Json
 from devloop.adapters.kubernetes.kustomize import render
 from devloop.deploy.kubernetes_object import is_list, what_is_wrong
 from devloop.deploy.kustomization import FILE_NAMES
@@ -18,6 +17,7 @@ from devloop.files import read_text
 from devloop.image_refs import repository
 from devloop.kubernetes_yaml.documents import each_document
 
+Json = dict[str, Any]
 # Helm's install order, as far as plain manifests go; a kind that is not here comes last.
 ORDER = (
     "Namespace",

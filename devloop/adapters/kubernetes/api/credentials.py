@@ -12,6 +12,7 @@ import asyncio
 import base64
 import importlib
 import ssl
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
+from devloop import collector
 from devloop.adapters.kubernetes.api.exec_plugin import PLUGIN_SECONDS, ask_plugin
 from devloop.adapters.kubernetes.api.gcloud import GcloudAnswer, ask_gcloud
 from devloop.adapters.kubernetes.api.kubeconfig import Context, Entry
@@ -59,7 +61,7 @@ async def log_in(context: Context) -> Login:
     """
     if not context.server.startswith("https"):
         return Login({}, None)
-    await to_thread.run_sync(importlib.import_module, PACKAGE)  # 0.25 s, beside what else starts
+    await _load_package()
     user, expires_at = await _answered(context)
     try:
         authorization, tls = await to_thread.run_sync(_load, context, user)
@@ -70,6 +72,17 @@ async def log_in(context: Context) -> Login:
             hint="kubectl config view --raw shows them; recreating the cluster's kubeconfig usually helps",
         ) from error
     return Login({"Authorization": authorization} if authorization else {}, tls, expires_at)
+
+
+async def _load_package() -> None:
+    """0.25 s of a core, beside what else starts."""
+    if PACKAGE in sys.modules:
+        return
+    collector.pause()
+    try:
+        await to_thread.run_sync(importlib.import_module, PACKAGE)
+    finally:
+        collector.resume()
 
 
 async def _answered(context: Context) -> tuple[Entry, float | None]:
