@@ -120,6 +120,12 @@ class PatchError(StageError):
     default_outside = True
 
 
+class InPlaceError(PatchError):
+    """An update in place cannot go on (S34): the target is rolled instead. `reason` is the metric's word."""
+
+    default_reason = "conflict"
+
+
 class TargetMissingError(PatchError):
     """The Deployment or StatefulSet does not exist (S17): `watch` waits for it, `once` fails."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from devloop.model import Change, How, Outcome, Phase, Stage
+from devloop.model import Change, How, Outcome, Phase, Stage, UpdateMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,24 @@ class ImageLoaded:
     how: str
     sent: int
     skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """The image was written to the service's targets; `mode`: what was done with their pods."""
+
+    service: str
+    mode: UpdateMode
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFallback:
+    """A target was rolled where its service asks for an update in place. `first`: not reported yet."""
+
+    service: str
+    reason: str  # a word of the metric: seen_in_pod
+    message: str
+    first: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +239,8 @@ Event = (
     | ImageBuilt
     | DeltaFallback
     | ImageLoaded
+    | Updated
+    | UpdateFallback
     | RolloutPhase
     | PodExited
     | PodLog

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from devloop.clock import Clock
 from devloop.errors import DevloopError, InternalError, PrerequisiteError
 from devloop.events import Emit
-from devloop.image_refs import repository
 from devloop.model import (
+    Application,
     Base,
     Change,
     Fingerprint,
     Image,
+    InPlacePlan,
     LiveImage,
     LoadedImage,
     Outcome,
+    PodToUpdate,
+    Refusal,
     Release,
     ReleaseView,
     Revision,
     Service,
     Snapshot,
     Target,
+    Trouble,
     Values,
 )
 
@@ -90,36 +94,29 @@ class Feed(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """One object, or one file, that could not be applied. `images`: the repositories that it names."""
+class InPlaceUpdate(Protocol):
+    """The writes of an update in place (S33). All raise PlatformError; all but `look` InPlaceError where
+    somebody else wrote meanwhile or the user may not: the target is rolled then."""
 
-    what: str  # "deployment/web", or the file
-    namespace: str
-    images: frozenset[str]
-    error: DevloopError
+    async def look(self) -> InPlacePlan | Refusal:
+        """What is to be done, by what the cluster holds now. Raises PatchError, TargetMissingError."""
+        ...
 
-    def concerns(self, service: Service) -> bool:
-        """Whether it is the workload of the service: its trip reports it."""
-        names = {(str(target), target.namespace) for target in service.targets}
-        return repository(service.image) in self.images or (self.what, self.namespace) in names
+    async def put(self, pod: PodToUpdate) -> bool:
+        """Change the image of this pod's container; False where the pod is gone, or on its way out."""
+        ...
 
-    @property
-    def unread(self) -> bool:
-        """It is a file, or a part of one: which objects it would have been is not known."""
-        return not self.namespace
+    async def finish(self) -> Revision:
+        """Make Deployment, ReplicaSet, and pods made meanwhile name the image; nothing interrupts it."""
+        ...
 
+    async def undo(self, pod: PodToUpdate) -> None:
+        """Bring the pod back to the image that the template names."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Application:
-    """What applying manifests came to: "deployment/x created", and why the others were not.
-
-    `names`: of all objects that could be read, with their namespaces.
-    """
-
-    changed: tuple[str, ...] = ()
-    troubles: tuple[Trouble, ...] = ()
-    names: frozenset[tuple[str, str]] = frozenset()
+    async def drop(self, pod: str, uid: str, container: str) -> bool:
+        """Delete a pod that has another image; True if it had. Its ReplicaSet makes the next one."""
+        ...
 
 
 class Cluster(Protocol):
@@ -141,6 +138,12 @@ class Cluster(Protocol):
 
         Raises PatchError, TargetMissingError, PlatformError.
         """
+        ...
+
+    def in_place(
+        self, target: Target, service: Service, ref: str
+    ) -> AbstractAsyncContextManager[InPlaceUpdate]:
+        """Alone with the target, for an update of its pods in place."""
         ...
 
     async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
@@ -270,3 +273,4 @@ class World:
     emit: Emit
     clock: Clock
     report: Report = InternalError  # of what nobody expected (safety_net.py)
+    reported: set[object] = field(default_factory=set)  # what is reported once in a session

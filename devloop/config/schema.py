@@ -170,4 +170,5 @@ class Config(Section):
                 for target in section.deploy
             ),
             section.rollout_timeout,
+            section.update,
         )

@@ -12,6 +12,7 @@ from devloop.config.schema_build import BuildConfig
 from devloop.config.schema_checks import Size
 from devloop.config.schema_cluster import LABEL
 from devloop.config.section import Section
+from devloop.model import UpdateMode
 
 OBJECT = r"^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$"
 COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
@@ -62,6 +63,11 @@ class ServiceConfig(Section):
         default=None,
         description="How long a rollout may stand still, 90s or 5m; null: the Deployment's"
         " progressDeadlineSeconds, 10m where there is none.",
+    )
+    update: UpdateMode = Field(
+        default="roll",
+        description="How a new image gets into a Deployment's pods (docs/update.md). roll: they are replaced."
+        " in-place: only their container is restarted, which is faster; meanwhile it serves nothing.",
     )
     max_image_size: Size | None = Field(
         default=None, description="What `devloop check` allows: bytes, or text such as 200MB."

@@ -17,8 +17,8 @@ from devloop.deploy.releases import POLL_SECONDS
 from devloop.errors import DevloopError, PrerequisiteError
 from devloop.events import Applied, Emit, Notice
 from devloop.files import is_folder, read_bytes
-from devloop.model import Service
-from devloop.ports import Cluster, Trouble
+from devloop.model import Service, Trouble
+from devloop.ports import Cluster
 
 WHOSE = "manifests"
 MOST_PLACES = 100  # clusters and namespaces of which it is known what was applied last

@@ -7,6 +7,7 @@ and the plan of a Dockerfile, which a fingerprint carries.
 """
 
 from devloop.dockerfile.plan import Base
+from devloop.model.application import Application, Trouble
 from devloop.model.cluster import (
     ENGINE_ANNOTATION,
     ContainerView,
@@ -40,10 +41,12 @@ from devloop.model.outcome import (
     outcome_word,
 )
 from devloop.model.project import BuildSpec, Release, Secret, Service, Target, Values, ValuesFile
+from devloop.model.update import InPlacePlan, PodToUpdate, Refusal, UpdateMode
 
 __all__ = [
     "ENGINE_ANNOTATION",
     "STAGES",
+    "Application",
     "Archive",
     "Base",
     "BuildSpec",
@@ -56,6 +59,7 @@ __all__ = [
     "Held",
     "How",
     "Image",
+    "InPlacePlan",
     "Inputs",
     "Live",
     "LiveImage",
@@ -64,9 +68,11 @@ __all__ = [
     "NodeFacts",
     "Outcome",
     "Phase",
+    "PodToUpdate",
     "PodView",
     "Progressing",
     "Ready",
+    "Refusal",
     "Release",
     "ReleaseView",
     "Revision",
@@ -80,7 +86,9 @@ __all__ = [
     "Superseded",
     "Target",
     "Timing",
+    "Trouble",
     "Unchanged",
+    "UpdateMode",
     "Values",
     "ValuesFile",
     "Verdict",

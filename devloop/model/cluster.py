@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from devloop.model.project import Target
+from devloop.model.update import UpdateMode
 
 ENGINE_ANNOTATION = "dev.devloop/engine"
 
@@ -46,6 +47,7 @@ class Revision:
     ref: str
     patched_at: float
     changed: bool = True
+    how: UpdateMode = "roll"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,9 @@ class Snapshot:
     hold: str = ""  # dev.devloop/hold (S24)
     owner: str = ""  # dev.devloop/owner (S26)
     writing: str = ""  # dev.devloop/state: what devloop does with its manifest at this moment
+    in_place: str = (
+        ""  # dev.devloop/in-place: paused by devloop itself, between the writes of an update (S33)
+    )
     helm_managed: bool = False
     images: Mapping[str, str] = field(default_factory=dict)  # container -> image in the template
     revision: str = ""  # pod-template-hash of the ReplicaSet that carries the template

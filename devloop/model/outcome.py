@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from devloop.model.cluster import PodView, Revision
 from devloop.model.image import Image, LoadedImage
 from devloop.model.inputs import Fingerprint
+from devloop.model.update import UpdateMode
 
 if TYPE_CHECKING:
     from devloop.errors import DevloopError
@@ -54,6 +55,12 @@ class Rollout:
     loaded: LoadedImage
     revisions: tuple[Revision, ...]
     pods: tuple[PodView, ...]
+
+    @property
+    def update(self) -> UpdateMode | None:
+        """What was done with the pods; None where no target was written to."""
+        changed = [revision.how for revision in self.revisions if revision.changed]
+        return None if not changed else "roll" if "roll" in changed else "in-place"
 
 
 @dataclass(frozen=True, slots=True)

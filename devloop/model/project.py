@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from devloop.model.update import UpdateMode
+
 if TYPE_CHECKING:
     from devloop.model.inputs import Fingerprint
 Values = dict[str, Any]  # of a Helm chart
@@ -63,6 +65,7 @@ class Service:
     build: BuildSpec
     targets: tuple[Target, ...]
     rollout_timeout: float | None = None  # seconds without progress that a rollout may take; None = default
+    update: UpdateMode = "roll"
 
     def ref(self, fingerprint: Fingerprint) -> str:
         """The image reference that names this content, `<image>:dl-<16 hex>` (S1)."""

@@ -100,6 +100,23 @@ def serves(snapshot: Snapshot, expected: Expectation) -> bool:
     )
 
 
+def strays(snapshot: Snapshot, expected: Expectation) -> Iterator[tuple[PodView, ContainerView]]:
+    """Pods of the template's own revision that have another image of this service: an update in place was cut
+    off, or the ReplicaSet made them from a template that it had read before (S33, S35)."""
+    for pod in snapshot.pods:
+        if pod.terminating or pod.over or not snapshot.revision or pod.revision != snapshot.revision:
+            continue
+        for container in our_containers(snapshot, pod, expected.image):
+            if is_stray(snapshot, container, expected):
+                yield pod, container
+
+
+def is_stray(snapshot: Snapshot, container: ContainerView, expected: Expectation) -> bool:
+    """An image that devloop built for this service, and not the one that the template names."""
+    built = bool(digest(container.image)) and same_repository(container.image, expected.image)
+    return snapshot.target.kind == "deployment" and built and not same(container.image, expected.ref)
+
+
 def restarts_of(snapshot: Snapshot) -> Mapping[tuple[str, str], int]:
     """The restart count of every container now, by pod uid and name: where a rollout begins to count."""
     return {(pod.uid, one.name): one.restarts for pod in snapshot.pods for one in pod.containers}

@@ -38,6 +38,7 @@ from devloop.rollout.judge import (
     judge,
     lost_image,
     restarts_of,
+    strays,
 )
 from devloop.rollout.progress import RolloutProgress, Waits, first_patch, phases
 from devloop.rollout.symptoms import read_log
@@ -69,6 +70,7 @@ async def follow(
             await following.tell_exits()
             await following.bring_back_lost_image()
             await following.replace_broken_pods()
+            await following.replace_strays()
             verdicts = await following.judged()
             waiting = [verdict for verdict in verdicts if isinstance(verdict, Progressing)]
             if not waiting:
@@ -219,6 +221,16 @@ class _Follower:
                 self._world.emit(Notice(self._service.name, "info", text))
                 await self._world.cluster.delete_pod(snapshot.target, pod.name, pod.uid)
                 self._expected[place] = replace(expected, replaced_at=self._world.clock.now())
+
+    async def replace_strays(self) -> None:
+        """Delete pods that an update in place left with another image of this service."""
+        for snapshot, expected in zip(self.seen, self._expected, strict=True):
+            for pod, container in strays(snapshot, expected):
+                target = snapshot.target
+                async with self._world.cluster.in_place(target, self._service, expected.ref) as update:
+                    if await update.drop(pod.name, pod.uid, container.name):
+                        text = f"{pod.name} has an image that {target} does not name: deleting it"
+                        self._world.emit(Notice(self._service.name, "info", text))
 
 
 def load_idle(image: Image, activity: Activity) -> LoadError:

@@ -20,6 +20,7 @@ from devloop.rollout.expectation import (
     restarts_of,
     serves,
     settled,
+    strays,
     watched,
     wrong_content,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "own_pods",
     "restarts_of",
     "serves",
+    "strays",
 ]
 
 # Reasons of `Stuck` after which watching on is useless: the trip starts over from the tree.
@@ -124,7 +126,7 @@ def _judge_completion(snapshot: Snapshot, expected: Expectation) -> Verdict | No
 
 
 def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict | None:
-    if snapshot.paused:
+    if snapshot.paused and not snapshot.in_place:
         target = snapshot.target
         context = f" --context {expected.context}" if expected.context else ""
         return Stuck(
@@ -262,6 +264,9 @@ def _note(snapshot: Snapshot, expected: Expectation) -> str:
             if container.exit_code and exits(container) and not container.running:
                 count = exits(container)
                 return f"{pod.name}/{container.name} exited with {container.exit_code} ({count} of 3 times)"
+    left = len(list(strays(snapshot, expected)))
+    if left:
+        return f"{left} of {snapshot.replicas} pods have yet to get the template's image"
     failing = next(
         (failure for p in pods if not p.ready and (failure := probe_failure(snapshot, p, TELLING))), ""
     )

@@ -120,11 +120,14 @@ def why_long(timing: Timing) -> str:
 
 def phases(image: str, targets: Sequence[tuple[Snapshot, Revision]]) -> Iterator[tuple[Phase, float, bool]]:
     """(phase, seconds since the PATCH was sent, coarse) as far as the first new pod of all targets got
-    (S18, S32). A target that was not PATCHed has none: its pods are not of this trip."""
+    (S18, S32). A target that was not PATCHed has none: its pods are not of this trip. Those of an update in
+    place, whose pods were there before, are noted where it happens."""
     found = [
         (pod, revision.patched_at)
         for snapshot, revision in targets
-        if revision.changed and snapshot.observed_generation >= snapshot.generation >= revision.generation
+        if revision.changed
+        and revision.how == "roll"
+        and snapshot.observed_generation >= snapshot.generation >= revision.generation
         for pod in own_pods(snapshot, image, revision.ref)
         if _made_since(pod, revision.patched_at)
     ]

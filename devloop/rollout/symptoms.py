@@ -109,6 +109,14 @@ def _how_often(container: ContainerView) -> str:
     return "once" if often == 1 else f"{often} times"
 
 
+def first_trouble(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Stuck | None:
+    """What a container that replaced a working one is given up for at once: its first end, or that it cannot
+    be started. Nothing serves meanwhile."""
+    if container.waiting in FATAL:
+        return _stuck(container.waiting, pod, container, snapshot, container.message)
+    return _crash(snapshot, pod, container) if exits(container) else None
+
+
 def read_log(stuck: Stuck, log: tuple[str, ...]) -> Stuck:
     """The same finding with the log as evidence, and a better hint where the log gives the cause away."""
     hint = stuck.hint

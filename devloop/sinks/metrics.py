@@ -20,6 +20,8 @@ from devloop.events import (
     StageEnded,
     StateChanged,
     TripEnded,
+    Updated,
+    UpdateFallback,
     WatchBatch,
     WatchOverflow,
 )
@@ -87,6 +89,20 @@ class Metrics:
             "service",
             "reason",
         )
+        self._updates = _counter(
+            registry,
+            "devloop_updates",
+            "Trips that wrote an image to the cluster, by what was done with the pods: roll, in-place.",
+            "service",
+            "mode",
+        )
+        self._update_fallbacks = _counter(
+            registry,
+            "devloop_update_fallbacks",
+            "Workloads that were rolled where the service asks for an update in place (docs/update.md).",
+            "service",
+            "reason",
+        )
         self._load_bytes = _counter(
             registry,
             "devloop_load_bytes",
@@ -126,6 +142,7 @@ class Metrics:
         ).labels(version, platform.python_version()).set(1)
         self._of_services = (
             *(self._stages, self._phases, self._trips, self._trip_count, self._builds, self._loads),
+            *(self._updates, self._update_fallbacks),
             *(self._fallbacks, self._load_bytes, self._live, self._states, self._pods, self._size),
         )
         for service in services:
@@ -153,21 +170,30 @@ class Metrics:
             case RolloutPhase():
                 self._phases.labels(event.service, event.phase).observe(event.seconds)
             case TripEnded():
-                word = outcome_word(event.outcome)
-                self._trips.labels(event.service, word).observe(event.outcome.timing.trip)
-                self._trip_count.labels(event.service, word).inc()
+                self._ended(event)
             case LiveChanged():
                 self._live.labels(event.service).set(int(event.live))
-            case StateChanged():
-                self._state(event.service, event.after)
-            case PodsCounted():
-                self._count_pods(event.service, event.pods)
+            case StateChanged() | PodsCounted():
+                self._showed(event)
             case WatchBatch() | WatchOverflow():
                 self._watched(event)
             case ImageBuilt() | ImageLoaded() | DeltaFallback():
                 self._image(event)
+            case Updated() | UpdateFallback():
+                self._updated(event)
             case _:
                 pass  # nothing to count
+
+    def _ended(self, event: TripEnded) -> None:
+        word = outcome_word(event.outcome)
+        self._trips.labels(event.service, word).observe(event.outcome.timing.trip)
+        self._trip_count.labels(event.service, word).inc()
+
+    def _showed(self, event: StateChanged | PodsCounted) -> None:
+        if isinstance(event, StateChanged):
+            self._state(event.service, event.after)
+        else:
+            self._count_pods(event.service, event.pods)
 
     def _watched(self, event: WatchBatch | WatchOverflow) -> None:
         if isinstance(event, WatchBatch):
@@ -186,6 +212,12 @@ class Metrics:
             self._loads.labels(event.service, event.how).inc()
             self._load_bytes.labels(event.service, "sent").inc(event.sent)
             self._load_bytes.labels(event.service, "skipped").inc(event.skipped)
+
+    def _updated(self, event: Updated | UpdateFallback) -> None:
+        if isinstance(event, Updated):
+            self._updates.labels(event.service, event.mode).inc()
+        else:
+            self._update_fallbacks.labels(event.service, event.reason).inc()
 
     def _state(self, service: str, now: str) -> None:
         for state in DeploymentState:

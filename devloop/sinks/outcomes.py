@@ -33,6 +33,7 @@ def describe(outcome: Outcome) -> dict[str, Any]:
         "image": image_of(outcome),
         "built": outcome.image.how if isinstance(outcome, Live) else None,
         "loaded": outcome.loaded.how if isinstance(outcome, Live) else None,
+        "update": outcome.rollout.update if isinstance(outcome, Live) else None,
         "seconds": seconds(outcome.timing),
         "url": outcome.url if isinstance(outcome, Live | Unchanged) else None,
         "error": describe_error(outcome) if isinstance(outcome, Failed) else None,

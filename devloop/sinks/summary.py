@@ -25,7 +25,7 @@ def _dumped(services: Mapping[str, object], problems: Mapping[str, str]) -> str:
 
 def error_as_json(error: DevloopError, services: Mapping[str, object]) -> str:
     """The same object where a platform or config error ended `once` before any trip."""
-    nothing: dict[str, Any] = dict.fromkeys(("fingerprint", "image", "built", "loaded"))
+    nothing: dict[str, Any] = dict.fromkeys(("fingerprint", "image", "built", "loaded", "update"))
     times = dict.fromkeys((*STAGES, "trip"))
     failure = {"stage": None, **error_fields(error)}
     entry = {"outcome": "failed", **nothing, "seconds": times, "url": None, "error": failure}
@@ -34,7 +34,7 @@ def error_as_json(error: DevloopError, services: Mapping[str, object]) -> str:
 
 def running_as_json(trips: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> str:
     """The same object from what a running watch reports in /api/status."""
-    keys = ("outcome", "fingerprint", "image", "built", "loaded", "seconds", "url", "error")
+    keys = ("outcome", "fingerprint", "image", "built", "loaded", "update", "seconds", "url", "error")
     services = {name: {key: trip[key] for key in keys} for name, trip in trips.items()}
     return _dumped(services, problems)
 

@@ -19,6 +19,7 @@ from devloop.events import (
     StateChanged,
     TripEnded,
     TripStarted,
+    UpdateFallback,
     WatchOverflow,
 )
 from devloop.model import STAGES, Failed, Held, Live, Outcome, Superseded, Timing, Unchanged
@@ -45,10 +46,8 @@ def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
             return _started(event, root)
         case TripEnded():
             return tuple(_ended(event, root))
-        case PodExited():
-            return _exited(event)
-        case PodLog():
-            return (Line(f"{event.service}/{_short_pod(event.pod)}", event.line, "log"),)
+        case PodExited() | PodLog():
+            return _of_a_pod(event)
         case Notice():
             return _noticed(event)
         case WatchOverflow():
@@ -57,15 +56,20 @@ def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
             gone = (f"{name} is gone" for name in event.gone)
             touched = ", ".join((*event.services, *gone)) or "no service changed"
             return (Line("", f"config.yaml reloaded: {touched}"),)
-        case Applied() | Checked():
-            return _written(event) if isinstance(event, Applied) else tuple(_checked(event))
+        case Applied() | UpdateFallback():
+            return _written(event)
+        case Checked():
+            return tuple(_checked(event))
         case StateChanged():
             return _state_changed(event)
         case _:
             return ()
 
 
-def _written(event: Applied) -> tuple[Line, ...]:
+def _written(event: Applied | UpdateFallback) -> tuple[Line, ...]:
+    if isinstance(event, UpdateFallback):
+        text = f"rolled, not updated in place: {event.message}"
+        return (Line(event.service, text, "quiet"),) if event.first else ()
     return tuple(Line("", f"{event.what}: {text}") for text in event.changed)
 
 
@@ -125,7 +129,8 @@ def headline(outcome: Outcome) -> str:
             if reached(outcome) == "built":
                 return f"built and loaded in {trip}  {outcome.image.ref}  ({stages(outcome.timing)})"
             pods = "" if outcome.rollout.pods else "; replicas 0, so no pod runs"
-            return f"live in {trip}{pods}  {outcome.image.ref}  ({stages(outcome.timing)}){url}"
+            place = ", updated in place" if outcome.rollout.update == "in-place" else ""
+            return f"live in {trip}{place}{pods}  {outcome.image.ref}  ({stages(outcome.timing)}){url}"
         case Unchanged():
             url = f"  {outcome.url}" if outcome.url else ""
             idle = "; replicas 0, so no pod runs" if outcome.idle else ""
@@ -170,7 +175,9 @@ def _state_changed(event: StateChanged) -> tuple[Line, ...]:
     return ()
 
 
-def _exited(event: PodExited) -> tuple[Line, ...]:
+def _of_a_pod(event: PodExited | PodLog) -> tuple[Line, ...]:
+    if isinstance(event, PodLog):
+        return (Line(f"{event.service}/{_short_pod(event.pod)}", event.line, "log"),)
     reason = f" ({event.reason})" if event.reason and event.reason != "Error" else ""
     code = f"exit code {event.exit_code}{reason}"
     text = f"container {event.container} of the new pod {event.pod} ended with {code}"

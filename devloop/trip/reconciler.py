@@ -27,7 +27,7 @@ from devloop.model import (
     outcome_word,
 )
 from devloop.rollout.hold import hold_of
-from devloop.rollout.judge import Expectation, carries, judge, lost_image, serves
+from devloop.rollout.judge import Expectation, carries, judge, lost_image, serves, strays
 from devloop.rollout.states import DeploymentState, deployment_state
 from devloop.trip.drift import rewritten, rolling, with_revisions
 from devloop.trip.pace import Reversals
@@ -187,6 +187,9 @@ def _review_pods(
         return _review_failure(service, state, expected, snapshots, now)
     if lost:
         return state, Step("a node lost the image")
+    left = next((pod.name for snapshot in snapshots for pod, _ in strays(snapshot, expected)), "")
+    if left:
+        return state, Step(f"{left} has another image than its template")
     verdicts = [judge(snapshot, expected, now) for snapshot in snapshots]
     if all(isinstance(verdict, Ready) for verdict in verdicts):
         return replace(state, word="live", live=True), NOTHING

@@ -13,7 +13,7 @@ import anyio
 from devloop.activity import Activity, bounded
 from devloop.concurrency import gather
 from devloop.errors import BuildError, DevloopError, LayersMissingError, PlatformError, StageError
-from devloop.events import ImageBuilt, ImageLoaded
+from devloop.events import ImageBuilt, ImageLoaded, Updated
 from devloop.image_refs import same
 from devloop.model import (
     Change,
@@ -34,6 +34,7 @@ from devloop.model import (
 from devloop.ports import Feed, World
 from devloop.rollout.follow import follow, load_idle
 from devloop.rollout.hold import hold_of
+from devloop.rollout.in_place import update_in_place
 from devloop.rollout.judge import Expectation, carries, judge, own_images
 from devloop.stopwatch import Stopwatch
 
@@ -64,7 +65,7 @@ async def trip(
         ref = service.ref(fingerprint)
         if _held(service, feeds, fingerprint):
             return Held(fingerprint, watch.timing())
-        carried = bool(feeds) and all(carries(feed.latest, service.image, ref) for feed in feeds)
+        carried = bool(feeds) and all(_is_carried(feed.latest, service, ref) for feed in feeds)
         touched = carried and await world.installer.install(service, ref)
         running = running_id(service, ref, found, [feed.latest for feed in feeds], world.clock.now())
         if carried and not touched and running is not None:
@@ -74,21 +75,21 @@ async def trip(
         loaded = await _loaded(service, fingerprint, found, world, watch)
         if _held(service, feeds, fingerprint):  # it may have been rolled back while it was built
             return Held(fingerprint, watch.timing())
+        revisions: tuple[Revision, ...] | None
         if carried and not touched:
             revisions = tuple(_standing(feed, ref) for feed in feeds)
         else:
             with watch.time("patch"):
-                revisions = await _patch(service, loaded, feeds, world, installed=touched)
-        if patched is not None:
-            patched.set()
+                await _install(service, loaded, feeds, world, installed=touched)
+                in_place = service.update == "in-place"
+                revisions = None if in_place else await _patch(service, loaded, feeds, world)
         if not feeds:
             return Live(Rollout(loaded, (), ()), watch.timing())
-        with watch.time("rollout"):
-            pods = await follow(service, feeds, revisions, loaded, world, watch)
+        rollout = await _rollout(service, loaded, feeds, revisions, world, watch, patched)
         url = await _url(feeds, world)
         if carried and found is not None:
             return Unchanged(fingerprint, ref, watch.timing(), url, loaded.image.id, _is_idle(feeds))
-        return Live(Rollout(loaded, revisions, pods), watch.timing(), url)
+        return Live(rollout, watch.timing(), url)
     except DevloopError as error:
         stage = error.stage if isinstance(error, StageError) else watch.stage
         return Failed(stage, error, watch.timing(), fingerprint, change.paths, loaded)
@@ -185,23 +186,69 @@ def _standing(feed: Feed, ref: str) -> Revision:
     return Revision(now.target, now.uid, now.generation, ref, now.at, changed=False)
 
 
-async def _patch(
-    service: Service, loaded: LoadedImage, feeds: Sequence[Feed], world: World, *, installed: bool
-) -> tuple[Revision, ...]:
-    """Install what is missing, then PATCH every target (S17). A template without a container of ours is
-    missing too: somebody gave it a foreign image, and only its manifest tells which one is ours (S20).
+async def _rollout(
+    service: Service,
+    loaded: LoadedImage,
+    feeds: Sequence[Feed],
+    revisions: tuple[Revision, ...] | None,
+    world: World,
+    watch: Stopwatch,
+    patched: anyio.Event | None,
+) -> Rollout:
+    """Until every target is ready. `revisions` None: the targets are not PATCHed yet, they are updated in
+    place here."""
+    with watch.time("rollout"):
+        if revisions is None:
+            revisions = await _update_in_place(service, loaded, feeds, world, watch)
+        if patched is not None:
+            patched.set()
+        return Rollout(loaded, revisions, await follow(service, feeds, revisions, loaded, world, watch))
 
-    The adapter shields each PATCH, and reads back what got no answer (S16).
-    """
+
+def _is_carried(snapshot: Snapshot, service: Service, ref: str) -> bool:
+    """The template says it, and no update in place was cut off that has yet to be ended (S35)."""
+    return carries(snapshot, service.image, ref) and not snapshot.in_place
+
+
+async def _install(
+    service: Service, loaded: LoadedImage, feeds: Sequence[Feed], world: World, *, installed: bool
+) -> None:
+    """Install what is missing (S17). A template without a container of ours is missing too: somebody gave it
+    a foreign image, and only its manifest tells which one is ours (S20)."""
     if not installed:
         missing = any(not (feed.latest.exists and own_images(feed.latest, service.image)) for feed in feeds)
         await world.installer.install(service, loaded.image.ref, missing=missing)
+
+
+async def _patch(
+    service: Service, loaded: LoadedImage, feeds: Sequence[Feed], world: World
+) -> tuple[Revision, ...]:
+    """PATCH every target. The adapter shields each PATCH, and reads back what got no answer (S16)."""
 
     async def patch(feed: Feed) -> Revision:
         return await world.cluster.patch(feed.latest.target, service, loaded)
 
     async with world.installer.writing(service):
-        return await gather(patch, feeds)
+        revisions = await gather(patch, feeds)
+    if feeds:
+        world.emit(Updated(service.name, "roll"))
+    return revisions
+
+
+async def _update_in_place(
+    service: Service, loaded: LoadedImage, feeds: Sequence[Feed], world: World, watch: Stopwatch
+) -> tuple[Revision, ...]:
+    """Every target in place (S33), or rolled where that is not safe (S34)."""
+
+    async def update(feed: Feed) -> Revision:
+        revision = await update_in_place(service, feed, loaded, world, watch)
+        return revision or await world.cluster.patch(feed.latest.target, service, loaded)
+
+    async with world.installer.writing(service):
+        revisions = await gather(update, feeds)
+    rolled = any(revision.how == "roll" for revision in revisions)
+    world.emit(Updated(service.name, "roll" if rolled else "in-place"))
+    return revisions
 
 
 async def _url(feeds: Sequence[Feed], world: World) -> str | None:

@@ -15,7 +15,8 @@ from devloop.deploy.manifests import Manifests
 from devloop.deploy.releases import Releases
 from devloop.errors import PatchError, PlatformError, PrerequisiteError, ReleaseError
 from devloop.events import Event, Notice
-from devloop.ports import Application, Cluster, Trouble
+from devloop.model import Application, Trouble
+from devloop.ports import Cluster
 from devloop.trip.sharing import Sharing
 from devloop.watch.project_files import ProjectFiles
 

@@ -10,8 +10,7 @@ from devloop.adapters.kubernetes.manifests import gather_each
 from devloop.deploy.manifests import Manifests
 from devloop.errors import ConfigError, PatchError, PrerequisiteError
 from devloop.events import Event, Notice
-from devloop.model import BuildSpec, Service, Target
-from devloop.ports import Application, Trouble
+from devloop.model import Application, BuildSpec, Service, Target, Trouble
 from tests.support.fakes import Answers
 from tests.support.project_files import workload
 

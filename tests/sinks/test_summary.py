@@ -11,7 +11,7 @@ from devloop.model import Held, Superseded, Timing, Unchanged
 from devloop.sinks import summary
 from tests.support.trips import FINGERPRINT, REF, URL, failed_trip, live_trip
 
-KEYS = ["outcome", "fingerprint", "image", "built", "loaded", "seconds", "url", "error"]
+KEYS = ["outcome", "fingerprint", "image", "built", "loaded", "update", "seconds", "url", "error"]
 SECONDS = ["detect", "fingerprint", "build", "load", "patch", "rollout", "trip"]
 NOTHING = Timing(0.0, 0.25, ())
 
@@ -42,7 +42,7 @@ def test_the_json_has_the_shape_of_the_issue() -> None:
         assert list(service["seconds"]) == SECONDS
     assert services["backend"] | {"seconds": None} == {
         "outcome": "live", "fingerprint": "0123456789abcdef", "image": REF, "built": "cli",
-        "loaded": "shared", "seconds": None, "url": URL, "error": None,
+        "loaded": "shared", "update": None, "seconds": None, "url": URL, "error": None,
     }  # fmt: skip
     assert services["backend"]["seconds"] == live.timing.seconds()
     assert list(services["web"]["error"]) == ["stage", "reason", "message", "evidence", "hint"]

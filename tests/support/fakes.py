@@ -14,20 +14,25 @@ from devloop.clock import Clock
 from devloop.errors import PrerequisiteError
 from devloop.events import Event
 from devloop.model import (
+    Application,
     BuildSpec,
     Change,
     ContainerView,
     Fingerprint,
     Image,
+    InPlacePlan,
     Inputs,
     LoadedImage,
+    PodToUpdate,
     PodView,
+    Refusal,
     Revision,
     Service,
     Snapshot,
     Target,
+    Trouble,
 )
-from devloop.ports import Application, Trouble, World
+from devloop.ports import World
 
 TARGET = Target("deployment", "todo-backend", "default")
 SERVICE = Service("backend", "todo-backend", BuildSpec(Path("/src"), Path("/src/Dockerfile")), (TARGET,))
@@ -96,6 +101,11 @@ class FakeWorld:
         self.feed_ = FakeFeed(self._snapshot(running, 1))
         self.last_lines: tuple[str, ...] = ("Traceback", "SyntaxError: invalid syntax")
         self.deleted: list[str] = []  # uids of pods
+        # Updates in place: why there is none, how many at once, whether new containers end, what was done.
+        self.refusal: Refusal | None = None
+        self.at_once, self.ends, self.puts = 1, False, Gate()
+        self.put: list[tuple[str, str]] = []
+        self.undone: list[str] = []
 
     def world(self) -> World:
         return World(self, self, self, self, self, self.events.append, self.clock)
@@ -166,6 +176,10 @@ class FakeWorld:
             self.roll(loaded.image.ref)
         return Revision(target, "uid-1", generation, loaded.image.ref, self.clock.now())
 
+    @asynccontextmanager
+    async def in_place(self, target: Target, service: Service, ref: str) -> AsyncIterator[FakeUpdate]:
+        yield FakeUpdate(self, ref)
+
     def roll(self, ref: str) -> None:
         self.feed_.latest = self._snapshot(ref, self.feed_.latest.generation)
         self.feed_.show()
@@ -221,6 +235,56 @@ class FakeWorld:
             TARGET, now, "uid-1", generation, generation, 1, 1, 1, 1,
             images={"app": ref}, revision=f"hash-{generation}", pods=(pod,),
         )  # fmt: skip
+
+
+class FakeUpdate:
+    """An update in place of the world's one Deployment: its pods restart at once, unless `ends` is set."""
+
+    def __init__(self, world: FakeWorld, ref: str) -> None:
+        self._world, self._ref = world, ref
+
+    async def look(self) -> InPlacePlan | Refusal:
+        world, seen = self._world, self._world.feed_.latest
+        if world.refusal is not None:
+            return world.refusal
+        before = seen.images["app"]
+        pods = tuple(
+            PodToUpdate(pod.name, pod.uid, tuple(dict.fromkeys((before, pod.containers[0].image))))
+            for pod in seen.pods
+        )
+        return InPlacePlan("app", before, self._ref, pods, at_once=world.at_once)
+
+    async def put(self, pod: PodToUpdate) -> bool:
+        await self._world.puts.pass_through()
+        self._world.put.append((pod.uid, self._ref))
+        self._show(pod.uid, self._ref, ends=self._world.ends)
+        return True
+
+    async def finish(self) -> Revision:
+        seen = self._world.feed_.latest
+        self._world.feed_.show(images={"app": self._ref}, generation=seen.generation + 3)
+        self._world.feed_.show(observed_generation=seen.generation + 3)
+        return Revision(TARGET, seen.uid, seen.generation + 3, self._ref, seen.at, how="in-place")
+
+    async def undo(self, pod: PodToUpdate) -> None:
+        self._world.undone.append(pod.uid)
+        self._show(pod.uid, self._world.feed_.latest.images["app"])
+
+    async def drop(self, pod: str, uid: str, container: str) -> bool:
+        await self._world.delete_pod(TARGET, pod, uid)
+        self._show(uid, self._ref)
+        return True
+
+    def _show(self, uid: str, ref: str, *, ends: bool = False) -> None:
+        feed, ids = self._world.feed_, self._world.ids
+        pods = []
+        for pod in feed.latest.pods:
+            if pod.uid == uid:
+                app = replace(pod.containers[0], image=ref, image_id=ids.get(ref, ""), ready=not ends)
+                app = replace(app, exit_code=1, exit_reason="Error", running=False) if ends else app
+                pod = replace(pod, containers=(app,), ready=not ends)
+            pods.append(pod)
+        feed.show(pods=tuple(pods))
 
 
 class Answers:

@@ -15,8 +15,7 @@ from devloop.deploy.installer import Installation
 from devloop.deploy.manifests import Manifests
 from devloop.errors import PatchError
 from devloop.events import ConfigReloaded, Event, Notice
-from devloop.model import BuildSpec, Service, Target
-from devloop.ports import Application, Trouble
+from devloop.model import Application, BuildSpec, Service, Target, Trouble
 from devloop.watch.project_files import Following, ProjectFiles
 from devloop.watch.watcher import Interest, Watcher
 from tests.support.fakes import Answers

@@ -19,6 +19,7 @@ from devloop.adapters.kubernetes.apply.applier import Applier
 from devloop.adapters.kubernetes.apply.removal import delete_pod
 from devloop.adapters.kubernetes.evidence import follow_log, read_last_words
 from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
+from devloop.adapters.kubernetes.in_place import InPlaceUpdate
 from devloop.adapters.kubernetes.informer import Health, Informer, ObjectListener
 from devloop.adapters.kubernetes.inventory import find_url, images_of, read_images, read_nodes
 from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
@@ -29,8 +30,8 @@ from devloop.errors import PatchError, PrerequisiteError, TargetMissingError
 from devloop.events import Emit, Notice
 from devloop.files import is_there
 from devloop.image_refs import same_repository
-from devloop.model import LoadedImage, NodeFacts, Revision, Service, Target
-from devloop.ports import Application, Feed, Trouble
+from devloop.model import Application, LoadedImage, NodeFacts, Revision, Service, Target, Trouble
+from devloop.ports import Feed
 
 
 class KubernetesCluster:
@@ -124,6 +125,12 @@ class KubernetesCluster:
                 self._owner.dump(),
                 lambda: view.find(target) if view else None,
             )
+
+    @asynccontextmanager
+    async def in_place(self, target: Target, service: Service, ref: str) -> AsyncIterator[InPlaceUpdate]:
+        self._warn_of_other(target, self._views.get(target.namespace))
+        async with self._writing(target):
+            yield InPlaceUpdate(self.client, self._clock, target, service.image, ref, self._owner.dump())
 
     async def put_image(self, target: Target, image: str, ref: str) -> Revision:
         """As `patch`, to any reference. Raises PatchError, TargetMissingError, PlatformError."""

@@ -11,6 +11,7 @@ import anyio.lowlevel
 
 from devloop.adapters.kubernetes.api.answers import ApiRefusedError, ApiUnreachableError, Json
 from devloop.adapters.kubernetes.api.client import JSON_PATCH, Client
+from devloop.adapters.kubernetes.in_place_note import IN_PLACE
 from devloop.adapters.kubernetes.views import OWNER, is_helm_managed
 from devloop.clock import Clock
 from devloop.errors import PatchError, PlatformError, TargetMissingError
@@ -161,19 +162,41 @@ def plan(item: Json, target: Target, image: str, ref: str, owner: str) -> list[O
             changed.append({"op": "replace", "path": f"{at}/imagePullPolicy", "value": "IfNotPresent"})
         if changed:
             changes += [{"op": "test", "path": f"{at}/name", "value": container["name"]}, *changed]
+    changes += resumption(item)
     if not changes:
         return []
     meta = item["metadata"]
     operations: list[Operation] = [{"op": "test", "path": "/metadata/uid", "value": meta["uid"]}]
     if meta.get("annotations"):
-        key = OWNER.replace("~", "~0").replace("/", "~1")
-        note: Operation = {"op": "add", "path": f"/metadata/annotations/{key}", "value": owner}
+        note: Operation = {"op": "add", "path": annotation_path(OWNER), "value": owner}
     else:
         # Without this test an annotation written in the meantime would be wiped out.
         version = meta["resourceVersion"]
         operations.append({"op": "test", "path": "/metadata/resourceVersion", "value": version})
         note = {"op": "add", "path": "/metadata/annotations", "value": {OWNER: owner}}
     return [*operations, *changes, note]
+
+
+def resumption(item: Json) -> list[Operation]:
+    """The operations that end a pause which an update in place left when it was cut off (S35).
+
+    The annotation alone proves nothing: the Deployment's controller copies it to the ReplicaSet, and
+    `kubectl rollout undo` back again.
+    """
+    note = (item["metadata"].get("annotations") or {}).get(IN_PLACE)
+    if note is None or not (item.get("spec") or {}).get("paused"):
+        return []
+    at = annotation_path(IN_PLACE)
+    return [
+        {"op": "test", "path": at, "value": note},
+        {"op": "remove", "path": at},
+        {"op": "remove", "path": "/spec/paused"},
+    ]
+
+
+def annotation_path(name: str) -> str:
+    """Of an annotation, as JSON Patch wants it."""
+    return f"/metadata/annotations/{name.replace('~', '~0').replace('/', '~1')}"
 
 
 def matching(item: Json, target: Target, image: str) -> list[tuple[str, int, Json]]:

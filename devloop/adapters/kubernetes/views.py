@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from devloop.adapters.kubernetes.api.answers import Json
+from devloop.adapters.kubernetes.in_place_note import IN_PLACE, replaced
 from devloop.adapters.kubernetes.stamps import Instance, Stamp, grace_of
 from devloop.checks.quantity import number
 from devloop.model import ContainerView, EventView, PodView, Target
@@ -40,6 +41,7 @@ def workload_fields(target: Target, item: Json) -> dict[str, Any]:
         "hold": str(notes.get(HOLD) or ""),
         "owner": str(notes.get(OWNER) or ""),
         "writing": str(notes.get(STATE) or ""),
+        "in_place": str(notes.get(IN_PLACE) or "") if spec.get("paused") else "",
         "helm_managed": is_helm_managed(item),
         "images": template_images(item),
         "conditions": {
@@ -104,14 +106,14 @@ def owned_by(items: Iterable[Json], uids: set[str]) -> list[Json]:
 def newest_replicaset(deployment: Json, replicasets: Iterable[Json]) -> Json | None:
     """The ReplicaSet whose revision is the Deployment's own, if it carries its template: with Recreate the
     controller says that it has seen a template before it makes the ReplicaSet, and names the old one's."""
-    wanted, template = revision_of(deployment), _template(deployment)
+    wanted, template = revision_of(deployment), template_of(deployment)
     for item in replicasets:
-        if wanted and revision_of(item) == wanted and _template(item) == template:
+        if wanted and revision_of(item) == wanted and template_of(item) == template:
             return item
     return None
 
 
-def _template(item: Json) -> tuple[Json, Json]:
+def template_of(item: Json) -> tuple[Json, Json]:
     """(labels and annotations, spec) of the pod template, without what distinguishes ReplicaSets."""
     meta = _dig(item, "spec", "template", "metadata")
     labels = {key: value for key, value in (meta.get("labels") or {}).items() if key != TEMPLATE_HASH}
@@ -140,7 +142,7 @@ def pod_view(pod: Json, stamp: Stamp, label: str) -> PodView:
         unschedulable=str(scheduled.get("message") or "")
         if scheduled.get("reason") == "Unschedulable"
         else "",
-        containers=tuple(_containers(spec, status, stamp.instances)),
+        containers=tuple(_containers(pod, stamp.instances)),
         node=str(spec.get("nodeName") or ""),
         scheduled_at=stamp.scheduled_at,
         started_at=stamp.started_at,
@@ -228,7 +230,8 @@ def _dig(value: Any, *keys: str) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _containers(spec: Json, status: Json, known: Mapping[str, Instance]) -> Iterable[ContainerView]:
+def _containers(pod: Json, known: Mapping[str, Instance]) -> Iterable[ContainerView]:
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
     for kind, statuses, init in (
         ("initContainers", "initContainerStatuses", True),
         ("containers", "containerStatuses", False),
@@ -236,12 +239,14 @@ def _containers(spec: Json, status: Json, known: Mapping[str, Instance]) -> Iter
         seen = {s["name"]: s for s in status.get(statuses) or ()}
         for container in spec.get(kind) or ():
             name = container["name"]
-            yield _container(container, seen.get(name, {}), known.get(name), init=init)
+            before = replaced(pod, name) if not init else ("", 0)
+            yield _container(container, seen.get(name, {}), known.get(name), before, init=init)
 
 
 def _container(
-    container: Json, seen: Mapping[str, Any], known: Instance | None, *, init: bool
+    container: Json, seen: Mapping[str, Any], known: Instance | None, before: tuple[str, int], *, init: bool
 ) -> ContainerView:
+    """`before`: the instance that an update in place replaced, and the first restart count after it."""
     state, last = seen.get("state") or {}, seen.get("lastState") or {}
     waiting = state.get("waiting") or {}
     ended = state.get("terminated") or last.get("terminated") or {}
@@ -261,6 +266,7 @@ def _container(
         running="running" in state,
         init=init,
         memory_limit=str(limits.get("memory") or ""),
-        first=known.first if known else 0,
-        stale=bool(known and known.before and known.before == seen.get("containerID")),
+        first=max(known.first if known else 0, before[1]),
+        stale=bool(seen.get("containerID"))
+        and seen["containerID"] in (known.before if known else "", before[0]),
     )

@@ -24,7 +24,7 @@ from devloop.deploy.diff import Preview, content
 from devloop.deploy.needs import Need
 from devloop.errors import DevloopError, PatchError, PlatformError, PrerequisiteError
 from devloop.image_refs import TAG_PREFIX, repository, split
-from devloop.ports import Application, Trouble
+from devloop.model import Application, Trouble
 
 SIDE_BY_SIDE = 8  # objects that are applied at once: a server that has too much to do says 429
 DEFINED_SECONDS = 10.0  # how long a kind is waited for whose definition is applied with it

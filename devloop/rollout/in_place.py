@@ -1,0 +1,166 @@
+"""An update in place: a Deployment's pods get the new image while they run, one after the other (S33).
+
+Only when all of them are available with it, the Deployment and its ReplicaSet come to name it too. What this
+cannot do is rolled, and reported with its reason; a new container that ends gives way to the image before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+
+from devloop.concurrency import gather
+from devloop.errors import InPlaceError, RolloutError
+from devloop.events import PodExited, RolloutPhase, UpdateFallback
+from devloop.image_refs import same
+from devloop.model import (
+    ContainerView,
+    InPlacePlan,
+    LoadedImage,
+    Phase,
+    PodToUpdate,
+    PodView,
+    Refusal,
+    Revision,
+    Service,
+    Snapshot,
+    Stuck,
+)
+from devloop.ports import Feed, InPlaceUpdate, World
+from devloop.rollout.symptoms import GRACE, MISSING_IMAGE, exits, first_trouble, probe_failure, read_log
+from devloop.stopwatch import Stopwatch
+
+
+async def update_in_place(
+    service: Service, feed: Feed, loaded: LoadedImage, world: World, watch: Stopwatch
+) -> Revision | None:
+    """The target's revision once every pod runs the image; None where it has to be rolled instead.
+
+    Raises RolloutError where a new container ends, or does not get ready: its pods run the image before.
+    """
+    target = feed.latest.target
+    async with world.cluster.in_place(target, service, loaded.image.ref) as update:
+        plan = await update.look()
+        if isinstance(plan, InPlacePlan):
+            try:
+                await _Pods(service, feed, plan, update, world, watch).take_the_image()
+                return await update.finish()
+            except InPlaceError as error:
+                plan = Refusal(error.reason, error.message)
+    key = (service.name, target, plan.reason)
+    world.emit(UpdateFallback(service.name, plan.reason, plan.message, first=key not in world.reported))
+    world.reported.add(key)
+    return None
+
+
+class _Pods:
+    """The pods of one plan, on their way to the new image."""
+
+    def __init__(
+        self,
+        service: Service,
+        feed: Feed,
+        plan: InPlacePlan,
+        update: InPlaceUpdate,
+        world: World,
+        watch: Stopwatch,
+    ) -> None:
+        self._service, self._feed, self._plan, self._update = service, feed, plan, update
+        self._world, self._watch = world, watch
+        self._begun = world.clock.now()
+        self._put: list[PodToUpdate] = []
+        self._writes = anyio.Lock()  # none is under way any more when pods get their image back
+        self._over = False
+
+    async def take_the_image(self) -> None:
+        """As many at once as may be unavailable, each available before the next."""
+        places = anyio.CapacityLimiter(self._plan.at_once)
+
+        async def one(pod: PodToUpdate) -> None:
+            async with places:
+                async with self._writes:
+                    if self._over:
+                        return
+                    self._put.append(pod)
+                    there = await self._update.put(pod)
+                if there:
+                    await self._available(pod)
+
+        await gather(one, self._plan.pods)
+
+    async def _available(self, pod: PodToUpdate) -> None:
+        """Wait until it is. Raises RolloutError (all pods go back), InPlaceError (the image is gone)."""
+        deadline = self._world.clock.now() + self._patience()
+        while True:
+            seen, now = self._feed.latest, self._world.clock.now()
+            view = next((one for one in seen.pods if one.uid == pod.uid and not one.terminating), None)
+            container = _container(view, self._plan)
+            if view is None or container is None:
+                return  # deleted, or scaled away: the one that replaces it is found when it is all over
+            if _runs(container, self._plan):
+                self._note_phases(view, now)
+                if view.ready and container.ready:
+                    break
+                await self._refuse_trouble(seen, view, container)
+            if now >= deadline:
+                await self._give_up(self._late(view), view, container)
+            with anyio.move_on_after(deadline - now):
+                await self._feed.next(seen)
+        await anyio.sleep(self._plan.min_ready)
+
+    def _late(self, view: PodView) -> Stuck:
+        why = probe_failure(self._feed.latest, view)
+        return Stuck(
+            "RolloutTimeout",
+            f"{view.name} was not ready within {self._patience():g} s{f': {why}' if why else ''}",
+            hint="see its log and readinessProbe; if it only needs longer, set a longer rollout_timeout for"
+            " the service",
+        )
+
+    def _patience(self) -> float:
+        timeout = self._service.rollout_timeout
+        return timeout if timeout is not None else self._feed.latest.progress_deadline + GRACE
+
+    async def _refuse_trouble(self, seen: Snapshot, view: PodView, container: ContainerView) -> None:
+        if container.waiting in MISSING_IMAGE:
+            raise InPlaceError(f"{view.name} does not find the image on its node", reason="image_lost")
+        trouble = first_trouble(seen, view, container)
+        if trouble is not None:
+            await self._give_up(trouble, view, container)
+
+    async def _give_up(self, trouble: Stuck, view: PodView, container: ContainerView) -> None:
+        """All pods back to the image before. Raises RolloutError."""
+        target = self._feed.latest.target
+        log = await self._world.cluster.last_words(target, view.name, container.name)
+        if container.exit_code is not None and exits(container):
+            code, reason = container.exit_code, container.exit_reason
+            self._world.emit(PodExited(self._service.name, view.name, container.name, code, reason, log))
+        async with self._writes:
+            self._over = True
+            await gather(self._update.undo, self._put)
+        trouble = read_log(trouble, log)
+        raise RolloutError(
+            f"{trouble.message}; its pods get {self._plan.before} back",
+            reason=trouble.reason,
+            evidence=trouble.evidence,
+            hint=trouble.hint,
+        )
+
+    def _note_phases(self, view: PodView, now: float) -> None:
+        """When the first new process began, and when the first pod was ready."""
+        reached: Sequence[Phase] = ("started", "serving") if view.ready else ("started",)
+        for phase in reached:
+            if self._watch.phase(phase, now - self._begun):
+                self._world.emit(RolloutPhase(self._service.name, phase, *self._watch.noted(phase)))
+
+
+def _container(view: PodView | None, plan: InPlacePlan) -> ContainerView | None:
+    containers = view.containers if view is not None else ()
+    return next((one for one in containers if one.name == plan.container and not one.init), None)
+
+
+def _runs(container: ContainerView, plan: InPlacePlan) -> bool:
+    """The instance that the status shows is one of the new image (S33), not that which it replaced."""
+    begun = container.running or container.exit_code is not None or bool(container.waiting)
+    return same(container.image, plan.ref) and not container.stale and begun

@@ -1,0 +1,126 @@
+"""The flow of an update in place, over a scripted cluster: what real pods cannot be made to show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from devloop.errors import InPlaceError, RolloutError
+from devloop.events import PodExited, RolloutPhase, Updated, UpdateFallback
+from devloop.model import Change, Failed, Live, Outcome, Refusal
+from devloop.ports import World
+from devloop.rollout.expectation import Expectation, strays
+from devloop.rollout.judge import judge
+from devloop.stopwatch import Stopwatch
+from devloop.trip.trip import trip
+from tests.support.fakes import SERVICE, FakeWorld, fingerprint
+
+IN_PLACE = replace(SERVICE, update="in-place")
+BEFORE, AFTER = (SERVICE.ref(fingerprint(tree)) for tree in ("v1", "v2"))
+
+
+def fake_world(pods: int = 1) -> FakeWorld:
+    """`pods` pods run v1, and the tree is v2."""
+    fake = FakeWorld("v2", running=BEFORE)
+    (pod,) = fake.feed_.latest.pods
+    several = tuple(replace(pod, name=f"web-{n}", uid=f"pod-{n}") for n in range(pods))
+    fake.feed_.show(pods=several, replicas=pods, current=pods, updated=pods, available=pods)
+    return fake
+
+
+async def travel(fake: FakeWorld, world: World | None = None) -> Outcome:
+    now = fake.clock.now()
+    change = Change(frozenset(), now, now)
+    watch = Stopwatch(SERVICE.name, change, fake.clock, fake.events.append)
+    with anyio.fail_after(20):
+        return await trip(IN_PLACE, change, [fake.feed_], world or fake.world(), watch)
+
+
+def of(fake: FakeWorld, kind: type) -> list[object]:
+    return [event for event in fake.events if isinstance(event, kind)]
+
+
+@pytest.mark.parametrize("pods", [1, 3])
+async def test_s33_every_pod_gets_the_image_and_nothing_is_rolled(pods: int) -> None:
+    fake = fake_world(pods)
+    outcome = await travel(fake)
+    assert isinstance(outcome, Live)
+    assert outcome.rollout.update == "in-place"
+    assert fake.put == [(f"pod-{n}", AFTER) for n in range(pods)]
+    assert fake.patched == []
+    assert of(fake, Updated) == [Updated("backend", "in-place")]
+    assert {event.phase for event in of(fake, RolloutPhase)} == {"started", "serving", "complete"}  # type: ignore[attr-defined]
+    ran = [span.stage for span in outcome.timing.spans]
+    assert ran == ["detect", "fingerprint", "build", "load", "patch", "rollout"]
+
+
+async def test_s33_the_next_pod_waits_until_this_one_is_available() -> None:
+    fake = fake_world(2)
+    gate = anyio.Event()
+    fake.puts.script = [gate]
+    async with anyio.create_task_group() as group:
+        group.start_soon(travel, fake)
+        await anyio.wait_all_tasks_blocked()
+        assert fake.puts.calls == 1
+        gate.set()
+    assert [uid for uid, _ in fake.put] == ["pod-0", "pod-1"]
+
+
+async def test_s34_what_is_refused_is_rolled_and_reported_once() -> None:
+    fake = fake_world()
+    world = fake.world()
+    fake.refusal = Refusal("seen_in_pod", "it ran here before")
+    assert isinstance(await travel(fake, world), Live)
+    fake.tree = "v3"
+    assert isinstance(await travel(fake, world), Live)
+    assert fake.patched == [AFTER, SERVICE.ref(fingerprint("v3"))]
+    assert [event.first for event in of(fake, UpdateFallback)] == [True, False]  # type: ignore[attr-defined]
+    assert of(fake, Updated) == [Updated("backend", "roll")] * 2
+
+
+async def test_s34_what_cannot_go_on_is_rolled() -> None:
+    fake = fake_world()
+    fake.puts.script = [InPlaceError("somebody else wrote")]
+    outcome = await travel(fake)
+    assert isinstance(outcome, Live)
+    assert outcome.rollout.update == "roll"
+    assert [event.reason for event in of(fake, UpdateFallback)] == ["conflict"]  # type: ignore[attr-defined]
+
+
+async def test_s35_a_container_that_ends_gives_way_to_the_image_before() -> None:
+    fake = fake_world(3)
+    fake.ends = True
+    outcome = await travel(fake)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, RolloutError)
+    assert outcome.stage == "rollout"
+    assert outcome.error.evidence == fake.last_lines
+    assert BEFORE in outcome.error.message
+    assert fake.undone == ["pod-0"], "the others never had it"
+    assert fake.patched == []
+    assert len(of(fake, PodExited)) == 1
+
+
+async def test_s35_a_pod_that_was_left_with_another_image_is_replaced() -> None:
+    fake = fake_world(2)
+    first, second = fake.feed_.latest.pods
+    left = replace(first, containers=(replace(first.containers[0], image=SERVICE.ref(fingerprint("v0"))),))
+    fake.feed_.show(pods=(left, second))
+    fake.tree = "v1"  # which the template names already
+    fake.built.add(BEFORE)
+    expected = Expectation(SERVICE.image, BEFORE)
+    assert [pod.uid for pod, _ in strays(fake.feed_.latest, expected)] == ["pod-0"]
+    assert "yet to get" in getattr(judge(fake.feed_.latest, expected, 0.0), "note", "")
+    await travel(fake)
+    assert fake.deleted == ["pod-0"]
+    assert not list(strays(fake.feed_.latest, expected))
+
+
+async def test_s35_a_pause_that_devloop_left_is_ended_though_the_template_names_the_image() -> None:
+    fake = FakeWorld("v1", running=BEFORE)
+    fake.feed_.show(paused=True, in_place=BEFORE)
+    fake.refusal = Refusal("unfinished", "cut off")
+    await travel(fake)
+    assert fake.patched == [BEFORE]
