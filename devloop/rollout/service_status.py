@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from devloop.concurrency import gather
 from devloop.errors import PlatformError, StageError
 from devloop.image_refs import same_repository
-from devloop.model import Change, Fingerprint, Progressing, Ready, Service, Snapshot, Stuck
+from devloop.model import Change, Fingerprint, Progressing, Ready, Service, Snapshot, Stuck, UpdateMode
 from devloop.ports import World
 from devloop.rollout.hold import hold_of
 from devloop.rollout.judge import Expectation, carries, judge
@@ -39,6 +39,7 @@ class Standing:
     url: str | None = None
     message: str = ""
     hint: str | None = None
+    update: UpdateMode = "roll"  # what config.yaml asks for
 
     @property
     def well(self) -> bool:
@@ -54,7 +55,8 @@ async def standings(
     """
 
     async def stand(service: Service) -> tuple[str, Standing]:
-        return service.name, await _stand(service, world, await release(service))
+        standing = await _stand(service, world, await release(service))
+        return service.name, replace(standing, update=service.update)
 
     return dict(await gather(stand, services))
 
@@ -108,6 +110,9 @@ def _judged(
         return "held", "held at another image by devloop rollback", f"devloop resume {name}"
     if not all(carries(snapshot, expected.image, expected.ref) for snapshot in snapshots):
         return "stale", "the cluster runs other content than the tree", ONCE
+    cut_off = next((str(snapshot.target) for snapshot in snapshots if snapshot.in_place), "")
+    if cut_off:
+        return "rolling", f"an update of {cut_off} in place is under way, or was cut off", ONCE
     for snapshot in snapshots:
         verdict = judge(snapshot, expected, now)
         if isinstance(verdict, Stuck):
