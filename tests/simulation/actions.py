@@ -20,7 +20,10 @@ DOCKERFILE = "FROM base:1\nCOPY . /app\n"
 
 
 def config_of(
-    kinds: Mapping[str, str], services: tuple[str, ...] = SERVICES, context: str = "simulation"
+    kinds: Mapping[str, str],
+    updates: Mapping[str, str],
+    services: tuple[str, ...] = SERVICES,
+    context: str = "simulation",
 ) -> str:
     return yaml.safe_dump(
         {
@@ -31,6 +34,7 @@ def config_of(
                     "image": name,
                     "build": {"context": name, "idle_timeout": "60s"},
                     "deploy": {kinds[name].lower(): name},
+                    "update": updates[name],
                     **({"rollout_timeout": "60s"} if kinds[name] == "StatefulSet" else {}),
                 }
                 for name in services
@@ -61,12 +65,13 @@ class Actions:
     """One method per step; `begin` and `kill` are devloop's life, the rest is the world's."""
 
     def __init__(
-        self, kinds: Mapping[str, str], tree: Tree, store: Store, engine: Engine, faults: Faults,
-        rng: random.Random, *, kill: Callable[[float], None], jump: Callable[[float], None],
+        self, kinds: Mapping[str, str], updates: Mapping[str, str], tree: Tree, store: Store, engine: Engine,
+        faults: Faults, rng: random.Random, *, kill: Callable[[float], None],
+        kill_at_write: Callable[[int, float], None], jump: Callable[[float], None],
     ) -> None:  # fmt: skip
-        self._kinds = kinds
+        self._kinds, self._updates = kinds, updates
         self._tree, self._store, self._engine, self._faults, self._rng = tree, store, engine, faults, rng
-        self._kill, self._jump = kill, jump
+        self._kill, self._kill_at_write, self._jump = kill, kill_at_write, jump
         self._earlier: dict[str, list[str]] = {}
         self._env = dict.fromkeys(SERVICES, "0")
 
@@ -77,7 +82,7 @@ class Actions:
             self._tree.write(f"{name}/.dockerignore", "*.log\n")
             self._tree.write(f"{name}/a.txt", "1")
             self._tree.write(f"k8s/{name}.yaml", manifest_of(self._kinds[name], name))
-        self._tree.write("config.yaml", config_of(self._kinds))
+        self._tree.write("config.yaml", config_of(self._kinds, self._updates))
 
     def do(self, step: Step) -> None:
         try:
@@ -120,17 +125,18 @@ class Actions:
 
     def leave(self, service: str, _: str) -> None:
         self._tree.write(
-            "config.yaml", config_of(self._kinds, tuple(name for name in SERVICES if name != service))
+            "config.yaml",
+            config_of(self._kinds, self._updates, tuple(name for name in SERVICES if name != service)),
         )
 
     def spoil_config(self, *_: str) -> None:
         self._tree.write("config.yaml", "version: 1\nservices: [")
 
     def move_cluster(self, *_: str) -> None:
-        self._tree.write("config.yaml", config_of(self._kinds, context="other"))
+        self._tree.write("config.yaml", config_of(self._kinds, self._updates, context="other"))
 
     def mend_config(self, *_: str) -> None:
-        self._tree.write("config.yaml", config_of(self._kinds))
+        self._tree.write("config.yaml", config_of(self._kinds, self._updates))
 
     def env(self, service: str, *words: str) -> None:
         self._env[service] = " ".join(words)
@@ -223,6 +229,9 @@ class Actions:
 
     def kill(self, seconds: str) -> None:
         self._kill(float(seconds))
+
+    def kill_at_write(self, number: str, seconds: str) -> None:
+        self._kill_at_write(int(number), float(seconds))
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         """A trouble of its own name, for a time."""

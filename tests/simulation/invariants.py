@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from devloop.errors import DevloopError
-from devloop.events import ConfigReloaded, Event, LiveChanged, Notice, TripEnded, TripStarted
+from devloop.events import (
+    ConfigReloaded,
+    Event,
+    LiveChanged,
+    Notice,
+    TripEnded,
+    TripStarted,
+    Updated,
+    UpdateFallback,
+)
 from devloop_sandbox.store.store import Store
 from tests.simulation.engine import Engine
 from tests.simulation.node import Content, setting_of
@@ -20,6 +29,7 @@ NOTICED = 45.0  # seconds after which nobody may still be called live with what 
 ENDED_IDLE = frozenset({"BuildIdle", "LoadIdle"})
 BAD = frozenset({"crash", "never", "broken"})
 APPS = "/apis/apps/v1/namespaces/default/"
+PODS = "/api/v1/namespaces/default/pods"
 
 
 @dataclass(slots=True)
@@ -65,6 +75,10 @@ class Watchman:
                 self._note(f"{service} is {event.state} {event.ref}")
                 if event.live:
                     self._check_claim(service, event.ref)
+            case Updated(service=service):
+                self._note(f"{service} updated: {event.mode}")
+            case UpdateFallback(service=service):
+                self._note(f"{service} not in place: {event.reason}")
             case ConfigReloaded():
                 self._note(f"config: {event.services} gone {event.gone}")
                 for service in event.gone:
@@ -83,9 +97,9 @@ class Watchman:
         loop.call_later(NOTICED, self._check_noticed, service, moment)
 
     def written(self, path: str) -> None:
-        stateful = [name for name, one in self._resources.items() if one == "statefulsets"]
-        pods = [f"/api/v1/namespaces/default/pods/{name}-" for name in stateful]  # one that blocks a rollout
-        if not path.startswith((*(APPS + one for one in self._resources.values()), *pods)):
+        # Pods: one that blocks a StatefulSet's rollout, and those that are updated in place.
+        own = [f"{folder}/{name}-" for folder in (PODS, APPS + "replicasets") for name in SERVICES]
+        if not path.startswith((*(APPS + one for one in self._resources.values()), *own)):
             self._violated(f"wrote to {path}")
 
     # --- at any time ------------------------------------------------------------------------------
@@ -103,6 +117,14 @@ class Watchman:
         allowed = self._tree.since(service, since)
         if content is not None and not _is_of(content, allowed):
             self._violated(f"{service} is called live with {ref}, which is older than the newest event")
+        for pod in self._pods(service):
+            running = self._engine.node.runs(pod)
+            if (
+                not _is_over(pod)
+                and pod["spec"]["containers"][0]["image"] == ref
+                and running not in ("", ref)
+            ):
+                self._violated(f"{service} is called live with {ref}, and {running} still runs in a pod")
 
     def _check_noticed(self, service: str, moment: float) -> None:
         shown = self._shown.get(service)
@@ -150,9 +172,8 @@ class Watchman:
             self._violated(f"{service} is called live, and there is no workload")
             return
         replicas = item["spec"].get("replicas", 1)
-        pods = self._store.list(
-            "pods", "default", lambda pod: pod["metadata"]["labels"].get("app") == service
-        )
+        pods = self._pods(service)
+        self._check_names(service, item, pods)
         ready = [pod for pod in pods if _is_ready(pod)]
         if len(ready) != replicas:
             self._violated(f"{service} is called live with {len(ready)} of {replicas} pods ready")
@@ -162,6 +183,24 @@ class Watchman:
                 self._violated(f"{service}: {pod['metadata']['name']} runs another content than the tree")
             if setting_of(pod) != self._tree.setting(service):
                 self._violated(f"{service}: {pod['metadata']['name']} is not as its manifest says")
+
+    def _pods(self, service: str) -> list[dict[str, Any]]:
+        return self._store.list(
+            "pods", "default", lambda pod: pod["metadata"]["labels"].get("app") == service
+        )
+
+    def _check_names(self, service: str, item: dict[str, Any], pods: Sequence[dict[str, Any]]) -> None:
+        """Workload, ReplicaSet and pods name one image, and nobody's pause was left."""
+        if item["spec"].get("paused"):
+            self._violated(f"{service} is called live, and its Deployment is paused")
+        sets = self._store.list(
+            "replicasets", "default", lambda one: one["metadata"]["labels"].get("app") == service
+        )
+        specs = [one["spec"]["template"]["spec"] for one in (item, *sets) if one["spec"].get("replicas", 1)]
+        specs += [pod["spec"] for pod in pods if not _is_over(pod)]
+        images = {spec["containers"][0]["image"] for spec in specs}
+        if len(images) > 1:
+            self._violated(f"{service} is called live, and its objects name {sorted(images)}")
 
     def _content(self, ref: str) -> Content | None:
         image = self._engine.node.images.get(ref) or self._engine.built.get(ref)
@@ -181,6 +220,13 @@ def _is_of(content: Content, moments: Sequence[Content | None]) -> bool:
     trees = [moment.files for moment in moments if moment is not None]
     paths = {path for files in (content.files, *trees) for path in files}
     return all(any(files.get(path) == content.files.get(path) for files in trees) for path in paths)
+
+
+def _is_over(pod: dict[str, Any]) -> bool:
+    return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in (
+        "Failed",
+        "Succeeded",
+    )
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:

@@ -34,6 +34,19 @@ def setting_of(pod: Obj) -> str:
     return str(pod["spec"]["containers"][0]["env"][0]["value"])
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What a kubelet knows of a pod's one container: the image that it is to run, each image's starts in
+    this pod, restarts, how the last instance ended, and which image the one that runs has, "" for none."""
+
+    ref: str
+    started: dict[str, int] = field(default_factory=dict)
+    back_off: float = FIRST_BACKOFF
+    restarts: int = 0
+    ended: Obj | None = None
+    running: str = ""
+
+
 class Node:
     """`images`: reference -> image id; `contents`: image id -> what is in it, of every image ever built."""
 
@@ -41,6 +54,7 @@ class Node:
         self.images: dict[str, str] = {}
         self._store, self._faults, self._contents = store, faults, contents
         self._pods: dict[str, asyncio.Task[None]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
 
     def register(self) -> None:
@@ -74,9 +88,15 @@ class Node:
                     if uid not in self._ending:
                         self._ending[uid] = asyncio.create_task(self._end(event.obj))
                 elif uid not in self._pods:
+                    self._kept[uid] = _Kept(_image_of(event.obj))
                     self._pods[uid] = asyncio.create_task(self._live(event.obj))
+                elif _image_of(event.obj) != self._kept[uid].ref:
+                    self._pods[uid].cancel()
+                    self._pods[uid] = asyncio.create_task(self._restart(event.obj, self._kept[uid].ref))
+                    self._kept[uid].ref = _image_of(event.obj)
 
     def _forget(self, uid: str) -> None:
+        self._kept.pop(uid, None)
         for tasks in (self._pods, self._ending):
             task = tasks.pop(uid, None)
             if task is not None and task is not asyncio.current_task():
@@ -89,6 +109,11 @@ class Node:
             task.cancel()
         gone = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
         self._write(pod, lambda status: status | gone | {"conditions": _conditions(ready=False)})
+
+    def runs(self, pod: Obj) -> str:
+        """The image of the instance that runs in the pod now, whatever its status says; "" for none."""
+        kept = self._kept.get(pod["metadata"]["uid"])
+        return kept.running if kept is not None else ""
 
     def prune(self) -> None:
         """The images that no running container needs are removed."""
@@ -103,49 +128,78 @@ class Node:
 
     async def _live(self, pod: Obj) -> None:
         """The life of a pod's one container."""
-        ref = pod["spec"]["containers"][0]["image"]
-        restarts, back_off = 0, FIRST_BACKOFF
-        ended: Obj | None = None
         await self._pause(0.02, 0.5)
+        await self._run(pod, self._kept[pod["metadata"]["uid"]])
+
+    async def _restart(self, pod: Obj, before: str) -> None:
+        """The image was changed in place: the container ends, and one of the new image starts. An image that
+        comes back waits, from its second return on where the pod was made with it."""
+        kept = self._kept[pod["metadata"]["uid"]]
+        if kept.running:
+            await self._until_ended(pod, before)
+            kept.running = ""
+            kept.ended = {"terminated": {"exitCode": 143, "reason": "Error", "finishedAt": now()}}
+        first = next(iter(kept.started), "")
+        times = kept.started.get(kept.ref, 0) - (kept.ref == first)
+        if times > 0:
+            waiting = {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}
+            self._show(pod, kept, "", {"waiting": waiting})
+            await asyncio.sleep(min(FIRST_BACKOFF * 2 ** (times - 1), LAST_BACKOFF))
+        kept.back_off = FIRST_BACKOFF
+        kept.restarts += bool(kept.started)
+        await self._run(pod, kept)
+
+    async def _run(self, pod: Obj, kept: _Kept) -> None:
         while True:
             if self._faults.on("node slow"):
                 await asyncio.sleep(5.0)
-            if ref not in self.images:
-                waiting = {"reason": "ErrImagePull", "message": f"no {ref} here"}
-                self._show(pod, ref, "", {"waiting": waiting}, ended, restarts)
+            if kept.ref not in self.images:
+                waiting = {"reason": "ErrImagePull", "message": f"no {kept.ref} here"}
+                self._show(pod, kept, "", {"waiting": waiting})
                 await self._pause(1.0, 2.0)
-                waiting = {"reason": "ImagePullBackOff", "message": f"Back-off pulling image {ref}"}
-                self._show(pod, ref, "", {"waiting": waiting}, ended, restarts)
-                await asyncio.sleep(back_off)
-                back_off = min(2 * back_off, LAST_BACKOFF)
+                waiting = {"reason": "ImagePullBackOff", "message": f"Back-off pulling image {kept.ref}"}
+                self._show(pod, kept, "", {"waiting": waiting})
+                await self._back_off(kept)
                 continue
-            image = self.images[ref]
-            words = self._contents[image].words if image in self._contents else frozenset[str]()
-            words |= frozenset(setting_of(pod).split())
-            self._show(pod, ref, image, {"running": {"startedAt": now()}}, ended, restarts)
+            image = self.images[kept.ref]
+            words = self._words(pod, image)
+            kept.started[kept.ref] = kept.started.get(kept.ref, 0) + 1
+            kept.running = kept.ref
+            self._show(pod, kept, image, {"running": {"startedAt": now()}})
             if "crash" in words:
                 await self._pause(0.1, 1.0)
-                ended = {"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": now()}}
-                self._show(pod, ref, image, ended, ended, restarts)
+                kept.running = ""
+                kept.ended = {"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": now()}}
+                self._show(pod, kept, image, kept.ended)
                 await self._pause(0.5, 1.0)
                 waiting = {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}
-                self._show(pod, ref, image, {"waiting": waiting}, ended, restarts)
-                await asyncio.sleep(back_off)
-                back_off, restarts = min(2 * back_off, LAST_BACKOFF), restarts + 1
+                self._show(pod, kept, image, {"waiting": waiting})
+                await self._back_off(kept)
+                kept.restarts += 1
                 continue
             await self._pause(*((5.0, 25.0) if "slow" in words else (0.1, 2.0)))
             if "never" not in words:
-                self._show(pod, ref, image, {"running": {"startedAt": now()}}, ended, restarts, ready=True)
+                self._show(pod, kept, image, {"running": {"startedAt": now()}}, ready=True)
             await asyncio.get_running_loop().create_future()
+
+    async def _back_off(self, kept: _Kept) -> None:
+        await asyncio.sleep(kept.back_off)
+        kept.back_off = min(2 * kept.back_off, LAST_BACKOFF)
+
+    def _words(self, pod: Obj, image: str) -> frozenset[str]:
+        words = self._contents[image].words if image in self._contents else frozenset[str]()
+        return words | frozenset(setting_of(pod).split())
+
+    async def _until_ended(self, pod: Obj, ref: str) -> None:
+        """SIGTERM, and SIGKILL after the grace period."""
+        deaf = "deaf" in self._words(pod, self.images.get(ref, ""))
+        grace = float(pod["spec"].get("terminationGracePeriodSeconds") or 30)
+        await self._pause(*((grace, grace + 1) if deaf else (0.05, 1.5)))
 
     async def _end(self, pod: Obj) -> None:
         uid = pod["metadata"]["uid"]
         task = self._pods.get(uid)
-        image = self.images.get(pod["spec"]["containers"][0]["image"], "")
-        words = self._contents[image].words if image in self._contents else frozenset[str]()
-        deaf = "deaf" in words | frozenset(setting_of(pod).split())
-        grace = float(pod["spec"].get("terminationGracePeriodSeconds") or 30)
-        await self._pause(*((grace, grace + 1) if deaf else (0.05, 1.5)))
+        await self._until_ended(pod, _image_of(pod))
         if task is not None:
             task.cancel()
         meta = pod["metadata"]
@@ -157,20 +211,12 @@ class Node:
     async def _pause(self, shortest: float, longest: float) -> None:
         await asyncio.sleep(self._faults.delay(shortest, longest))
 
-    def _show(
-        self,
-        pod: Obj,
-        ref: str,
-        image: str,
-        state: Obj,
-        ended: Obj | None,
-        restarts: int,
-        *,
-        ready: bool = False,
-    ) -> None:
+    def _show(self, pod: Obj, kept: _Kept, image: str, state: Obj, *, ready: bool = False) -> None:
+        ended = kept.ended
         container = {
-            "name": pod["spec"]["containers"][0]["name"], "image": ref, "ready": ready,
-            "restartCount": restarts, "imageID": f"docker://{image}" if image else "", "state": state,
+            "name": pod["spec"]["containers"][0]["name"], "image": kept.ref, "ready": ready,
+            "restartCount": kept.restarts, "imageID": f"docker://{image}" if image else "", "state": state,
+            "containerID": f"docker://{pod['metadata']['uid']}-{kept.restarts}" if image else "",
             **({"lastState": ended} if ended is not None and state is not ended else {}),
         }  # fmt: skip
         phase = "Running" if image else "Pending"
@@ -191,6 +237,10 @@ class Node:
             self._store.mutate("pods", meta["namespace"], meta["name"], edit, subresource="status")
         except ApiError:
             return  # it has just gone
+
+
+def _image_of(pod: Obj) -> str:
+    return str(pod["spec"]["containers"][0]["image"])
 
 
 def _conditions(*, ready: bool) -> list[Obj]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from devloop.adapters.kubernetes import cluster
+from devloop.adapters.kubernetes import cluster, feed, views
 from devloop.adapters.kubernetes import patch as patching
 from devloop.adapters.kubernetes.feed import TargetFeed
 from devloop.model import Failed, Fingerprint, Outcome, Revision, Service, Unchanged
+from devloop.rollout import follow
 from devloop.rollout.judge import Expectation
 from devloop.trip import reconciler, worker
 from devloop.watch.watcher import Watcher
@@ -100,6 +102,36 @@ def _stale_feed() -> AbstractContextManager[Any]:
     return patch.object(TargetFeed, "latest", property(latest))
 
 
+def _pause_left() -> AbstractContextManager[Any]:
+    """An update in place that was cut off leaves its Deployment paused."""
+    return patch.object(patching, "resumption", lambda item: [])
+
+
+def _strays_left() -> AbstractContextManager[Any]:
+    """Nobody looks for pods that an update in place left with another image."""
+    stack = ExitStack()
+    for module in (follow, reconciler):
+        stack.enter_context(patch.object(module, "strays", lambda snapshot, expected: iter(())))
+    return stack
+
+
+def _old_instance() -> AbstractContextManager[Any]:
+    """A pod that names the image counts, though the instance that it replaces still runs."""
+    real = views.pod_view
+
+    def view(pod: Any, stamp: Any, label: str) -> Any:
+        seen = real(pod, stamp, label)
+        return replace(seen, containers=tuple(replace(one, stale=False) for one in seen.containers))
+
+    return patch.object(feed, "pod_view", view)
+
+
+# Those of updates in place are looked for from another seed on (script.IN_PLACE_FROM).
+PLANTED_IN_PLACE: dict[str, Plant] = {
+    "ended-pause": _pause_left,
+    "strays": _strays_left,
+    "new-instance": _old_instance,
+}
 PLANTED: dict[str, Plant] = {
     "reading-check": _unread_context,
     "expectation": _old_expectation,
@@ -108,4 +140,5 @@ PLANTED: dict[str, Plant] = {
     "trying-again": _never_again,
     "answered-patch": _lost_patch,
     "fresh-feed": _stale_feed,
+    **PLANTED_IN_PLACE,
 }

@@ -38,7 +38,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.invariants import Watchman
 from tests.simulation.node import Content, Node
 from tests.simulation.program import Program
-from tests.simulation.script import SERVICES, Step, kinds_of
+from tests.simulation.script import SERVICES, Step, kinds_of, updates_of
 from tests.simulation.tree import Tree
 from tests.simulation.virtual_loop import LIFE, Inline, VirtualLoop, numbered
 
@@ -77,7 +77,7 @@ def run(seed: int, steps: Sequence[Step]) -> Result:
 class _Simulation:
     def __init__(self, seed: int, folder: Path, loop: VirtualLoop) -> None:
         self.rng = random.Random(seed + 1)
-        self.kinds = kinds_of(seed)
+        self.kinds, self.updates = kinds_of(seed), updates_of(seed)
         self.loop, self.folder = loop, folder
         self.faults = Faults(random.Random(seed + 2))
         options = Options("simulation", folder / "cluster")
@@ -91,7 +91,8 @@ class _Simulation:
         self.clock = SimulatedClock()
         self.watchman = Watchman(self.kinds, self.tree, self.engine, self.store)
         self.tree.on_heard = self.watchman.heard
-        self.wire.on_write = self.watchman.written
+        self.wire.on_write = self.written
+        self._kill_in: tuple[int, float] | None = None  # writes from now on, seconds until the next start
         self.lives = 0
         self.program: Program
         self.task: asyncio.Task[None] | None = None
@@ -129,12 +130,14 @@ class _Simulation:
         self.tree.history = {name: [] for name in SERVICES}
         actions = Actions(
             self.kinds,
+            self.updates,
             self.tree,
             self.store,
             self.engine,
             self.faults,
             self.rng,
             kill=self.kill,
+            kill_at_write=self.kill_at_write,
             jump=self.jump,
         )
         actions.lay_out()
@@ -144,6 +147,7 @@ class _Simulation:
             self.watchman.trace.append(f"--> {step}")
             actions.do(step)
         self.faults.heal()
+        self._kill_in = None
         self.mend(actions)
         await asyncio.sleep(QUIET)
         if self.program.refused is not None:
@@ -198,6 +202,18 @@ class _Simulation:
         self.program.let_go()
         self.tree.deafen()
         self.loop.call_later(seconds, self.begin)
+
+    def kill_at_write(self, number: int, seconds: float) -> None:
+        self._kill_in = (number, seconds)
+
+    def written(self, path: str) -> None:
+        self.watchman.written(path)
+        if self._kill_in is not None:
+            left, seconds = self._kill_in
+            self._kill_in = (left - 1, seconds) if left > 1 else None
+            if left == 1:
+                self.watchman.trace.append(f"killed after a write to {path}")
+                self.kill(seconds)
 
     def jump(self, seconds: float) -> None:
         self.clock.jumped += seconds

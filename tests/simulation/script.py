@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SERVICES = ("api", "web", "worker")
-STATEFUL_FROM = 10_000  # seeds from here on have one service as a StatefulSet
+STATEFUL_FROM = 10_000  # seeds from here on have one service as a StatefulSet,
+IN_PLACE_FROM = 20_000  # and from here on update the others in place
 MINUTES = 15
 STEPS = 110
+
+
+Draw = Callable[[random.Random, float], Sequence["Step"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,11 @@ def kinds_of(seed: int) -> dict[str, str]:
     return kinds | {"worker": "StatefulSet"} if seed >= STATEFUL_FROM else kinds
 
 
+def updates_of(seed: int) -> dict[str, str]:
+    """How a new image gets into each service's pods."""
+    return dict.fromkeys(SERVICES, "in-place" if seed >= IN_PLACE_FROM else "roll")
+
+
 def resource_of(kind: str) -> str:
     return f"{kind.lower()}s"
 
@@ -45,14 +54,15 @@ def random_script(seed: int) -> list[Step]:
     steps: list[Step] = []
     moment = 5.0
     pause = 60.0 * MINUTES / STEPS
+    kinds: tuple[Draw, ...] = (_user, _project, _other_writer, _trouble, _life)
+    weights: tuple[int, ...] = (60, 8, 10, 20, 2)
+    if seed >= IN_PLACE_FROM:
+        kinds, weights = (*kinds, _life_at_a_write), (*weights, 6)
     while len(steps) < STEPS or moment < 60 * MINUTES:
-        kind = rng.choices((_user, _project, _other_writer, _trouble, _life), (60, 8, 10, 20, 2))[0]
+        kind = rng.choices(kinds, weights)[0]
         steps += kind(rng, moment)
         moment += rng.expovariate(1 / pause) if rng.random() < 0.8 else rng.random() * 0.3
     return sorted(steps, key=lambda step: step.at)
-
-
-Draw = Callable[[random.Random, float], Sequence[Step]]
 
 
 def _user(rng: random.Random, at: float) -> list[Step]:
@@ -119,3 +129,8 @@ def _trouble(rng: random.Random, at: float) -> list[Step]:
 
 def _life(rng: random.Random, at: float) -> list[Step]:
     return [Step(at, "kill", (str(rng.choice((0.1, 1.0, 10.0))),))]
+
+
+def _life_at_a_write(rng: random.Random, at: float) -> list[Step]:
+    """kill -9 right after one of the next writes to the cluster."""
+    return [Step(at, "kill_at_write", (str(rng.randrange(1, 7)), str(rng.choice((0.1, 1.0, 10.0)))))]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.planted import PLANTED
+from tests.simulation.planted import PLANTED, PLANTED_IN_PLACE
 from tests.simulation.run import run
-from tests.simulation.script import Step, random_script
+from tests.simulation.script import IN_PLACE_FROM, Step, random_script
 from tests.simulation.shrink import shrink
 
 HERE = Path(__file__).parent
@@ -82,8 +82,9 @@ def test_seeds_that_found_something_are_right_now(seed: str) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_random_days_end_well() -> None:
-    done = simulated("--seed", "1000", "--runs", str(RUNS))
+@pytest.mark.parametrize("seed", [1000, IN_PLACE_FROM])
+def test_random_days_end_well(seed: int) -> None:
+    done = simulated("--seed", str(seed), "--runs", str(RUNS))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -99,6 +100,7 @@ def test_days_that_nobody_has_seen_end_well() -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("bug", sorted(PLANTED))
 def test_a_planted_bug_is_found(bug: str) -> None:
-    done = simulated("--seed", "1", "--seconds", "600", "--without", bug)
+    seed = IN_PLACE_FROM if bug in PLANTED_IN_PLACE else 1
+    done = simulated("--seed", str(seed), "--seconds", "600", "--without", bug)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "violations" in done.stdout
