@@ -82,6 +82,11 @@ class Loader(Protocol):
         """
         ...
 
+    async def end_deaf(self, node: str, instance: str) -> bool:
+        """Kill a container that has been told to end, if its process does not handle SIGTERM: it would stay
+        for its whole grace period. `instance` as in ContainerView. True if it was killed; never raises."""
+        ...
+
 
 class Feed(Protocol):
     """The newest snapshot of one target, kept current by watches (never polled)."""

@@ -82,15 +82,30 @@ class _Pods:
                 async with self._writes:
                     if self._over:
                         return
+                    before = self._view(pod)
                     self._put.append(pod)
                     there = await self._update.put(pod)
                 if there:
-                    await self._available(pod)
+                    await self._hurry(before)
+                    await self._available(pod, before)
 
         await gather(one, self._plan.pods)
 
-    async def _available(self, pod: PodToUpdate) -> None:
+    async def _hurry(self, before: PodView | None) -> None:
+        """Do not wait for the grace period of a process that SIGTERM does not reach (S35); a preStop hook
+        has its time."""
+        container = _container(before, self._plan)
+        if before is None or container is None or before.pre_stop or same(container.image, self._plan.ref):
+            return
+        if container.running:
+            await self._world.loader.end_deaf(before.node, container.instance)
+
+    def _view(self, pod: PodToUpdate) -> PodView | None:
+        return next((one for one in self._feed.latest.pods if one.uid == pod.uid), None)
+
+    async def _available(self, pod: PodToUpdate, before: PodView | None) -> None:
         """Wait until it is. Raises RolloutError (all pods go back), InPlaceError (the image is gone)."""
+        waited = _waiting(_container(before, self._plan))
         deadline = self._world.clock.now() + self._patience()
         while True:
             seen, now = self._feed.latest, self._world.clock.now()
@@ -102,6 +117,9 @@ class _Pods:
                 self._note_phases(view, now)
                 if view.ready and container.ready:
                     break
+                await self._refuse_trouble(seen, view, container)
+            elif same(container.image, self._plan.ref) and container.waiting != waited:
+                # Of no instance: the status still has the id of the old one.
                 await self._refuse_trouble(seen, view, container)
             if now >= deadline:
                 await self._give_up(self._late(view), view, container)
@@ -158,6 +176,10 @@ class _Pods:
 def _container(view: PodView | None, plan: InPlacePlan) -> ContainerView | None:
     containers = view.containers if view is not None else ()
     return next((one for one in containers if one.name == plan.container and not one.init), None)
+
+
+def _waiting(container: ContainerView | None) -> str:
+    return container.waiting if container is not None else ""
 
 
 def _runs(container: ContainerView, plan: InPlacePlan) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,7 @@ class _Kept:
     restarts: int = 0
     ended: Obj | None = None
     running: str = ""
+    killed: asyncio.Event = field(default_factory=asyncio.Event)  # on the node, not by the kubelet
 
 
 class Node:
@@ -115,6 +117,17 @@ class Node:
         kept = self._kept.get(pod["metadata"]["uid"])
         return kept.running if kept is not None else ""
 
+    def kill_deaf(self, instance: str) -> bool:
+        """Kill an instance that does not hear SIGTERM and is about to be replaced."""
+        uid, _, restarts = instance.removeprefix("docker://").rpartition("-")
+        kept = self._kept.get(uid)
+        if kept is None or not kept.running or str(kept.restarts) != restarts:
+            return False
+        image = self.images.get(kept.running, "")
+        if "deaf" in (self._contents[image].words if image in self._contents else ()):
+            kept.killed.set()
+        return kept.killed.is_set()
+
     def prune(self) -> None:
         """The images that no running container needs are removed."""
         used = {
@@ -137,7 +150,7 @@ class Node:
         kept = self._kept[pod["metadata"]["uid"]]
         if kept.running:
             await self._until_ended(pod, before)
-            kept.running = ""
+            kept.running, kept.killed = "", asyncio.Event()
             kept.ended = {"terminated": {"exitCode": 143, "reason": "Error", "finishedAt": now()}}
         first = next(iter(kept.started), "")
         times = kept.started.get(kept.ref, 0) - (kept.ref == first)
@@ -194,7 +207,10 @@ class Node:
         """SIGTERM, and SIGKILL after the grace period."""
         deaf = "deaf" in self._words(pod, self.images.get(ref, ""))
         grace = float(pod["spec"].get("terminationGracePeriodSeconds") or 30)
-        await self._pause(*((grace, grace + 1) if deaf else (0.05, 1.5)))
+        seconds = self._faults.delay(*((grace, grace + 1) if deaf else (0.05, 1.5)))
+        kept = self._kept.get(pod["metadata"]["uid"])
+        with suppress(TimeoutError):
+            await asyncio.wait_for((kept or _Kept("")).killed.wait(), seconds)
 
     async def _end(self, pod: Obj) -> None:
         uid = pod["metadata"]["uid"]

@@ -92,6 +92,7 @@ class _Simulation:
         self.watchman = Watchman(self.kinds, self.tree, self.engine, self.store)
         self.tree.on_heard = self.watchman.heard
         self.wire.on_write = self.written
+        self._outside = contextvars.copy_context()
         self._kill_in: tuple[int, float] | None = None  # writes from now on, seconds until the next start
         self.lives = 0
         self.program: Program
@@ -170,6 +171,8 @@ class _Simulation:
         actions.mend_config()
         for name in SERVICES:
             actions.mend_manifest(name)
+            if not (self.tree.root / name).exists():  # a devloop that was killed would not start again
+                actions.do(Step(self.loop.time(), "move_back", (name,)))
 
     # --- devloop's life ---------------------------------------------------------------------------
 
@@ -213,7 +216,8 @@ class _Simulation:
             self._kill_in = (left - 1, seconds) if left > 1 else None
             if left == 1:
                 self.watchman.trace.append(f"killed after a write to {path}")
-                self.kill(seconds)
+                # Not in the context of the life that writes and dies: the next start is not its own.
+                self._outside.copy().run(self.kill, seconds)
 
     def jump(self, seconds: float) -> None:
         self.clock.jumped += seconds

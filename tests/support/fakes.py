@@ -106,6 +106,7 @@ class FakeWorld:
         self.at_once, self.ends, self.puts = 1, False, Gate()
         self.put: list[tuple[str, str]] = []
         self.undone: list[str] = []
+        self.hurried: list[str] = []
 
     def world(self) -> World:
         return World(self, self, self, self, self, self.events.append, self.clock)
@@ -141,6 +142,10 @@ class FakeWorld:
         image = replace(image, id=self.loads_as or image.id)
         self.ids[image.ref] = image.id
         return LoadedImage(image, ("node",), "shared")
+
+    async def end_deaf(self, node: str, instance: str) -> bool:
+        self.hurried.append(instance)
+        return True
 
     async def _progress(self) -> None:
         while True:

@@ -93,6 +93,25 @@ class Engine(Connection):
         with self._taking(f"GET /containers/{name}/json"):
             return bool((answer.get("State") or {}).get("Running"))
 
+    async def caught_signals(self, container: str) -> int | None:
+        """The mask of the signals that the container's first process handles (SigCgt of /proc/PID/status),
+        None where the engine's machine cannot say. EngineRefusedError if it does not run."""
+        query = {"ps_args": "-o pid,caught"}
+        try:
+            answer = await self._json("GET", f"/containers/{quote(container)}/top", query)
+        except EngineRefusedError as refusal:
+            if refusal.status in (404, 409):
+                raise
+            return None  # its ps knows no such column
+        with self._taking(f"GET /containers/{container}/top"):
+            rows = sorted(answer.get("Processes") or (), key=lambda row: int(row[0]))
+            return int(rows[0][1], 16) if rows else None
+
+    async def kill(self, container: str) -> None:
+        """SIGKILL. EngineRefusedError if it does not run."""
+        async with self._call("POST", f"/containers/{quote(container)}/kill", {"signal": "KILL"}):
+            pass
+
     async def create_container(self, ref: str) -> str:
         """The id of a container of the image that is never meant to run. EngineRefusedError."""
         wish = {

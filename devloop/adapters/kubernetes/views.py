@@ -266,6 +266,7 @@ def _container(
         running="running" in state,
         init=init,
         memory_limit=str(limits.get("memory") or ""),
+        instance=str(seen.get("containerID") or ""),
         first=max(known.first if known else 0, before[1]),
         stale=bool(seen.get("containerID"))
         and seen["containerID"] in (known.before if known else "", before[0]),

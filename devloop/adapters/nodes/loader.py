@@ -13,7 +13,7 @@ from devloop.adapters.docker.labels import FINGERPRINT
 from devloop.adapters.nodes.claims import Claims
 from devloop.adapters.nodes.facts import Nodes
 from devloop.adapters.nodes.routes import Route
-from devloop.adapters.nodes.stores import Store, names
+from devloop.adapters.nodes.stores import EngineStore, Store, names
 from devloop.concurrency import gather
 from devloop.errors import LoadError, PlatformError
 from devloop.events import Emit, Progress
@@ -86,6 +86,18 @@ class ClusterLoader:
         except PlatformError:
             self._chosen = None
             return await self._load(image, await self.route())
+
+    async def end_deaf(self, node: str, instance: str) -> bool:
+        """Only where the node's Docker engine is reached."""
+        runtime, _, container = instance.partition("://")
+        try:
+            route = await self.route()
+            for store in route.stores:
+                if runtime == "docker" and isinstance(store, EngineStore) and store.node == node:
+                    return await store.end_deaf(container)
+        except (LoadError, PlatformError):
+            return False  # its grace period ends it
+        return False
 
     async def _load(self, image: Image, route: Route) -> LoadedImage:
         nodes = names(route.stores)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from devloop.adapters.docker.config_digest import Digests
+from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.labels import PROJECT
 from devloop.adapters.nodes.images import StoredImage, ask_each, is_tagged, project_in
@@ -58,6 +60,18 @@ class EngineStore:
         return None if facts is None else await self.digests.of(ref, facts)
 
     look = digest
+
+    async def end_deaf(self, container: str) -> bool:
+        """Kill a container at once whose first process has no handler for SIGTERM: as the first of its PID
+        namespace it does not get the signal at all. True if it was killed."""
+        try:
+            caught = await self.engine.caught_signals(container)
+            if caught is None or caught & 1 << (signal.SIGTERM - 1):
+                return False
+            await self.engine.kill(container)
+        except EngineRefusedError:
+            return False  # it has ended
+        return True
 
     async def remove(self, ref: str) -> bool:
         return await self.engine.remove(ref)
