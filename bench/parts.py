@@ -146,11 +146,15 @@ class Pods:
         with self._open(path, body.encode(), "PATCH") as answer:
             answer.read()
 
+    def addresses(self, app: str) -> list[str]:
+        """Of the app's pods that are not on their way out."""
+        return list(self._addresses.get(app, {}).values())
+
     def serving(self, app: str, version: str, seconds: float = 120) -> float:
         """time.monotonic() of the first answer of `version` from a pod of `app`."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            for address in reversed(list(self._addresses.get(app, {}).values())):
+            for address in reversed(self.addresses(app)):
                 try:
                     with urllib.request.urlopen(f"http://{address}:8000", timeout=1) as answer:
                         if answer.read().decode() == version:

@@ -1,0 +1,212 @@
+"""From a save to the new process and to live, by how the image gets into the pods (docs/update.md).
+
+    python bench/update.py [--edits 10] [--replicas 1] [--kubeconfig FILE [--load COMMAND]]
+
+Three services of one project under one `devloop watch`, on a sandbox of its own or on the cluster of FILE
+(see bench/loop.py). In each round one edit of each, at least three seconds apart, so that noise hits all alike:
+
+    roll            the pods are replaced
+    in place        the container is restarted in its pod; the process ends at SIGTERM
+    in place, deaf  the same with a process that does not handle SIGTERM, and a grace period of 30 s
+
+Prints the medians of: save -> the new version is served by a pod, save -> devloop says live, and how long no
+pod answered meanwhile (asked 100 times a second); and the ratios to the roll of the same round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.parts import COPY_LAST, DEPLOYMENT, Cluster, Given, OwnSandbox, Pods, docker, edit
+from tests.support.sample_project import DEVLOOP, Watch, free_port
+
+REST = 3.0  # seconds between two edits
+FIRST = 600.0  # seconds that first builds and rollouts may take
+HANDLER = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+SERVER = """
+import socket, sys
+{handler}
+from version import VERSION
+with socket.create_server(("", 8000)) as server:
+    while True:
+        peer, _ = server.accept()
+        with peer:
+            peer.recv(1024)
+            body = VERSION.encode()
+            peer.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    service: str
+    update: str
+    handler: str
+    grace: int
+
+
+ROWS = (
+    Row("roll", "roll", "roll", HANDLER, 30),
+    Row("in place", "place", "in-place", HANDLER, 30),
+    Row("in place, deaf", "deaf", "in-place", "", 30),
+)
+
+
+@dataclass
+class Figures:
+    served: list[float] = field(default_factory=list)
+    live: list[float] = field(default_factory=list)
+    silent: list[float] = field(default_factory=list)
+
+
+class Asking:
+    """Asks every pod of an app a hundred times a second; `silent`: seconds in which none answered."""
+
+    def __init__(self, pods: Pods, app: str) -> None:
+        self._pods, self._app, self._over = pods, app, threading.Event()
+        self.silent = 0.0
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def end(self) -> float:
+        self._over.set()
+        self._thread.join(5)
+        return self.silent
+
+    def _ask(self) -> None:
+        last = time.monotonic()
+        while not self._over.is_set():
+            answered = any(self._answers(address) for address in self._pods.addresses(self._app))
+            now = time.monotonic()
+            if not answered:
+                self.silent += now - last
+            last = now
+            time.sleep(0.01)
+
+    def _answers(self, address: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{address}:8000", timeout=0.2) as answer:
+                return bool(answer.read())
+        except OSError:
+            return False
+
+
+def write_project(root: Path, cluster: Cluster, replicas: int, port: int) -> None:
+    services, manifests = [], []
+    for row in ROWS:
+        context = root / row.service
+        context.mkdir(parents=True)
+        (context / "server.py").write_text(SERVER.format(handler=row.handler))
+        (context / "version.py").write_text('VERSION = "start"\n')
+        (context / "Dockerfile").write_text(COPY_LAST)
+        services.append(
+            f"  {row.service}: {{image: bench-update-{row.service}, build: {{context: {row.service}}},"
+            f" deploy: {{deployment: {row.service}}}, update: {row.update}}}\n"
+        )
+        text = DEPLOYMENT.format(name=row.service, image=f"bench-update-{row.service}:0")
+        text = text.replace("PeriodSeconds: 0", f"PeriodSeconds: {row.grace}")
+        manifests.append(text.replace("replicas: 1", f"replicas: {replicas}"))
+    (root / "k8s.yaml").write_text("---".join(manifests))
+    (root / "config.yaml").write_text(
+        f"version: 1\ncluster: {{context: {cluster.context}, namespace: {cluster.namespace},"
+        f" allow_remote: true}}\nservices:\n{''.join(services)}manifests: [k8s.yaml]\n"
+        f'metrics: {{listen: "127.0.0.1:{port}"}}\n'
+    )
+
+
+@contextmanager
+def watching(root: Path, cluster: Cluster, port: int) -> Iterator[Watch]:
+    process = subprocess.Popen(
+        (*DEVLOOP, "watch", "--no-logs", "--kubeconfig", str(cluster.kubeconfig)),
+        cwd=root, env=cluster.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    watch = Watch(process, port)
+    try:
+        watch.wait("all live", lambda: watch.live(*(row.service for row in ROWS)), FIRST)
+        yield watch
+    finally:
+        watch.stop()
+
+
+def measure(row: Row, root: Path, version: str, pods: Pods, watch: Watch, figures: Figures) -> None:
+    trips = len(watch.trips(row.service))
+    asking = Asking(pods, row.service)
+    began = edit(root / row.service, version)
+    served = pods.serving(row.service, version)
+    watch.wait("trip over", lambda: len(watch.trips(row.service)) > trips)
+    silent = asking.end()
+    trip = watch.trips(row.service)[-1]
+    if trip["outcome"] != "live" or trip["update"] != row.update:
+        raise RuntimeError(f"{row.name}: {trip['outcome']}, {trip['update']}\n{watch.text()[-2000:]}")
+    figures.served.append(served - began)
+    figures.live.append(trip["seconds"]["trip"])
+    figures.silent.append(silent)
+
+
+def report(found: dict[str, Figures]) -> None:
+    base = found[ROWS[0].name]
+    print(f"{'':16}{'served':>9}{'live':>9}{'silent':>9}   of the roll: served, live")
+    for name, one in found.items():
+        served, live, silent = (statistics.median(values) for values in (one.served, one.live, one.silent))
+        ratios = [
+            statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+            for mine, theirs in ((one.served, base.served), (one.live, base.live))
+        ]
+        print(f"{name:16}{served:7.3f} s{live:7.3f} s{silent:7.3f} s   x {ratios[0]:.2f}, x {ratios[1]:.2f}")
+
+
+def run(edits: int, replicas: int, given: Path | None, load: str) -> None:
+    state = Path(tempfile.mkdtemp(prefix="devloop-update-"))
+    cluster: Cluster = Given(given, load, state) if given else OwnSandbox(f"update-{os.getpid()}", state)
+    cluster.up()
+    try:
+        pods, port = Pods(cluster.kubeconfig, cluster.namespace), free_port()
+        write_project(state / "project", cluster, replicas, port)
+        found = {row.name: Figures() for row in ROWS}
+        with watching(state / "project", cluster, port) as watch:
+            for number in range(-1, edits):  # the first edit of each makes the Deployment devloop's own
+                for row in ROWS:
+                    time.sleep(REST)
+                    figures = found[row.name] if number >= 0 else Figures()
+                    measure(row, state / "project", f"edit {number}", pods, watch, figures)
+        report(found)
+    finally:
+        cluster.down()
+        images = docker(
+            "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=bench-update-*"
+        )
+        for image in images.split():
+            subprocess.run(("docker", "rmi", "-f", image), capture_output=True, check=False)
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--edits", type=int, default=10)
+    parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="a cluster in place of a sandbox")
+    parser.add_argument("--load", default="", metavar="COMMAND", help="shell: brings {image} to its nodes")
+    given = parser.parse_args()
+    run(given.edits, given.replicas, given.kubeconfig, given.load)
+
+
+if __name__ == "__main__":
+    main()
