@@ -3,7 +3,8 @@
     python bench/update.py [--edits 10] [--replicas 1] [--kubeconfig FILE [--load COMMAND]]
 
 Three services of one project under one `devloop watch`, on a sandbox of its own or on the cluster of FILE
-(see bench/loop.py). In each round one edit of each, at least three seconds apart, so that noise hits all alike:
+(see bench/loop.py). In each round one edit of each, at least three seconds apart, so that noise hits all
+alike:
 
     roll            the pods are replaced
     in place        the container is restarted in its pod; the process ends at SIGTERM
