@@ -83,7 +83,7 @@ async def test_s29_a_context_that_is_not_local_is_not_connected_to(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a connection")
 
-    monkeypatch.setattr("devloop.commands.init_facts.Client", refuse)
+    monkeypatch.setattr("devloop.commands.init_cluster.Client", refuse)
     file = kubeconfig(tmp_path / "kubeconfig", "prod", prod="https://k8s.example.com")
     place = place_of(None, None, file, {})
     assert await with_cluster(Found("x"), place, [file], tmp_path / "config.yaml", asks=place.local) == Found(
