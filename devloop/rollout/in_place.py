@@ -7,12 +7,13 @@ cannot do is rolled, and reported with its reason; a new container that ends giv
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 
 from devloop.concurrency import gather
 from devloop.errors import InPlaceError, RolloutError
-from devloop.events import PodExited, RolloutPhase, UpdateFallback
+from devloop.events import Notice, PodExited, RolloutPhase, UpdateFallback
 from devloop.image_refs import same
 from devloop.model import (
     ContainerView,
@@ -31,6 +32,8 @@ from devloop.ports import Feed, InPlaceUpdate, World
 from devloop.rollout.symptoms import GRACE, MISSING_IMAGE, exits, first_trouble, probe_failure, read_log
 from devloop.stopwatch import Stopwatch
 
+TELL_AFTER = 10.0  # seconds from which an update reports what it waits for
+
 
 async def update_in_place(
     service: Service, feed: Feed, loaded: LoadedImage, world: World, watch: Stopwatch
@@ -44,7 +47,8 @@ async def update_in_place(
         plan = await update.look()
         if isinstance(plan, InPlacePlan):
             try:
-                await _Pods(service, feed, plan, update, world, watch).take_the_image()
+                pods = _Pods(service, feed, plan, loaded.image.id, update, world, watch)
+                await pods.take_the_image()
                 return await update.finish()
             except InPlaceError as error:
                 plan = Refusal(error.reason, error.message)
@@ -62,16 +66,19 @@ class _Pods:
         service: Service,
         feed: Feed,
         plan: InPlacePlan,
+        image_id: str,
         update: InPlaceUpdate,
         world: World,
         watch: Stopwatch,
     ) -> None:
+        self._image_id = image_id
         self._service, self._feed, self._plan, self._update = service, feed, plan, update
         self._world, self._watch = world, watch
         self._begun = world.clock.now()
         self._put: list[PodToUpdate] = []
         self._writes = anyio.Lock()  # none is under way any more when pods get their image back
         self._over = False
+        self._reported = False  # that it takes long
 
     async def take_the_image(self) -> None:
         """As many at once as may be unavailable, each available before the next."""
@@ -106,6 +113,7 @@ class _Pods:
     async def _available(self, pod: PodToUpdate, before: PodView | None) -> None:
         """Wait until it is. Raises RolloutError (all pods go back), InPlaceError (the image is gone)."""
         waited = _waiting(_container(before, self._plan))
+        first: int | None = None  # restart count of the first instance that was seen of this image
         deadline = self._world.clock.now() + self._patience()
         while True:
             seen, now = self._feed.latest, self._world.clock.now()
@@ -113,9 +121,11 @@ class _Pods:
             container = _container(view, self._plan)
             if view is None or container is None:
                 return  # deleted, or scaled away: the one that replaces it is found when it is all over
-            if _runs(container, self._plan):
+            if self._runs(container):
+                first = container.restarts if first is None else first
+                container = replace(container, first=first)
                 self._note_phases(view, now)
-                if view.ready and container.ready:
+                if container.ready and (view.ready or _waits_for_others(seen, view, container)):
                     break
                 await self._refuse_trouble(seen, view, container)
             elif same(container.image, self._plan.ref) and container.waiting != waited:
@@ -123,9 +133,31 @@ class _Pods:
                 await self._refuse_trouble(seen, view, container)
             if now >= deadline:
                 await self._give_up(self._late(view), view, container)
-            with anyio.move_on_after(deadline - now):
+            with anyio.move_on_after(self._report_wait(view, now) or deadline - now):
                 await self._feed.next(seen)
         await anyio.sleep(self._plan.min_ready)
+
+    def _runs(self, container: ContainerView) -> bool:
+        """The instance that the status shows is one of the new image (S33): not the one that it replaces, nor
+        one of an image that was PATCHed just before, which the kubelet still starts for a moment."""
+        if not same(container.image, self._plan.ref) or container.stale:
+            return False
+        comparable = container.image_id and self._image_id and "@" not in container.image_id
+        if comparable and container.image_id != self._image_id:
+            return False
+        return container.running or container.exit_code is not None or bool(container.waiting)
+
+    def _report_wait(self, view: PodView, now: float) -> float | None:
+        """Report a long wait once; the seconds until then, None afterwards."""
+        if self._reported:
+            return None
+        if now < self._begun + TELL_AFTER:
+            return self._begun + TELL_AFTER - now
+        self._reported = True
+        why = probe_failure(self._feed.latest, view)
+        text = f"still updating in place: {view.name} is not ready{f': {why}' if why else ''}"
+        self._world.emit(Notice(self._service.name, "info", text))
+        return None
 
     def _late(self, view: PodView) -> Stuck:
         why = probe_failure(self._feed.latest, view)
@@ -178,11 +210,12 @@ def _container(view: PodView | None, plan: InPlacePlan) -> ContainerView | None:
     return next((one for one in containers if one.name == plan.container and not one.init), None)
 
 
+def _waits_for_others(seen: Snapshot, view: PodView, container: ContainerView) -> bool:
+    """Only containers that other services set keep the pod from being ready (S26): theirs to mend, and the
+    rollout's to report."""
+    others = [one for one in view.containers if not (one.init or one.ready or one.name == container.name)]
+    return bool(others) and all(one.name in seen.theirs for one in others)
+
+
 def _waiting(container: ContainerView | None) -> str:
     return container.waiting if container is not None else ""
-
-
-def _runs(container: ContainerView, plan: InPlacePlan) -> bool:
-    """The instance that the status shows is one of the new image (S33), not that which it replaced."""
-    begun = container.running or container.exit_code is not None or bool(container.waiting)
-    return same(container.image, plan.ref) and not container.stale and begun

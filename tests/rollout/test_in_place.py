@@ -8,9 +8,10 @@ import anyio
 import pytest
 
 from devloop.errors import InPlaceError, RolloutError
-from devloop.events import PodExited, RolloutPhase, Updated, UpdateFallback
-from devloop.model import Change, Failed, Live, Outcome, Refusal
+from devloop.events import Notice, PodExited, RolloutPhase, Updated, UpdateFallback
+from devloop.model import Change, Failed, Live, Neighbour, Outcome, Refusal
 from devloop.ports import World
+from devloop.rollout import in_place
 from devloop.rollout.expectation import Expectation, strays
 from devloop.rollout.judge import judge
 from devloop.stopwatch import Stopwatch
@@ -124,3 +125,60 @@ async def test_s35_a_pause_that_devloop_left_is_ended_though_the_template_names_
     fake.refusal = Refusal("unfinished", "cut off")
     await travel(fake)
     assert fake.patched == [BEFORE]
+
+
+async def test_s26_s33_a_container_of_another_service_that_is_not_ready_does_not_hold_up_the_update() -> None:
+    fake = fake_world()
+    (pod,) = fake.feed_.latest.pods
+    other = replace(pod.containers[0], name="other", image="other:dl-0000000000000001", ready=False)
+    fake.feed_.show(pods=(replace(pod, ready=False, containers=(*pod.containers, other)),))
+    fake.feed_.show(theirs={"other": Neighbour("other", "failed in rollout")})
+    fake.keeps_unready = True
+    with anyio.move_on_after(0.5):  # the rollout itself waits on: that is its own affair
+        await travel(fake)
+    assert fake.feed_.latest.images == {"app": AFTER}
+    assert fake.undone == []
+
+
+async def test_s33_a_long_wait_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_place, "TELL_AFTER", 0.02)
+    fake = fake_world()
+    fake.keeps_unready = True
+    with anyio.move_on_after(0.3):
+        await travel(fake)
+    notices = [event.message for event in of(fake, Notice)]  # type: ignore[attr-defined]
+    assert [text for text in notices if "still updating" in text] == [
+        "still updating in place: web-0 is not ready"
+    ]
+    assert fake.feed_.latest.images == {"app": BEFORE}
+
+
+async def test_s33_an_image_that_was_patched_just_before_is_not_taken_for_this_one() -> None:
+    """v1.5 was PATCHed while v1 had its grace period: the kubelet starts it, and then v2."""
+    fake = fake_world()
+    fake.keeps_old = True
+    (pod,) = fake.feed_.latest.pods
+
+    def show(image_id: str, restarts: int, *, ready: bool) -> None:
+        app = replace(
+            pod.containers[0], image=AFTER, image_id=image_id, restarts=restarts, ready=ready, first=1
+        )
+        ended = replace(app, exit_code=143, exit_reason="Error") if restarts > 1 else app
+        fake.feed_.show(pods=(replace(pod, containers=(ended,), ready=ready),))
+
+    outcomes: list[Outcome] = []
+
+    async def go() -> None:
+        outcomes.append(await travel(fake))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(go)
+        await anyio.wait_all_tasks_blocked()
+        show("sha256:of-the-one-before", 1, ready=True)
+        await anyio.wait_all_tasks_blocked()
+        assert fake.feed_.latest.images == {"app": BEFORE}, "it was taken for the new one"
+        for ready in (False, True):
+            show(fake.ids[AFTER], 2, ready=ready)
+            await anyio.wait_all_tasks_blocked()
+    assert isinstance(outcomes[0], Live), outcomes
+    assert fake.undone == []

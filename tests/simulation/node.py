@@ -46,6 +46,7 @@ class _Kept:
     restarts: int = 0
     ended: Obj | None = None
     running: str = ""
+    restarting: bool = False
     killed: asyncio.Event = field(default_factory=asyncio.Event)  # on the node, not by the kubelet
 
 
@@ -93,9 +94,10 @@ class Node:
                     self._kept[uid] = _Kept(_image_of(event.obj))
                     self._pods[uid] = asyncio.create_task(self._live(event.obj))
                 elif _image_of(event.obj) != self._kept[uid].ref:
-                    self._pods[uid].cancel()
-                    self._pods[uid] = asyncio.create_task(self._restart(event.obj, self._kept[uid].ref))
                     self._kept[uid].ref = _image_of(event.obj)
+                    if not self._kept[uid].restarting:
+                        self._pods[uid].cancel()
+                        self._pods[uid] = asyncio.create_task(self._restart(event.obj))
 
     def _forget(self, uid: str) -> None:
         self._kept.pop(uid, None)
@@ -144,23 +146,42 @@ class Node:
         await self._pause(0.02, 0.5)
         await self._run(pod, self._kept[pod["metadata"]["uid"]])
 
-    async def _restart(self, pod: Obj, before: str) -> None:
-        """The image was changed in place: the container ends, and one of the new image starts. An image that
-        comes back waits, from its second return on where the pod was made with it."""
+    async def _restart(self, pod: Obj) -> None:
+        """The image was changed in place: the container ends, and one of the new image starts. Where it is
+        changed again meanwhile, the first one still runs for a moment."""
         kept = self._kept[pod["metadata"]["uid"]]
+        kept.restarting = True
+        while True:
+            ref = kept.ref
+            await self._end_running(pod, kept)
+            if ref == kept.ref:
+                await self._wait_for_return(pod, kept, ref)
+            if ref == kept.ref:
+                break
+            if ref in self.images:
+                kept.restarts += bool(kept.started)
+                kept.started[ref] = kept.started.get(ref, 0) + 1
+                kept.running = ref
+                running = {"running": {"startedAt": now()}}
+                self._show(pod, kept, self.images[ref], running, ready=self._faults.rng.random() < 0.5)
+                await self._pause(0.05, 0.5)
+        kept.restarting, kept.back_off = False, FIRST_BACKOFF
+        kept.restarts += bool(kept.started)
+        await self._run(pod, kept)
+
+    async def _end_running(self, pod: Obj, kept: _Kept) -> None:
         if kept.running:
-            await self._until_ended(pod, before)
+            await self._until_ended(pod, kept.running)
             kept.running, kept.killed = "", asyncio.Event()
             kept.ended = {"terminated": {"exitCode": 143, "reason": "Error", "finishedAt": now()}}
-        first = next(iter(kept.started), "")
-        times = kept.started.get(kept.ref, 0) - (kept.ref == first)
+
+    async def _wait_for_return(self, pod: Obj, kept: _Kept, ref: str) -> None:
+        """An image that comes back waits, from its second return on where the pod was made with it."""
+        times = kept.started.get(ref, 0) - (ref == next(iter(kept.started), ""))
         if times > 0:
             waiting = {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}
             self._show(pod, kept, "", {"waiting": waiting})
             await asyncio.sleep(min(FIRST_BACKOFF * 2 ** (times - 1), LAST_BACKOFF))
-        kept.back_off = FIRST_BACKOFF
-        kept.restarts += bool(kept.started)
-        await self._run(pod, kept)
 
     async def _run(self, pod: Obj, kept: _Kept) -> None:
         while True:

@@ -107,6 +107,8 @@ class FakeWorld:
         self.put: list[tuple[str, str]] = []
         self.undone: list[str] = []
         self.hurried: list[str] = []
+        self.keeps_old = False  # whether the instance before stays until a test shows another one
+        self.keeps_unready = False  # whether pods whose container was restarted are not ready from then on
 
     def world(self) -> World:
         return World(self, self, self, self, self, self.events.append, self.clock)
@@ -286,8 +288,13 @@ class FakeUpdate:
         for pod in feed.latest.pods:
             if pod.uid == uid:
                 app = replace(pod.containers[0], image=ref, image_id=ids.get(ref, ""), ready=not ends)
+                app = replace(app, stale=self._world.keeps_old)
                 app = replace(app, exit_code=1, exit_reason="Error", running=False) if ends else app
-                pod = replace(pod, containers=(app,), ready=not ends)
+                pod = replace(
+                    pod,
+                    containers=(app, *pod.containers[1:]),
+                    ready=not (ends or self._world.keeps_unready),
+                )
             pods.append(pod)
         feed.show(pods=tuple(pods))
 
