@@ -28,6 +28,7 @@ _CHAIN = re.compile(rf"^({_SHA256})\s", re.MULTILINE)
 _TABLE = re.compile(rf"REF\s.*\n\S+\s+\S+\s+({_SHA256})\s")  # of `ctr images ls`, with one image
 _ASKED = "devloop-asked"
 _CRICTL_THERE = "devloop-crictl"
+_KILLED = "devloop-killed"
 # An older ctr makes the image before it unpacks it. What a failed import left is taken away, by the
 # names that ctr reported: kubelet would find a broken image.
 _IMPORT = (
@@ -68,6 +69,12 @@ class ContainerdStore:
     async def remove(self, ref: str) -> bool:
         code, _ = await self.shell.run(f"({_removal(shlex.quote(full(ref)))}) 2>&1")
         return code == 0
+
+    async def end_deaf(self, runtime: str, container: str) -> bool:
+        if runtime != "containerd" or not container.isalnum():
+            return False
+        _, output = await self.shell.run(_ending(container))
+        return _KILLED in output
 
     async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
         rows = [line.split() for line in (await self._run(f"{CTR} images ls")).splitlines()[1:]]
@@ -163,6 +170,16 @@ def _question_after(ref: str) -> str:
     """The same after an import whose manifest is known: the image is there, and ctr's table is enough."""
     name = shlex.quote(full(ref))
     return f"echo {_ASKED}; {_by_crictl_or(f'{CTR} images ls name=={name}', name)}"
+
+
+def _ending(container: str) -> str:
+    """A line that kills the container's first process if it has no handler for SIGTERM: bit 14 of SigCgt in
+    /proc/PID/status (proc(5)), of which the last 32 bits are enough."""
+    pid = f'$({CTR} tasks ls | while read -r id pid rest; do [ "$id" = {container} ] && echo "$pid"; done)'
+    return (
+        f'p={pid}; c=$(sed -n "s/^SigCgt:[[:space:]]*[0-9a-f]\\{{8\\}}//p" "/proc/$p/status"); '
+        f'[ -n "$c" ] && [ $((0x$c >> 14 & 1)) = 0 ] && kill -9 "$p" && echo {_KILLED}'
+    )
 
 
 def _removal(name: str) -> str:

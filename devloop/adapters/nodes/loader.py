@@ -13,7 +13,7 @@ from devloop.adapters.docker.labels import FINGERPRINT
 from devloop.adapters.nodes.claims import Claims
 from devloop.adapters.nodes.facts import Nodes
 from devloop.adapters.nodes.routes import Route
-from devloop.adapters.nodes.stores import EngineStore, Store, names
+from devloop.adapters.nodes.stores import Store, names
 from devloop.concurrency import gather
 from devloop.errors import LoadError, PlatformError
 from devloop.events import Emit, Progress
@@ -88,16 +88,14 @@ class ClusterLoader:
             return await self._load(image, await self.route())
 
     async def end_deaf(self, node: str, instance: str) -> bool:
-        """Only where the node's Docker engine is reached."""
+        """Only where the node's runtime is reached; elsewhere its grace period ends it."""
         runtime, _, container = instance.partition("://")
         try:
             route = await self.route()
-            for store in route.stores:
-                if runtime == "docker" and isinstance(store, EngineStore) and store.node == node:
-                    return await store.end_deaf(container)
+            store = next((one for one in route.stores if one.node == node), None)
+            return store is not None and await store.end_deaf(runtime, container)
         except (LoadError, PlatformError):
-            return False  # its grace period ends it
-        return False
+            return False
 
     async def _load(self, image: Image, route: Route) -> LoadedImage:
         nodes = names(route.stores)

@@ -41,6 +41,12 @@ class Store(Protocol):
         """Take a reference away; False if it is gone already or in use. Raises PlatformError."""
         ...
 
+    async def end_deaf(self, runtime: str, container: str) -> bool:
+        """Kill a container at once whose first process has no handler for SIGTERM: as the first of its PID
+        namespace it does not get the signal at all. False where it has one, and where the node's own runtime,
+        "docker" or "containerd", is not reached. Raises PlatformError."""
+        ...
+
     async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
         """The project's images, by the label in their config (S25). A store that cannot list what it has
         looks at these repositories. Raises PlatformError."""
@@ -61,9 +67,9 @@ class EngineStore:
 
     look = digest
 
-    async def end_deaf(self, container: str) -> bool:
-        """Kill a container at once whose first process has no handler for SIGTERM: as the first of its PID
-        namespace it does not get the signal at all. True if it was killed."""
+    async def end_deaf(self, runtime: str, container: str) -> bool:
+        if runtime != "docker":
+            return False
         try:
             caught = await self.engine.caught_signals(container)
             if caught is None or caught & 1 << (signal.SIGTERM - 1):
@@ -114,6 +120,9 @@ class ShellStore:
         return _digest(output, self.docker)
 
     look = digest
+
+    async def end_deaf(self, runtime: str, container: str) -> bool:
+        return False
 
     async def remove(self, ref: str) -> bool:
         quoted = shlex.quote(ref if self.docker else full(ref))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from devloop.adapters.docker.engine import Engine
+from devloop.adapters.nodes import containerd
+from devloop.adapters.nodes.host import HostShell
 from devloop.adapters.nodes.loader import ClusterLoader
 from devloop.adapters.nodes.routes import Route, SharedRoute
 from devloop.adapters.nodes.stores import EngineStore
 from devloop.errors import PlatformError
 from devloop.model import NodeFacts
 from tests.adapters.conftest import Bench
+from tests.support.dockerd import Dockerd
 from tests.support.sample_project import BASE
 
 pytestmark = pytest.mark.engine
@@ -38,6 +43,34 @@ def started(request: pytest.FixtureRequest) -> Iterator[str]:
 
 async def nodes() -> tuple[NodeFacts, ...]:
     return (NodeFacts("node", "amd64", "docker://20.10.24"),)
+
+
+@pytest.mark.parametrize(("script", "killed"), SCRIPTS.values(), ids=SCRIPTS.keys())
+async def test_s35_a_containerd_kills_it_too(
+    second: Dockerd, monkeypatch: pytest.MonkeyPatch, tiny: str, script: str, killed: bool
+) -> None:
+    """The containerd below the second engine, which keeps its containers in the namespace moby."""
+    engine = ("docker", "-H", f"unix://{second.socket}")
+    save = subprocess.Popen(("docker", "save", tiny), stdout=subprocess.PIPE)
+    subprocess.run((*engine, "load", "-q"), stdin=save.stdout, check=True, capture_output=True)
+    assert save.wait() == 0
+    words = ("run", "-d", "--network", "none", tiny, "sh", "-c", f"trap : USR1; {script}")
+    container = subprocess.run((*engine, *words), capture_output=True, text=True, check=True).stdout.strip()
+    monkeypatch.setattr(containerd, "CTR", "ctr -n moby")
+    address = {"CONTAINERD_ADDRESS": str(second.exec_root / "containerd" / "containerd.sock")}
+    shell = HostShell("node", {**os.environ, **address})
+    asked = Engine.at(second.endpoint(), role="node's engine")
+    try:
+        while not (await asked.caught_signals(container) or 0) & 1 << 9:
+            pass
+        store = containerd.ContainerdStore("node", shell)
+        assert not await store.end_deaf("docker", container)
+        assert not await store.end_deaf("containerd", "0" * 64)
+        assert await store.end_deaf("containerd", container) is killed
+    finally:
+        await shell.aclose()
+        await asked.aclose()
+        subprocess.run((*engine, "rm", "-f", container), check=True, capture_output=True)
 
 
 def loader(bench: Bench) -> ClusterLoader:
