@@ -114,6 +114,7 @@ class _Pods:
         """Wait until it is. Raises RolloutError (all pods go back), InPlaceError (the image is gone)."""
         waited = _waiting(_container(before, self._plan))
         first: int | None = None  # restart count of the first instance that was seen of this image
+        since: float | None = None  # when it got ready
         deadline = self._world.clock.now() + self._patience()
         while True:
             seen, now = self._feed.latest, self._world.clock.now()
@@ -125,17 +126,21 @@ class _Pods:
                 first = container.restarts if first is None else first
                 container = replace(container, first=first)
                 self._note_phases(view, now)
-                if container.ready and (view.ready or _waits_for_others(seen, view, container)):
-                    break
                 await self._refuse_trouble(seen, view, container)
+                if container.ready and (view.ready or _waits_for_others(seen, view, container)):
+                    since = now if since is None else since
+                    if now >= since + self._plan.min_ready:
+                        return
+                else:
+                    since = None
             elif same(container.image, self._plan.ref) and container.waiting != waited:
                 # Of no instance: the status still has the id of the old one.
                 await self._refuse_trouble(seen, view, container)
-            if now >= deadline:
+            if since is None and now >= deadline:
                 await self._give_up(self._late(view), view, container)
-            with anyio.move_on_after(self._report_wait(view, now) or deadline - now):
+            end = deadline if since is None else since + self._plan.min_ready
+            with anyio.move_on_after(self._report_wait(view, now, ready=since is not None) or end - now):
                 await self._feed.next(seen)
-        await anyio.sleep(self._plan.min_ready)
 
     def _runs(self, container: ContainerView) -> bool:
         """The instance that the status shows is one of the new image (S33): not the one that it replaces, nor
@@ -147,9 +152,10 @@ class _Pods:
             return False
         return container.running or container.exit_code is not None or bool(container.waiting)
 
-    def _report_wait(self, view: PodView, now: float) -> float | None:
-        """Report a long wait once; the seconds until then, None afterwards."""
-        if self._reported:
+    def _report_wait(self, view: PodView, now: float, *, ready: bool) -> float | None:
+        """Report once that a pod takes long to get ready; the seconds until then, None if there is nothing to
+        report any more."""
+        if self._reported or ready:
             return None
         if now < self._begun + TELL_AFTER:
             return self._begun + TELL_AFTER - now

@@ -101,9 +101,9 @@ def exits(container: ContainerView) -> int:
     return max(0, container.restarts + ended - container.first)
 
 
-def _how_often(container: ContainerView) -> str:
+def _how_often(container: ContainerView, *, counted: bool) -> str:
     """Who only looks (`devloop status`) saw one of the exits; how many there were is in the restart count."""
-    if 0 < container.first == container.restarts:
+    if not counted and 0 < container.first == container.restarts:
         return f"restarted {container.restarts} times in all" if container.restarts > 1 else "restarted once"
     often = exits(container)
     return "once" if often == 1 else f"{often} times"
@@ -111,10 +111,11 @@ def _how_often(container: ContainerView) -> str:
 
 def first_trouble(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Stuck | None:
     """What a container that replaced a working one is given up for at once: its first end, or that it cannot
-    be started. Nothing serves meanwhile."""
+    be started. Nothing serves meanwhile. Its `first` is the first instance of the new image: restarts before
+    that are updates."""
     if container.waiting in FATAL:
         return _stuck(container.waiting, pod, container, snapshot, container.message)
-    return _crash(snapshot, pod, container) if exits(container) else None
+    return _crash(snapshot, pod, container, counted=True) if exits(container) else None
 
 
 def read_log(stuck: Stuck, log: tuple[str, ...]) -> Stuck:
@@ -153,14 +154,14 @@ def _container(
     return None
 
 
-def _crash(snapshot: Snapshot, pod: PodView, container: ContainerView) -> Stuck:
+def _crash(snapshot: Snapshot, pod: PodView, container: ContainerView, *, counted: bool = False) -> Stuck:
     """A container that keeps ending: reported by why it ended, not by the back-off that follows."""
     reason = container.waiting or container.exit_reason or "Error"
     code = container.exit_code
     signal_name = _SIGNALS.get(code or 0, "")
     message = (
         f"{container.name} exited with code {code}{f', {signal_name}' if signal_name else ''}"
-        f" ({container.exit_reason or 'Error'}), {_how_often(container)}"
+        f" ({container.exit_reason or 'Error'}), {_how_often(container, counted=counted)}"
     )
     if container.exit_reason == "OOMKilled":
         return _stuck("OOMKilled", pod, container, snapshot, message)

@@ -182,3 +182,30 @@ async def test_s33_an_image_that_was_patched_just_before_is_not_taken_for_this_o
             await anyio.wait_all_tasks_blocked()
     assert isinstance(outcomes[0], Live), outcomes
     assert fake.undone == []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_s35_a_container_that_ends_within_min_ready_seconds_gives_way_too(*, restarted: bool) -> None:
+    fake = fake_world(3)
+    fake.min_ready = 60.0
+    pods = fake.feed_.latest.pods  # which were updated twice before
+    fake.feed_.show(pods=tuple(replace(p, containers=(replace(p.containers[0], restarts=2),)) for p in pods))
+    outcomes: list[Outcome] = []
+
+    async def go() -> None:
+        outcomes.append(await travel(fake))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(go)
+        await anyio.wait_all_tasks_blocked()
+        assert fake.put == [("pod-0", AFTER)], "it is not available yet"
+        first, *others = fake.feed_.latest.pods
+        ended = replace(first.containers[0], exit_code=3, exit_reason="Error")
+        # Or it is ready again before anybody looked.
+        app = replace(ended, restarts=3) if restarted else replace(ended, ready=False, running=False)
+        fake.feed_.show(pods=(replace(first, containers=(app,), ready=restarted), *others))
+    (outcome,) = outcomes
+    assert isinstance(outcome, Failed)
+    assert "exited with code 3 (Error), once" in outcome.error.message
+    assert fake.undone == ["pod-0"], "the others never had it"
+    assert fake.feed_.latest.images == {"app": BEFORE}

@@ -108,6 +108,7 @@ class FakeWorld:
         self.undone: list[str] = []
         self.hurried: list[str] = []
         self.keeps_old = False  # whether the instance before stays until a test shows another one
+        self.min_ready = 0.0  # seconds that a pod is to stay ready
         self.keeps_unready = False  # whether pods whose container was restarted are not ready from then on
 
     def world(self) -> World:
@@ -259,7 +260,7 @@ class FakeUpdate:
             PodToUpdate(pod.name, pod.uid, tuple(dict.fromkeys((before, pod.containers[0].image))))
             for pod in seen.pods
         )
-        return InPlacePlan("app", before, self._ref, pods, at_once=world.at_once)
+        return InPlacePlan("app", before, self._ref, pods, world.at_once, world.min_ready)
 
     async def put(self, pod: PodToUpdate) -> bool:
         await self._world.puts.pass_through()
