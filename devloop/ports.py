@@ -82,9 +82,10 @@ class Loader(Protocol):
         """
         ...
 
-    async def end_deaf(self, node: str, instance: str) -> bool:
-        """Kill a container that has been told to end, if its process does not handle SIGTERM: it would stay
-        for its whole grace period. `instance` as in ContainerView. True if it was killed; never raises."""
+    async def end(self, node: str, instance: str, *, deaf: bool) -> bool:
+        """Kill a container that has been told to end; with `deaf` only if its process does not handle SIGTERM
+        and would stay for its whole grace period. `instance` as in ContainerView. True if it was killed;
+        never raises."""
         ...
 
 

@@ -59,6 +59,7 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
     shown = [f"{service.name}: an edit of {able} of {total} files is a delta"]
     shown[0] += f", of {runs} a build of the RUNs alone" if runs else ""
     shown[0] += ", of the others a full build" if able + runs < total else ""
+    shown[0] += "; its pods are updated in place" if service.update == "in-place" and service.targets else ""
     for group in groups:
         named = ", ".join(group.paths[:LISTED])
         more = f" and {len(group.paths) - LISTED} more" if len(group.paths) > LISTED else ""

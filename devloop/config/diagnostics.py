@@ -17,7 +17,7 @@ from devloop.config.schema_build import BuildConfig, SecretConfig
 from devloop.config.schema_checks import ChecksConfig, ShapeConfig
 from devloop.config.schema_cluster import LABEL, ClusterConfig
 from devloop.config.schema_releases import NamespaceConfig, ReleaseConfig, ValuesConfig
-from devloop.config.schema_services import OBJECT, DeployConfig, ServiceConfig
+from devloop.config.schema_services import OBJECT, DeployConfig, ServiceConfig, UpdateConfig
 from devloop.config.section import Section
 from devloop.deploy.kustomization import is_kustomization
 from devloop.errors import ConfigError
@@ -33,6 +33,7 @@ SECTIONS: dict[Location, type[Section]] = {
     ("services", "*", "build", "secrets", "*"): SecretConfig,
     ("services", "*", "deploy"): DeployConfig,
     ("services", "*", "deploy", "*"): DeployConfig,
+    ("services", "*", "update"): UpdateConfig,
     ("releases", "*"): ReleaseConfig,
     ("releases", "*", "create_namespace"): NamespaceConfig,
     ("releases", "*", "values", "*"): ValuesConfig,
@@ -48,6 +49,7 @@ _EXAMPLES = {
     "chart": "chart: FOLDER",
     "file": "file: PATH",
     "id": "id: NAME",
+    "mode": "mode: in-place",
 }
 
 

@@ -14,6 +14,7 @@ FORMS: dict[Location, str] = {
     ("services", "*", "build", "secrets"): "[{id: NAME, file: PATH}]",
     ("services", "*", "build", "secrets", "*"): "{id: NAME, file: PATH}",
     ("services", "*", "deploy"): "{deployment: web}",
+    ("services", "*", "update"): "in-place",
     ("services", "*", "deploy", "*"): "{deployment: web}",
     ("manifests",): '["k8s/*.yaml"]',
     ("releases",): "{web: {chart: FOLDER}}",

@@ -170,5 +170,6 @@ class Config(Section):
                 for target in section.deploy
             ),
             section.rollout_timeout,
-            section.update,
+            section.update.mode,
+            section.update.stop_after,
         )

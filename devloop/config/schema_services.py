@@ -50,6 +50,29 @@ Deploy = Annotated[
 ]
 
 
+class UpdateConfig(Section):
+    """How a new image gets into a Deployment's pods."""
+
+    mode: UpdateMode = Field(
+        description="roll: they are replaced. in-place: only their container is restarted, which is faster;"
+        " meanwhile it serves nothing."
+    )
+    stop_after: Duration | None = Field(
+        default=None,
+        description="In place: how long a process may take to end, 2s; then it is killed on its node. null:"
+        " its grace period.",
+    )
+
+
+def _as_update(value: object) -> object:
+    return {"mode": value} if isinstance(value, str) else value
+
+
+Update = Annotated[
+    UpdateConfig, BeforeValidator(_as_update, json_schema_input_type=UpdateMode | UpdateConfig)
+]
+
+
 class ServiceConfig(Section):
     """One image and the workloads that run it."""
 
@@ -64,10 +87,11 @@ class ServiceConfig(Section):
         description="How long a rollout may stand still, 90s or 5m; null: the Deployment's"
         " progressDeadlineSeconds, 10m where there is none.",
     )
-    update: UpdateMode = Field(
+    update: Update = Field(
         default="roll",
-        description="How a new image gets into a Deployment's pods (docs/update.md). roll: they are replaced."
-        " in-place: only their container is restarted, which is faster; meanwhile it serves nothing.",
+        validate_default=True,
+        description="How a new image gets into a Deployment's pods (docs/update.md): roll or in-place, or a"
+        " mapping with `mode`.",
     )
     max_image_size: Size | None = Field(
         default=None, description="What `devloop check` allows: bytes, or text such as 200MB."

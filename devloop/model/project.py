@@ -66,6 +66,9 @@ class Service:
     targets: tuple[Target, ...]
     rollout_timeout: float | None = None  # seconds without progress that a rollout may take; None = default
     update: UpdateMode = "roll"
+    stop_after: float | None = (
+        None  # seconds that a process may take to end in place; None = its grace period
+    )
 
     def ref(self, fingerprint: Fingerprint) -> str:
         """The image reference that names this content, `<image>:dl-<16 hex>` (S1)."""

@@ -79,6 +79,7 @@ class _Pods:
         self._writes = anyio.Lock()  # none is under way any more when pods get their image back
         self._over = False
         self._reported = False  # that it takes long
+        self._ends_at: dict[str, float] = {}  # by instance: when it is killed that has not ended
 
     async def take_the_image(self) -> None:
         """As many at once as may be unavailable, each available before the next."""
@@ -102,10 +103,24 @@ class _Pods:
         """Do not wait for the grace period of a process that SIGTERM does not reach (S35); a preStop hook
         has its time."""
         container = _container(before, self._plan)
-        if before is None or container is None or before.pre_stop or same(container.image, self._plan.ref):
+        if before is None or container is None or not container.running:
             return
-        if container.running:
-            await self._world.loader.end_deaf(before.node, container.instance)
+        if same(container.image, self._plan.ref):
+            return  # it is the new one
+        node, instance = before.node, container.instance
+        killed = not before.pre_stop and await self._world.loader.end(node, instance, deaf=True)
+        if not killed and self._service.stop_after is not None:
+            self._ends_at[instance] = self._world.clock.now() + self._service.stop_after
+
+    async def _end_late(self, view: PodView, container: ContainerView, now: float) -> float | None:
+        """Kill an instance that has not ended within `stop_after`; seconds until then, None where there is
+        nothing to kill."""
+        ends_at = self._ends_at.get(container.instance)
+        if ends_at is None or now < ends_at:
+            return None if ends_at is None else ends_at - now
+        del self._ends_at[container.instance]
+        await self._world.loader.end(view.node, container.instance, deaf=False)
+        return None
 
     def _view(self, pod: PodToUpdate) -> PodView | None:
         return next((one for one in self._feed.latest.pods if one.uid == pod.uid), None)
@@ -139,7 +154,9 @@ class _Pods:
             if since is None and now >= deadline:
                 await self._give_up(self._late(view), view, container)
             end = deadline if since is None else since + self._plan.min_ready
-            with anyio.move_on_after(self._report_wait(view, now, ready=since is not None) or end - now):
+            notice = self._report_wait(view, now, ready=since is not None)
+            waits = end - now, notice, await self._end_late(view, container, now)
+            with anyio.move_on_after(min(seconds for seconds in waits if seconds is not None)):
                 await self._feed.next(seen)
 
     def _runs(self, container: ContainerView) -> bool:

@@ -472,3 +472,29 @@ def test_s21_what_is_no_span_of_time_is_refused(project: Path, written: str) -> 
             project,
             f"version: 1\nservices:\n  a: {{image: a, build: {{context: a, pull_idle_timeout: {written}}}}}\n",
         )
+
+
+@pytest.mark.parametrize(
+    ("written", "mode", "stop_after"),
+    [
+        ("roll", "roll", None),
+        ("in-place", "in-place", None),
+        ("{mode: in-place}", "in-place", None),
+        ("{mode: in-place, stop_after: 2s}", "in-place", 2.0),
+        ("{mode: in-place, stop_after: 0.5}", "in-place", 0.5),
+    ],
+)
+def test_update_is_a_word_or_a_mapping(
+    project: Path, written: str, mode: str, stop_after: float | None
+) -> None:
+    (service,) = load(project, MINIMAL + f"    update: {written}\n").services()
+    assert (service.update, service.stop_after) == (mode, stop_after)
+
+
+@pytest.mark.parametrize(
+    "written", ["inplace", "[in-place]", "{stop_after: 2s}", "{mode: in-place, stop: 2s}", "true", "3"]
+)
+def test_another_update_is_refused(project: Path, written: str) -> None:
+    lines = refused(project, MINIMAL + f"    update: {written}\n")
+    assert any("services.backend.update" in line for line in lines), lines
+    print(lines)

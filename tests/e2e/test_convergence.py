@@ -1,9 +1,10 @@
 """Nothing is lost: whatever is done to files, engine, API server and devloop itself, at the end the ready
 pods of both services run exactly what is on disk.
 
-    python -m tests.e2e.test_convergence --edits 200 [--seed N]
+    python -m tests.e2e.test_convergence --edits 200 [--seed N] [--update in-place] [--kills 20]
 
-is the long run; the tests below run a short one of a fixed seed. Engine and sandbox are the test's own.
+is the long run (`--update`: how images get into the pods; `--kills`: kill -9 of devloop so often); the tests
+below run a short one of a fixed seed. Engine and sandbox are the test's own.
 """
 
 from __future__ import annotations
@@ -116,12 +117,16 @@ class Scene:
         until("the sandbox starts", up, 90)
 
 
-def converge(folder: Path, edits: int, seed: int, say: Callable[[str], None]) -> float:
+def converge(
+    folder: Path, edits: int, seed: int, say: Callable[[str], None], update: str = "roll", kills: int = 1
+) -> float:
     """Do it all; seconds from the last step until the cluster ran the tree. Raises AssertionError."""
     chance = random.Random(seed)
     say(f"seed {seed}, {edits} edits")
     with own_cluster(folder) as (sandbox, engine):
         project = new_project(sandbox, folder / "todo")
+        text = project.config.read_text()
+        project.config.write_text(text.replace("    deploy: {", f"    update: {update}\n    deploy: {{"))
         developer = Developer(project, chance)
         scene = Scene(project, engine, say)
         try:
@@ -129,6 +134,8 @@ def converge(folder: Path, edits: int, seed: int, say: Callable[[str], None]) ->
             # One fault in each third, in any order.
             moments = {(i * edits + chance.randrange(edits)) // 3: fault
                        for i, fault in enumerate(chance.sample(FAULTS, 3))}  # fmt: skip
+            free = [number for number in range(edits) if number not in moments]
+            moments |= dict.fromkeys(chance.sample(free, kills - 1), "devloop")
             for number in range(edits):
                 if number in moments:
                     scene.strike(moments[number])
@@ -159,9 +166,12 @@ def _until_the_same(project: Project, developer: Developer, scene: Scene) -> Non
         raise AssertionError(f"{error}\n" + "\n".join(seen) + f"\n--- devloop:\n{lines}") from error
 
 
-def test_random_edits_with_engine_api_server_and_devloop_going_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("update", "kills"), [("roll", 1), ("in-place", 4)])
+def test_random_edits_with_engine_api_server_and_devloop_going_down(
+    tmp_path: Path, update: str, kills: int
+) -> None:
     seed = int(os.environ.get("DEVLOOP_TEST_SEED", "7"))
-    seconds = converge(tmp_path, 25, seed, lambda line: print(line, flush=True))
+    seconds = converge(tmp_path, 25, seed, lambda line: print(line, flush=True), update, kills)
     print(f"the same after {seconds:.1f} s")
 
 
@@ -171,12 +181,15 @@ def main() -> None:
     )
     parser.add_argument("--edits", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--update", choices=("roll", "in-place"), default="roll")
+    parser.add_argument("--kills", type=int, default=1)
     given = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="devloop-conv-", ignore_cleanup_errors=True) as folder:
         seconds = converge(
             Path(folder), given.edits, given.seed,
             lambda line: print(f"{time.monotonic() - begun:7.1f} {line}", flush=True),
+            given.update, given.kills,
         )  # fmt: skip
     print(f"seed {given.seed}: converged {seconds:.1f} s after the last of {given.edits} edits")
 

@@ -9,7 +9,7 @@ import pytest
 
 from devloop.errors import InPlaceError, RolloutError
 from devloop.events import Notice, PodExited, RolloutPhase, Updated, UpdateFallback
-from devloop.model import Change, Failed, Live, Neighbour, Outcome, Refusal
+from devloop.model import Change, Failed, Live, Neighbour, Outcome, Refusal, Service
 from devloop.ports import World
 from devloop.rollout import in_place
 from devloop.rollout.expectation import Expectation, strays
@@ -31,12 +31,12 @@ def fake_world(pods: int = 1) -> FakeWorld:
     return fake
 
 
-async def travel(fake: FakeWorld, world: World | None = None) -> Outcome:
+async def travel(fake: FakeWorld, world: World | None = None, service: Service = IN_PLACE) -> Outcome:
     now = fake.clock.now()
     change = Change(frozenset(), now, now)
     watch = Stopwatch(SERVICE.name, change, fake.clock, fake.events.append)
     with anyio.fail_after(20):
-        return await trip(IN_PLACE, change, [fake.feed_], world or fake.world(), watch)
+        return await trip(service, change, [fake.feed_], world or fake.world(), watch)
 
 
 def of(fake: FakeWorld, kind: type) -> list[object]:
@@ -209,3 +209,25 @@ async def test_s35_a_container_that_ends_within_min_ready_seconds_gives_way_too(
     assert "exited with code 3 (Error), once" in outcome.error.message
     assert fake.undone == ["pod-0"], "the others never had it"
     assert fake.feed_.latest.images == {"app": BEFORE}
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+async def test_s35_a_process_that_takes_longer_than_stop_after_is_killed(deaf: bool) -> None:
+    fake = fake_world()
+    (pod,) = fake.feed_.latest.pods
+    container = replace(pod.containers[0], instance="docker://old")
+    fake.feed_.show(pods=(replace(pod, containers=(container,)),))
+    fake.keeps_old, fake.deaf = True, deaf
+    service = replace(IN_PLACE, stop_after=0.05)
+    with anyio.move_on_after(0.5):
+        await travel(fake, service=service)
+    late = [] if deaf else [("docker://old", False)]
+    assert fake.hurried == [("docker://old", True), *late]
+
+
+async def test_s35_a_prestop_hook_has_its_time() -> None:
+    fake = fake_world()
+    (pod,) = fake.feed_.latest.pods
+    fake.feed_.show(pods=(replace(pod, pre_stop=True),))
+    assert isinstance(await travel(fake), Live)
+    assert fake.hurried == []

@@ -104,7 +104,7 @@ class Ports:
             raise LoadError(f"{image.ref} is another image on the node", reason="WrongImage")
         return LoadedImage(image, ("simulated",), "shared")
 
-    async def end_deaf(self, node: str, instance: str) -> bool:
+    async def end(self, node: str, instance: str, *, deaf: bool) -> bool:
         await anyio.sleep(self._engine.faults.delay(0.01, 0.1))
         return self._engine.node.kill_deaf(instance)
 

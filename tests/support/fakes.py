@@ -106,7 +106,8 @@ class FakeWorld:
         self.at_once, self.ends, self.puts = 1, False, Gate()
         self.put: list[tuple[str, str]] = []
         self.undone: list[str] = []
-        self.hurried: list[str] = []
+        self.hurried: list[tuple[str, bool]] = []  # what was to end at once, and whether only if it is deaf
+        self.deaf = False
         self.keeps_old = False  # whether the instance before stays until a test shows another one
         self.min_ready = 0.0  # seconds that a pod is to stay ready
         self.keeps_unready = False  # whether pods whose container was restarted are not ready from then on
@@ -146,9 +147,9 @@ class FakeWorld:
         self.ids[image.ref] = image.id
         return LoadedImage(image, ("node",), "shared")
 
-    async def end_deaf(self, node: str, instance: str) -> bool:
-        self.hurried.append(instance)
-        return True
+    async def end(self, node: str, instance: str, *, deaf: bool) -> bool:
+        self.hurried.append((instance, deaf))
+        return not deaf or self.deaf
 
     async def _progress(self) -> None:
         while True:

@@ -48,8 +48,8 @@ class DeltaLoader:
         await self._builder.loaded(loaded.image)
         return replace(loaded, image=replace(loaded.image, archive=None))  # its bytes are not needed any more
 
-    async def end_deaf(self, node: str, instance: str) -> bool:
-        return await self._inner.end_deaf(node, instance)
+    async def end(self, node: str, instance: str, *, deaf: bool) -> bool:
+        return await self._inner.end(node, instance, deaf=deaf)
 
     async def run(self) -> None:
         """Learns parents, folds chains and writes down what is known in the background, until cancelled."""

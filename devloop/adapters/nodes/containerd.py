@@ -70,10 +70,10 @@ class ContainerdStore:
         code, _ = await self.shell.run(f"({_removal(shlex.quote(full(ref)))}) 2>&1")
         return code == 0
 
-    async def end_deaf(self, runtime: str, container: str) -> bool:
+    async def end(self, runtime: str, container: str, *, deaf: bool) -> bool:
         if runtime != "containerd" or not container.isalnum():
             return False
-        _, output = await self.shell.run(_ending(container))
+        _, output = await self.shell.run(_ending(container, deaf=deaf))
         return _KILLED in output
 
     async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
@@ -172,14 +172,13 @@ def _question_after(ref: str) -> str:
     return f"echo {_ASKED}; {_by_crictl_or(f'{CTR} images ls name=={name}', name)}"
 
 
-def _ending(container: str) -> str:
-    """A line that kills the container's first process if it has no handler for SIGTERM: bit 14 of SigCgt in
-    /proc/PID/status (proc(5)), of which the last 32 bits are enough."""
+def _ending(container: str, *, deaf: bool) -> str:
+    """A line that kills the container's first process; with `deaf` only if it has no handler for SIGTERM: bit
+    14 of SigCgt in /proc/PID/status (proc(5)), of which the last 32 bits are enough."""
     pid = f'$({CTR} tasks ls | while read -r id pid rest; do [ "$id" = {container} ] && echo "$pid"; done)'
-    return (
-        f'p={pid}; c=$(sed -n "s/^SigCgt:[[:space:]]*[0-9a-f]\\{{8\\}}//p" "/proc/$p/status"); '
-        f'[ -n "$c" ] && [ $((0x$c >> 14 & 1)) = 0 ] && kill -9 "$p" && echo {_KILLED}'
-    )
+    mask = "s/^SigCgt:[[:space:]]*[0-9a-f]\\{8\\}//p"
+    caught = f'c=$(sed -n "{mask}" "/proc/$p/status"); [ -n "$c" ] && [ $((0x$c >> 14 & 1)) = 0 ] && '
+    return f'p={pid}; [ -n "$p" ] && {caught if deaf else ""}kill -9 "$p" && echo {_KILLED}'
 
 
 def _removal(name: str) -> str:

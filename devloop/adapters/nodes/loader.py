@@ -87,13 +87,13 @@ class ClusterLoader:
             self._chosen = None
             return await self._load(image, await self.route())
 
-    async def end_deaf(self, node: str, instance: str) -> bool:
+    async def end(self, node: str, instance: str, *, deaf: bool) -> bool:
         """Only where the node's runtime is reached; elsewhere its grace period ends it."""
         runtime, _, container = instance.partition("://")
         try:
             route = await self.route()
             store = next((one for one in route.stores if one.node == node), None)
-            return store is not None and await store.end_deaf(runtime, container)
+            return store is not None and await store.end(runtime, container, deaf=deaf)
         except (LoadError, PlatformError):
             return False
 

@@ -36,7 +36,7 @@ class RegistryStore:
 
     look = digest
 
-    async def end_deaf(self, runtime: str, container: str) -> bool:
+    async def end(self, runtime: str, container: str, *, deaf: bool) -> bool:
         return False  # the nodes themselves are not reached
 
     async def remove(self, ref: str) -> bool:

@@ -41,10 +41,10 @@ class Store(Protocol):
         """Take a reference away; False if it is gone already or in use. Raises PlatformError."""
         ...
 
-    async def end_deaf(self, runtime: str, container: str) -> bool:
-        """Kill a container at once whose first process has no handler for SIGTERM: as the first of its PID
-        namespace it does not get the signal at all. False where it has one, and where the node's own runtime,
-        "docker" or "containerd", is not reached. Raises PlatformError."""
+    async def end(self, runtime: str, container: str, *, deaf: bool) -> bool:
+        """Kill a container at once; with `deaf` only if its first process has no handler for SIGTERM: as the
+        first of its PID namespace it does not get the signal at all. False where it was not killed, for one
+        where the node's runtime, "docker" or "containerd", is not reached. Raises PlatformError."""
         ...
 
     async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
@@ -67,11 +67,11 @@ class EngineStore:
 
     look = digest
 
-    async def end_deaf(self, runtime: str, container: str) -> bool:
+    async def end(self, runtime: str, container: str, *, deaf: bool) -> bool:
         if runtime != "docker":
             return False
         try:
-            caught = await self.engine.caught_signals(container)
+            caught = await self.engine.caught_signals(container) if deaf else 0
             if caught is None or caught & 1 << (signal.SIGTERM - 1):
                 return False
             await self.engine.kill(container)
@@ -121,7 +121,7 @@ class ShellStore:
 
     look = digest
 
-    async def end_deaf(self, runtime: str, container: str) -> bool:
+    async def end(self, runtime: str, container: str, *, deaf: bool) -> bool:
         return False
 
     async def remove(self, ref: str) -> bool:

@@ -64,9 +64,9 @@ async def test_s35_a_containerd_kills_it_too(
         while not (await asked.caught_signals(container) or 0) & 1 << 9:
             pass
         store = containerd.ContainerdStore("node", shell)
-        assert not await store.end_deaf("docker", container)
-        assert not await store.end_deaf("containerd", "0" * 64)
-        assert await store.end_deaf("containerd", container) is killed
+        assert not await store.end("docker", container, deaf=True)
+        assert not await store.end("containerd", "0" * 64, deaf=True)
+        assert await store.end("containerd", container, deaf=True) is killed
     finally:
         await shell.aclose()
         await asked.aclose()
@@ -88,19 +88,19 @@ async def test_s35_only_a_process_without_a_handler_is_killed(
         not (await bench.engine.caught_signals(started) or 0) & 1 << 9
     ):  # SIGUSR1: the shell has come so far
         pass
-    assert await loader(bench).end_deaf("node", f"docker://{started}") is killed
+    assert await loader(bench).end("node", f"docker://{started}", deaf=True) is killed
     assert (docker("inspect", "-f", "{{.State.Running}}", started) == "false") is killed
     if killed:
-        assert not await loader(bench).end_deaf("node", f"docker://{started}"), "it has ended"
+        assert not await loader(bench).end("node", f"docker://{started}", deaf=True), "it has ended"
 
 
 @pytest.mark.parametrize("started", [LOOP], indirect=True)
 async def test_s35_what_is_elsewhere_or_unknown_has_its_grace_period(bench: Bench, started: str) -> None:
     ours = loader(bench)
-    assert not await ours.end_deaf("another", f"docker://{started}")
-    assert not await ours.end_deaf("node", f"containerd://{started}")
-    assert not await ours.end_deaf("node", "docker://" + "0" * 64)
-    assert not await ours.end_deaf("node", "")
+    assert not await ours.end("another", f"docker://{started}", deaf=True)
+    assert not await ours.end("node", f"containerd://{started}", deaf=True)
+    assert not await ours.end("node", "docker://" + "0" * 64, deaf=True)
+    assert not await ours.end("node", "", deaf=True)
     assert docker("inspect", "-f", "{{.State.Running}}", started) == "true"
 
 
@@ -109,4 +109,4 @@ async def test_s35_a_node_that_does_not_answer_is_no_error(bench: Bench) -> None
         raise PlatformError("gone")
 
     ours = ClusterLoader(bench.engine, bench.digests, nodes, choose, bench.events.append)
-    assert not await ours.end_deaf("node", "docker://a")
+    assert not await ours.end("node", "docker://a", deaf=True)
