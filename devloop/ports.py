@@ -124,6 +124,11 @@ class InPlaceUpdate(Protocol):
         """Delete a pod that has another image; True if it had. Its ReplicaSet makes the next one."""
         ...
 
+    async def clear(self) -> list[str]:
+        """End what a cut-off update left: a pause, and pods with an image that the template does not name.
+        The names of the pods that were deleted."""
+        ...
+
 
 class Cluster(Protocol):
     @property

@@ -12,7 +12,14 @@ import anyio
 
 from devloop.activity import Activity, bounded
 from devloop.concurrency import gather
-from devloop.errors import BuildError, DevloopError, LayersMissingError, PlatformError, StageError
+from devloop.errors import (
+    BuildError,
+    DevloopError,
+    LayersMissingError,
+    PlatformError,
+    StageError,
+    TreeMovedError,
+)
 from devloop.events import ImageBuilt, ImageLoaded, Updated
 from devloop.image_refs import same
 from devloop.model import (
@@ -36,6 +43,7 @@ from devloop.rollout.follow import follow, load_idle
 from devloop.rollout.hold import hold_of
 from devloop.rollout.in_place import update_in_place
 from devloop.rollout.judge import Expectation, carries, judge, own_images
+from devloop.rollout.leftovers import clear_leftovers
 from devloop.stopwatch import Stopwatch
 
 Build = Callable[[Service, Fingerprint], Awaitable[Image]]
@@ -64,6 +72,7 @@ async def trip(
             found = await bounded(partial(world.loader.find, service, fingerprint), limit, late)
         ref = service.ref(fingerprint)
         if _held(service, feeds, fingerprint):
+            await clear_leftovers(service, feeds, world)
             return Held(fingerprint, watch.timing())
         carried = bool(feeds) and all(_is_carried(feed.latest, service, ref) for feed in feeds)
         touched = carried and await world.installer.install(service, ref)
@@ -74,6 +83,7 @@ async def trip(
 
         loaded = await _loaded(service, fingerprint, found, world, watch)
         if _held(service, feeds, fingerprint):  # it may have been rolled back while it was built
+            await clear_leftovers(service, feeds, world)
             return Held(fingerprint, watch.timing())
         revisions: tuple[Revision, ...] | None
         if carried and not touched:
@@ -91,6 +101,8 @@ async def trip(
             return Unchanged(fingerprint, ref, watch.timing(), url, loaded.image.id, _is_idle(feeds))
         return Live(rollout, watch.timing(), url)
     except DevloopError as error:
+        if not isinstance(error, TreeMovedError):  # which starts over at once
+            await clear_leftovers(service, feeds, world)
         stage = error.stage if isinstance(error, StageError) else watch.stage
         return Failed(stage, error, watch.timing(), fingerprint, change.paths, loaded)
     except Exception as error:  # noqa: BLE001 - the last net: whatever happens, a trip has an outcome

@@ -7,9 +7,9 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from devloop.errors import InPlaceError, RolloutError
+from devloop.errors import BuildError, InPlaceError, RolloutError, TreeMovedError
 from devloop.events import Notice, PodExited, RolloutPhase, Updated, UpdateFallback
-from devloop.model import Change, Failed, Live, Neighbour, Outcome, Refusal, Service
+from devloop.model import Change, Failed, Held, Live, Neighbour, Outcome, Refusal, Service
 from devloop.ports import World
 from devloop.rollout import in_place
 from devloop.rollout.expectation import Expectation, strays
@@ -231,3 +231,28 @@ async def test_s35_a_prestop_hook_has_its_time() -> None:
     fake.feed_.show(pods=(replace(pod, pre_stop=True),))
     assert isinstance(await travel(fake), Live)
     assert fake.hurried == []
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_s35_pods_that_were_changed_already_do_not_wait_for_a_build_that_works(*, held: bool) -> None:
+    """v1.5 was on its way when a save superseded it that cannot be built, or is held at v1."""
+    fake = fake_world(2)
+    first, second = fake.feed_.latest.pods
+    left = replace(first, containers=(replace(first.containers[0], image=SERVICE.ref(fingerprint("v1.5"))),))
+    fake.feed_.show(pods=(left, second), hold=fingerprint("v2").digest if held else "")
+    fake.builds.script = [BuildError("a syntax error")]
+    outcome = await travel(fake)
+    assert isinstance(outcome, Held if held else Failed)
+    assert fake.deleted == ["pod-0"]
+    notices = [event.message for event in of(fake, Notice)]  # type: ignore[attr-defined]
+    assert notices == ["web-0 has an image that deployment/todo-backend does not name: deleting it"]
+
+
+async def test_s35_a_tree_that_moves_leaves_them_to_the_trip_that_starts_over() -> None:
+    fake = fake_world(2)
+    first, second = fake.feed_.latest.pods
+    left = replace(first, containers=(replace(first.containers[0], image=SERVICE.ref(fingerprint("v1.5"))),))
+    fake.feed_.show(pods=(left, second))
+    fake.builds.script = [TreeMovedError("it moved")]
+    assert isinstance(await travel(fake), Failed)
+    assert fake.deleted == []

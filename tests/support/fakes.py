@@ -284,6 +284,14 @@ class FakeUpdate:
         self._show(uid, self._ref)
         return True
 
+    async def clear(self) -> list[str]:
+        seen = self._world.feed_.latest
+        left = [pod for pod in seen.pods if pod.containers[0].image != seen.images["app"]]
+        for pod in left:
+            await self._world.delete_pod(TARGET, pod.name, pod.uid)
+            self._show(pod.uid, seen.images["app"])
+        return [pod.name for pod in left]
+
     def _show(self, uid: str, ref: str, *, ends: bool = False) -> None:
         feed, ids = self._world.feed_, self._world.ids
         pods = []

@@ -32,7 +32,7 @@ from devloop.adapters.kubernetes.views import OWNER, owned_by, template_of
 from devloop.clock import Clock
 from devloop.concurrency import gather
 from devloop.errors import InPlaceError
-from devloop.image_refs import same
+from devloop.image_refs import digest, same, same_repository
 from devloop.model import InPlacePlan, PodToUpdate, Refusal, Revision, Target
 
 SETS = "/apis/apps/v1/namespaces/{}/replicasets"
@@ -64,11 +64,7 @@ class InPlaceUpdate:
             return Refusal(
                 "statefulset", f"{self._target} is a StatefulSet, and any write to its template rolls it"
             )
-        item = await read_workload(self._client, self._target)
-        uid = item["metadata"]["uid"]
-        labels = ((item.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
-        sets, pods = await gather(self._list, [(SETS, labels), (PODS, labels)])
-        self._found = Objects(item, owned_by(sets, {uid}), pods)
+        self._found = await self._objects(await read_workload(self._client, self._target))
         plan = plan_in_place(self._found, self._target, self._image, self._ref)
         if isinstance(plan, InPlacePlan):
             self._container, self._before = plan.container, plan.before
@@ -120,6 +116,41 @@ class InPlaceUpdate:
             return False
         await delete_pod(self._client, self._target.namespace, pod, uid)
         return True
+
+    async def clear(self) -> list[str]:
+        """End a pause that an update in place left, and delete the pods that it left with an image of this
+        service that the template does not name; their names."""
+        if self._target.kind != "deployment":
+            return []
+        item = await self._resume(await read_workload(self._client, self._target))
+        found = await self._objects(item)
+        replicaset = active_set(found.sets, item)
+        pods = pods_of(found.pods, replicaset) if replicaset is not None else []
+        left = [pod for pod in pods if self._is_left(pod, item)]
+        for pod in left:
+            await delete_pod(
+                self._client, self._target.namespace, pod["metadata"]["name"], pod["metadata"]["uid"]
+            )
+        return [pod["metadata"]["name"] for pod in left]
+
+    def _is_left(self, pod: Json, item: Json) -> bool:
+        named = {
+            one["name"]: str(one.get("image") or "")
+            for _, _, one in matching(item, self._target, self._image)
+        }
+        runs = {one["name"]: str(one.get("image") or "") for one in pod["spec"]["containers"]}
+        return any(
+            bool(digest(runs[name]))
+            and same_repository(runs[name], self._image)
+            and not same(runs[name], image)
+            for name, image in named.items()
+            if name in runs
+        )
+
+    async def _objects(self, item: Json) -> Objects:
+        labels = ((item.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+        sets, pods = await gather(self._list, [(SETS, labels), (PODS, labels)])
+        return Objects(item, owned_by(sets, {item["metadata"]["uid"]}), pods)
 
     async def _put(self, pod: Json, ref: str) -> bool:
         uid, found = pod["metadata"]["uid"], pod

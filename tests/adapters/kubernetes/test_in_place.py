@@ -254,3 +254,26 @@ async def test_s35_a_stray_pod_is_deleted_by_what_the_api_says_now(
         assert not await update.drop("gone", uids["web-0"], "web")
     async with cluster.in_place(TARGET, SERVICE, SECOND) as update:
         assert await update.drop("web-0", uids["web-0"], "web")
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+async def test_s35_what_a_cut_off_update_left_is_cleared_by_what_the_template_names(
+    api: Api, cluster: KubernetesCluster, written: int
+) -> None:
+    await make(api, cluster)
+    named = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": SECOND}]
+    async with cluster.in_place(TARGET, SERVICE, SECOND) as update:
+        await update.put((await planned(update)).pods[0])
+    if written:
+        note = {"annotations": {"dev.devloop/in-place": SECOND}}
+        await api.merge(WEB, {"metadata": note, "spec": {"paused": True}})
+        await api.call("PATCH", WEB, named, "application/json-patch+json")
+    if written > 1:
+        await api.call("PATCH", SET, named, "application/json-patch+json")
+    async with cluster.in_place(TARGET, SERVICE, "") as update:
+        # Between the first two writes no ReplicaSet has the template: its controller rolls it.
+        assert await update.clear() == [["web-0"], [], ["web-1"]][written]
+        assert await update.clear() == []
+    item = await api.get(WEB)
+    assert "paused" not in item["spec"]
+    assert "dev.devloop/in-place" not in item["metadata"].get("annotations", {})
