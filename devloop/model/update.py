@@ -41,7 +41,11 @@ class InPlacePlan:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a target is rolled though its service asks for another mode. `reason` is the metric's word."""
+    """Why a target is rolled though its service asks for another mode.
+
+    `reason` is the metric's word; "" where no image is to be changed: the template names it already, for it
+    was just installed or applied with it.
+    """
 
     reason: str
     message: str

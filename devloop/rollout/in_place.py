@@ -52,6 +52,8 @@ async def update_in_place(
                 return await update.finish()
             except InPlaceError as error:
                 plan = Refusal(error.reason, error.message)
+    if not plan.reason:
+        return None
     key = (service.name, target, plan.reason)
     world.emit(UpdateFallback(service.name, plan.reason, plan.message, first=key not in world.reported))
     world.reported.add(key)

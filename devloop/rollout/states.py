@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from enum import StrEnum
 
+from devloop.image_refs import digest, same
 from devloop.model import PodView, Snapshot
 
 
@@ -74,7 +75,7 @@ def deployment_state(snapshot: Snapshot, release: str = "") -> DeploymentState:
     """`release`: the status label of its Helm release, "" without one.
 
     Deployed: the first rollout is under way. Upgrading: a later one is, old pods that are on their way out
-    included. Degraded: the rollout was over, and now pods lack.
+    included, or an update in place. Degraded: the rollout was over, and now pods lack.
     """
     if release in _OF_RELEASE:
         return _OF_RELEASE[release]
@@ -84,6 +85,8 @@ def deployment_state(snapshot: Snapshot, release: str = "") -> DeploymentState:
         return _D.UNINSTALLING
     if snapshot.writing in _OF_MANIFEST and not snapshot.helm_managed:
         return _OF_MANIFEST[snapshot.writing]
+    if _is_updated_in_place(snapshot):
+        return _D.UPGRADING
     if _complete(snapshot):
         return _D.RUNNING
     if _rolled_out(snapshot):  # pods beyond what is wanted (scaled down) end: none is missing
@@ -97,6 +100,18 @@ def continued(before: DeploymentState, now: DeploymentState, same_template: bool
     if now is not _D.DEPLOYED or before not in (_D.RUNNING, _D.DEGRADED, _D.UPGRADING):
         return now
     return _D.DEGRADED if same_template and before is not _D.UPGRADING else _D.UPGRADING
+
+
+def _is_updated_in_place(snapshot: Snapshot) -> bool:
+    """Whether a pod of the template's own revision has another image of devloop's than the template, which
+    names it only at the end of the update."""
+    return any(
+        bool(digest(container.image)) and not same(container.image, snapshot.images.get(container.name, ""))
+        for pod in snapshot.pods
+        if pod.revision == snapshot.revision and not (pod.terminating or pod.over)
+        for container in pod.containers
+        if not container.init
+    )
 
 
 def _complete(snapshot: Snapshot) -> bool:

@@ -81,6 +81,14 @@ async def test_s34_what_is_refused_is_rolled_and_reported_once() -> None:
     assert of(fake, Updated) == [Updated("backend", "roll")] * 2
 
 
+async def test_s34_where_the_template_names_the_image_already_there_is_nothing_to_report() -> None:
+    fake = fake_world()
+    fake.refusal = Refusal("", "it was just installed")
+    assert isinstance(await travel(fake), Live)
+    assert fake.patched == [AFTER]
+    assert of(fake, UpdateFallback) == []
+
+
 async def test_s34_what_cannot_go_on_is_rolled() -> None:
     fake = fake_world()
     fake.puts.script = [InPlaceError("somebody else wrote")]

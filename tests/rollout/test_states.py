@@ -37,6 +37,14 @@ UNSEEN = replace(RUNNING, generation=2)
 WAS_READY = replace(POD, ready_at=1.0)
 ENDING = replace(OLD, terminating=True, ready_at=1.0)
 EVICTED = replace(OLD, ready=False, phase="Failed", reason="Evicted")
+NAMED = "web:dl-0000000000000001"
+
+
+def changed(image: str) -> PodView:
+    """A pod whose image an update in place changed, before the template names it."""
+    return replace(POD, ready=True, containers=(replace(APP, image=image),))
+
+
 SET_DEGRADED = replace(
     DEGRADED, target=Target("statefulset", "db", "default"), conditions={}, pods=(WAS_READY, WAS_READY)
 )
@@ -125,6 +133,18 @@ def test_the_table_is_whole() -> None:
         (replace(DEGRADED, revision="", later=True, pods=()), "", D.UPGRADING),
         (replace(DEGRADED, conditions=BUSY, later=True), "", D.UPGRADING),
         (replace(DEGRADED, later=True), "", D.DEGRADED),
+        (replace(DEGRADED, images={"app": NAMED}, pods=(changed(NAMED),)), "", D.DEGRADED),
+        (
+            replace(DEGRADED, images={"app": NAMED}, pods=(changed("web:dl-0000000000000002"),)),
+            "",
+            D.UPGRADING,
+        ),
+        (
+            replace(RUNNING, images={"app": NAMED}, pods=(changed("web:dl-0000000000000002"),)),
+            "",
+            D.UPGRADING,
+        ),
+        (replace(RUNNING, images={"app": NAMED}, pods=(changed("web:by-hand"),)), "", D.RUNNING),
         (replace(DEGRADED, pods=(EVICTED,)), "", D.DEGRADED),
         (replace(RUNNING, replicas=0, current=0, updated=0, available=0), "", D.RUNNING),
     ],

@@ -43,6 +43,8 @@ def plan_in_place(found: Objects, target: Target, image: str, ref: str) -> InPla
         )
     container = ours[0][2]
     before = str(container.get("image") or "")
+    if same(before, ref):
+        return Refusal("", f"{target} names {ref} already")
     if not digest(before) or image_writer(item) != MANAGER:
         return Refusal("not_ours", f"{before} in {target} was not written by devloop's last update")
     active = [one for one in found.sets if _is_active(one)]

@@ -200,3 +200,12 @@ def test_a_note_that_somebody_else_wrote_is_none(text: str) -> None:
     one["metadata"]["annotations"] = {"dev.devloop/in-place": text}
     assert images_run(one, "web") == (FIRST,)
     assert replaced(one, "web") == ("", 0)
+
+
+def test_s34_a_template_that_names_the_image_already_is_no_fallback() -> None:
+    """As after an install, whatever its first rollout has come to."""
+    found = objects()
+    for sets in ([], found.sets):
+        refusal = plan(Objects(found.deployment, sets, []), FIRST)
+        assert isinstance(refusal, Refusal)
+        assert refusal.reason == ""
