@@ -102,7 +102,12 @@ def serves(snapshot: Snapshot, expected: Expectation) -> bool:
 
 def strays(snapshot: Snapshot, expected: Expectation) -> Iterator[tuple[PodView, ContainerView]]:
     """Pods of the template's own revision that have another image of this service: an update in place was cut
-    off, or the ReplicaSet made them from a template that it had read before (S33, S35)."""
+    off, or the ReplicaSet made them from a template that it had read before (S33, S35).
+
+    None while the snapshot shows the template from before the PATCH: its pods serve until the new ones do.
+    """
+    if not carries(snapshot, expected.image, expected.ref):
+        return
     for pod in snapshot.pods:
         if pod.terminating or pod.over or not snapshot.revision or pod.revision != snapshot.revision:
             continue

@@ -264,3 +264,19 @@ async def test_s35_a_tree_that_moves_leaves_them_to_the_trip_that_starts_over() 
     fake.builds.script = [TreeMovedError("it moved")]
     assert isinstance(await travel(fake), Failed)
     assert fake.deleted == []
+
+
+async def test_s35_pods_of_the_template_before_are_none_that_were_left() -> None:
+    """A roll has begun, and the watch does not show the PATCH yet."""
+    fake = fake_world(2)
+    assert list(strays(fake.feed_.latest, Expectation(SERVICE.image, AFTER))) == []
+    fake.shows_patches = False
+    now = fake.clock.now()
+    change = Change(frozenset(), now, now)
+    watch = Stopwatch(SERVICE.name, change, fake.clock, fake.events.append)
+    async with anyio.create_task_group() as group:
+        group.start_soon(trip, SERVICE, change, [fake.feed_], fake.world(), watch)
+        await anyio.wait_all_tasks_blocked()
+        assert fake.patched == [AFTER]
+        assert fake.deleted == []
+        group.cancel_scope.cancel()

@@ -95,6 +95,7 @@ class FakeWorld:
         self.ids: dict[str, str] = {}  # reference -> the id that was loaded
         self.patched: list[str] = []
         self.rolls_by_itself = True
+        self.shows_patches = True  # whether the watch shows what was PATCHed
         self.busy = False  # whether a build shows progress all the time
         self.loads_as = ""  # the id of what a load brings, "" = of what was built
         self.runs = ""  # the id that pods run, "" = of what was loaded
@@ -180,6 +181,8 @@ class FakeWorld:
             await self.patches.pass_through()
         self.patched.append(loaded.image.ref)
         generation = self.feed_.latest.generation + 1
+        if not self.shows_patches:
+            return Revision(target, "uid-1", generation, loaded.image.ref, self.clock.now())
         self.feed_.show(generation=generation, images={"app": loaded.image.ref})
         if self.rolls_by_itself:
             self.roll(loaded.image.ref)
