@@ -49,6 +49,14 @@ from devloop.stopwatch import Stopwatch
 Build = Callable[[Service, Fingerprint], Awaitable[Image]]
 
 
+class _HeldError(DevloopError):
+    """A target is held at another image for as long as the tree is this (S24)."""
+
+    def __init__(self, fingerprint: Fingerprint) -> None:
+        super().__init__("held at another image")
+        self.fingerprint = fingerprint
+
+
 async def trip(
     service: Service,
     change: Change,
@@ -71,9 +79,7 @@ async def trip(
             fingerprint = await bounded(partial(world.fingerprinter.take, service, change), longest, late)
             found = await bounded(partial(world.loader.find, service, fingerprint), limit, late)
         ref = service.ref(fingerprint)
-        if _held(service, feeds, fingerprint):
-            await clear_leftovers(service, feeds, world)
-            return Held(fingerprint, watch.timing())
+        _leave_held(service, feeds, fingerprint)
         carried = bool(feeds) and all(_is_carried(feed.latest, service, ref) for feed in feeds)
         touched = carried and await world.installer.install(service, ref)
         running = running_id(service, ref, found, [feed.latest for feed in feeds], world.clock.now())
@@ -82,9 +88,7 @@ async def trip(
             return Unchanged(fingerprint, ref, watch.timing(), url, running, _is_idle(feeds))
 
         loaded = await _loaded(service, fingerprint, found, world, watch)
-        if _held(service, feeds, fingerprint):  # it may have been rolled back while it was built
-            await clear_leftovers(service, feeds, world)
-            return Held(fingerprint, watch.timing())
+        _leave_held(service, feeds, fingerprint)  # it may have been rolled back while it was built
         revisions: tuple[Revision, ...] | None
         if carried and not touched:
             revisions = tuple(_standing(feed, ref) for feed in feeds)
@@ -100,6 +104,9 @@ async def trip(
         if carried and found is not None:
             return Unchanged(fingerprint, ref, watch.timing(), url, loaded.image.id, _is_idle(feeds))
         return Live(rollout, watch.timing(), url)
+    except _HeldError as held:
+        await clear_leftovers(service, feeds, world)
+        return Held(held.fingerprint, watch.timing())
     except DevloopError as error:
         if not isinstance(error, TreeMovedError):  # which starts over at once
             await clear_leftovers(service, feeds, world)
@@ -110,9 +117,10 @@ async def trip(
         return Failed(watch.stage, found_out, watch.timing(), fingerprint, change.paths, loaded)
 
 
-def _held(service: Service, feeds: Sequence[Feed], fingerprint: Fingerprint) -> bool:
-    """A target is held at another image for as long as the tree is this (S24)."""
-    return any(hold_of(feed.latest.hold, service.name) == fingerprint.digest for feed in feeds)
+def _leave_held(service: Service, feeds: Sequence[Feed], fingerprint: Fingerprint) -> None:
+    """Raises _HeldError."""
+    if any(hold_of(feed.latest.hold, service.name) == fingerprint.digest for feed in feeds):
+        raise _HeldError(fingerprint)
 
 
 def _is_idle(feeds: Sequence[Feed]) -> bool:
@@ -254,6 +262,8 @@ async def _update_in_place(
 
     async def update(feed: Feed) -> Revision:
         revision = await update_in_place(service, feed, loaded, world, watch)
+        if revision is None:  # it may have been rolled back meanwhile
+            _leave_held(service, [feed], loaded.image.fingerprint)
         return revision or await world.cluster.patch(feed.latest.target, service, loaded)
 
     async with world.installer.writing(service):

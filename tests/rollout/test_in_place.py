@@ -280,3 +280,21 @@ async def test_s35_pods_of_the_template_before_are_none_that_were_left() -> None
         assert fake.patched == [AFTER]
         assert fake.deleted == []
         group.cancel_scope.cancel()
+
+
+async def test_s24_a_rollback_in_the_middle_of_it_is_not_overwritten() -> None:
+    fake = fake_world(2)
+    gate = anyio.Event()
+    fake.puts.script = [gate, InPlaceError("the template is another one")]
+    outcomes: list[Outcome] = []
+
+    async def go() -> None:
+        outcomes.append(await travel(fake))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(go)
+        await anyio.wait_all_tasks_blocked()
+        fake.feed_.show(hold=fingerprint("v2").digest)
+        gate.set()
+    assert isinstance(outcomes[0], Held), outcomes
+    assert fake.patched == []
