@@ -1,22 +1,21 @@
 """Bugs put back, each a promise less: the simulation has to find every one. Most were real once.
 
-Two are not here, because a second net catches them: an overflow that nobody notices (services at rest are
-looked at every 30 s), and a superseded trip that loses its paths (the fingerprinter keeps them).
+Three are not here, because a second net catches them: an overflow that nobody notices (services at rest are
+looked at every 30 s), a superseded trip that loses its paths (the fingerprinter keeps them), and an instance
+that an update in place replaces and that is taken for the new one (its image id is another).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from devloop.adapters.kubernetes import cluster, feed, views
+from devloop.adapters.kubernetes import cluster
 from devloop.adapters.kubernetes import patch as patching
 from devloop.adapters.kubernetes.feed import TargetFeed
 from devloop.model import Failed, Fingerprint, Outcome, Revision, Service, Unchanged
-from devloop.rollout import follow
 from devloop.rollout.judge import Expectation
 from devloop.trip import reconciler, worker
 from devloop.watch.watcher import Watcher
@@ -107,30 +106,9 @@ def _pause_left() -> AbstractContextManager[Any]:
     return patch.object(patching, "resumption", lambda item: [])
 
 
-def _strays_left() -> AbstractContextManager[Any]:
-    """Nobody looks for pods that an update in place left with another image."""
-    stack = ExitStack()
-    for module in (follow, reconciler):
-        stack.enter_context(patch.object(module, "strays", lambda snapshot, expected: iter(())))
-    return stack
-
-
-def _old_instance() -> AbstractContextManager[Any]:
-    """A pod that names the image counts, though the instance that it replaces still runs."""
-    real = views.pod_view
-
-    def view(pod: Any, stamp: Any, label: str) -> Any:
-        seen = real(pod, stamp, label)
-        return replace(seen, containers=tuple(replace(one, stale=False) for one in seen.containers))
-
-    return patch.object(feed, "pod_view", view)
-
-
 # Those of updates in place are looked for from another seed on (script.IN_PLACE_FROM).
 PLANTED_IN_PLACE: dict[str, Plant] = {
     "ended-pause": _pause_left,
-    "strays": _strays_left,
-    "new-instance": _old_instance,
 }
 PLANTED: dict[str, Plant] = {
     "reading-check": _unread_context,

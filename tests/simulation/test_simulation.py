@@ -61,6 +61,26 @@ def test_what_is_wrong_is_shown_and_a_script_shrinks_to_it() -> None:
     assert not run(3, shortest).violations
 
 
+TAKEN_BACK = """
+5 save api a 2
+60 kill_at_write 1 10
+61 save api a 3
+65 revert api a
+"""
+
+
+def test_s35_a_pod_that_was_patched_before_kill_9_does_not_keep_what_was_taken_back() -> None:
+    """Deployment and tree agree when devloop starts again; only the pod has another image."""
+    done = run(IN_PLACE_FROM, steps_of(TAKEN_BACK))
+    assert not done.violations
+    killed = [line for line in done.trace if line.startswith("killed after a write")]
+    assert len(killed) == 1
+    assert "/pods/api-" in killed[0]
+    after = done.trace[done.trace.index(killed[0]) :]
+    assert any("has an image that deployment/api does not name: deleting it" in line for line in after)
+    assert not any("ended: Failed" in line for line in after), "it was found only when its time was over"
+
+
 def test_random_scripts_are_long_and_full_of_trouble() -> None:
     steps = random_script(5)
     assert len(steps) >= 100
