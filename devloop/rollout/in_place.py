@@ -81,6 +81,7 @@ class _Pods:
         self._writes = anyio.Lock()  # none is under way any more when pods get their image back
         self._over = False
         self._reported = False  # that it takes long
+        self._hurried: set[str] = set()  # instances
         self._ends_at: dict[str, float] = {}  # by instance: when it is killed that has not ended
 
     async def take_the_image(self) -> None:
@@ -96,21 +97,18 @@ class _Pods:
                     self._put.append(pod)
                     there = await self._update.put(pod)
                 if there:
-                    await self._hurry(before)
                     await self._available(pod, before)
 
         await gather(one, self._plan.pods)
 
-    async def _hurry(self, before: PodView | None) -> None:
-        """Do not wait for the grace period of a process that SIGTERM does not reach (S35); a preStop hook
-        has its time."""
-        container = _container(before, self._plan)
-        if before is None or container is None or not container.running:
+    async def _hurry(self, view: PodView, container: ContainerView) -> None:
+        """Do not wait for the grace period of a process that SIGTERM does not reach (S35), such as one that
+        just starts; a preStop hook has its time. Each instance that gives way is looked at once."""
+        node, instance = view.node, container.instance
+        if not (container.running and instance) or instance in self._hurried:
             return
-        if same(container.image, self._plan.ref):
-            return  # it is the new one
-        node, instance = before.node, container.instance
-        killed = not before.pre_stop and await self._world.loader.end(node, instance, deaf=True)
+        self._hurried.add(instance)
+        killed = not view.pre_stop and await self._world.loader.end(node, instance, deaf=True)
         if not killed and self._service.stop_after is not None:
             self._ends_at[instance] = self._world.clock.now() + self._service.stop_after
 
@@ -129,7 +127,10 @@ class _Pods:
 
     async def _available(self, pod: PodToUpdate, before: PodView | None) -> None:
         """Wait until it is. Raises RolloutError (all pods go back), InPlaceError (the image is gone)."""
-        waited = _waiting(_container(before, self._plan))
+        replaced = _container(before, self._plan)
+        waited = _waiting(replaced)
+        if before is not None and replaced is not None and not same(replaced.image, self._plan.ref):
+            await self._hurry(before, replaced)
         first: int | None = None  # restart count of the first instance that was seen of this image
         since: float | None = None  # when it got ready
         deadline = self._world.clock.now() + self._patience()
@@ -150,9 +151,11 @@ class _Pods:
                         return
                 else:
                     since = None
-            elif same(container.image, self._plan.ref) and container.waiting != waited:
-                # Of no instance: the status still has the id of the old one.
-                await self._refuse_trouble(seen, view, container)
+            elif same(container.image, self._plan.ref):
+                await self._hurry(view, container)  # which may have begun since
+                if container.waiting != waited:
+                    # Of no instance: the status still has the id of the old one.
+                    await self._refuse_trouble(seen, view, container)
             if since is None and now >= deadline:
                 await self._give_up(self._late(view), view, container)
             end = deadline if since is None else since + self._plan.min_ready

@@ -233,6 +233,28 @@ async def test_s35_a_process_that_takes_longer_than_stop_after_is_killed(deaf: b
     assert fake.hurried == [("docker://old", True), *late]
 
 
+async def test_s35_an_instance_that_begins_after_the_patch_and_gives_way_is_looked_at_too() -> None:
+    """It had not started when its pod was PATCHed, and SIGTERM comes before its process listens to it."""
+    fake = fake_world()
+    fake.keeps_old = True
+    (pod,) = fake.feed_.latest.pods
+    starting = replace(pod.containers[0], running=False, ready=False)
+    fake.feed_.show(pods=(replace(pod, containers=(starting,), ready=False),))
+    async with anyio.create_task_group() as group:
+        group.start_soon(travel, fake)
+        await anyio.wait_all_tasks_blocked()
+        assert fake.hurried == []
+        for instance in ("docker://old", "docker://of-the-one-before"):
+            app = replace(
+                starting, image=AFTER, image_id="sha256:of-the-one-before", instance=instance, running=True
+            )
+            for restarts in (0, 1):  # whatever else of it changes
+                fake.feed_.show(pods=(replace(pod, containers=(replace(app, restarts=restarts),)),))
+                await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert fake.hurried == [("docker://old", True), ("docker://of-the-one-before", True)]
+
+
 async def test_s35_a_prestop_hook_has_its_time() -> None:
     fake = fake_world()
     (pod,) = fake.feed_.latest.pods
