@@ -9,10 +9,13 @@ import anyio
 
 from devloop.errors import DevloopError
 from devloop.events import Notice
-from devloop.model import Service
+from devloop.model import Service, Snapshot
 from devloop.ports import Feed, World
+from devloop.rollout.expectation import Expectation, own_images, strays
+from devloop.rollout.follow import any_newer
 
 LONGEST = 5.0  # seconds: the trip's own outcome is due
+PAUSE = 5.0  # seconds from one try to the next, where something is still left
 
 
 async def clear_leftovers(service: Service, feeds: Sequence[Feed], world: World) -> None:
@@ -32,3 +35,23 @@ async def clear_leftovers(service: Service, feeds: Sequence[Feed], world: World)
                     for pod in await update.clear():
                         text = f"{pod} has an image that {target} does not name: deleting it"
                         world.emit(Notice(service.name, "info", text))
+
+
+async def keep_clear(service: Service, feeds: Sequence[Feed], world: World) -> None:
+    """The same for as long as no trip begins, where a trip could not: the API server was gone, say. Ends only
+    when cancelled, or without feeds."""
+    while feeds:
+        seen = [feed.latest for feed in feeds]
+        if any(_is_left(service, snapshot) for snapshot in seen):
+            await clear_leftovers(service, feeds, world)
+            await anyio.sleep(PAUSE)
+        else:
+            await any_newer(feeds, seen)
+
+
+def _is_left(service: Service, snapshot: Snapshot) -> bool:
+    """A pause, or a pod with an image that the template does not name."""
+    named = set(own_images(snapshot, service.image).values())
+    return bool(snapshot.in_place) or any(
+        True for ref in named for _ in strays(snapshot, Expectation(service.image, ref))
+    )

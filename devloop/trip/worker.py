@@ -18,6 +18,7 @@ from devloop.events import LiveChanged, TripEnded, TripStarted
 from devloop.model import (
     Change,
     Failed,
+    Held,
     Live,
     Outcome,
     Service,
@@ -27,6 +28,7 @@ from devloop.model import (
 )
 from devloop.ports import Feed, TripObserver, World
 from devloop.rollout.follow import any_newer
+from devloop.rollout.leftovers import keep_clear
 from devloop.rollout.progress import why_long
 from devloop.stopwatch import Stopwatch
 from devloop.trip import pace as phase
@@ -229,6 +231,8 @@ class Worker:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._mind)
                 group.start_soon(self._look_again)
+                if isinstance(self._state.outcome, Failed | Held):  # other outcomes have strays replaced
+                    group.start_soon(keep_clear, self.service, self._feeds, self._world)
                 change = await self.inbox.take()
                 self._ahead = True
                 group.cancel_scope.cancel()

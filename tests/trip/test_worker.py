@@ -27,9 +27,9 @@ def ref(tree: str) -> str:
 class Bench:
     """A worker that runs, and the verbs of a test's sentence."""
 
-    def __init__(self, fake: FakeWorld) -> None:
+    def __init__(self, fake: FakeWorld, service: Service = SERVICE) -> None:
         self.fake = fake
-        self.worker = Worker(SERVICE, fake.world(), Sharing(), ())
+        self.worker = Worker(service, fake.world(), Sharing(), ())
 
     def save(self, tree: str, *paths: str) -> None:
         self.fake.tree = tree
@@ -281,6 +281,22 @@ async def test_s19_a_failed_rollout_that_becomes_ready_later_turns_live() -> Non
         await bench.until(
             lambda: [e.state for e in fake.events if isinstance(e, LiveChanged)][-1:] == ["live"]
         )
+
+
+async def test_s35_what_a_failed_trip_could_not_clear_is_cleared_when_the_api_server_is_back() -> None:
+    fake = FakeWorld("v2", running=ref("v1"))
+    fake.builds.script = [BuildError("a syntax error")]
+    bench = Bench(fake, replace(SERVICE, update="in-place"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.worker.run)
+        bench.save("v2")
+        await bench.until(lambda: bench.outcomes() == ["Failed"])
+        (pod,) = fake.feed_.latest.pods
+        left = replace(pod.containers[0], image=ref("v1.5"))
+        fake.feed_.show(pods=(replace(pod, containers=(left,)),))  # which nobody saw before
+        await bench.until(lambda: fake.deleted == [pod.uid])
+        group.cancel_scope.cancel()
+    assert bench.outcomes() == ["Failed"]
 
 
 async def test_s1_a_live_service_whose_only_pod_is_gone_is_live_no_more() -> None:
