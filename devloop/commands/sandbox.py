@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
 
 import click
 
@@ -33,6 +33,6 @@ def sandbox_command() -> click.Command:
 
 def _is_installed(package: str) -> bool:
     try:
-        return find_spec(package) is not None
+        return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:  # not even the package that it lies in
         return False
