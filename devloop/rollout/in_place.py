@@ -12,7 +12,7 @@ from dataclasses import replace
 import anyio
 
 from devloop.concurrency import gather
-from devloop.errors import InPlaceError, RolloutError
+from devloop.errors import InPlaceError, OvertakenError, RolloutError, TargetMissingError
 from devloop.events import Notice, PodExited, RolloutPhase, UpdateFallback
 from devloop.image_refs import same
 from devloop.model import (
@@ -29,6 +29,7 @@ from devloop.model import (
     Stuck,
 )
 from devloop.ports import Feed, InPlaceUpdate, World
+from devloop.rollout.judge import MISSING
 from devloop.rollout.symptoms import GRACE, MISSING_IMAGE, exits, first_trouble, probe_failure, read_log
 from devloop.stopwatch import Stopwatch
 
@@ -52,6 +53,8 @@ async def update_in_place(
                 return await update.finish()
             except InPlaceError as error:
                 plan = Refusal(error.reason, error.message)
+            except TargetMissingError as error:  # the next trip brings it back, where the manifests have it
+                raise OvertakenError(f"{target} was deleted meanwhile", reason=MISSING) from error
     if not plan.reason:
         return None
     key = (service.name, target, plan.reason)

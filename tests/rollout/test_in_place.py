@@ -7,13 +7,20 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from devloop.errors import BuildError, InPlaceError, RolloutError, TreeMovedError
+from devloop.errors import (
+    BuildError,
+    InPlaceError,
+    OvertakenError,
+    RolloutError,
+    TargetMissingError,
+    TreeMovedError,
+)
 from devloop.events import Notice, PodExited, RolloutPhase, Updated, UpdateFallback
 from devloop.model import Change, Failed, Held, Live, Neighbour, Outcome, Refusal, Service
 from devloop.ports import World
 from devloop.rollout import in_place
 from devloop.rollout.expectation import Expectation, strays
-from devloop.rollout.judge import judge
+from devloop.rollout.judge import MISSING, judge
 from devloop.stopwatch import Stopwatch
 from devloop.trip.trip import trip
 from tests.support.fakes import SERVICE, FakeWorld, fingerprint
@@ -320,3 +327,13 @@ async def test_s24_a_rollback_in_the_middle_of_it_is_not_overwritten() -> None:
         gate.set()
     assert isinstance(outcomes[0], Held), outcomes
     assert fake.patched == []
+
+
+async def test_s20_a_target_that_is_deleted_in_the_middle_of_it_is_not_waited_for() -> None:
+    """Its manifest brings it back, in the next trip."""
+    fake = fake_world()
+    fake.puts.script = [TargetMissingError("there is none")]
+    outcome = await travel(fake)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, OvertakenError)
+    assert outcome.error.reason == MISSING
