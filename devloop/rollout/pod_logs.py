@@ -37,7 +37,9 @@ async def follow_logs(service: str, feeds: Sequence[Feed], cluster: Cluster, emi
             for run in lives.keys() - followed:
                 target, pod, container = lives[run]
                 group.start_soon(follow, target, pod.name, container.name, from_now)
-            followed = set(lives)
+            # Followed on while nothing names its pod's revision, as amid the writes of an update in place.
+            known = {pod.uid for snapshot in seen for pod in snapshot.pods}
+            followed = {run for run in followed | lives.keys() if run[0] in known}
             from_now = False
             await any_newer(feeds, seen)
 

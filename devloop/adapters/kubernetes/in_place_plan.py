@@ -49,6 +49,8 @@ def plan_in_place(found: Objects, target: Target, image: str, ref: str) -> InPla
         return Refusal("not_ours", f"{before} in {target} was not written by devloop's last update")
     active = [one for one in found.sets if _is_active(one)]
     seen = int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0)
+    if seen and not active and spec.get("replicas") == 0:
+        return Refusal("no_pods", f"{target} is scaled to 0 replicas")
     if not seen or len(active) != 1 or template_of(active[0]) != template_of(item):
         return Refusal("rolling", f"a rollout of {target} is under way")
     wanted = with_image(item, container["name"], ref)

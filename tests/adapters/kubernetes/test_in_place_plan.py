@@ -92,6 +92,13 @@ def ran_before(found: Objects) -> None:
     }
 
 
+def scale_to_none(found: Objects) -> None:
+    for item in (found.deployment, *found.sets):
+        item["spec"]["replicas"] = 0
+        item["status"] = {**item.get("status", {}), "replicas": 0}
+    found.pods.clear()  # type: ignore[attr-defined]
+
+
 REFUSED: dict[str, tuple[str, Change]] = {
     "cut off": (
         "unfinished",
@@ -125,6 +132,7 @@ REFUSED: dict[str, tuple[str, Change]] = {
     ),
     "an old ReplicaSet has the image": ("earlier_replicaset", lambda o: another_set(o, SECOND, 0)),
     "no pods": ("no_pods", lambda o: o.pods.clear()),  # type: ignore[attr-defined]
+    "scaled to none": ("no_pods", scale_to_none),
     "pods that always pull": (
         "pull_always",
         lambda o: o.pods[1]["spec"]["containers"][0].update(imagePullPolicy="Always"),
