@@ -160,9 +160,9 @@ class _Pods:
                     # Of no instance: the status still has the id of the old one.
                     await self._refuse_trouble(seen, view, container)
             if since is None and now >= deadline:
-                await self._give_up(self._late(view), view, container)
+                await self._give_up(self._late(view, container), view, container)
             end = deadline if since is None else since + self._plan.min_ready
-            notice = self._report_wait(view, now, ready=since is not None)
+            notice = self._report_wait(view, container, now, ready=since is not None)
             waits = end - now, notice, await self._end_late(view, container, now)
             with anyio.move_on_after(min(seconds for seconds in waits if seconds is not None)):
                 await self._feed.next(seen)
@@ -177,7 +177,9 @@ class _Pods:
             return False
         return container.running or container.exit_code is not None or bool(container.waiting)
 
-    def _report_wait(self, view: PodView, now: float, *, ready: bool) -> float | None:
+    def _report_wait(
+        self, view: PodView, container: ContainerView, now: float, *, ready: bool
+    ) -> float | None:
         """Report once that a pod takes long to get ready; the seconds until then, None if there is nothing to
         report any more."""
         if self._reported or ready:
@@ -185,19 +187,29 @@ class _Pods:
         if now < self._begun + TELL_AFTER:
             return self._begun + TELL_AFTER - now
         self._reported = True
-        why = probe_failure(self._feed.latest, view)
-        text = f"still updating in place: {view.name} is not ready{f': {why}' if why else ''}"
+        text = f"still updating in place: {self._waits_for(view, container)}"
         self._world.emit(Notice(self._service.name, "info", text))
         return None
 
-    def _late(self, view: PodView) -> Stuck:
+    def _waits_for(self, view: PodView, container: ContainerView) -> str:
+        if self._gives_way(container):
+            return f"the process before in {view.name} has not ended yet"
         why = probe_failure(self._feed.latest, view)
-        return Stuck(
-            "RolloutTimeout",
-            f"{view.name} was not ready within {self._patience():g} s{f': {why}' if why else ''}",
-            hint="see its log and readinessProbe; if it only needs longer, set a longer rollout_timeout for"
-            " the service",
+        return f"{view.name} is not ready{f': {why}' if why else ''}"
+
+    def _gives_way(self, container: ContainerView) -> bool:
+        return container.running and not self._runs(container)
+
+    def _late(self, view: PodView, container: ContainerView) -> Stuck:
+        hint = (
+            "see its log and readinessProbe; if it needs longer, set a longer rollout_timeout for the service"
         )
+        if self._gives_way(container):
+            hint = (
+                "make it end at SIGTERM, or set update.stop_after or a longer rollout_timeout for the service"
+            )
+        text = f"not updated within {self._patience():g} s: {self._waits_for(view, container)}"
+        return Stuck("RolloutTimeout", text, hint=hint)
 
     def _patience(self) -> float:
         timeout = self._service.rollout_timeout

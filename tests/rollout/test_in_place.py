@@ -155,17 +155,29 @@ async def test_s26_s33_a_container_of_another_service_that_is_not_ready_does_not
     assert fake.undone == []
 
 
-async def test_s33_a_long_wait_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("old", [True, False])
+async def test_s33_a_long_wait_is_reported_once(monkeypatch: pytest.MonkeyPatch, *, old: bool) -> None:
     monkeypatch.setattr(in_place, "TELL_AFTER", 0.02)
     fake = fake_world()
-    fake.keeps_unready = True
+    fake.keeps_unready, fake.keeps_old = True, old
     with anyio.move_on_after(0.3):
         await travel(fake)
     notices = [event.message for event in of(fake, Notice)]  # type: ignore[attr-defined]
-    assert [text for text in notices if "still updating" in text] == [
-        "still updating in place: web-0 is not ready"
-    ]
+    what = "the process before in web-0 has not ended yet" if old else "web-0 is not ready"
+    assert [text for text in notices if "still updating" in text] == [f"still updating in place: {what}"]
     assert fake.feed_.latest.images == {"app": BEFORE}
+
+
+@pytest.mark.parametrize("old", [True, False])
+async def test_s35_what_took_too_long_is_named(*, old: bool) -> None:
+    fake = fake_world()
+    fake.keeps_unready, fake.keeps_old = True, old
+    outcome = await travel(fake, service=replace(IN_PLACE, rollout_timeout=0.05))
+    assert isinstance(outcome, Failed)
+    assert outcome.error.reason == "RolloutTimeout"
+    assert ("the process before in web-0 has not ended yet" in outcome.error.message) is old
+    assert ("SIGTERM" in (outcome.error.hint or "")) is old
+    assert fake.undone == ["pod-0"]
 
 
 async def test_s33_an_image_that_was_patched_just_before_is_not_taken_for_this_one() -> None:
