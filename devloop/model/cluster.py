@@ -96,6 +96,7 @@ class PodView:
     ending_since: float | None = None  # arrival of its deletionTimestamp
     grace: float = 0.0  # seconds that it has from then on
     pre_stop: bool = False  # a container has a preStop hook, which runs before SIGTERM
+    stop_grace: float = 30.0  # seconds that a process may take to end (terminationGracePeriodSeconds)
 
     @property
     def over(self) -> bool:

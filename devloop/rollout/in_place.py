@@ -63,6 +63,23 @@ async def update_in_place(
     return None
 
 
+class _Time:
+    """The time that a pod has to get ready, which begins when the process before has ended; that one has its
+    grace period."""
+
+    def __init__(self, begun: float, patience: float) -> None:
+        self._begun, self._patience = begun, patience
+        self._end, self._gave_way = begun + patience, False
+
+    def until(self, now: float, grace: float, *, gives_way: bool) -> float:
+        if gives_way:
+            self._end = min(now, self._begun + grace) + self._patience
+        elif self._gave_way:
+            self._end = now + self._patience
+        self._gave_way = gives_way
+        return self._end
+
+
 class _Pods:
     """The pods of one plan, on their way to the new image."""
 
@@ -136,7 +153,7 @@ class _Pods:
             await self._hurry(before, replaced)
         first: int | None = None  # restart count of the first instance that was seen of this image
         since: float | None = None  # when it got ready
-        deadline = self._world.clock.now() + self._patience()
+        time = _Time(self._world.clock.now(), self._patience())
         while True:
             seen, now = self._feed.latest, self._world.clock.now()
             view = next((one for one in seen.pods if one.uid == pod.uid and not one.terminating), None)
@@ -159,6 +176,7 @@ class _Pods:
                 if container.waiting != waited:
                     # Of no instance: the status still has the id of the old one.
                     await self._refuse_trouble(seen, view, container)
+            deadline = time.until(now, view.stop_grace, gives_way=self._gives_way(container))
             if since is None and now >= deadline:
                 await self._give_up(self._late(view, container), view, container)
             end = deadline if since is None else since + self._plan.min_ready

@@ -172,6 +172,7 @@ async def test_s33_a_long_wait_is_reported_once(monkeypatch: pytest.MonkeyPatch,
 async def test_s35_what_took_too_long_is_named(*, old: bool) -> None:
     fake = fake_world()
     fake.keeps_unready, fake.keeps_old = True, old
+    fake.feed_.show(pods=tuple(replace(pod, stop_grace=0.0) for pod in fake.feed_.latest.pods))
     outcome = await travel(fake, service=replace(IN_PLACE, rollout_timeout=0.05))
     assert isinstance(outcome, Failed)
     assert outcome.error.reason == "RolloutTimeout"
@@ -349,3 +350,23 @@ async def test_s20_a_target_that_is_deleted_in_the_middle_of_it_is_not_waited_fo
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, OvertakenError)
     assert outcome.error.reason == MISSING
+
+
+async def test_s35_a_process_that_ends_within_its_grace_period_takes_nothing_of_the_time_of_the_next() -> (
+    None
+):
+    fake = fake_world()
+    fake.keeps_unready, fake.keeps_old = True, True
+    outcomes: list[Outcome] = []
+
+    async def go() -> None:
+        outcomes.append(await travel(fake, service=replace(IN_PLACE, rollout_timeout=0.05)))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(go)
+        await anyio.sleep(0.2)
+        assert not outcomes
+        (pod,) = fake.feed_.latest.pods
+        app = replace(pod.containers[0], stale=False)
+        fake.feed_.show(pods=(replace(pod, containers=(app,), ready=True),))
+    assert isinstance(outcomes[0], Live)

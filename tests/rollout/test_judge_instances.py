@@ -189,3 +189,13 @@ def test_who_looks_only_now_reports_the_restart_count(restarts: int, words: str)
     verdict = judged(only(pod("todo-1", crashing, ready=False)), STANDING)
     assert isinstance(verdict, Stuck)
     assert verdict.message.endswith(f"(Error), {words}")
+
+
+@pytest.mark.parametrize(("written", "seconds"), [(None, 30.0), (0, 0.0), (7, 7.0)])
+def test_s35_how_long_a_process_may_take_to_end_is_read_from_its_pod(
+    written: int | None, seconds: float
+) -> None:
+    item = raw(IMAGE, 0, "docker://1", **RUNS)
+    if written is not None:
+        item["spec"]["terminationGracePeriodSeconds"] = written
+    assert seen(item).stop_grace == seconds

@@ -153,6 +153,7 @@ def pod_view(pod: Json, stamp: Stamp, label: str) -> PodView:
         message=str(status.get("message") or "").strip(),
         ending_since=stamp.ending_since,
         grace=grace_of(pod),
+        stop_grace=_stop_grace(spec),
         pre_stop=any("preStop" in (c.get("lifecycle") or {}) for c in spec.get("containers") or ()),
     )
 
@@ -222,6 +223,11 @@ def cpu_limit(item: Json) -> str:
 
 def _template_spec(item: Json) -> Json:
     return _dig(item, "spec", "template", "spec")
+
+
+def _stop_grace(spec: Json) -> float:
+    seconds = spec.get("terminationGracePeriodSeconds")
+    return float(seconds) if isinstance(seconds, int) else 30.0  # Kubernetes' own
 
 
 def _dig(value: Any, *keys: str) -> Json:
