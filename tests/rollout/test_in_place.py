@@ -370,3 +370,25 @@ async def test_s35_a_process_that_ends_within_its_grace_period_takes_nothing_of_
         app = replace(pod.containers[0], stale=False)
         fake.feed_.show(pods=(replace(pod, containers=(app,), ready=True),))
     assert isinstance(outcomes[0], Live)
+
+
+async def test_s34_an_image_that_the_node_does_not_have_is_brought_back_by_a_roll() -> None:
+    """The kubelet has ended the container before: its status still has the old instance."""
+    fake = fake_world()
+    fake.keeps_old = True
+    outcomes: list[Outcome] = []
+
+    async def go() -> None:
+        outcomes.append(await travel(fake))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(go)
+        await anyio.wait_all_tasks_blocked()
+        (pod,) = fake.feed_.latest.pods
+        app = replace(pod.containers[0], waiting="ErrImageNeverPull", running=False, ready=False)
+        fake.feed_.show(pods=(replace(pod, containers=(app,), ready=False),))
+    (outcome,) = outcomes
+    assert isinstance(outcome, Live), outcome
+    assert outcome.rollout.update == "roll"
+    assert fake.patched == [AFTER]
+    assert [event.reason for event in of(fake, UpdateFallback)] == ["image_lost"]  # type: ignore[attr-defined]
