@@ -46,6 +46,7 @@ from bench.parts import (
     apply,
     docker,
     edit,
+    remove_images,
     write_context,
 )
 from tests.support.sample_project import DEVLOOP, Watch, free_port
@@ -199,9 +200,7 @@ def run(
         return report
     finally:
         cluster.down()
-        images = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=bench-*")
-        for image in images.split():
-            subprocess.run(("docker", "rmi", "-f", image), capture_output=True, check=False)
+        remove_images("bench-*")
         shutil.rmtree(state, ignore_errors=True)
 
 

@@ -24,7 +24,8 @@ import yaml
 from tests.support.sample_project import BASE, Sandbox
 
 SERVER = """
-import socket, sys
+import signal, socket, sys
+{handler}
 from version import VERSION
 with socket.create_server(("", 8000)) as server:
     while True:
@@ -204,7 +205,7 @@ def _access(cluster: dict[str, str], user: dict[str, str]) -> tuple[ssl.SSLConte
 
 def write_context(folder: Path, scenario: Scenario) -> None:
     folder.mkdir(parents=True)
-    (folder / "server.py").write_text(SERVER)
+    (folder / "server.py").write_text(SERVER.format(handler=""))
     (folder / "version.py").write_text('VERSION = "start"\n')
     (folder / "Dockerfile").write_text(scenario.dockerfile)
     for number in range(scenario.files):
@@ -230,6 +231,13 @@ def docker(*words: str) -> str:
         env={**os.environ, "DOCKER_BUILDKIT": "1"},
     )
     return done.stdout
+
+
+def remove_images(reference: str) -> None:
+    """Those whose repositories match, "bench-*"."""
+    found = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={reference}")
+    for image in found.split():
+        subprocess.run(("docker", "rmi", "-f", image), capture_output=True, check=False)
 
 
 def apply(cluster: Cluster, name: str, image: str) -> None:

@@ -33,24 +33,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.parts import COPY_LAST, DEPLOYMENT, Cluster, Given, OwnSandbox, Pods, docker, edit
+from bench.parts import COPY_LAST, DEPLOYMENT, SERVER, Cluster, Given, OwnSandbox, Pods, edit, remove_images
 from tests.support.sample_project import DEVLOOP, Watch, free_port
 
 REST = 3.0  # seconds between two edits
 FIRST = 600.0  # seconds that first builds and rollouts may take
-HANDLER = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
-SERVER = """
-import socket, sys
-{handler}
-from version import VERSION
-with socket.create_server(("", 8000)) as server:
-    while True:
-        peer, _ = server.accept()
-        with peer:
-            peer.recv(1024)
-            body = VERSION.encode()
-            peer.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
-"""
+HANDLER = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))"
 
 
 @dataclass(frozen=True)
@@ -189,11 +177,7 @@ def run(edits: int, replicas: int, given: Path | None, load: str) -> None:
         report(found)
     finally:
         cluster.down()
-        images = docker(
-            "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=bench-update-*"
-        )
-        for image in images.split():
-            subprocess.run(("docker", "rmi", "-f", image), capture_output=True, check=False)
+        remove_images("bench-update-*")
         shutil.rmtree(state, ignore_errors=True)
 
 

@@ -41,6 +41,11 @@ def same(one: str, other: str) -> bool:
     )
 
 
+def is_another_build(one: str, other: str) -> bool:
+    """`one` is an image that devloop built, of the repository of `other`, and not that one (S35)."""
+    return bool(digest(one)) and same_repository(one, other) and not same(one, other)
+
+
 def digest(ref: str) -> str:
     """The fingerprint that a tag of devloop's has, "" for any other tag (S1)."""
     tag = split(ref)[1]

@@ -83,7 +83,7 @@ class Loader(Protocol):
         ...
 
     async def end(self, node: str, instance: str, *, deaf: bool) -> bool:
-        """Kill a container that has been told to end; with `deaf` only if its process does not handle SIGTERM
+        """Kill a container that is to end; with `deaf` only if its process does not handle SIGTERM
         and would stay for its whole grace period. `instance` as in ContainerView. True if it was killed;
         never raises."""
         ...

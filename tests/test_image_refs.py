@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from devloop.image_refs import digest, repository, same, same_repository, split
+from devloop.image_refs import digest, is_another_build, repository, same, same_repository, split
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,21 @@ def test_s1_the_same_reference_has_the_same_tag_and_digest() -> None:
 )
 def test_s1_the_fingerprint_is_read_off_the_tag(ref: str, expected: str) -> None:
     assert digest(ref) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "another"),
+    [
+        ("web:dl-0000000000000001", "web:dl-0000000000000002", True),
+        ("docker.io/library/web:dl-0000000000000001", "web:1.0", True),
+        ("web:dl-0000000000000001", "docker.io/library/web:dl-0000000000000001", False),
+        ("web:dl-0000000000000001", "mirror.local/web:dl-0000000000000002", False),
+        ("web:by-hand", "web:dl-0000000000000002", False),
+        ("", "web:dl-0000000000000002", False),
+        ("web:dl-0000000000000001", "", False),
+    ],
+)
+def test_another_build_is_an_image_of_devloops_in_the_same_repository(
+    one: str, other: str, *, another: bool
+) -> None:
+    assert is_another_build(one, other) is another

@@ -147,9 +147,7 @@ class Snapshot:
     hold: str = ""  # dev.devloop/hold (S24)
     owner: str = ""  # dev.devloop/owner (S26)
     writing: str = ""  # dev.devloop/state: what devloop does with its manifest at this moment
-    in_place: str = (
-        ""  # dev.devloop/in-place: paused by devloop itself, between the writes of an update (S33)
-    )
+    in_place: str = ""  # dev.devloop/in-place: paused by devloop itself, amid the writes of an update
     helm_managed: bool = False
     images: Mapping[str, str] = field(default_factory=dict)  # container -> image in the template
     revision: str = ""  # pod-template-hash of the ReplicaSet that carries the template

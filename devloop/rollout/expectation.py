@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from devloop.image_refs import digest, same, same_repository
+from devloop.image_refs import digest, is_another_build, same, same_repository
 from devloop.model import ContainerView, PodView, Revision, Snapshot, Stuck
 from devloop.rollout.hold import fingerprints
 from devloop.rollout.symptoms import MISSING_IMAGE, exits
@@ -118,8 +118,7 @@ def strays(snapshot: Snapshot, expected: Expectation) -> Iterator[tuple[PodView,
 
 def is_stray(snapshot: Snapshot, container: ContainerView, expected: Expectation) -> bool:
     """An image that devloop built for this service, and not the one that the template names."""
-    built = bool(digest(container.image)) and same_repository(container.image, expected.image)
-    return snapshot.target.kind == "deployment" and built and not same(container.image, expected.ref)
+    return snapshot.target.kind == "deployment" and is_another_build(container.image, expected.ref)
 
 
 def restarts_of(snapshot: Snapshot) -> Mapping[tuple[str, str], int]:

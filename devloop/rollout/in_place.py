@@ -33,7 +33,7 @@ from devloop.rollout.judge import MISSING
 from devloop.rollout.symptoms import GRACE, MISSING_IMAGE, exits, first_trouble, probe_failure, read_log
 from devloop.stopwatch import Stopwatch
 
-TELL_AFTER = 10.0  # seconds from which an update reports what it waits for
+REPORT_AFTER = 10.0  # seconds from which an update reports what it waits for
 
 
 async def update_in_place(
@@ -202,8 +202,8 @@ class _Pods:
         report any more."""
         if self._reported or ready:
             return None
-        if now < self._begun + TELL_AFTER:
-            return self._begun + TELL_AFTER - now
+        if now < self._begun + REPORT_AFTER:
+            return self._begun + REPORT_AFTER - now
         self._reported = True
         text = f"still updating in place: {self._waits_for(view, container)}"
         self._world.emit(Notice(self._service.name, "info", text))

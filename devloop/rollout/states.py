@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from enum import StrEnum
 
-from devloop.image_refs import digest, same
+from devloop.image_refs import is_another_build
 from devloop.model import PodView, Snapshot
 
 
@@ -106,11 +106,11 @@ def _is_updated_in_place(snapshot: Snapshot) -> bool:
     """Whether a pod of the template's own revision has another image of devloop's than the template, which
     names it only at the end of the update."""
     return any(
-        bool(digest(container.image)) and not same(container.image, snapshot.images.get(container.name, ""))
+        is_another_build(container.image, snapshot.images[container.name])
         for pod in snapshot.pods
         if pod.revision == snapshot.revision and not (pod.terminating or pod.over)
         for container in pod.containers
-        if not container.init
+        if container.name in snapshot.images  # not those that other services set (S26)
     )
 
 

@@ -18,7 +18,7 @@ from tests.contract.objects import NAMES, SLEEP, container, pod
 
 SHARED = {"name": "shared", "mountPath": "/shared"}
 VOLUME = {"name": "shared", "emptyDir": {}}
-# Processes that hear a SIGTERM from their first line on, which a shell between two commands may miss.
+# Processes that handle SIGTERM from their first line on, which a shell between two commands may miss.
 GOOD = """exec python3 -c '
 import signal
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
@@ -80,7 +80,7 @@ def test_new_image_restarts_its_container_in_the_same_pod(ns: Namespace) -> None
     assert after["spec"]["containers"][0]["image"] == NAMES[1]
     last = container_status(after)["lastState"]["terminated"]
     assert last["containerID"] == container_status(before)["containerID"]
-    assert last["exitCode"] == 0  # it was asked to end, and did
+    assert last["exitCode"] == 0  # SIGTERM ended it
     side = container_status(after, "side")
     assert side["containerID"] == container_status(before, "side")["containerID"]
     assert side["restartCount"] == 0

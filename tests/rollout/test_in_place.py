@@ -157,7 +157,7 @@ async def test_s26_s33_a_container_of_another_service_that_is_not_ready_does_not
 
 @pytest.mark.parametrize("old", [True, False])
 async def test_s33_a_long_wait_is_reported_once(monkeypatch: pytest.MonkeyPatch, *, old: bool) -> None:
-    monkeypatch.setattr(in_place, "TELL_AFTER", 0.02)
+    monkeypatch.setattr(in_place, "REPORT_AFTER", 0.02)
     fake = fake_world()
     fake.keeps_unready, fake.keeps_old = True, old
     with anyio.move_on_after(0.3):

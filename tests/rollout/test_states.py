@@ -190,3 +190,11 @@ def test_what_happens_between_two_looks_is_passed_through() -> None:
             path = (start, *deployment_path(start, end))
             assert path[-1] is end
             assert set(pairwise(path)) <= DEPLOYMENT_TRANSITIONS, (start, end)
+
+
+def test_a_container_that_another_service_sets_is_no_update_in_place() -> None:
+    """As `sharing.marked` shows a shared workload: the other's container is not among its images."""
+    other = replace(APP, name="other", image="other:dl-0000000000000002")
+    pod = replace(POD, ready=True, containers=(replace(APP, image=NAMED), other))
+    shared = replace(RUNNING, images={"app": NAMED}, pods=(pod, pod))
+    assert deployment_state(shared) is D.RUNNING

@@ -466,7 +466,7 @@ async def test_image_that_changed_while_the_node_writes_a_status_is_not_missed(t
         pod["spec"]["containers"][0]["image"] = "img:2"
 
     changed = store.mutate("pods", "shop", "web-1", change)
-    worker.publish()  # on top of the new spec, before the node hears of that
+    worker.publish()  # on top of the new spec, before the node sees it
     worker.update(changed)
     assert worker._wake.is_set()
     assert worker.pod == store.get("pods", "shop", "web-1")

@@ -1,7 +1,7 @@
 """One node: the images that it holds, and a kubelet that runs pods as their images ask for.
 
 What a container does is written in the files that its image was built from (`Content`), or in its SETTING:
-it may crash, take long to become ready, never become ready, or not hear SIGTERM.
+it may crash, take long to become ready, never become ready, or not handle SIGTERM.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Node:
         return kept.running if kept is not None else ""
 
     def kill_deaf(self, instance: str) -> bool:
-        """Kill an instance that does not hear SIGTERM and is about to be replaced."""
+        """Kill an instance that does not handle SIGTERM and is about to be replaced."""
         uid, _, restarts = instance.removeprefix("docker://").rpartition("-")
         kept = self._kept.get(uid)
         if kept is None or not kept.running or str(kept.restarts) != restarts:

@@ -149,7 +149,7 @@ class Sandbox:
         )
 
     def remove_namespace(self, name: str) -> None:
-        """And wait until it is gone; not for the 30 s of grace of pods that do not hear SIGTERM."""
+        """And wait until it is gone; not for the 30 s of grace of pods that do not handle SIGTERM."""
         self.ask("DELETE", f"/api/v1/namespaces/{name}")
         pods = self.get(f"/api/v1/namespaces/{name}/pods")
         for pod in pods["items"] if pods else ():

@@ -13,13 +13,11 @@ from collections.abc import Mapping
 import anyio
 
 from devloop.adapters.kubernetes.api.answers import ApiRefusedError, ApiUnreachableError, Json
-from devloop.adapters.kubernetes.api.client import JSON_PATCH, Client
+from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.apply.removal import delete_pod
 from devloop.adapters.kubernetes.in_place_note import IN_PLACE, find_container, images_run, note_of
 from devloop.adapters.kubernetes.in_place_plan import Objects, active_set, plan_in_place, pods_of
 from devloop.adapters.kubernetes.patch import (
-    ANSWER_SECONDS,
-    MANAGER,
     PATHS,
     TRIES,
     Operation,
@@ -27,12 +25,13 @@ from devloop.adapters.kubernetes.patch import (
     matching,
     read_workload,
     resumption,
+    send_json_patch,
 )
 from devloop.adapters.kubernetes.views import OWNER, owned_by, template_of
 from devloop.clock import Clock
 from devloop.concurrency import gather
 from devloop.errors import InPlaceError
-from devloop.image_refs import digest, same, same_repository
+from devloop.image_refs import is_another_build, same
 from devloop.model import InPlacePlan, PodToUpdate, Refusal, Revision, Target
 
 SETS = "/apis/apps/v1/namespaces/{}/replicasets"
@@ -134,17 +133,10 @@ class InPlaceUpdate:
         return [pod["metadata"]["name"] for pod in left]
 
     def _is_left(self, pod: Json, item: Json) -> bool:
-        named = {
-            one["name"]: str(one.get("image") or "")
-            for _, _, one in matching(item, self._target, self._image)
-        }
         runs = {one["name"]: str(one.get("image") or "") for one in pod["spec"]["containers"]}
         return any(
-            bool(digest(runs[name]))
-            and same_repository(runs[name], self._image)
-            and not same(runs[name], image)
-            for name, image in named.items()
-            if name in runs
+            is_another_build(runs.get(one["name"], ""), str(one.get("image") or ""))
+            for _, _, one in matching(item, self._target, self._image)
         )
 
     async def _objects(self, item: Json) -> Objects:
@@ -233,14 +225,7 @@ class InPlaceUpdate:
         with anyio.CancelScope(shield=True):
             for _ in range(TRIES):
                 try:
-                    return await self._client.request(
-                        "PATCH",
-                        path,
-                        params={"fieldManager": MANAGER},
-                        body=operations,
-                        content_type=JSON_PATCH,
-                        seconds=ANSWER_SECONDS,
-                    )
+                    return await send_json_patch(self._client, path, operations)
                 except ApiRefusedError as error:
                     if error.status in (404, 409, 422):
                         return None

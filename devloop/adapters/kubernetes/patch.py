@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
@@ -90,14 +90,7 @@ async def _send(
     with anyio.move_on_after(SHIELD_SECONDS, shield=True):
         patched_at = clock.now()
         try:
-            item = await client.request(
-                "PATCH",
-                path,
-                params={"fieldManager": MANAGER},
-                body=operations,
-                content_type=JSON_PATCH,
-                seconds=ANSWER_SECONDS,
-            )
+            item = await send_json_patch(client, path, operations)
             return _revision(target, item, ref, patched_at, changed=True)
         except ApiUnreachableError as error:
             if not error.sent:
@@ -108,6 +101,18 @@ async def _send(
             return _revision(target, item, ref, patched_at, changed=True)
     raise ApiUnreachableError(
         f"PATCH of {target}: no answer within {SHIELD_SECONDS:.0f} s", sent=True, reason="Timeout"
+    )
+
+
+async def send_json_patch(client: Client, path: str, operations: Sequence[Operation]) -> Json:
+    """One try, in devloop's name. Raises ApiRefusedError, ApiUnreachableError."""
+    return await client.request(
+        "PATCH",
+        path,
+        params={"fieldManager": MANAGER},
+        body=operations,
+        content_type=JSON_PATCH,
+        seconds=ANSWER_SECONDS,
     )
 
 

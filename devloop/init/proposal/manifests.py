@@ -56,7 +56,7 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class Home:
     """A namespace for them. `taken`: names of Deployments that are there already -> whose they are; `is_new`:
-    a manifest has to make it; `is_implied`: it is what kubectl takes without being told."""
+    a manifest has to make it; `is_implied`: it is what kubectl takes where nothing names one."""
 
     namespace: str
     taken: Mapping[str, str] = field(default_factory=dict)

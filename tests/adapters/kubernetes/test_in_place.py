@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from devloop.adapters.kubernetes import in_place
+from devloop.adapters.kubernetes import patch
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.kubernetes.in_place_note import images_run
 from devloop.errors import InPlaceError
@@ -178,7 +178,7 @@ FAULTS = {
 async def test_s33_a_write_without_an_answer_is_sent_again(
     api: Api, shaky: KubernetesCluster, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, fault: str, write: str
 ) -> None:
-    monkeypatch.setattr(in_place, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(patch, "ANSWER_SECONDS", 0.5)
     await make(api, shaky)
 
     async def disturb() -> None:
