@@ -39,8 +39,8 @@ async def clear_leftovers(service: Service, feeds: Sequence[Feed], world: World)
 
 async def keep_clear(service: Service, feeds: Sequence[Feed], world: World) -> None:
     """The same for as long as no trip begins, where a trip could not: the API server was gone, say. Ends only
-    when cancelled, or without feeds."""
-    while feeds:
+    when cancelled, or where there is nothing to clear."""
+    while feeds and service.update == "in-place":
         seen = [feed.latest for feed in feeds]
         if any(_is_left(service, snapshot) for snapshot in seen):
             await clear_leftovers(service, feeds, world)
