@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
@@ -44,6 +46,20 @@ async def travel(fake: FakeWorld, world: World | None = None, service: Service =
     watch = Stopwatch(SERVICE.name, change, fake.clock, fake.events.append)
     with anyio.fail_after(20):
         return await trip(service, change, [fake.feed_], world or fake.world(), watch)
+
+
+@asynccontextmanager
+async def under_way(fake: FakeWorld, service: Service = IN_PLACE) -> AsyncIterator[list[Outcome]]:
+    """A trip that has gone as far as it gets by itself; its outcome is in the list when the block is over."""
+    outcomes: list[Outcome] = []
+
+    async def go() -> None:
+        outcomes.append(await travel(fake, service=service))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(go)
+        await anyio.wait_all_tasks_blocked()
+        yield outcomes
 
 
 def of(fake: FakeWorld, kind: type) -> list[object]:
@@ -194,14 +210,7 @@ async def test_s33_an_image_that_was_patched_just_before_is_not_taken_for_this_o
         ended = replace(app, exit_code=143, exit_reason="Error") if restarts > 1 else app
         fake.feed_.show(pods=(replace(pod, containers=(ended,), ready=ready),))
 
-    outcomes: list[Outcome] = []
-
-    async def go() -> None:
-        outcomes.append(await travel(fake))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(go)
-        await anyio.wait_all_tasks_blocked()
+    async with under_way(fake) as outcomes:
         show("sha256:of-the-one-before", 1, ready=True)
         await anyio.wait_all_tasks_blocked()
         assert fake.feed_.latest.images == {"app": BEFORE}, "it was taken for the new one"
@@ -218,14 +227,7 @@ async def test_s35_a_container_that_ends_within_min_ready_seconds_gives_way_too(
     fake.min_ready = 60.0
     pods = fake.feed_.latest.pods  # which were updated twice before
     fake.feed_.show(pods=tuple(replace(p, containers=(replace(p.containers[0], restarts=2),)) for p in pods))
-    outcomes: list[Outcome] = []
-
-    async def go() -> None:
-        outcomes.append(await travel(fake))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(go)
-        await anyio.wait_all_tasks_blocked()
+    async with under_way(fake) as outcomes:
         assert fake.put == [("pod-0", AFTER)], "it is not available yet"
         first, *others = fake.feed_.latest.pods
         ended = replace(first.containers[0], exit_code=3, exit_reason="Error")
@@ -328,14 +330,7 @@ async def test_s24_a_rollback_in_the_middle_of_it_is_not_overwritten() -> None:
     fake = fake_world(2)
     gate = anyio.Event()
     fake.puts.script = [gate, InPlaceError("the template is another one")]
-    outcomes: list[Outcome] = []
-
-    async def go() -> None:
-        outcomes.append(await travel(fake))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(go)
-        await anyio.wait_all_tasks_blocked()
+    async with under_way(fake) as outcomes:
         fake.feed_.show(hold=fingerprint("v2").digest)
         gate.set()
     assert isinstance(outcomes[0], Held), outcomes
@@ -357,13 +352,7 @@ async def test_s35_a_process_that_ends_within_its_grace_period_takes_nothing_of_
 ):
     fake = fake_world()
     fake.keeps_unready, fake.keeps_old = True, True
-    outcomes: list[Outcome] = []
-
-    async def go() -> None:
-        outcomes.append(await travel(fake, service=replace(IN_PLACE, rollout_timeout=0.05)))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(go)
+    async with under_way(fake, service=replace(IN_PLACE, rollout_timeout=0.05)) as outcomes:
         await anyio.sleep(0.2)
         assert not outcomes
         (pod,) = fake.feed_.latest.pods
@@ -376,14 +365,7 @@ async def test_s34_an_image_that_the_node_does_not_have_is_brought_back_by_a_rol
     """The kubelet has ended the container before: its status still has the old instance."""
     fake = fake_world()
     fake.keeps_old = True
-    outcomes: list[Outcome] = []
-
-    async def go() -> None:
-        outcomes.append(await travel(fake))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(go)
-        await anyio.wait_all_tasks_blocked()
+    async with under_way(fake) as outcomes:
         (pod,) = fake.feed_.latest.pods
         app = replace(pod.containers[0], waiting="ErrImageNeverPull", running=False, ready=False)
         fake.feed_.show(pods=(replace(pod, containers=(app,), ready=False),))
