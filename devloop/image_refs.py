@@ -42,8 +42,9 @@ def same(one: str, other: str) -> bool:
 
 
 def is_another_build(one: str, other: str) -> bool:
-    """`one` is an image that devloop built, of the repository of `other`, and not that one (S35)."""
-    return bool(digest(one)) and same_repository(one, other) and not same(one, other)
+    """`one` is an image that devloop built, of the repository of `other`, under another tag (S35). The same
+    tag with a digest behind it, as a webhook that pins images writes it, is no other build."""
+    return bool(digest(one)) and same_repository(one, other) and split(one)[1] != split(other)[1]
 
 
 def digest(ref: str) -> str:

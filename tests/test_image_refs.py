@@ -60,6 +60,8 @@ def test_s1_the_fingerprint_is_read_off_the_tag(ref: str, expected: str) -> None
         ("web:dl-0000000000000001", "docker.io/library/web:dl-0000000000000001", False),
         ("web:dl-0000000000000001", "mirror.local/web:dl-0000000000000002", False),
         ("web:by-hand", "web:dl-0000000000000002", False),
+        ("web:dl-0000000000000001@sha256:00ff", "web:dl-0000000000000001", False),
+        ("web:dl-0000000000000001-2", "web:dl-0000000000000001", True),
         ("", "web:dl-0000000000000002", False),
         ("web:dl-0000000000000001", "", False),
     ],

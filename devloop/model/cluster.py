@@ -68,6 +68,7 @@ class ContainerView:
     memory_limit: str = ""  # resources.limits.memory as written, for the hint on OOMKilled
     first: int = 0  # restart count of the first instance that counts: those before it ran another image
     instance: str = ""  # the containerID of the status, "docker://…"
+    updated: bool = False  # its image was changed in place before: the status may be of the one before
     stale: bool = False  # the status still reports an instance from before the spec's image changed
 
 

@@ -47,6 +47,7 @@ from devloop.stopwatch import Stopwatch
 
 RELOADS = 3  # times an image is brought back to a node within one rollout
 TELL_AFTER = 10.0  # seconds from which a rollout reports what it waits for
+MOST_STRAYS = 3  # for each pod that is wanted: how many with another image are deleted within one rollout
 RELOAD_PAUSE = 15.0  # seconds between two of them: the kubelet looks again only after 10 to 15 s
 
 
@@ -117,6 +118,7 @@ class _Follower:
         self._notes: set[str] = set()
         self._reloads: list[float] = []
         self._replaced: set[tuple[str, str]] = set()  # name and revision of pods
+        self._dropped: set[str] = set()  # uids of strays that were deleted
 
     def look(self) -> None:
         """Take what the feeds show now."""
@@ -227,6 +229,9 @@ class _Follower:
         for snapshot, expected in zip(self.seen, self._expected, strict=True):
             for pod, container in strays(snapshot, expected):
                 target = snapshot.target
+                if pod.uid in self._dropped or len(self._dropped) >= MOST_STRAYS * max(1, snapshot.replicas):
+                    continue  # somebody gives it to each new pod: the rollout ends at its deadline
+                self._dropped.add(pod.uid)
                 async with self._world.cluster.in_place(target, self._service, expected.ref) as update:
                     if await update.drop(pod.name, pod.uid, container.name):
                         text = f"{pod.name} has an image that {target} does not name: deleting it"

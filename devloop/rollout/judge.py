@@ -117,12 +117,14 @@ def _judge_completion(snapshot: Snapshot, expected: Expectation) -> Verdict | No
     else:
         wanted = snapshot.replicas
         counted = snapshot.updated >= wanted and snapshot.current <= snapshot.updated <= snapshot.available
-    pods = tuple(pod for pod in own_pods(snapshot, expected.image, expected.ref) if pod.ready)
-    for pod in pods:
+    pods = []
+    for pod in (pod for pod in own_pods(snapshot, expected.image, expected.ref) if pod.ready):
         wrong = wrong_content(snapshot, pod, expected)
-        if wrong:
-            return wrong
-    return Ready(pods) if counted and len(pods) >= wanted else None
+        if wrong is None:
+            pods.append(pod)
+        elif not any(c.updated for c in pod.containers if c.name == wrong.container):
+            return wrong  # else the kubelet has yet to come to the new image
+    return Ready(tuple(pods)) if counted and len(pods) >= wanted else None
 
 
 def _judge_trouble(snapshot: Snapshot, expected: Expectation, now: float) -> Verdict | None:

@@ -18,10 +18,11 @@ from devloop.errors import (
     TreeMovedError,
 )
 from devloop.events import Notice, PodExited, RolloutPhase, Updated, UpdateFallback
-from devloop.model import Change, Failed, Held, Live, Neighbour, Outcome, Refusal, Service
+from devloop.model import Change, Failed, Held, Live, Neighbour, Outcome, Progressing, Refusal, Service, Stuck
 from devloop.ports import World
 from devloop.rollout import in_place
 from devloop.rollout.expectation import Expectation, strays
+from devloop.rollout.follow import MOST_STRAYS
 from devloop.rollout.judge import MISSING, judge
 from devloop.stopwatch import Stopwatch
 from devloop.trip.trip import trip
@@ -374,3 +375,38 @@ async def test_s34_an_image_that_the_node_does_not_have_is_brought_back_by_a_rol
     assert outcome.rollout.update == "roll"
     assert fake.patched == [AFTER]
     assert [event.reason for event in of(fake, UpdateFallback)] == ["image_lost"]  # type: ignore[attr-defined]
+
+
+async def test_s35_a_pod_whose_image_is_pinned_by_a_webhook_is_not_deleted_but_reported() -> None:
+    fake = FakeWorld("v1", running=BEFORE)
+    fake.built.add(BEFORE)
+    (pod,) = fake.feed_.latest.pods
+    pinned = replace(pod.containers[0], image=f"{BEFORE}@sha256:00ff")
+    fake.feed_.show(pods=(replace(pod, containers=(pinned,)),))
+    outcome = await travel(fake, service=SERVICE)
+    assert isinstance(outcome, Failed)
+    assert outcome.error.reason == "ImageRewritten"
+    assert fake.deleted == []
+
+
+async def test_s35_pods_that_get_another_image_again_and_again_are_not_deleted_for_ever() -> None:
+    fake = FakeWorld("v1", running=BEFORE)
+    fake.built.add(BEFORE)
+    fake.gives_another = SERVICE.ref(fingerprint("v0"))
+    (pod,) = fake.feed_.latest.pods
+    other = replace(pod.containers[0], image=fake.gives_another)
+    fake.feed_.show(pods=(replace(pod, containers=(other,)),))
+    with anyio.move_on_after(0.5):
+        await travel(fake, service=SERVICE)
+    assert len(fake.deleted) == len(set(fake.deleted)) == MOST_STRAYS
+
+
+def test_s33_an_image_of_before_in_a_pod_that_was_updated_in_place_is_waited_out() -> None:
+    """The pod was PATCHed before it had a container: the one that starts first is of the image before."""
+    fake = FakeWorld("v1", running=AFTER)
+    (pod,) = fake.feed_.latest.pods
+    expected = Expectation(SERVICE.image, AFTER, "sha256:wanted")
+    for updated, verdict in ((True, Progressing), (False, Stuck)):
+        app = replace(pod.containers[0], image_id="sha256:before", updated=updated)
+        fake.feed_.show(pods=(replace(pod, containers=(app,)),))
+        assert isinstance(judge(fake.feed_.latest, expected, 0.0), verdict)

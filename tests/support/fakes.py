@@ -109,6 +109,7 @@ class FakeWorld:
         self.undone: list[str] = []
         self.hurried: list[tuple[str, bool]] = []  # what was to end at once, and whether only if it is deaf
         self.deaf = False
+        self.gives_another = ""  # the image that every new pod gets, whatever the template names
         self.keeps_old = False  # whether the instance before stays until a test shows another one
         self.min_ready = 0.0  # seconds that a pod is to stay ready
         self.keeps_unready = False  # whether pods whose container was restarted are not ready from then on
@@ -283,8 +284,13 @@ class FakeUpdate:
         self._show(pod.uid, self._world.feed_.latest.images["app"])
 
     async def drop(self, pod: str, uid: str, container: str) -> bool:
-        await self._world.delete_pod(TARGET, pod, uid)
-        self._show(uid, self._ref)
+        world = self._world
+        await world.delete_pod(TARGET, pod, uid)
+        if world.gives_another:  # the next pod has that one too
+            (view,) = world.feed_.latest.pods
+            world.feed_.show(pods=(replace(view, uid=f"{uid}+"),))
+        else:
+            self._show(uid, self._ref)
         return True
 
     async def clear(self) -> list[str]:

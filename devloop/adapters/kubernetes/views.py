@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from devloop.adapters.kubernetes.api.answers import Json
-from devloop.adapters.kubernetes.in_place_note import IN_PLACE, replaced
+from devloop.adapters.kubernetes.in_place_note import IN_PLACE, noted, replaced
 from devloop.adapters.kubernetes.stamps import Instance, Stamp, grace_of
 from devloop.checks.quantity import number
 from devloop.model import ContainerView, EventView, PodView, Target
@@ -246,7 +247,8 @@ def _containers(pod: Json, known: Mapping[str, Instance]) -> Iterable[ContainerV
         for container in spec.get(kind) or ():
             name = container["name"]
             before = replaced(pod, name) if not init else ("", 0)
-            yield _container(container, seen.get(name, {}), known.get(name), before, init=init)
+            one = _container(container, seen.get(name, {}), known.get(name), before, init=init)
+            yield replace(one, updated=not init and name in noted(pod))
 
 
 def _container(
