@@ -15,35 +15,41 @@ from devloop.rollout.expectation import Expectation, own_images, strays
 from devloop.rollout.follow import any_newer
 
 LONGEST = 5.0  # seconds: the trip's own outcome is due
+ROUNDS = 3  # in which pods are deleted: whoever gives each new one another image is not fought for ever
 PAUSE = 5.0  # seconds from one try to the next, where something is still left
 
 
-async def clear_leftovers(service: Service, feeds: Sequence[Feed], world: World) -> None:
+async def clear_leftovers(service: Service, feeds: Sequence[Feed], world: World) -> int:
     """Bring the pods of each target to the image that its template names. The next trip tries again.
 
     A pod that was changed already is deleted, for it may never get ready, and its ReplicaSet makes another.
+    How many were. A service that is rolled now may have been updated in place before.
     """
-    if service.update != "in-place":
-        return
+    deleted = 0
     with anyio.move_on_after(LONGEST):
         for feed in feeds:
             target = feed.latest.target
             if not feed.latest.exists:
+                continue
+            if service.update != "in-place" and not _is_left(service, feed.latest):
                 continue
             with suppress(DevloopError):
                 async with world.cluster.in_place(target, service, "") as update:
                     for pod in await update.clear():
                         text = f"{pod} has an image that {target} does not name: deleting it"
                         world.emit(Notice(service.name, "info", text))
+                        deleted += 1
+    return deleted
 
 
 async def keep_clear(service: Service, feeds: Sequence[Feed], world: World) -> None:
     """The same for as long as no trip begins, where a trip could not: the API server was gone, say. Ends only
-    when cancelled, or where there is nothing to clear."""
-    while feeds and service.update == "in-place":
+    when cancelled, without feeds, or after ROUNDS."""
+    rounds = 0
+    while feeds and rounds < ROUNDS:
         seen = [feed.latest for feed in feeds]
         if any(_is_left(service, snapshot) for snapshot in seen):
-            await clear_leftovers(service, feeds, world)
+            rounds += bool(await clear_leftovers(service, feeds, world))
             await anyio.sleep(PAUSE)
         else:
             await any_newer(feeds, seen)

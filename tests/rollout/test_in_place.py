@@ -410,3 +410,16 @@ def test_s33_an_image_of_before_in_a_pod_that_was_updated_in_place_is_waited_out
         app = replace(pod.containers[0], image_id="sha256:before", updated=updated)
         fake.feed_.show(pods=(replace(pod, containers=(app,)),))
         assert isinstance(judge(fake.feed_.latest, expected, 0.0), verdict)
+
+
+@pytest.mark.parametrize("left", [True, False])
+async def test_s35_what_was_left_is_cleared_up_though_the_service_is_rolled_by_now(*, left: bool) -> None:
+    fake = FakeWorld("v2", running=BEFORE)
+    fake.builds.script = [BuildError("RUN false: exit code 1")]
+    (pod,) = fake.feed_.latest.pods
+    if left:
+        other = replace(pod.containers[0], image=SERVICE.ref(fingerprint("v0")))
+        fake.feed_.show(pods=(replace(pod, containers=(other,)),))
+    outcome = await travel(fake, service=SERVICE)
+    assert isinstance(outcome, Failed)
+    assert fake.deleted == ([pod.uid] if left else [])
