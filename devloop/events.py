@@ -152,7 +152,7 @@ class LiveChanged:
     service: str
     live: bool
     ref: str
-    state: str  # "live", "building", "rolling", "failed", "held", "contested", "waiting", ...
+    state: str  # "live", "building", "rolling", "failed", "held", "paused", "contested", "waiting", ...
 
 
 @dataclass(frozen=True, slots=True)

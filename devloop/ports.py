@@ -151,6 +151,13 @@ class Cluster(Protocol):
         """
         ...
 
+    async def restart(self, target: Target, ref: str) -> Revision:
+        """Have the target's pods replaced though its image stays `ref`, as `kubectl rollout restart` does.
+
+        Shielded, and raises, as `patch`.
+        """
+        ...
+
     def in_place(
         self, target: Target, service: Service, ref: str
     ) -> AbstractAsyncContextManager[InPlaceUpdate]:

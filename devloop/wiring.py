@@ -51,8 +51,8 @@ from devloop.deploy.live_refs import live_refs
 from devloop.deploy.manifests import Manifests
 from devloop.deploy.releases import Releases
 from devloop.errors import InternalError
-from devloop.inputs import rebuild_salt as rebuild_salts
 from devloop.inputs.fingerprinter import TreeFingerprinter
+from devloop.inputs.rebuild_salt import RebuildSalts
 from devloop.inputs.stat_cache import StatCache
 from devloop.model import Service, Target
 from devloop.ports import Report, TripObserver, World
@@ -97,6 +97,7 @@ class Images:
     delta_loader: DeltaLoader
     claims: Claims
     history: History
+    rebuilt: RebuildSalts
     # What makes the next trip shorter: parents of deltas learned, shells on nodes waiting. Run until
     # cancelled; without them everything works, only slower.
     companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
@@ -181,7 +182,9 @@ async def opened(
     with suppress(OSError):  # a state directory that cannot be made costs reading, no trip
         await anyio.to_thread.run_sync(state_file.make_private, state)
     await anyio.to_thread.run_sync(scratch.remove_leftovers)
-    rebuilt = rebuild_salts.renew(state, named, rebuild_salt) if rebuild_salt else rebuild_salts.read(state)
+    rebuilt = RebuildSalts(state)
+    if rebuild_salt:
+        rebuilt.renew(named, rebuild_salt)
     setup = Setup(
         CurrentConfig(config, names, whole=whole),
         find_files(str(kubeconfig) if kubeconfig else None, environ),
@@ -219,9 +222,7 @@ def _cluster(setup: Setup, *, patient: bool) -> KubernetesCluster:
     )
 
 
-def _images(
-    setup: Setup, cluster: KubernetesCluster, rebuilt: Mapping[str, str], stack: AsyncExitStack
-) -> Images:
+def _images(setup: Setup, cluster: KubernetesCluster, rebuilt: RebuildSalts, stack: AsyncExitStack) -> Images:
     """`stack` closes what is opened on first use."""
     fan, state, environ, settings = setup.fan, setup.state, setup.environ, setup.config.cluster
 
@@ -249,13 +250,13 @@ def _images(
     stack.push_async_callback(route.aclose)
     bases = EngineBases(docker, digests, fan, environ)
     fingerprinter = TreeFingerprinter(
-        bases, StatCache(state / "stat.sqlite"), platform, rebuild_salts=rebuilt
+        bases, StatCache(state / "stat.sqlite"), platform, rebuild_salts=rebuilt.by_service
     )
     stack.push_async_callback(fingerprinter.close)
     tree, sent = FingerprintedTree(fingerprinter), SentContexts(state / "contexts")
     full = ImageBuilder(docker, digests, tree, setup.id, fan, environ, sent)
     parents = ParentStore(state / "parents", blobs)
-    keeper = ParentKeeper(full, docker, parents, lambda name: rebuilt.get(name, ""))
+    keeper = ParentKeeper(full, docker, parents, lambda name: rebuilt.by_service.get(name, ""))
     builder = DeltaBuilder(full, docker, parents, keeper, fan)
     claims = Claims()
     loader = ClusterLoader(docker, digests, cluster.nodes, route, fan, claims)
@@ -263,7 +264,9 @@ def _images(
     history = History(state / "lived.json", lambda: max(MOST_IMAGES, 2 * setup.config.gc.keep))
     fan.sinks.append(history)
     companions = (full.prepare, delta_loader.run, route.keep_warm)
-    return Images(docker, fingerprinter, full, builder, loader, delta_loader, claims, history, companions)
+    return Images(
+        docker, fingerprinter, full, builder, loader, delta_loader, claims, history, rebuilt, companions
+    )
 
 
 def _deployment(setup: Setup, cluster: KubernetesCluster) -> Deployment:

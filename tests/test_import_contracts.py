@@ -33,6 +33,8 @@ PLANTED = {
         ("devloop.wiring", "devloop.doctor.table"),
         ("devloop.adapters.lock", "devloop.wiring"),
         ("devloop.sinks.metrics", "devloop.adapters.lock"),
+        ("devloop.control.actions", "devloop.wiring"),
+        ("devloop.trip.worker", "devloop.control.actions"),
         ("devloop.trip.worker", "devloop.adapters.docker.engine"),
         ("devloop.watch.watcher", "devloop.trip.inbox"),
         ("devloop.rollout.follow", "devloop.trip.worker"),

@@ -55,7 +55,7 @@ def _parents(state: Path) -> None:
 
 
 def _rebuild_salt(state: Path) -> None:
-    rebuild_salt.renew(state, ["a"], "x")
+    rebuild_salt.RebuildSalts(state).renew(["a"], "x")
 
 
 def _blobs(state: Path) -> None:

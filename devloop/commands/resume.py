@@ -36,6 +36,7 @@ async def release(service: Service, cluster: Cluster, workloads: Workloads, othe
     for target in service.targets:
         async with cluster.feed(target) as feed:
             text = feed.latest.hold
-        was_held |= bool(hold_of(text, service.name))
-        await workloads.annotate(target, {HOLD: released(text, service.name, others(target))})
+        if hold_of(text, service.name):
+            was_held = True
+            await workloads.annotate(target, {HOLD: released(text, service.name, others(target))})
     return was_held

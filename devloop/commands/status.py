@@ -55,6 +55,8 @@ def beside_watch(standing: Standing, card: Json | None) -> Standing:
     if card is None or standing.hint != ONCE:
         return standing
     state, error = card.get("state"), ((card.get("trips") or [{}])[-1]).get("error")
+    if state == "paused":
+        return replace(standing, hint=f"{WATCH} is paused: devloop resume lifts that")
     if card.get("stage"):
         return replace(standing, hint=f"{WATCH} will redeploy: in {card['stage']} now")
     if error and state in ("failed", "waiting"):

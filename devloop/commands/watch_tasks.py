@@ -15,7 +15,10 @@ from devloop.checks.background import CheckWatch, Look
 from devloop.clock import Clock
 from devloop.commands.garbage import collect_garbage
 from devloop.commands.output import sources_of
+from devloop.commands.resume import release
+from devloop.commands.rollback import sharing
 from devloop.config.load import together
+from devloop.control.actions import Actions
 from devloop.errors import DevloopError
 from devloop.events import Notice
 from devloop.model import Change, Live, Outcome, Service
@@ -46,6 +49,8 @@ class Outside:
 
 # Its name in a report, and the task.
 Background = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
+# One that has the services rebuilt, restarted, paused or resumed: keys, the control socket.
+Commander = tuple[str, Callable[[Actions], Coroutine[Any, Any, None]]]
 
 
 async def serve(
@@ -58,6 +63,7 @@ async def serve(
     logs: bool = False,
     observers: Sequence[TripObserver] = (),
     background: Sequence[Background] = (),
+    commanders: Sequence[Commander] = (),
 ) -> None:
     """Bring the cluster to the tree at every save, until cancelled.
 
@@ -68,14 +74,23 @@ async def serve(
     companions += [partial(pod_logs, session)] if logs else []
     watching = (*session.deployment.observers, rescan, *observers)
     pool = WorkerPool(session.world, session.hold, net, session.deployment.sharing, watching, companions)
+    actions = Actions(pool, session.images.rebuilt, partial(_release, session), session.world.clock)
     async with anyio.create_task_group() as group:
         keep = net.keeper(group)
         for what, task in background:
             keep(what, task)
+        for what, command in commanders:
+            keep(what, command, actions)
         for companion in session.images.companions:
             keep("what makes the next trip shorter", companion)
         await group.start(watch_files, session, pool, override, secrets, net, outside)
         await pool.run(session.services)
+
+
+async def _release(session: Session, service: Service) -> bool:
+    """Lift the service's hold (S24)."""
+    others = partial(sharing, session.config, service.name)
+    return await release(service, session.world.cluster, session.cluster, others)
 
 
 async def watch_files(

@@ -76,7 +76,8 @@ class TreeFingerprinter:
         """`platform`: the nodes' ("linux/amd64"), asked where `build.platform` says nothing (S6);
         `build_platform`: the engine's, "" = the same; `rebuild_salts`: by service (S3)."""
         self._bases, self._cache, self._platform = bases, cache, platform
-        self._build_platform, self._rebuild_salts = build_platform, rebuild_salts or {}
+        self._build_platform = build_platform
+        self._rebuild_salts = {} if rebuild_salts is None else rebuild_salts  # one may come later
         self._memories: dict[str, _Memory] = {}
 
     async def take(self, service: Service, change: Change) -> Fingerprint:

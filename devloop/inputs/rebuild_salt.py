@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from devloop import state_file
@@ -20,9 +20,16 @@ def read(folder: Path) -> dict[str, str]:
     return state_file.read(file, state_file.by_name(state_file.text), {})
 
 
-def renew(folder: Path, services: Iterable[str], rebuild_salt: str) -> Mapping[str, str]:
-    """Give these services a new salt, and remember it."""
-    by_service = {**read(folder), **dict.fromkeys(services, rebuild_salt)}
-    with disk("what --rebuild has to remember", PlatformError):
-        state_file.write(folder / FILE, json.dumps(by_service).encode())
-    return by_service
+class RebuildSalts:
+    """Those of one project. `by_service` is one and the same mapping, always current."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.by_service = read(folder)
+
+    def renew(self, services: Iterable[str], rebuild_salt: str) -> None:
+        """Give these services a new salt, and remember it. Blocking. Raises PlatformError."""
+        kept = {**read(self._folder), **dict.fromkeys(services, rebuild_salt)}
+        with disk("what --rebuild has to remember", PlatformError):
+            state_file.write(self._folder / FILE, json.dumps(kept).encode())
+        self.by_service.update(kept)

@@ -16,13 +16,15 @@ class Change:
     """Something moved. Empty `paths` = look at everything (start, overflow, drift of the cluster).
 
     `seen_at`: when the first event arrived; `saved_at`: newest mtime among the paths where that is
-    at most 2 s before `seen_at` and not after it, else `seen_at` (S32).
+    at most 2 s before `seen_at` and not after it, else `seen_at` (S32). `restart`: the pods are to be
+    replaced though they run the tree already.
     """
 
     paths: frozenset[Path]
     seen_at: float
     saved_at: float
     why: str = "saved"
+    restart: bool = False
 
     @classmethod
     def start(cls, now: float) -> Change:
@@ -37,6 +39,7 @@ class Change:
             min(self.seen_at, newer.seen_at),
             min(self.saved_at, newer.saved_at),
             newer.why,
+            self.restart or newer.restart,
         )
 
 

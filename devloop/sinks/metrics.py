@@ -116,6 +116,9 @@ class Metrics:
             ["service"],
             registry=registry,
         )
+        self._paused = Gauge(
+            "devloop_paused", "1 while the service is paused.", ["service"], registry=registry
+        )
         self._states = Gauge(
             "devloop_deployment_state",
             "1 for the state that the service's workload is in, 0 for the other six.",
@@ -142,7 +145,7 @@ class Metrics:
         ).labels(version, platform.python_version()).set(1)
         self._of_services = (
             *(self._stages, self._phases, self._trips, self._trip_count, self._builds, self._loads),
-            *(self._updates, self._update_fallbacks),
+            *(self._updates, self._update_fallbacks, self._paused),
             *(self._fallbacks, self._load_bytes, self._live, self._states, self._pods, self._size),
         )
         for service in services:
@@ -150,7 +153,8 @@ class Metrics:
 
     def _begin(self, service: str) -> None:
         """The samples of a service before anything happens; also of one that has other targets now."""
-        self._live.labels(service).set(0)
+        for gauge in (self._live, self._paused):
+            gauge.labels(service).set(0)
         self._state(service, DeploymentState.NOT_DEPLOYED)
         self._count_pods(service, {})
 
@@ -173,6 +177,7 @@ class Metrics:
                 self._ended(event)
             case LiveChanged():
                 self._live.labels(event.service).set(int(event.live))
+                self._paused.labels(event.service).set(int(event.state == "paused"))
             case StateChanged() | PodsCounted():
                 self._showed(event)
             case WatchBatch() | WatchOverflow():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from devloop.errors import TreeMovedError
+from devloop.model import Failed, Outcome, Superseded
+
 PATIENCE = 3  # supersessions in a row that a service accepts (S21)
 LONGEST_WAIT = 10.0  # seconds without a PATCH, and seconds a trip that must pass may take after it
 REVERSALS = 3  # foreign changes of the template that are mended within WINDOW before giving up (S20)
@@ -26,6 +29,14 @@ class Pace:
 
     def cancelled(self, *, stalled: bool = False) -> Pace:
         return replace(self, superseded=self.superseded + 1, stalled=self.stalled + 1 if stalled else 0)
+
+    def after(self, outcome: Outcome, *, patched: bool, stalled: bool) -> Pace:
+        """A trip ended. `patched`: it got as far as its rollout; `stalled`: it showed no progress."""
+        if isinstance(outcome, Superseded):
+            pace = self.cancelled(stalled=stalled)
+            return Pace(pace.superseded) if patched else pace
+        moved = isinstance(outcome, Failed) and isinstance(outcome.error, TreeMovedError)
+        return self if moved else Pace()  # a tree that moved leaves the next trip the same right to pass
 
     def must_pass(self, at: float) -> bool:
         """Whether the trip goes through to its PATCH though a newer change waits; `at`: now, or the PATCH."""

@@ -83,14 +83,18 @@ async def trip(
         carried = bool(feeds) and all(_is_carried(feed.latest, service, ref) for feed in feeds)
         touched = carried and await world.installer.install(service, ref)
         running = running_id(service, ref, found, [feed.latest for feed in feeds], world.clock.now())
-        if carried and not touched and running is not None:
+        restart = carried and not touched and change.restart
+        if carried and not (touched or restart) and running is not None:
             url = await _url(feeds, world)
             return Unchanged(fingerprint, ref, watch.timing(), url, running, _is_idle(feeds))
 
         loaded = await _loaded(service, fingerprint, found, world, watch)
         _leave_held(service, feeds, fingerprint)  # it may have been rolled back while it was built
         revisions: tuple[Revision, ...] | None
-        if carried and not touched:
+        if restart:
+            with watch.time("patch"):
+                revisions = await _restart(service, ref, feeds, world)
+        elif carried and not touched:
             revisions = tuple(_standing(feed, ref) for feed in feeds)
         else:
             with watch.time("patch"):
@@ -101,7 +105,7 @@ async def trip(
             return Live(Rollout(loaded, (), ()), watch.timing())
         rollout = await _rollout(service, loaded, feeds, revisions, world, watch, patched)
         url = await _url(feeds, world)
-        if carried and found is not None:
+        if carried and found is not None and not restart:
             return Unchanged(fingerprint, ref, watch.timing(), url, loaded.image.id, _is_idle(feeds))
         return Live(rollout, watch.timing(), url)
     except _HeldError as held:
@@ -253,6 +257,12 @@ async def _patch(
     if feeds:
         world.emit(Updated(service.name, "roll"))
     return revisions
+
+
+async def _restart(service: Service, ref: str, feeds: Sequence[Feed], world: World) -> tuple[Revision, ...]:
+    """Have the pods of every target replaced, with the image that they have."""
+    async with world.installer.writing(service):
+        return tuple(await gather(lambda feed: world.cluster.restart(feed.latest.target, ref), feeds))
 
 
 async def _update_in_place(

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import anyio
 
-from devloop.activity import Activity, recorded
-from devloop.errors import TreeMovedError
-from devloop.events import LiveChanged, TripEnded, TripStarted
+from devloop.events import TripEnded, TripStarted
 from devloop.model import (
     Change,
     Failed,
@@ -31,13 +30,13 @@ from devloop.rollout.follow import any_newer
 from devloop.rollout.leftovers import keep_clear
 from devloop.rollout.progress import why_long
 from devloop.stopwatch import Stopwatch
-from devloop.trip import pace as phase
 from devloop.trip import reconciler
 from devloop.trip.inbox import Inbox, taken_up
 from devloop.trip.pace import Pace
 from devloop.trip.reconciler import AGAIN, ServiceState, Step
+from devloop.trip.running import run_trip
 from devloop.trip.sharing import Sharing
-from devloop.trip.trip import trip
+from devloop.trip.standing import Shown, Standing
 from devloop.trip.waits import MOVED_PAUSES
 
 
@@ -60,6 +59,9 @@ class Worker:
         self._pace = Pace()
         self._trips = 0
         self._ahead = False  # a change was taken from the inbox, and its trip has not begun
+        self._travels = False
+        self._last = Standing()  # of the last trip: its outcome, change and beginning
+        self._shown = Shown(service.name, world.emit)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -70,6 +72,29 @@ class Worker:
     def began(self) -> bool:
         """Whether there has been a trip."""
         return self._trips > 0
+
+    @property
+    def standing(self) -> Standing:
+        """Where the service stands now; `moved` returns when that may have changed."""
+        busy = self._travels or self._ahead or self.inbox.is_filled or self._state.undone is not None
+        word, live = self._word()
+        outcome = self._state.outcome or self._last.outcome
+        return replace(self._last, word=word, live=live, busy=busy, outcome=outcome)
+
+    async def moved(self) -> None:
+        await self._shown.moved()
+
+    def pause(self) -> None:
+        """Begin no trip, whatever happens, until `resume`; one that runs goes on."""
+        self.inbox.pause()
+        self._become(self._state)
+
+    def resume(self) -> None:
+        """Take up what was collected; nothing is live until a look at the tree and the cluster says so."""
+        if not self.inbox.is_filled:
+            self._again_because("resumed")
+        self.inbox.resume(self._world.clock.now())
+        self._become(self._state)
 
     def fell(self) -> None:
         """An error that nobody expected ended `run`: nothing is live until a trip, the next one, says so."""
@@ -125,12 +150,17 @@ class Worker:
         emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet))
         for observer in self._observers:
             observer.begun(self.service)
-        self._ahead = False
+        self._ahead, self._travels, began = False, True, clock.ticks()
         self._become(reconciler.begun(before, change))
         if change.why != AGAIN or before.waits_for == "moved":  # else no content waits for its PATCH
             self._pace = self._pace.begun(clock.ticks())
         watch = Stopwatch(self.service.name, change, clock, emit)
-        outcome = await self._travel(change, watch)
+        try:
+            outcome, self._pace = await run_trip(
+                self.service, change, self._feeds, self._world, watch, self.inbox, self._pace
+            )
+        finally:
+            self._travels = False
         for observer in self._observers:
             observer.ended(self.service, outcome)
         now, snapshots = clock.now(), self._snapshots()
@@ -144,6 +174,7 @@ class Worker:
                 repeated=reconciler.repeats(before, change, outcome),
             )
         )
+        self._last = Standing(outcome=outcome, change=change, began=began)
         state, step = reconciler.ended(self.service, self._state, change, outcome, snapshots, now)
         self._become(state)
         return outcome, step
@@ -157,67 +188,6 @@ class Worker:
     def rest(self) -> None:
         """No further trip is to come: those that share a workload need not wait for one."""
         self._sharing.gives_up(self.service)
-
-    # --- a trip, and what supersedes it ---------------------------------------------------------
-
-    async def _travel(self, change: Change, watch: Stopwatch) -> Outcome:
-        """The trip's outcome, Superseded where a newer change ended it."""
-        outcome: Outcome | None = None
-        patched = anyio.Event()
-        stalled = False
-
-        async def supersede() -> None:
-            nonlocal stalled
-            await self.inbox.filled()
-            stalled = await self._passed(activity, patched, watch)
-            group.cancel_scope.cancel()
-
-        with recorded() as activity:
-            async with anyio.create_task_group() as group:
-                group.start_soon(supersede)
-                group.start_soon(self._note_cluster, activity, watch)
-                outcome = await trip(self.service, change, self._feeds, self._world, watch, patched)
-                group.cancel_scope.cancel()
-        if outcome is None:
-            outcome = Superseded(watch.stage, watch.timing())
-        self._keep_pace(outcome, patched=patched.is_set(), stalled=stalled)
-        return outcome
-
-    async def _passed(self, activity: Activity, patched: anyio.Event, watch: Stopwatch) -> bool:
-        """Return when the running trip may be superseded; True if it is because nothing moves in it (S21)."""
-        now = self._world.clock.ticks()
-        if not self._pace.must_pass(watch.stage_since if patched.is_set() else now):
-            return False
-        stalled = False
-
-        async def give_up() -> None:
-            nonlocal stalled
-            await activity.stalled(self._pace.patience(self.service.build.idle_timeout))
-            stalled = True
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(give_up)
-            await patched.wait()
-            group.cancel_scope.cancel()
-        if not stalled:  # the rollout has its own measure: so long after the PATCH
-            await anyio.sleep(max(0.0, watch.stage_since + phase.LONGEST_WAIT - self._world.clock.ticks()))
-        return stalled
-
-    async def _note_cluster(self, activity: Activity, watch: Stopwatch) -> None:
-        """What the targets show is progress of a trip that works on them, not of a build that hangs."""
-        while self._feeds:
-            await any_newer(self._feeds, self._snapshots())
-            if watch.stage in ("patch", "rollout"):
-                activity.note()
-
-    def _keep_pace(self, outcome: Outcome, *, patched: bool, stalled: bool) -> None:
-        if isinstance(outcome, Superseded):
-            self._pace = self._pace.cancelled(stalled=stalled)
-            if patched:
-                self._pace = Pace(self._pace.superseded)
-        elif not (isinstance(outcome, Failed) and isinstance(outcome.error, TreeMovedError)):
-            self._pace = Pace()  # a tree that moved leaves the next trip the same right to pass
 
     # --- between trips --------------------------------------------------------------------------
 
@@ -246,6 +216,7 @@ class Worker:
     async def _mind(self) -> None:
         """Level-triggered: judge every snapshot of the targets until a change arrives (S20)."""
         while self._feeds:
+            await self.inbox.resumed()  # what others do meanwhile is nothing to mend
             seen, now = self._snapshots(), self._world.clock.now()
             state, step = reconciler.next_step(self.service, self._state, seen, now)
             self._become(state)
@@ -259,6 +230,7 @@ class Worker:
             self._again_because("what was missing exists now")
         elif (pause := self._state.pause) is not None:
             await anyio.sleep(pause)
+            await self.inbox.resumed()
             if self._state.undone is not None:
                 self.inbox.put(self._state.undone)
             else:
@@ -279,11 +251,14 @@ class Worker:
     def _become(self, state: ServiceState) -> None:
         if self._ahead or self.inbox.is_filled:
             state = reconciler.behind(state)
-        before, self._state = self._state, state
-        if (before.word, before.live) != (state.word, state.live):
-            expected = reconciler.expectation_of(self.service, state.outcome)
-            ref = expected.ref if expected else ""
-            self._world.emit(LiveChanged(self.service.name, state.live, ref, state.word))
+        self._state = state
+        expected = reconciler.expectation_of(self.service, state.outcome)
+        self._shown.show(*self._word(), expected.ref if expected else "")
+
+    def _word(self) -> tuple[str, bool]:
+        """What is shown: of a service that is paused nobody looks whether it is live."""
+        paused = self.inbox.is_paused and not self._travels
+        return ("paused", False) if paused else (self._state.word, self._state.live)
 
     def _snapshots(self) -> tuple[Snapshot, ...]:
         return tuple(feed.latest for feed in self._feeds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from devloop.model import Change, Service, Target
 from devloop.ports import TripObserver, World
 from devloop.safety_net import SafetyNet
 from devloop.trip.sharing import Sharing
+from devloop.trip.standing import Standing
 from devloop.trip.worker import Worker
 
 Companion = Callable[[Worker], Coroutine[Any, Any, None]]
@@ -63,6 +64,7 @@ class WorkerPool:
         self._sharing, self._observers = sharing, list(observers)
         self._employed: dict[str, _Post] = {}
         self._leaving: set[_Post] = set()
+        self._paused: set[str] = set()
         self._group: TaskGroup | None = None
 
     async def run(self, services: Sequence[Service]) -> None:
@@ -86,6 +88,42 @@ class WorkerPool:
         """Of the services that it works for."""
         return tuple(self._employed)
 
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """That it works for, by name."""
+        return {name: post.service for name, post in self._employed.items()}
+
+    def pause(self, name: str) -> bool:
+        """Collect what is saved of the service, and begin no trip until `resume`, whatever config.yaml says
+        meanwhile. False: it was paused already."""
+        fresh = name not in self._paused
+        self._paused.add(name)
+        if name in self._employed:
+            self._employed[name].worker.pause()
+        return fresh
+
+    def resume(self, name: str) -> bool:
+        """Take up what was collected. False: it was not paused."""
+        paused = name in self._paused
+        self._paused.discard(name)
+        if paused and name in self._employed:
+            self._employed[name].worker.resume()
+        return paused
+
+    def is_paused(self, name: str) -> bool:
+        return name in self._paused
+
+    def standing(self, name: str) -> Standing | None:
+        """Where the service stands now; None for one that is not, or no longer, worked for."""
+        post = self._employed.get(name)
+        return None if post is None else post.worker.standing
+
+    async def moved(self, name: str) -> None:
+        """Return when `standing` may have changed."""
+        post = self._employed.get(name)
+        if post is not None:
+            await _first(post.worker.moved, post.ended.wait)
+
     def deliver(self, name: str, change: Change) -> None:
         """Put a change into the inbox of the service, if it is still one of ours."""
         if name in self._employed:
@@ -105,6 +143,8 @@ class WorkerPool:
                     Worker(service, self._world, self._sharing, self._observers)
                 )
                 post.worker.inbox.put(Change.start(self._world.clock.now()))
+                if name in self._paused:
+                    post.worker.pause()
                 error = self._take_targets(post)  # before they are let go of: nobody else gets in between
                 if error is not None and first:
                     raise error
@@ -179,6 +219,18 @@ class WorkerPool:
         assert isinstance(error, DevloopError)
         self._sharing.rests(service, "waits for another devloop or the cluster")
         self._world.emit(Notice(service.name, "error", error.message, error.hint))
+
+
+async def _first(*waits: Callable[[], Awaitable[None]]) -> None:
+    """Return when one of them has."""
+
+    async def one(wait: Callable[[], Awaitable[None]]) -> None:
+        await wait()
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for wait in waits:
+            group.start_soon(one, wait)
 
 
 def _is_first(post: _Post, cause: BaseException) -> bool:

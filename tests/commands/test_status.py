@@ -73,3 +73,8 @@ def test_s28_a_watch_that_still_works_elsewhere_is_reported_and_its_stages_are_n
         "a devloop watch of this config.yaml runs on context kind-dev, namespace dev; "
         "for this one end it and start it again"
     )
+
+
+def test_a_watch_that_is_paused_needs_a_resume() -> None:
+    found = beside_watch(STALE, watch(state="paused").card("web"))
+    assert found.hint == "the running devloop watch is paused: devloop resume lifts that"

@@ -72,7 +72,9 @@ def test_rebuild_salts(content: bytes) -> None:
         with kept(name, content) as file:
             known = rebuild_salt.read(file.parent)
             assert all(isinstance(one, str) for pair in known.items() for one in pair)
-            assert rebuild_salt.renew(file.parent, ["web"], "new")["web"] == "new"
+            salts = rebuild_salt.RebuildSalts(file.parent)
+            salts.renew(["web"], "new")
+            assert salts.by_service["web"] == "new"
             assert rebuild_salt.read(file.parent)["web"] == "new"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devloop.clock import Clock
-from devloop.events import WatchBatch, WatchOverflow
+from devloop.events import LiveChanged, WatchBatch, WatchOverflow
 from devloop.sinks.metrics import BUCKETS, Metrics
 from devloop.sinks.status import StatusBoard
 from tests.support.trips import failed_trip, live_trip, of
@@ -26,6 +26,7 @@ NAMES = {
     "devloop_loads_total": {"service", "how"},
     "devloop_load_bytes_total": {"service", "kind"},
     "devloop_live": {"service"},
+    "devloop_paused": {"service"},
     "devloop_image_size_bytes": {"service"},
     "devloop_watch_events_total": set(),
     "devloop_watch_overflows_total": set(),
@@ -100,6 +101,15 @@ def test_a_failure_is_counted_and_the_service_is_not_live(metrics: Metrics) -> N
     assert value("devloop_trips_total", {"service": "backend", "outcome": "failed"}) == 1
     failed = {"service": "backend", "stage": "build", "outcome": "failed"}
     assert value("devloop_stage_duration_seconds_count", failed) == 1
+
+
+def test_a_paused_service_is_counted_as_that(metrics: Metrics) -> None:
+    live_trip(metrics, Clock())
+    value = metrics.registry.get_sample_value
+    for state, paused in (("live", 0), ("paused", 1), ("working", 0)):
+        metrics(LiveChanged("backend", state == "live", "", state))
+        assert value("devloop_paused", {"service": "backend"}) == paused
+        assert value("devloop_live", {"service": "backend"}) == (state == "live")
 
 
 def test_images_loads_and_file_events_are_counted(metrics: Metrics) -> None:

@@ -94,6 +94,7 @@ class FakeWorld:
         self.full_builds = 0  # after a delta that could not be loaded
         self.ids: dict[str, str] = {}  # reference -> the id that was loaded
         self.patched: list[str] = []
+        self.restarted: list[str] = []
         self.rolls_by_itself = True
         self.shows_patches = True  # whether the watch shows what was PATCHed
         self.busy = False  # whether a build shows progress all the time
@@ -188,6 +189,14 @@ class FakeWorld:
         if self.rolls_by_itself:
             self.roll(loaded.image.ref)
         return Revision(target, "uid-1", generation, loaded.image.ref, self.clock.now())
+
+    async def restart(self, target: Target, ref: str) -> Revision:
+        self.restarted.append(ref)
+        generation = self.feed_.latest.generation + 1
+        self.feed_.show(generation=generation)
+        if self.rolls_by_itself:
+            self.roll(ref)
+        return Revision(target, "uid-1", generation, ref, self.clock.now())
 
     @asynccontextmanager
     async def in_place(self, target: Target, service: Service, ref: str) -> AsyncIterator[FakeUpdate]:

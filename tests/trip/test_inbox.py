@@ -54,3 +54,38 @@ async def test_take_waits_and_filled_does_not_empty() -> None:
     inbox.put(saved("b", at=2.0))
     await inbox.filled()
     assert (await inbox.take()).paths == {Path("b")}
+
+
+async def test_a_paused_inbox_collects_and_gives_nothing() -> None:
+    inbox = Inbox()
+    inbox.put(saved("a", at=1.0))
+    taken: list[Change] = []
+
+    async def take() -> None:
+        await inbox.filled()
+        taken.append(await inbox.take())
+
+    async with anyio.create_task_group() as group:
+        inbox.pause()
+        group.start_soon(take)
+        inbox.put(saved("b", at=2.0))
+        await anyio.wait_all_tasks_blocked()
+        assert (taken, inbox.is_filled, inbox.is_paused) == ([], True, True)
+        inbox.resume(9.0)
+    (change,) = taken
+    assert change.paths == {Path("a"), Path("b")}
+    assert (change.seen_at, change.saved_at) == (9.0, 9.0), "the pause is no part of the trip"
+    inbox.put(saved("c", at=10.0))
+    inbox.resume(99.0)
+    assert (await inbox.take()).seen_at == 10.0, "it was not paused"
+
+
+async def test_a_restart_is_asked_for_until_a_trip_has_done_it() -> None:
+    inbox = Inbox()
+    inbox.put(Change(frozenset(), 1.0, 1.0, "restart", restart=True))
+    inbox.put(saved("a", at=2.0))
+    merged = await inbox.take()
+    assert merged.restart
+    inbox.put(saved("b", at=3.0))
+    inbox.put_back(merged)
+    assert (await inbox.take()).restart

@@ -501,7 +501,7 @@ async def test_a_worker_that_died_of_a_bug_loses_no_change_when_it_is_started_ag
             raise bugs.pop()
         return await trip(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("devloop.trip.worker.trip", odd)
+    monkeypatch.setattr("devloop.trip.running.trip", odd)
     bench = Bench(fake)
     bench.save("v1", "/src/one.py")
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import pytest
 
 from devloop.errors import HeldError, PlatformError
-from devloop.events import LiveChanged, Notice, TripEnded, TripStarted
-from devloop.fault_reports import Reports
-from devloop.model import Change, Service, Target
-from devloop.safety_net import SafetyNet
+from devloop.events import Notice, TripEnded
+from devloop.model import Service, Target
 from devloop.trip.sharing import Sharing
 from devloop.trip.worker_pool import WorkerPool
+from tests.support import pools
 from tests.support.fakes import SERVICE, FakeWorld
+from tests.support.pools import is_live, net_of, save, until
 
 pytestmark = pytest.mark.anyio
 
@@ -50,35 +49,8 @@ class Locks:
                 self.freed.append(target.name)
 
 
-def net_of(world: FakeWorld) -> SafetyNet:
-    return SafetyNet(Reports(Path("/dev/null/none"), str), world.events.append)
-
-
-@asynccontextmanager
-async def working(world: FakeWorld, locks: Locks, *services: Service) -> AsyncIterator[WorkerPool]:
-    pool = WorkerPool(world.world(), locks.hold, net_of(world), Sharing(), ())
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as group:
-            group.start_soon(pool.run, services)
-            await until(lambda: any(isinstance(event, TripStarted) for event in world.events))
-            yield pool
-            group.cancel_scope.cancel()
-
-
-async def until(look: Callable[[], object]) -> None:
-    while not look():
-        await anyio.sleep(0.001)
-
-
-def live(world: FakeWorld, name: str = "backend") -> bool:
-    changes = [event for event in world.events if isinstance(event, LiveChanged) and event.service == name]
-    return bool(changes) and changes[-1].live
-
-
-def save(world: FakeWorld, pool: WorkerPool, text: str, name: str = "backend") -> None:
-    world.tree = text
-    now = world.clock.now()
-    pool.deliver(name, Change(frozenset(), now, now))
+def working(world: FakeWorld, locks: Locks, *services: Service) -> AbstractAsyncContextManager[WorkerPool]:
+    return pools.working(world, services, locks.hold)
 
 
 async def test_s28_the_new_worker_begins_when_the_old_ones_patch_is_decided() -> None:
@@ -94,7 +66,7 @@ async def test_s28_the_new_worker_begins_when_the_old_ones_patch_is_decided() ->
         assert world.fingerprints.calls == 1, "two workers of one service would PATCH in any order"
         assert locks.freed == [], "nor may another devloop get in between"
         stays.set()
-        await until(lambda: live(world))
+        await until(lambda: is_live(world))
         assert world.patched[-1].endswith(world_ref("v2"))
         assert locks.freed == []
     assert locks.freed == ["todo-backend"]
@@ -114,7 +86,7 @@ async def test_s28_edits_of_config_yaml_faster_than_workers_end_lose_nothing() -
         assert world.fingerprints.calls == 1
         stays.set()
         await until(
-            lambda: world.patched[-1:] and world.patched[-1].endswith(world_ref("v3")) and live(world)
+            lambda: world.patched[-1:] and world.patched[-1].endswith(world_ref("v3")) and is_live(world)
         )
         assert locks.held == {"todo-backend": 1}
 
@@ -131,7 +103,7 @@ async def test_s28_a_renamed_service_waits_for_the_patch_of_its_old_name() -> No
             await anyio.sleep(0.001)
         assert world.fingerprints.calls == 1
         stays.set()
-        await until(lambda: live(world, "front"))
+        await until(lambda: is_live(world, "front"))
         assert world.patched[-1].endswith(world_ref("v2"))
 
 
@@ -142,16 +114,16 @@ async def test_s28_a_workload_that_another_devloop_has_is_taken_when_it_is_free(
     world, locks = FakeWorld(), Locks()
     locks.stranger.add("theirs")
     async with working(world, locks, SERVICE) as pool:
-        await until(lambda: live(world))
+        await until(lambda: is_live(world))
         pool.employ([replace(SERVICE, targets=(replace(SERVICE.targets[0], name="theirs"),))])
         await until(lambda: any(isinstance(event, Notice) for event in world.events))
-        assert not live(world)
+        assert not is_live(world)
         for _ in range(20):
             await anyio.sleep(0.001)
         assert len([event for event in world.events if isinstance(event, Notice)]) == 1, "reported once"
         save(world, pool, "v2")
         locks.stranger.clear()
-        await until(lambda: live(world))
+        await until(lambda: is_live(world))
         assert world.patched[-1].endswith(world_ref("v2"))
 
 
@@ -161,17 +133,17 @@ async def test_s26_a_lock_that_cannot_be_made_ends_no_service(monkeypatch: pytes
     world, locks = FakeWorld(), Locks()
     new = replace(SERVICE, name="new", targets=(replace(SERVICE.targets[0], name="new"),))
     async with working(world, locks, SERVICE) as pool:
-        await until(lambda: live(world))
+        await until(lambda: is_live(world))
         locks.full = True
         pool.employ([SERVICE, new])
         await until(lambda: any(isinstance(event, Notice) for event in world.events))
         save(world, pool, "v2")
-        await until(lambda: world.patched[-1].endswith(world_ref("v2")) and live(world))
+        await until(lambda: world.patched[-1].endswith(world_ref("v2")) and is_live(world))
         messages = [event.message for event in world.events if isinstance(event, Notice)]
         assert len(messages) == 1, messages
         assert "No space left on device" in messages[0]
         locks.full = False
-        await until(lambda: live(world, "new"))
+        await until(lambda: is_live(world, "new"))
 
 
 async def test_s26_at_the_start_it_is_an_error() -> None:
@@ -201,7 +173,7 @@ async def test_s28_a_cluster_that_refuses_a_new_service_ends_no_other(
     world.feed = feed  # type: ignore[method-assign, assignment]
     new = replace(SERVICE, name="new", targets=(replace(SERVICE.targets[0], name="new"),))
     async with working(world, locks, SERVICE) as pool:
-        await until(lambda: live(world))
+        await until(lambda: is_live(world))
         pool.employ([SERVICE, new])
         await until(lambda: any(isinstance(event, Notice) for event in world.events))
         save(world, pool, "v2")

@@ -22,7 +22,7 @@ from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
 from devloop.adapters.kubernetes.in_place import InPlaceUpdate
 from devloop.adapters.kubernetes.informer import Health, Informer, ObjectListener
 from devloop.adapters.kubernetes.inventory import find_url, images_of, read_images, read_nodes
-from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, write_image
+from devloop.adapters.kubernetes.patch import MANAGER, PATHS, read_workload, refuse, restart, write_image
 from devloop.adapters.kubernetes.views import owned_by, revision_of
 from devloop.adapters.lock import Owner
 from devloop.clock import Clock
@@ -125,6 +125,10 @@ class KubernetesCluster:
                 self._owner.dump(),
                 lambda: view.find(target) if view else None,
             )
+
+    async def restart(self, target: Target, ref: str) -> Revision:
+        async with self._writing(target):
+            return await restart(self.client, self._clock, target, ref, self._owner.dump())
 
     @asynccontextmanager
     async def in_place(self, target: Target, service: Service, ref: str) -> AsyncIterator[InPlaceUpdate]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -23,6 +25,7 @@ PATHS = {
     "statefulset": "/apis/apps/v1/namespaces/{}/statefulsets/{}",
 }
 MANAGER = "devloop"
+RESTARTED = "kubectl.kubernetes.io/restartedAt"  # kubectl's own: `kubectl rollout history` knows it
 TRIES = 3  # of a PATCH whose `test` fails because somebody else wrote in between
 SHIELD_SECONDS = 5.0  # how long a PATCH is kept from being cancelled, reading back included (S16)
 ANSWER_SECONDS = 3.0  # for the PATCH itself: the rest of the shield is for reading back
@@ -44,19 +47,45 @@ async def write_image(
     `find` gives the object from a watch, which saves a read. Raises PatchError, TargetMissingError,
     PlatformError; cancellation waits until the PATCH is decided, at most SHIELD_SECONDS.
     """
+    planned = partial(plan, target=target, image=image, ref=ref, owner=owner)
+    is_done = partial(_carried, target=target, image=image, ref=ref)
+    return await _write(client, clock, target, ref, find(), planned, is_done)
+
+
+async def restart(client: Client, clock: Clock, target: Target, ref: str, owner: str) -> Revision:
+    """Have the pods of `target` replaced; `ref` is what they run and keep. Raises as `write_image`."""
+    at = datetime.fromtimestamp(clock.now(), UTC).isoformat()
+
+    def is_done(item: Json) -> bool:
+        return _template_notes(item).get(RESTARTED) == at
+
+    planned = partial(restart_plan, at=at, owner=owner)
+    return await _write(client, clock, target, ref, None, planned, is_done)
+
+
+async def _write(
+    client: Client,
+    clock: Clock,
+    target: Target,
+    ref: str,
+    item: Json | None,
+    plan_for: Callable[[Json], list[Operation]],
+    is_done: Callable[[Json], bool],
+) -> Revision:
+    """PATCH what `plan_for` gives for the object, again where somebody else wrote in between."""
     path = PATHS[target.kind].format(target.namespace, target.name)
-    item = find() or await _read(client, path, target)
+    item = item or await _read(client, path, target)
     failure: PatchError | PlatformError | None = None
     for _ in range(TRIES):
-        operations = plan(item, target, image, ref, owner)
+        operations = plan_for(item)
         if not operations:
             # Nothing to do, unless the watch is behind: asked once, for a wrong "unchanged" loses an edit.
             item = await _read(client, path, target)
-            operations = plan(item, target, image, ref, owner)
+            operations = plan_for(item)
         if not operations:
             return _revision(target, item, ref, clock.now(), changed=False)
         try:
-            return await _send(client, clock, path, target, image, ref, operations)
+            return await _send(client, clock, path, target, ref, operations, is_done)
         except ApiRefusedError as error:
             failure = refuse(error, target, client)
             if error.status not in (409, 422):
@@ -82,9 +111,9 @@ async def _send(
     clock: Clock,
     path: str,
     target: Target,
-    image: str,
     ref: str,
     operations: list[Operation],
+    is_done: Callable[[Json], bool],
 ) -> Revision:
     """Send it, and know what came of it: an answer that is broken or late is settled by reading (S16)."""
     with anyio.move_on_after(SHIELD_SECONDS, shield=True):
@@ -96,7 +125,7 @@ async def _send(
             if not error.sent:
                 raise
             item = await _read_back(client, path, target, error)
-            if not _carried(item, target, image, ref):
+            if not is_done(item):
                 raise _NotAppliedError(error, item) from error
             return _revision(target, item, ref, patched_at, changed=True)
     raise ApiUnreachableError(
@@ -168,8 +197,22 @@ def plan(item: Json, target: Target, image: str, ref: str, owner: str) -> list[O
         if changed:
             changes += [{"op": "test", "path": f"{at}/name", "value": container["name"]}, *changed]
     changes += resumption(item)
-    if not changes:
-        return []
+    return _signed(item, changes, owner) if changes else []
+
+
+def restart_plan(item: Json, at: str, owner: str) -> list[Operation]:
+    """The operations that make the template of `item` another one and change nothing of what its pods run."""
+    path, notes = "/spec/template/metadata/annotations", _template_notes(item)
+    test: Operation = {"op": "test", "path": path, "value": notes or None}  # null: there are none
+    return _signed(item, [test, {"op": "add", "path": path, "value": {**notes, RESTARTED: at}}], owner)
+
+
+def _template_notes(item: Json) -> Json:
+    return ((item.get("spec") or {}).get("template") or {}).get("metadata", {}).get("annotations") or {}
+
+
+def _signed(item: Json, changes: list[Operation], owner: str) -> list[Operation]:
+    """The changes to this very object, and the note of whoever makes them (S26)."""
     meta = item["metadata"]
     operations: list[Operation] = [{"op": "test", "path": "/metadata/uid", "value": meta["uid"]}]
     if meta.get("annotations"):

@@ -396,3 +396,38 @@ async def test_s24_a_replica_sets_revision_that_is_no_number_is_the_oldest(
             },
         )  # fmt: skip
     assert await cluster.earlier_images(TARGET, "todo") == (ref("3"), ref("2"), ref("1"))
+
+
+@pytest.mark.parametrize("notes", [{}, {"sidecar.example.com/inject": "true"}])
+async def test_a_restart_changes_the_template_and_no_image(
+    api: Api, cluster: KubernetesCluster, notes: dict[str, str]
+) -> None:
+    made = await api.create(DEPLOYMENTS, deployment())
+    if notes:
+        await api.merge(WEB, {"spec": {"template": {"metadata": {"annotations": notes}}}})
+    before = await api.get(WEB)
+    revision = await cluster.restart(TARGET, "todo:1")
+    item = await api.get(WEB)
+    found = item["spec"]["template"]["metadata"]["annotations"]
+    assert {name: text for name, text in found.items() if name in notes} == notes
+    assert found.keys() - notes.keys() == {"kubectl.kubernetes.io/restartedAt"}
+    assert item["spec"]["template"]["spec"] == before["spec"]["template"]["spec"]
+    assert (revision.uid, revision.changed) == (made["metadata"]["uid"], True)
+    assert revision.generation == item["metadata"]["generation"] > before["metadata"]["generation"]
+    assert "dev.devloop/owner" in item["metadata"]["annotations"]
+    again = await cluster.restart(TARGET, "todo:1")
+    assert again.generation > revision.generation, "within the same second too"
+
+
+async def test_s16_a_restart_whose_answer_is_lost_is_done_once(
+    api: Api, proxy: Proxy, shaky: KubernetesCluster
+) -> None:
+    await api.create(DEPLOYMENTS, deployment())
+    proxy.on("PATCH", "/deployments/web", Lose())
+    revision = await shaky.restart(TARGET, "todo:1")
+    assert revision.generation == (await api.get(WEB))["metadata"]["generation"] == 2
+
+
+async def test_a_restart_of_what_is_not_there_is_an_error(cluster: KubernetesCluster) -> None:
+    with pytest.raises(TargetMissingError):
+        await cluster.restart(TARGET, "todo:1")

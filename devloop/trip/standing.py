@@ -1,0 +1,45 @@
+"""Where a service stands at this moment: what is shown of it, and what others wait for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import anyio
+
+from devloop.events import Emit, LiveChanged
+from devloop.model import Change, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`word`: the state that is shown; `live`: whether the ready pods run exactly the tree that the last trip
+    looked at. `busy`: a trip runs, or is to begin by itself. `outcome`, `change`: of the last trip that
+    ended, None before; `began`: when it began to look at the tree, in ticks of the clock.
+    """
+
+    word: str = "starting"
+    live: bool = False
+    busy: bool = True
+    outcome: Outcome | None = None
+    change: Change | None = None
+    began: float = 0.0
+
+
+class Shown:
+    """The word and the liveness of one service, each change of them emitted once."""
+
+    def __init__(self, service: str, emit: Emit) -> None:
+        self._service, self._emit = service, emit
+        self._last = ("starting", False)
+        self._moved = anyio.Event()
+
+    def show(self, word: str, live: bool, ref: str) -> None:
+        if self._last != (word, live):
+            self._last = word, live
+            self._emit(LiveChanged(self._service, live, ref, word))
+        self._moved.set()
+        self._moved = anyio.Event()
+
+    async def moved(self) -> None:
+        """Return when anything was decided, or begun, from now on."""
+        await self._moved.wait()
