@@ -219,7 +219,9 @@ class TreeFingerprinter:
         if known and known.recipe_key == key and changed is not None and "" not in paths:
             tree = known.tree.updated(fresh, self._cache, check)
         if tree is None:
-            tree = read(context, Selection.of(planned.reads, recipe.rules), fresh, self._cache, check)
+            before = known.tree if known and known.tree.context == context else None
+            selection = Selection.of(planned.reads, recipe.rules)
+            tree = read(context, selection, fresh, self._cache, check, before)
         self._cache.save_if_many()
         inputs = Inputs(tree.files, bases, platform, recipe.dockerfile_digest, recipe.ignore_digest)
         digest = _digest(service.build, inputs, tree.digest, self._rebuild_salts.get(service.name, ""))

@@ -7,15 +7,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from devloop.concurrency import Check
+from devloop.inputs.contents import Contents, kind_and_mode
 from devloop.inputs.selection import Selection, SourcePattern
-from devloop.inputs.stat_cache import Identity, StatCache, identity
+from devloop.inputs.stat_cache import Look, StatCache, packed
 from devloop.inputs.walk import Walk, WalkEntry, look
 from devloop.model import FileEntry
 
-Kind = Literal["file", "dir", "link"]
 _MANY = 500  # changed paths from which on one walk costs less
 
 
@@ -29,11 +28,12 @@ class Tree:
     context: Path
     selection: Selection
     files: Mapping[str, FileEntry]
-    seen: Mapping[str, Identity]
-    listed: Mapping[str, Identity]  # directories whose names count
+    seen: Mapping[str, bytes]  # the stat of each, packed
+    racy: frozenset[str]  # files whose stat may not show the next change: they are read again (S7)
+    listed: Mapping[str, bytes]  # directories whose names count, with their stat
     links: frozenset[str]  # that a source goes through
-    records: Mapping[str, Mapping[str, bytes]]  # directory -> name -> what counts of it
-    sums: Mapping[str, bytes]  # directory -> digest of its records
+    inside: Mapping[str, tuple[str, ...]]  # directory -> the paths in it, sorted
+    sums: Mapping[str, bytes]  # directory -> digest of what counts of these
 
     @property
     def digest(self) -> bytes:
@@ -64,7 +64,7 @@ class Tree:
             return None
         gone = {known for path in stale for known in self._at_or_below(path)} - found.keys()
         gone |= self._emptied(gone) - found.keys()
-        return self._with(found, gone, paths, walk, cache, check)
+        return self._with(found, gone, paths, walk, self._contents(cache.look(), check))
 
     def unchanged(self, check: Check) -> bool:
         """Does everything look the same now, by stat (S8)?"""
@@ -72,11 +72,11 @@ class Tree:
         for directory, seen in self.listed.items():
             check()
             found = look(root, directory)
-            if found is None or identity(found.stat) != seen:
+            if found is None or packed(found.stat) != seen:
                 return self._unchanged_by_walk(check)
         for path, seen in self.seen.items():
             found = look(root, path)
-            if found is None or (found.kind != "dir" and identity(found.stat) != seen):
+            if found is None or (found.kind != "dir" and packed(found.stat) != seen):
                 return False
         return True
 
@@ -85,8 +85,8 @@ class Tree:
         walk = Walk(self.context, _original(self.selection), check)
         now = {f.path: f for f in walk.everything()}
         return now.keys() == self.files.keys() and all(
-            _kind_and_mode(found) == (self.files[path].kind, self.files[path].mode)
-            and (found.kind == "dir" or identity(found.stat) == self.seen[path])
+            kind_and_mode(found) == (self.files[path].kind, self.files[path].mode)
+            and (found.kind == "dir" or packed(found.stat) == self.seen[path])
             for path, found in now.items()
         )
 
@@ -142,79 +142,96 @@ class Tree:
                 above = above.rpartition("/")[0]
         return emptied
 
+    def _contents(self, look: Look, check: Check) -> Contents:
+        return Contents(os.fspath(self.context), self.files, self.seen, self.racy, look, check)
+
     def _with(
         self,
         found: Mapping[str, WalkEntry],
         gone: Iterable[str],
         fresh: set[str],
         walk: Walk,
-        cache: StatCache,
-        check: Check,
+        contents: Contents,
     ) -> Tree:
         """The tree with these files read and those forgotten."""
-        files, seen, listed = dict(self.files), dict(self.seen), dict(self.listed)
-        listed.update((path, identity(status)) for path, status in walk.listed.items())
+        files, seen, racy, listed = dict(self.files), dict(self.seen), set(self.racy), dict(self.listed)
+        listed.update((path, packed(status)) for path, status in walk.listed.items())
         missing = set(gone)
         for path, item in found.items():
-            entry = read_entry(self.context, item, cache, fresh=path in fresh, check=check)
-            if entry is None:
+            stamp = packed(item.stat)
+            try:
+                entry, settled = contents.entry(item, stamp, fresh=path in fresh)
+            except (FileNotFoundError, NotADirectoryError):
                 missing.add(path)
+                continue
+            files[path], seen[path] = entry, stamp
+            if settled:
+                racy.discard(path)
             else:
-                files[path], seen[path] = entry, identity(item.stat)
+                racy.add(path)
         for path in missing:
             files.pop(path, None)
             seen.pop(path, None)
             listed.pop(path, None)
+        racy -= missing
         above = {path.rpartition("/")[0] for path in (*missing, *found)}
         # A directory's own times change with its names; those alone are no reason to list it again.
         for path in above - found.keys():
             now = look(os.fspath(self.context), path)
             if now and path in listed:
-                listed[path] = identity(now.stat)
+                listed[path] = packed(now.stat)
             if now and path in files:
                 files[path] = replace(files[path], mtime_ns=now.stat.st_mtime_ns)
-        records, sums = _summed(self.records, self.sums, files, (*missing, *found))
-        return Tree(self.context, self.selection, files, seen, listed, self.links, records, sums)
+        inside, sums = _summed(self.inside, self.sums, files, (*missing, *found))
+        return Tree(
+            self.context, self.selection, files, seen, frozenset(racy), listed, self.links, inside, sums
+        )
 
 
 def _summed(
-    records: Mapping[str, Mapping[str, bytes]],
+    inside: Mapping[str, tuple[str, ...]],
     sums: Mapping[str, bytes],
     files: Mapping[str, FileEntry],
     touched: Iterable[str],
-) -> tuple[dict[str, Mapping[str, bytes]], dict[str, bytes]]:
-    """Records and digests by directory, with those of the touched files as they are now."""
-    changed: dict[str, dict[str, bytes]] = {}
+) -> tuple[dict[str, tuple[str, ...]], dict[str, bytes]]:
+    """The paths in each directory, and its digest, with the touched files as they are now."""
+    by_directory: dict[str, list[str]] = {}
     for path in touched:
-        directory, _, name = path.rpartition("/")
-        inside = changed.get(directory)
-        if inside is None:
-            inside = changed[directory] = dict(records.get(directory, {}))
-        entry = files.get(path)
-        if entry is None:
-            inside.pop(name, None)
-        else:
-            inside[name] = _record(entry)
-    now, digests = dict(records), dict(sums)
-    for directory, inside in changed.items():
-        if inside:
-            now[directory], digests[directory] = inside, _sum(inside)
+        by_directory.setdefault(path.rpartition("/")[0], []).append(path)
+    now, digests = dict(inside), dict(sums)
+    for directory, paths in by_directory.items():
+        known = now.get(directory, ())
+        names = set(known).union(paths)
+        there = known if len(names) == len(known) else tuple(sorted(names))
+        if any(path not in files for path in paths):
+            there = tuple(path for path in there if path in files)
+        if there:
+            now[directory], digests[directory] = there, _sum(directory, there, files)
         else:
             now.pop(directory, None)
             digests.pop(directory, None)
     return now, digests
 
 
-def read(context: Path, selection: Selection, fresh: set[str], cache: StatCache, check: Check) -> Tree:
-    """Look at everything; bytes are read only where the stat cache does not know them, or for `fresh`.
+def read(
+    context: Path,
+    selection: Selection,
+    fresh: set[str],
+    cache: StatCache,
+    check: Check,
+    before: Tree | None = None,
+) -> Tree:
+    """Look at everything; bytes are read only for `fresh`, or where neither the tree `before` nor the stat
+    cache knows them.
 
     Raises FingerprintError, and whatever `check` raises.
     """
     walk = Walk(context, selection, check)
     found = {f.path: f for f in walk.everything()}
     selection = _Followed(walk.patterns, selection)
-    empty = Tree(context, selection, {}, {}, {}, frozenset(walk.links), {}, {})
-    return empty._with(found, (), fresh, walk, cache, check)
+    empty = Tree(context, selection, {}, {}, frozenset(), {}, frozenset(walk.links), {}, {})
+    contents = (before or empty)._contents(cache.look(os.fspath(context)), check)
+    return empty._with(found, (), fresh, walk, contents)
 
 
 class _Followed(Selection):
@@ -229,39 +246,12 @@ def _original(selection: Selection) -> Selection:
     return selection.original if isinstance(selection, _Followed) else selection
 
 
-def read_entry(
-    context: Path, found: WalkEntry, cache: StatCache, *, fresh: bool, check: Check
-) -> FileEntry | None:
-    """What counts of one file; None if it vanished just now."""
-    status = found.stat
-    kind, mode = _kind_and_mode(found)
-    digest = ""
-    if found.kind == "file":
-        try:
-            full = os.path.join(context, found.path)  # noqa: PTH118
-            digest = cache.digest(full, status, fresh=fresh, check=check)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-    elif found.kind == "link":
-        digest = hashlib.sha256(os.fsencode(found.target)).hexdigest()
-    size = status.st_size if found.kind in ("file", "link") else 0
-    return FileEntry(found.path, kind, mode, size, status.st_mtime_ns, digest)
+def _sum(directory: str, paths: Iterable[str], files: Mapping[str, FileEntry]) -> bytes:
+    """Of kind, mode and content by name. The names are sorted as text, as the paths are."""
+    start = len(directory) + 1 if directory else 0
+    entries = map(files.__getitem__, paths)
+    return hashlib.sha256(b"\0".join([_record(entry, start) for entry in entries])).digest()
 
 
-def _kind_and_mode(found: WalkEntry) -> tuple[Kind, int]:
-    """A fifo or a device is a "file" without a digest whose mode says what it is; a link's mode is
-    whatever the system makes it."""
-    if found.kind == "link":
-        return "link", 0o777
-    if found.kind == "other":
-        return "file", found.stat.st_mode
-    return found.kind, found.stat.st_mode & 0o7777
-
-
-def _record(entry: FileEntry) -> bytes:
-    return f"{entry.kind} {entry.mode:o} {entry.digest}".encode()
-
-
-def _sum(records: Mapping[str, bytes]) -> bytes:
-    joined = b"\0".join(os.fsencode(name) + b"\0" + records[name] for name in sorted(records))
-    return hashlib.sha256(joined).digest()
+def _record(entry: FileEntry, start: int) -> bytes:
+    return os.fsencode(f"{entry.path[start:]}\0{entry.kind} {entry.mode:o} {entry.digest}")

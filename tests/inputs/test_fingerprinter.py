@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from devloop.concurrency import Check
 from devloop.dockerfile.dockerignore import NO_RULES
 from devloop.errors import FingerprintError, TreeMovedError
 from devloop.inputs.archive import dockerfile_entry, tar_context
@@ -174,6 +175,51 @@ async def test_s7_a_warm_start_reads_nothing(shop: Workshop) -> None:
     assert shop.cache.reads == 0
 
 
+async def test_s7_what_was_read_is_on_disk_or_in_the_tree_and_a_further_look_reads_nothing(
+    tmp_path: Path, shop: Workshop
+) -> None:
+    settle(*(path for path in shop.context.rglob("*") if path.is_file()))
+    first = await shop.take()
+    await shop.prints.close()
+    assert shop.cache.unsaved(str(shop.context / "src/a.py")) is None
+    for file in (tmp_path / "state").iterdir():
+        file.unlink()  # the tree alone is left
+    reads = shop.cache.reads
+    again = await shop.take()
+    assert again.digest == first.digest
+    assert shop.cache.reads == reads
+    assert again.inputs.files["src/a.py"] is first.inputs.files["src/a.py"]
+
+
+async def test_s7_another_ignore_file_reads_what_it_brings_and_no_more(shop: Workshop) -> None:
+    settle(*(path for path in shop.context.rglob("*") if path.is_file()))
+    (shop.context / ".dockerignore").write_text("src/b.py\n")
+    await shop.take()
+    reads = shop.cache.reads
+    (shop.context / ".dockerignore").write_text("")
+    assert "src/b.py" in (await shop.take()).inputs.files
+    assert shop.cache.reads == reads + 1
+
+
+async def test_s7_a_file_read_in_the_tick_of_its_writing_is_read_again_at_each_look(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(*(path for path in shop.context.rglob("*") if path.is_file()))
+    young = (shop.context / "src/a.py").stat().st_ctime_ns
+    (shop.context / "src/b.py").unlink()
+    (shop.context / "c.txt").unlink()
+    monkeypatch.setattr(shop.cache, "_now_ns", lambda: young + 1_000_000)
+    await shop.take()
+    reads = shop.cache.reads
+    await shop.take()
+    assert shop.cache.reads == reads + 1
+    monkeypatch.undo()
+    await shop.take()  # read once more, and settled now
+    reads = shop.cache.reads
+    await shop.take()
+    assert shop.cache.reads == reads
+
+
 async def test_s7_one_change_reads_one_file(shop: Workshop) -> None:
     settle(*(path for path in shop.context.rglob("*") if path.is_file()))
     await shop.take()
@@ -197,13 +243,13 @@ async def test_a_newer_change_abandons_a_large_file_at_once(tmp_path: Path) -> N
     with (shop.context / "big").open("wb") as big:
         big.truncate(1 << 30)
     started = anyio.Event()
-    real = shop.cache.digest
+    real = shop.cache.read
 
-    def digest(path: str, status: os.stat_result, **how: object) -> str:
+    def read(path: str, check: Check) -> tuple[str, bool]:
         anyio.from_thread.run_sync(started.set)
-        return real(path, status, **how)  # type: ignore[arg-type]
+        return real(path, check)
 
-    shop.cache.digest = digest  # type: ignore[method-assign]
+    shop.cache.read = read  # type: ignore[method-assign]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(shop.take)
         await started.wait()
