@@ -27,7 +27,8 @@ class DevloopError(Exception):
     """Base of all expected errors.
 
     `reason` is one CamelCase word for machines, `message` one or more lines for people, `evidence`
-    the lines that prove it (log tail, failing instruction), `hint` what to do next. `outside_tree`: what
+    the lines that prove it (log tail, failing instruction), `hint` what to do next. `cause`: the one line of
+    the program itself that says why it failed, "" where the message says it. `outside_tree`: what
     has to change lies where no file event reports it (registry, engine, node, cluster).
     """
 
@@ -43,6 +44,7 @@ class DevloopError(Exception):
         reason: str | None = None,
         evidence: tuple[str, ...] = (),
         hint: str | None = None,
+        cause: str = "",
         outside_tree: bool | None = None,
     ) -> None:
         message = _shortened(_NUMBER.sub("", message))
@@ -52,7 +54,13 @@ class DevloopError(Exception):
         self.reason = reason if reason and reason.isidentifier() else self.default_reason
         self.evidence = evidence
         self.hint = hint
+        self.cause = cause
         self.outside_tree = self.default_outside if outside_tree is None else outside_tree
+
+    @property
+    def in_short(self) -> str:
+        """The cause; where the message says it, the message's first line."""
+        return self.cause or self.message.partition("\n")[0]
 
     def __copy__(self) -> DevloopError:
         made = type(self).__new__(type(self), *self.args)
@@ -64,6 +72,7 @@ class DevloopError(Exception):
         self.message = conceal(self.message)
         self.args = (self.message,)
         self.evidence = tuple(map(conceal, self.evidence))
+        self.cause = conceal(self.cause)
         self.hint = conceal(self.hint) if self.hint else None
 
 
@@ -162,17 +171,17 @@ class OvertakenError(RolloutError):
 
 
 class InternalError(DevloopError):
-    """What no part of devloop expected. `message` is one line; `cause` is what was raised."""
+    """What no part of devloop expected. `message` is one line; `raised` is the exception."""
 
     exit_code = 70  # EX_SOFTWARE of sysexits.h
     default_reason = "InternalError"
 
-    def __init__(self, where: str, cause: BaseException, report: str = "") -> None:
+    def __init__(self, where: str, raised: BaseException, report: str = "") -> None:
         named = f"; report: {report}" if report else ""
         super().__init__(
-            f"internal error in {where}: {one_line(cause)}{named}", hint="please file the report"
+            f"internal error in {where}: {one_line(raised)}{named}", hint="please file the report"
         )
-        self.cause = cause
+        self.raised = raised
 
 
 def _shortened(text: str) -> str:

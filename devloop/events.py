@@ -125,6 +125,7 @@ class PodExited:
     exit_code: int
     reason: str
     log: tuple[str, ...]
+    cause: str = ""  # what the log says of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +158,18 @@ class LiveChanged:
 
 @dataclass(frozen=True, slots=True)
 class StateChanged:
-    """The workload went from one DeploymentState to the next; `log`: what crashed, where it is Degraded."""
+    """The workload went from one DeploymentState to the next.
+
+    Where it is Degraded, `crashed` is which container ended and how, `log` its last lines, `cause` what they
+    say of it.
+    """
 
     service: str
     before: str
     after: str
     log: tuple[str, ...] = ()
+    crashed: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,8 +164,9 @@ class Cluster(Protocol):
         """Alone with the target, for an update of its pods in place."""
         ...
 
-    async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
-        """The last log lines of the container that died, or of the one that runs."""
+    async def last_words(self, target: Target, pod: str, container: str, lines: int = 200) -> tuple[str, ...]:
+        """The last log lines of the container that died, or of the one that runs: enough to find in them why
+        it ended (devloop.causes)."""
         ...
 
     async def delete_pod(self, target: Target, pod: str, uid: str) -> None:

@@ -45,6 +45,7 @@ PLANTED = {
         ("devloop.ports", "devloop.trip.sharing"),
         ("devloop.model.project", "devloop.deploy.helm_values"),
         ("devloop.errors", "devloop.model.image"),
+        ("devloop.causes.find", "devloop.model.image"),
     ),
     "devloop: no circles": (
         ("devloop.clock", "devloop.activity"),
@@ -54,6 +55,11 @@ PLANTED = {
     "devloop.model: values know each other in one direction": (
         ("devloop.model.inputs", "devloop.model.image"),
         ("devloop.model.cluster", "devloop.model.outcome"),
+    ),
+    "devloop.causes: languages and tools know nothing of each other": (
+        ("devloop.causes.node", "devloop.causes.tools"),
+        ("devloop.causes.python", "devloop.causes.find"),
+        ("devloop.causes.cause", "devloop.causes.plain"),
     ),
     "devloop.init: reading a project and proposing a config know nothing of each other": (
         ("devloop.init.project.scan", "devloop.init.proposal.render"),

@@ -34,7 +34,9 @@ def status(project: Project, names: Sequence[str], *, as_json: bool) -> int:
     hide = secrets_of(project.config, names)
     shown = {name: beside_watch(one, cards.get(name)) for name, one in found.items()}
     clean = {
-        name: replace(one, message=hide(one.message), hint=hide(one.hint or "") or None)
+        name: replace(
+            one, message=hide(one.message), hint=hide(one.hint or "") or None, cause=hide(one.cause)
+        )
         for name, one in shown.items()
     }
     stages = {name: card.get("stage") or card.get("state") or "" for name, card in cards.items()}
@@ -61,8 +63,9 @@ def beside_watch(standing: Standing, card: Json | None) -> Standing:
         return replace(standing, hint=f"{WATCH} will redeploy: in {card['stage']} now")
     if error and state in ("failed", "waiting"):
         what = f"failed in {error['stage']}" if state == "failed" else "waits"
-        why = f"{WATCH} {what}: {error['message'].partition(chr(10))[0]}"
-        return replace(standing, message=f"{standing.message}; {why}", hint=error["hint"])
+        cause = error.get("cause") or error["message"].partition("\n")[0]
+        why = f"{WATCH} {what}: {cause}"
+        return replace(standing, message=f"{standing.message}; {why}", hint=error["hint"], cause=cause)
     if state in ("failed", "contested"):
         return replace(standing, hint=f"{WATCH} is {state}: see what it shows; a save starts the next try")
     return replace(standing, hint=f"{WATCH} waits for it" if state == "waiting" else f"{WATCH} will redeploy")

@@ -35,7 +35,11 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """It will not get there by itself. `reason` is Kubernetes' own word where it has one."""
+    """It will not get there by itself. `reason` is Kubernetes' own word where it has one.
+
+    `cause`: one line that says why, "" where the message does; `exited`: a process ended by its own doing, so
+    its log may say it.
+    """
 
     reason: str
     message: str
@@ -43,6 +47,8 @@ class Stuck:
     hint: str | None = None
     pod: str = ""
     container: str = ""
+    cause: str = ""
+    exited: bool = False
 
 
 Verdict = Progressing | Ready | Stuck

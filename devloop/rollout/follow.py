@@ -14,7 +14,7 @@ import anyio
 
 from devloop.activity import Activity, bounded
 from devloop.errors import LoadError, OvertakenError, RolloutError, StageError
-from devloop.events import Notice, PodExited, RolloutPhase
+from devloop.events import Notice, RolloutPhase
 from devloop.model import (
     Image,
     LoadedImage,
@@ -41,7 +41,7 @@ from devloop.rollout.judge import (
     strays,
 )
 from devloop.rollout.progress import RolloutProgress, Waits, first_patch, phases
-from devloop.rollout.symptoms import read_log
+from devloop.rollout.symptoms import exited, read_log
 from devloop.rollout.target_symptoms import pods_to_replace
 from devloop.stopwatch import Stopwatch
 
@@ -184,12 +184,11 @@ class _Follower:
         for snapshot, expectation in zip(self.seen, self._expected, strict=True):
             for pod, container in failed_containers(snapshot, expectation):
                 key = (pod.uid, container.name, container.restarts)
-                if key in self._exits or container.exit_code is None:
+                if key in self._exits:
                     continue
                 self._exits.add(key)
                 log = await self._world.cluster.last_words(snapshot.target, pod.name, container.name)
-                code, reason = container.exit_code, container.exit_reason
-                self._world.emit(PodExited(self._service.name, pod.name, container.name, code, reason, log))
+                self._world.emit(exited(self._service.name, pod, container, log))
 
     async def bring_back_lost_image(self) -> None:
         """Load the image again where a node lost it, which gives its pods new time (S13)."""
@@ -277,4 +276,5 @@ async def _stuck(snapshot: Snapshot, verdict: Stuck, world: World) -> StageError
         reason=verdict.reason,
         evidence=verdict.evidence,
         hint=verdict.hint,
+        cause=verdict.cause,
     )

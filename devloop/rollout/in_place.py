@@ -13,7 +13,7 @@ import anyio
 
 from devloop.concurrency import gather
 from devloop.errors import InPlaceError, OvertakenError, RolloutError, TargetMissingError
-from devloop.events import Notice, PodExited, RolloutPhase, UpdateFallback
+from devloop.events import Notice, RolloutPhase, UpdateFallback
 from devloop.image_refs import same
 from devloop.model import (
     ContainerView,
@@ -30,7 +30,15 @@ from devloop.model import (
 )
 from devloop.ports import Feed, InPlaceUpdate, World
 from devloop.rollout.judge import MISSING
-from devloop.rollout.symptoms import GRACE, MISSING_IMAGE, exits, first_trouble, probe_failure, read_log
+from devloop.rollout.symptoms import (
+    GRACE,
+    MISSING_IMAGE,
+    exited,
+    exits,
+    first_trouble,
+    probe_failure,
+    read_log,
+)
 from devloop.stopwatch import Stopwatch
 
 REPORT_AFTER = 10.0  # seconds from which an update reports what it waits for
@@ -245,8 +253,7 @@ class _Pods:
         target = self._feed.latest.target
         log = await self._world.cluster.last_words(target, view.name, container.name)
         if container.exit_code is not None and exits(container):
-            code, reason = container.exit_code, container.exit_reason
-            self._world.emit(PodExited(self._service.name, view.name, container.name, code, reason, log))
+            self._world.emit(exited(self._service.name, view, container, log))
         async with self._writes:
             self._over = True
             await gather(self._update.undo, self._put)
@@ -256,6 +263,7 @@ class _Pods:
             reason=trouble.reason,
             evidence=trouble.evidence,
             hint=trouble.hint,
+            cause=trouble.cause,
         )
 
     def _note_phases(self, view: PodView, now: float) -> None:

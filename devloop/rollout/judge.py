@@ -207,15 +207,16 @@ def _late(snapshot: Snapshot, expected: Expectation) -> Stuck:
     running = [c.name for c in waiting.containers if not c.ready and not c.init] if waiting else []
     own = expected.timeout is None and snapshot.target.kind == "deployment"
     _, reason, message = snapshot.conditions.get("Progressing", ("", "", ""))
-    cause = message if own and reason == DEADLINE_EXCEEDED and message else _note(snapshot, expected)
+    text = message if own and reason == DEADLINE_EXCEEDED and message else _note(snapshot, expected)
     seconds = snapshot.progress_deadline if expected.timeout is None else expected.timeout
     return Stuck(
         DEADLINE_EXCEEDED if own else "RolloutTimeout",
-        cause if own else f"no progress within {seconds:g} s (rollout_timeout): {cause}",
+        text if own else f"no progress within {seconds:g} s (rollout_timeout): {text}",
         evidence=_warnings(snapshot, pods),
         hint=_late_hint(snapshot, waiting, pods),
         pod=waiting.name if waiting else "",
         container=running[0] if running else "",
+        cause=probe_failure(snapshot, waiting).partition("\n")[0] if waiting else "",
     )
 
 
@@ -233,9 +234,11 @@ def _warnings(snapshot: Snapshot, pods: Sequence[PodView]) -> tuple[str, ...]:
 def _late_hint(snapshot: Snapshot, waiting: PodView | None, pods: Sequence[PodView]) -> str:
     target = snapshot.target
     if waiting is not None:
-        probe = probe_failure(snapshot, waiting)
-        if probe:
-            return f"the new pod runs, but its probe keeps failing: {probe}"
+        if probe_failure(snapshot, waiting):
+            return (
+                "the new pod runs, but its probe keeps failing: does the container serve that port and path,"
+                " as soon as the probe asks?"
+            )
         return "the new pods do not become ready in time: see their log and readinessProbe"
     ending = blocking_end(snapshot)
     if ending is not None:

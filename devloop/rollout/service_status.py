@@ -10,12 +10,23 @@ from dataclasses import dataclass, field, replace
 from devloop.concurrency import gather
 from devloop.errors import PlatformError, StageError
 from devloop.image_refs import same_repository
-from devloop.model import Change, Fingerprint, Progressing, Ready, Service, Snapshot, Stuck, UpdateMode
-from devloop.ports import World
+from devloop.model import (
+    Change,
+    Fingerprint,
+    Progressing,
+    Ready,
+    Service,
+    Snapshot,
+    Stuck,
+    Target,
+    UpdateMode,
+)
+from devloop.ports import Cluster, World
 from devloop.rollout.hold import hold_of
 from devloop.rollout.judge import Expectation, carries, judge
 from devloop.rollout.state_monitor import worst
 from devloop.rollout.states import deployment_state, pod_state
+from devloop.rollout.symptoms import read_log
 
 ONCE = "devloop once"  # the command that mends it where no watch does
 
@@ -40,6 +51,7 @@ class Standing:
     message: str = ""
     hint: str | None = None
     update: UpdateMode = "roll"  # what config.yaml asks for
+    cause: str = ""  # of `stuck`: the one line that says why
 
     @property
     def well(self) -> bool:
@@ -78,13 +90,33 @@ async def _stand(service: Service, world: World, release: str) -> Standing:
     ref = service.ref(fingerprint)
     image_id = await _image_id(service, fingerprint, world)
     expected = Expectation(service.image, ref, image_id, context=world.cluster.context)
-    state, message, hint = _judged(service.name, expected, fingerprint.digest, snapshots, world.clock.now())
+    judged = _judged(service.name, expected, fingerprint.digest, snapshots, world.clock.now())
+    if isinstance(judged, _StuckTarget):
+        stuck = await judged.read(world.cluster)
+        state, message, hint = "stuck", f"{stuck.reason}: {stuck.message}", stuck.hint
+        cause = stuck.cause or stuck.message
+    else:
+        (state, message, hint), cause = judged, ""
     url = await world.cluster.url(service.targets[0]) if service.targets and running else None
     pods = Counter(str(pod_state(pod)) for snapshot in snapshots for pod in snapshot.pods)
     word = str(worst([deployment_state(one, release) for one in snapshots])) if snapshots else ""
-    return Standing(
+    found = Standing(
         state, word, dict(pods), fingerprint.digest, ref, running, ready, replicas, url, message, hint
     )
+    return replace(found, cause=cause.partition("\n")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _StuckTarget:
+    target: Target
+    stuck: Stuck
+
+    async def read(self, cluster: Cluster) -> Stuck:
+        """With what the log of the container that ended says."""
+        if not self.stuck.exited:
+            return self.stuck
+        log = await cluster.last_words(self.target, self.stuck.pod, self.stuck.container)
+        return read_log(self.stuck, log)
 
 
 async def _image_id(service: Service, fingerprint: Fingerprint, world: World) -> str:
@@ -98,7 +130,7 @@ async def _image_id(service: Service, fingerprint: Fingerprint, world: World) ->
 
 def _judged(
     name: str, expected: Expectation, digest: str, snapshots: Sequence[Snapshot], now: float
-) -> tuple[str, str, str | None]:
+) -> tuple[str, str, str | None] | _StuckTarget:
     """(state, message, hint), the worst of all targets."""
     if not snapshots:
         return "built-only", "it has no deploy: in config.yaml", None
@@ -116,7 +148,7 @@ def _judged(
     for snapshot in snapshots:
         verdict = judge(snapshot, expected, now)
         if isinstance(verdict, Stuck):
-            return "stuck", f"{verdict.reason}: {verdict.message}", verdict.hint
+            return _StuckTarget(snapshot.target, verdict)
         if isinstance(verdict, Progressing):
             return "rolling", verdict.note, None
         assert isinstance(verdict, Ready)

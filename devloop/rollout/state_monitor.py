@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import anyio
 
+from devloop.causes.find import excerpt, find_cause
 from devloop.errors import DevloopError
 from devloop.events import Emit, Notice, PodsCounted, StateChanged
 from devloop.model import PodView, Release, Snapshot
@@ -66,8 +68,8 @@ async def follow_states(
         _report_scale(service, before, seen, emit)
         before = seen
         for after in deployment_path(state, now) if now is not state else ():
-            log = await _last_words(seen, cluster) if after is now is DeploymentState.DEGRADED else ()
-            emit(StateChanged(service, str(state), str(after), log))
+            crash = await _last_crash(seen, cluster) if after is now is DeploymentState.DEGRADED else Crash()
+            emit(StateChanged(service, str(state), str(after), crash.log, crash.what, crash.cause))
             state = after
         await _any_change(feeds, seen, service, release, statuses)
 
@@ -107,8 +109,16 @@ def worst(states: Sequence[DeploymentState]) -> DeploymentState:
     return min(states, key=_WORST.index)
 
 
-async def _last_words(snapshots: Sequence[Snapshot], cluster: Cluster) -> tuple[str, ...]:
-    """Which container ended and how, then its last lines; empty where none did."""
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """Which container ended and how, its last lines, and what they say of it; all empty where none did."""
+
+    what: str = ""
+    log: tuple[str, ...] = ()
+    cause: str = ""
+
+
+async def _last_crash(snapshots: Sequence[Snapshot], cluster: Cluster) -> Crash:
     for snapshot in snapshots:
         for pod in snapshot.pods:
             name = _crashed(pod)
@@ -116,11 +126,13 @@ async def _last_words(snapshots: Sequence[Snapshot], cluster: Cluster) -> tuple[
                 continue
             container, ending = name
             try:
-                lines = await cluster.last_words(snapshot.target, pod.name, container, LINES)
+                lines = await cluster.last_words(snapshot.target, pod.name, container)
             except DevloopError:
                 lines = ()
-            return (f"{pod.name}, container {container}: {ending}", *lines)
-    return ()
+            found = find_cause(lines)
+            what = f"{pod.name}, container {container}: {ending}"
+            return Crash(what, excerpt(lines, found, LINES), str(found) if found else "")
+    return Crash()
 
 
 def _crashed(pod: PodView) -> tuple[str, str] | None:

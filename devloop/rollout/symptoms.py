@@ -6,7 +6,10 @@ Each finding is `(deadline, Stuck)`: None = it will not mend by itself, a time =
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from devloop.causes.find import excerpt, find_cause
+from devloop.events import PodExited
 from devloop.image_refs import split
 from devloop.model import ContainerView, EventView, PodView, Snapshot, Stuck
 
@@ -119,11 +122,31 @@ def first_trouble(snapshot: Snapshot, pod: PodView, container: ContainerView) ->
 
 
 def read_log(stuck: Stuck, log: tuple[str, ...]) -> Stuck:
-    """The same finding with the log as evidence, and a better hint where the log gives the cause away."""
+    """The same finding with the end of the log as evidence, with its cause where the process ended by itself,
+    and a better hint where the log gives it away."""
     hint = stuck.hint
     if any("exec format error" in line for line in log):
         hint = _HINTS["exec"]
-    return Stuck(stuck.reason, stuck.message, (*stuck.evidence, *log), hint, stuck.pod, stuck.container)
+    elif stuck.exited and not log:
+        hint = f"it printed nothing; {hint}"
+    found = find_cause(log) if stuck.exited else None
+    evidence = (*stuck.evidence, *excerpt(log, found))
+    return replace(stuck, evidence=evidence, hint=hint, cause=str(found) if found else stuck.cause)
+
+
+def exited(service: str, pod: PodView, container: ContainerView, log: tuple[str, ...]) -> PodExited:
+    """The event of a container of a new pod that ended, with what its log says of it."""
+    by_itself = container.exit_reason != "OOMKilled"
+    found = find_cause(log) if by_itself else None
+    return PodExited(
+        service,
+        pod.name,
+        container.name,
+        container.exit_code or 0,
+        container.exit_reason,
+        excerpt(log, found),
+        str(found) if found else "",
+    )
 
 
 def _by_start(pod: PodView) -> list[ContainerView]:
@@ -164,14 +187,18 @@ def _crash(snapshot: Snapshot, pod: PodView, container: ContainerView, *, counte
         f" ({container.exit_reason or 'Error'}), {_how_often(container, counted=counted)}"
     )
     if container.exit_reason == "OOMKilled":
-        return _stuck("OOMKilled", pod, container, snapshot, message)
+        limit = f" of {container.memory_limit}" if container.memory_limit else ""
+        cause = f"OOMKilled: it used more memory than its limit{limit}"
+        return replace(_stuck("OOMKilled", pod, container, snapshot, message), cause=cause)
     if code == 0:
         return _stuck(reason, pod, container, snapshot, message, _HINTS["Completed"])
     probe = _probe_failure(snapshot, pod, ("Liveness", "Startup"))
-    hint = "its log ends with the process's last output; the next working save restarts it"
     if probe and code in (137, 143):  # killed from outside; any other code is the process's own doing
         hint = f"the kubelet ends it because its probe fails: {probe.message}"
-    return _stuck(reason, pod, container, snapshot, message, hint)
+        cause = probe.message.partition("\n")[0]
+        return replace(_stuck(reason, pod, container, snapshot, message, hint), cause=cause)
+    hint = "the next working save restarts it"
+    return replace(_stuck(reason, pod, container, snapshot, message, hint), exited=True)
 
 
 def probe_failure(snapshot: Snapshot, pod: PodView, times: int = 1) -> str:

@@ -23,17 +23,20 @@ from devloop.events import (
     LiveChanged,
     Notice,
     Output,
+    PodExited,
     PodLog,
     Progress,
     RolloutPhase,
     StageEnded,
     StageStarted,
+    StateChanged,
     TripEnded,
     TripStarted,
 )
-from devloop.model import Live, Unchanged
+from devloop.model import Failed, Live, Unchanged
 from devloop.sinks import wording
 from devloop.sinks.plain import amount
+from devloop.sinks.repeats import Repeats
 from devloop.sinks.wording import Line
 
 TICK = 0.1  # seconds between two looks of the elapsed time, while something runs
@@ -55,6 +58,7 @@ class _Row:
     last: str = ""
     last_tone: str = "plain"
     url: str = ""
+    trouble: str = ""  # what a container of it said when it ended, until a trip or better news
     quiet: bool = False  # the running trip is one that nobody asked for
     held_back: list[str] | None = None  # output of a stage that is not long yet
 
@@ -75,6 +79,7 @@ class Terminal:
         self._console = Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
         self._rows = {service: _Row() for service in services}
         self._troubles: dict[str, _Row] = {}  # what is no service and wrong: a service may have its name
+        self._repeats = Repeats()
         self._queue: list[Text] = []  # lines that wait for the next drawing
         self._drawn = 0.0
         self._display = LiveDisplay(
@@ -115,7 +120,7 @@ class Terminal:
             self._move(self._rows.setdefault(service, _Row()), event)
         if isinstance(event, Notice) and event.about:
             self._note(event)
-        for line in wording.lines_of(event, self._root):
+        for line in wording.lines_of(event, self._root, self._repeats):
             self._print(line)
         if self._queue or isinstance(event, LiveChanged | ConfigReloaded):
             self._draw_soon()
@@ -142,6 +147,7 @@ class Terminal:
             case TripStarted():
                 row.trip_since, row.stage, row.note = self._clock.ticks(), None, ""
                 row.quiet = event.quiet
+                row.trouble = row.trouble if event.quiet else ""
                 self._busy.set()
             case StageStarted():
                 row.stage, row.stage_since, row.note, row.held_back = event.stage, self._clock.ticks(), "", []
@@ -155,6 +161,9 @@ class Terminal:
                 row.note = f"{event.phase} {wording.seconds(event.seconds)}"
             case LiveChanged():
                 row.state = event.state
+                row.trouble = "" if event.live else row.trouble
+            case PodExited() | StateChanged():
+                row.trouble = wording.shortened(event.cause)
             case TripEnded():
                 self._end(row, event)
             case _:
@@ -190,6 +199,7 @@ class Terminal:
         else:
             lines = [event.line]
         for line in lines:
+            self._repeats.printed(event.service, line)
             self._print(Line(event.service, f"{event.stage} | {line}", "quiet"))
 
     def _render(self) -> RenderableType:
@@ -216,9 +226,12 @@ class Terminal:
             since = row.stage_since if row.stage else row.trip_since
             text.append(f"{stage} {wording.seconds(max(0.0, now - since))}", "bold")
             text.append(f"  {row.note}" if row.note else "", "dim")
+            text.append(f"  {row.trouble}" if row.trouble else "", STYLES["bad"])
         elif not row.last.lower().startswith((row.state, "built")):  # "live in 0.9 s" says "live" already
             text.append(row.state, "bold")
-        if row.last:
+        if row.trouble and row.trip_since is None and row.state == "degraded":
+            text.append(f"  {row.trouble}", STYLES["bad"])
+        elif row.last:
             space = "  " if text else ""
             before = "last: " if row.trip_since is not None else ""
             text.append(f"{space}{before}{row.last}", STYLES[row.last_tone] or "dim")
@@ -247,4 +260,7 @@ def _brief(event: TripEnded) -> str:
     outcome = event.outcome
     if isinstance(outcome, Live):
         return f"{wording.reached(outcome)} in {wording.seconds(outcome.timing.trip)}"
+    if isinstance(outcome, Failed):
+        took = wording.seconds(outcome.timing.trip)
+        return f"failed: {wording.shortened(outcome.error.in_short)}  ({outcome.stage}, {took})"
     return wording.headline(outcome).partition(":")[0]

@@ -78,5 +78,5 @@ class Journal:
 def _without_prints(entry: dict[str, Any]) -> dict[str, Any]:
     """Without log lines: devloop cannot know what secrets of the cluster a container prints."""
     if isinstance(error := entry.get("error"), dict):
-        entry = {**entry, "error": {**error, "evidence": []}}
-    return {key: value for key, value in entry.items() if key != "log"}
+        entry = {**entry, "error": {**error, "cause": None, "evidence": []}}
+    return {key: value for key, value in entry.items() if key not in ("log", "cause")}

@@ -65,6 +65,7 @@ def describe_error(failed: Failed) -> dict[str, Any]:
 def error_fields(error: DevloopError) -> dict[str, Any]:
     return {
         "reason": error.reason,
+        "cause": error.in_short,
         "message": error.message,
         "evidence": list(error.evidence),
         "hint": error.hint,

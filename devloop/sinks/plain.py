@@ -11,6 +11,7 @@ from devloop.clock import Clock
 from devloop.events import Event, Output, PodLog, Progress, StageEnded, TripStarted, WatchBatch
 from devloop.sinks import wording
 from devloop.sinks.outcomes import describe_event
+from devloop.sinks.repeats import Repeats
 
 STEP = 0.1  # a long progress is printed at every tenth of it
 BLIND_STEP = 50_000_000  # or every 50 MB where the total is not known
@@ -21,18 +22,20 @@ class Plain:
 
     def __init__(self, stream: TextIO, root: Path, *, logs: bool = True) -> None:
         self._stream, self._root, self._logs = stream, root, logs
+        self._repeats = Repeats()
         self._quiet: set[str] = set()  # services whose running trip nobody asked for
         self._printed: dict[tuple[str, str], float] = {}  # (service, stage) -> progress that was printed last
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, PodLog) and not self._logs:
             return
-        for line in wording.lines_of(event, self._root):
+        for line in wording.lines_of(event, self._root, self._repeats):
             self._write(line.who, line.text)
         match event:
             case TripStarted():
                 (self._quiet.add if event.quiet else self._quiet.discard)(event.service)
             case Output() if event.service not in self._quiet:
+                self._repeats.printed(event.service, event.line)
                 self._write(event.service, f"{event.stage} | {event.line}")
             case Progress():
                 self._progress(event)

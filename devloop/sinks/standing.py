@@ -40,6 +40,7 @@ def as_table(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> st
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     for name, one in standings.items():
+        lines += [f"{name}: {one.cause}"] if one.cause and one.cause not in one.message else []
         if one.message:
             lines.append(f"{name}: {one.message}")
         if one.hint:

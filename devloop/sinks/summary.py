@@ -42,7 +42,7 @@ def running_as_json(trips: Mapping[str, Mapping[str, Any]], problems: Mapping[st
 def running_as_lines(trips: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> str:
     lines = []
     for name, trip in trips.items():
-        error = f": {trip['error']['reason']}: {trip['error']['message']}" if trip["error"] else ""
+        error = f": {_in_short(trip['error'])}" if trip["error"] else ""
         took = wording.seconds(trip["seconds"]["trip"])
         lines.append(
             f"{name}: {trip['outcome']} in {took} by the running watch  {trip['image'] or ''}{error}".rstrip()
@@ -75,5 +75,12 @@ def as_table(outcomes: Mapping[str, Outcome]) -> str:
 
 def _shown(outcome: Outcome) -> str:
     return (
-        f"{outcome.stage}: {outcome.error.reason}" if isinstance(outcome, Failed) else image_of(outcome) or ""
+        f"{outcome.stage}: {wording.shortened(outcome.error.cause, 80) or outcome.error.reason}"
+        if isinstance(outcome, Failed)
+        else image_of(outcome) or ""
     )
+
+
+def _in_short(error: Mapping[str, Any]) -> str:
+    """Of an error in /api/status; a watch of an earlier version names no cause."""
+    return f"{error['reason']}: {error.get('cause') or error['message']}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
+from devloop.errors import DevloopError
 from devloop.events import (
     Applied,
     Checked,
@@ -24,6 +25,7 @@ from devloop.events import (
 )
 from devloop.model import STAGES, Failed, Held, Live, Outcome, Superseded, Timing, Unchanged
 from devloop.rollout.states import DeploymentState
+from devloop.sinks.repeats import Repeats
 
 Tone = Literal["plain", "quiet", "good", "bad", "warn", "log"]
 SHOWN_PATHS = 3
@@ -39,15 +41,18 @@ class Line:
     tone: Tone = "plain"
 
 
-def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
-    """An event as lines; nothing for events that only move the living lines. Paths relative to `root`."""
+def lines_of(event: Event, root: Path, repeats: Repeats | None = None) -> tuple[Line, ...]:
+    """An event as lines; nothing for events that only move the living lines. Paths relative to `root`;
+    `repeats` knows what is on this screen already."""
+    repeats = repeats if repeats is not None else Repeats()
+    repeats.note(event)
     match event:
         case TripStarted():
             return _started(event, root)
         case TripEnded():
-            return tuple(_ended(event, root))
+            return tuple(_ended(event, root, repeats))
         case PodExited() | PodLog():
-            return _of_a_pod(event)
+            return tuple(_of_a_pod(event, repeats))
         case Notice():
             return _noticed(event)
         case WatchOverflow():
@@ -61,7 +66,7 @@ def lines_of(event: Event, root: Path) -> tuple[Line, ...]:
         case Checked():
             return tuple(_checked(event))
         case StateChanged():
-            return _state_changed(event)
+            return tuple(_state_changed(event, repeats))
         case _:
             return ()
 
@@ -104,13 +109,13 @@ def _started(event: TripStarted, root: Path) -> tuple[Line, ...]:
     return (Line(event.service, text, "quiet"),)
 
 
-def _ended(event: TripEnded, root: Path) -> Iterable[Line]:
+def _ended(event: TripEnded, root: Path, repeats: Repeats) -> Iterable[Line]:
     service, outcome = event.service, event.outcome
     if event.repeated:
         return
     yield Line(service, headline(outcome), tone_of(outcome))
     if isinstance(outcome, Failed):
-        yield from _failure(service, outcome, root)
+        yield from _failure(service, outcome, root, repeats)
     if event.why_long:
         yield Line(service, event.why_long, "quiet")
 
@@ -136,9 +141,8 @@ def headline(outcome: Outcome) -> str:
             idle = "; replicas 0, so no pod runs" if outcome.idle else ""
             return f"unchanged: the cluster runs the tree{idle}  {outcome.ref}{url}"
         case Failed():
-            reason = outcome.error.reason
-            suffix = f": {reason}" if reason not in ("Failed", "Error") else ""
-            return f"FAILED in {outcome.stage} after {trip}{suffix}"
+            cause = shortened(outcome.error.cause) or _reason(outcome.error)
+            return f"FAILED in {outcome.stage} after {trip}{f': {cause}' if cause else ''}"
         case Superseded():
             return f"superseded in {outcome.stage} after {trip} by a newer change"
         case Held():
@@ -153,38 +157,72 @@ def tone_of(outcome: Outcome) -> Tone:
     return "bad" if isinstance(outcome, Failed) else "warn" if isinstance(outcome, Held) else "quiet"
 
 
-def _failure(service: str, failed: Failed, root: Path) -> Iterable[Line]:
+def _failure(service: str, failed: Failed, root: Path, repeats: Repeats) -> Iterable[Line]:
     """The block below a failure: what, the proof, the files that led there, what to do."""
     error = failed.error
-    for text in error.message.splitlines():
+    reason = f"{_reason(error)}: " if error.cause and error.reason not in _GENERAL else ""
+    for text in f"{reason}{error.message}".splitlines():
         yield Line(service, f"  {text}", "bad")
-    for text in error.evidence:
-        yield Line(service, f"  | {text}", "plain")
+    # An event of Kubernetes, "Unhealthy: …", may be the cause itself.
+    proof = [text for text in error.evidence if not error.cause or text.partition(": ")[2] != error.cause]
+    yield from _proof(service, proof, repeats, "output" if failed.stage == "build" else "log")
     if failed.paths:
         yield Line(service, f"  changed: {files(failed.paths, root)}", "plain")
     if error.hint:
         yield Line(service, f"  -> {error.hint}", "warn")
 
 
-def _state_changed(event: StateChanged) -> tuple[Line, ...]:
+def _proof(service: str, lines: Sequence[str], repeats: Repeats, what: str) -> Iterable[Line]:
+    """The lines of a log that are not on the screen yet, and where the others are."""
+    new = repeats.fresh(service, lines)
+    for text in new:
+        yield Line(service, f"  | {text}", "plain")
+    if lines and len(new) < len(lines):
+        yield Line(service, f"  | (its {what} is above)", "quiet")
+
+
+def _state_changed(event: StateChanged, repeats: Repeats) -> Iterable[Line]:
     if event.after == DeploymentState.DEGRADED:
-        log = (Line(event.service, f"  | {text}", "plain") for text in event.log)
-        return (Line(event.service, "degraded: not all of its pods are ready", "bad"), *log)
-    if event.before == DeploymentState.DEGRADED:
-        return (Line(event.service, "all of its pods are ready again", "good"),)
-    return ()
+        cause = f": {shortened(event.cause)}" if event.cause else ""
+        yield Line(event.service, f"degraded: not all of its pods are ready{cause}", "bad")
+        if event.crashed:
+            yield Line(event.service, f"  {event.crashed}", "plain")
+        yield from _proof(event.service, event.log, repeats, "log")
+        repeats.ended(event)
+    elif event.before == DeploymentState.DEGRADED:
+        yield Line(event.service, "all of its pods are ready again", "good")
 
 
-def _of_a_pod(event: PodExited | PodLog) -> tuple[Line, ...]:
+def _of_a_pod(event: PodExited | PodLog, repeats: Repeats) -> Iterable[Line]:
     if isinstance(event, PodLog):
-        return (Line(f"{event.service}/{_short_pod(event.pod)}", event.line, "log"),)
+        if not repeats.is_repeated(event):
+            repeats.printed(event.service, event.line)
+            yield Line(f"{event.service}/{_short_pod(event.pod)}", event.line, "log")
+        return
     reason = f" ({event.reason})" if event.reason and event.reason != "Error" else ""
-    code = f"exit code {event.exit_code}{reason}"
-    text = f"container {event.container} of the new pod {event.pod} ended with {code}"
-    return (
-        Line(event.service, text, "warn"),
-        *(Line(event.service, f"  | {line}", "plain") for line in event.log),
+    cause = f": {shortened(event.cause)}" if event.cause else ""
+    code = f"exit code {event.exit_code}{reason}{cause}"
+    yield Line(
+        event.service, f"container {event.container} of the new pod {event.pod} ended with {code}", "warn"
     )
+    yield from _proof(event.service, event.log, repeats, "log")
+    repeats.ended(event)
+
+
+_GENERAL = ("Failed", "Error", "BuildFailed")  # reasons that say no more than the stage
+
+
+def _reason(error: DevloopError) -> str:
+    return "" if error.reason in ("Failed", "Error") else error.reason
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """One line of at most so many characters; the end of it, where the file is named, stays."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    tail = min(60, most // 3)
+    return f"{line[: most - tail - 3]}...{line[-tail:]}"
 
 
 def files(paths: frozenset[Path], root: Path) -> str:

@@ -3,6 +3,7 @@ writes them again, otherwise a difference fails."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import socket
@@ -67,6 +68,14 @@ def failure_of(done: subprocess.CompletedProcess[str], project: Project, service
     return "\n".join(block)
 
 
+def crash_of(done: subprocess.CompletedProcess[str], project: Project) -> str:
+    """The first exit with its log, then the failure; how many exits came between is the kubelet's affair."""
+    lines = neutral(done.stdout, project).splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("backend | container backend of"))
+    log = list(itertools.takewhile(lambda line: line.startswith("backend |   |"), lines[begin + 1 :]))
+    return "\n".join([lines[begin], *log, failure_of(done, project)])
+
+
 def test_a_bad_dockerfile(project: Project) -> None:
     dockerfile = project.root / "backend" / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text() + "RUN echo compiling && false\n")
@@ -84,8 +93,9 @@ def test_a_syntax_error_in_the_service_and_the_next_good_save(project: Project) 
     project.greeting.write_text("GREETING = \n")
     done = project.devloop("once", "backend")
     assert done.returncode == 1
-    shown = failure_of(done, project)
-    assert "SyntaxError" in shown
+    shown = crash_of(done, project)
+    assert "FAILED in rollout after N s: SyntaxError: invalid syntax (greeting.py, line 1)" in shown
+    assert shown.count("\nbackend |   | SyntaxError: invalid syntax") == 1
     ready = project.sandbox.kubectl(
         "get", "deploy", "todo-backend", "-n", project.namespace, "-o", "jsonpath={.status.availableReplicas}"
     )
@@ -105,6 +115,7 @@ def test_a_failing_probe(project: Project) -> None:
     assert done.returncode == 1, done.stdout
     shown = failure_of(done, project)
     assert "ProgressDeadlineExceeded" in shown
+    assert shown.count("Readiness probe failed") == 1
     assert "404" in shown
     documented("failing-probe", shown)
 

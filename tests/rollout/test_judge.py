@@ -172,7 +172,7 @@ def test_s18_progress_deadline_is_stuck_and_shows_the_probe() -> None:
     )
     verdict = stuck(snapshot, PATCHED + 601)
     assert verdict.reason == "ProgressDeadlineExceeded"
-    assert "HTTP 503" in str(verdict.hint)
+    assert verdict.cause == "Readiness probe failed: HTTP 503"
     assert verdict.evidence == ("Unhealthy: Readiness probe failed: HTTP 503",)
     assert (verdict.pod, verdict.container) == ("todo-1", "app")
 
@@ -500,6 +500,29 @@ def test_s19_another_architecture_is_known_by_its_message_and_by_its_log() -> No
     explained = read_log(verdict, ("exec /app: exec format error",))
     assert "architecture" in str(explained.hint)
     assert explained.evidence == ("exec /app: exec format error",)
+
+
+def test_s19_the_log_of_a_process_that_ended_by_itself_gives_the_cause() -> None:
+    died = waiting("CrashLoopBackOff", exit_code=1, exit_reason="Error", restarts=1)
+    verdict = stuck(rolling(pod("todo-1", died, ready=False)))
+    log = ("Traceback (most recent call last):", '  File "/app/a.py", line 3, in f', "KeyError: 'PORT'")
+    assert read_log(verdict, log).cause == "KeyError: 'PORT' (a.py, line 3)"
+    assert "printed nothing" in str(read_log(verdict, ()).hint)
+
+
+def test_s19_what_was_killed_is_explained_by_who_killed_it_and_not_by_its_log() -> None:
+    log = ("ERROR: of some request",)
+    full = waiting(
+        "CrashLoopBackOff", exit_code=137, exit_reason="OOMKilled", restarts=1, memory_limit="64Mi"
+    )
+    verdict = stuck(rolling(pod("todo-1", full, ready=False)))
+    assert read_log(verdict, log).cause == "OOMKilled: it used more memory than its limit of 64Mi"
+    probe = EventView("Pod/todo-1", "Warning", "Unhealthy", "Liveness probe failed: HTTP 500", 3, PATCHED + 2)
+    died = waiting("CrashLoopBackOff", exit_code=143, exit_reason="Error", restarts=1)
+    verdict = stuck(rolling(pod("todo-1", died, ready=False), events=(probe,)))
+    assert read_log(verdict, log).cause == "Liveness probe failed: HTTP 500"
+    done = waiting("CrashLoopBackOff", exit_code=0, exit_reason="Completed", restarts=1)
+    assert read_log(stuck(rolling(pod("todo-1", done, ready=False))), log).cause == ""
 
 
 def test_s19_a_failed_rollout_that_becomes_ready_is_ready() -> None:

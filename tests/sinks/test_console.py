@@ -14,16 +14,19 @@ import anyio
 import pytest
 
 from devloop.clock import Clock
+from devloop.errors import RolloutError
 from devloop.events import (
     Event,
     LiveChanged,
     Notice,
     Output,
+    PodExited,
     PodLog,
     Progress,
     RolloutPhase,
     StageEnded,
     StageStarted,
+    StateChanged,
     TripEnded,
     TripStarted,
 )
@@ -124,6 +127,35 @@ def test_a_failure_is_red_with_its_block(screen: Screen) -> None:
     ):
         assert line in text
     assert "\x1b[31mFAILED in build" in screen.raw
+
+
+def test_the_living_line_of_a_failure_begins_with_its_cause(screen: Screen) -> None:
+    clock, cause = At(), "SyntaxError: invalid syntax (greeting.py, line 1)"
+    error = RolloutError("it ended", reason="CrashLoopBackOff", cause=cause)
+    with terminal(screen, clock) as sink:
+        begin(sink, clock)
+        sink(StageStarted("backend", "rollout", clock.now()))
+        sink(PodExited("backend", "todo-1", "app", 1, "Error", (), cause))
+        clock.ahead += 1
+        sink(LiveChanged("backend", False, "", "working"))
+        assert re.search(rf"rollout 1\.\d s  {re.escape(cause)}", screen.read())
+        failed_trip(sink, clock, error=error)
+    row = ESCAPE.sub("", screen_rows(screen, 2)[0])
+    assert row.startswith(f"● backend failed: {cause}  (build, ")
+
+
+def test_the_living_line_of_what_crashes_later_shows_why_until_it_is_ready_again(screen: Screen) -> None:
+    clock, cause = At(), "KeyError: 'PORT' (a.py, line 3)"
+    with terminal(screen, clock) as sink:
+        live_trip(sink, clock)
+        sink(StateChanged("backend", "Running", "Degraded", (), "todo-1, container app: exit code 1", cause))
+        sink(LiveChanged("backend", False, REF, "degraded"))
+        sink._draw()
+        assert f"● backend degraded  {cause}" in ESCAPE.sub("", screen_rows(screen, 2)[0])
+        sink(StateChanged("backend", "Degraded", "Running"))
+        sink(LiveChanged("backend", True, REF, "live"))
+    row = ESCAPE.sub("", screen_rows(screen, 2)[0])
+    assert row.startswith("● backend live in ")
 
 
 def test_trouble_with_manifests_has_a_red_row_of_its_own_until_it_is_mended(screen: Screen) -> None:
@@ -276,7 +308,7 @@ async def test_the_last_thing_that_happens_is_in_the_living_line(screen: Screen)
                     pass
             lines = [line.strip() for line in screen.read().replace("\r", "\n").splitlines() if line.strip()]
             group.cancel_scope.cancel()
-    assert lines[-2].startswith("● backend FAILED in build")
+    assert lines[-2].startswith("● backend failed: RUN pip install nothing: exit code 1  (build, ")
 
 
 async def grows(screen: Screen) -> bool:

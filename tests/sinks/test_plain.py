@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from devloop.clock import Clock
-from devloop.errors import BuildError
+from devloop.errors import BuildError, RolloutError
 from devloop.events import (
     Applied,
     ConfigReloaded,
@@ -112,6 +112,112 @@ def test_a_container_that_exits_is_shown_with_its_log() -> None:
         "a |   | last",
         "a |   | words",
     ]
+
+
+LOG = ("Traceback (most recent call last):", '  File "/app/a.py", line 3, in f', "KeyError: 'PORT'")
+CAUSE = "KeyError: 'PORT' (a.py, line 3)"
+CRASH = RolloutError(
+    "todo-1/app: app exited with code 1 (Error), 3 times",
+    reason="CrashLoopBackOff",
+    evidence=("BackOff: Back-off restarting", *LOG),
+    hint="the next working save restarts it",
+    cause=CAUSE,
+)
+SAVED = TripStarted("a", 1, 0, Change(frozenset({ROOT / "a.py"}), 0, 0))
+FAILURE = TripEnded("a", 1, 0, Failed("rollout", CRASH, NOTHING))
+EXIT = PodExited("a", "todo-7d9f-abcde", "app", 1, "Error", LOG, CAUSE)
+
+
+def test_a_failure_begins_with_its_cause_and_shows_the_log_once() -> None:
+    lines = shown(SAVED, EXIT, EXIT, FAILURE)
+    assert lines == [
+        "a | saved: a.py",
+        f"a | container app of the new pod todo-7d9f-abcde ended with exit code 1: {CAUSE}",
+        *(f"a |   | {line}" for line in LOG),
+        f"a | container app of the new pod todo-7d9f-abcde ended with exit code 1: {CAUSE}",
+        "a |   | (its log is above)",
+        f"a | FAILED in rollout after 0.25 s: {CAUSE}",
+        "a |   CrashLoopBackOff: todo-1/app: app exited with code 1 (Error), 3 times",
+        "a |   | BackOff: Back-off restarting",
+        "a |   | (its log is above)",
+        "a |   -> the next working save restarts it",
+    ]
+
+
+def test_a_log_that_was_streamed_is_above_and_what_a_restart_repeats_is_not_shown() -> None:
+    streamed = [PodLog("a", "todo-7d9f-abcde", "app", line) for line in LOG]
+    again = [PodLog("a", "todo-7d9f-abcde", "app", line) for line in (*LOG, "something else")]
+    lines = shown(SAVED, *streamed, EXIT, *again, EXIT, FAILURE)
+    assert sum("KeyError" in line and "a/abcde" in line for line in lines) == 1
+    assert lines[4:7] == [
+        f"a | container app of the new pod todo-7d9f-abcde ended with exit code 1: {CAUSE}",
+        "a |   | (its log is above)",
+        "a/abcde | something else",
+    ]
+
+
+def test_a_warning_that_is_the_cause_is_shown_once() -> None:
+    probe = "Readiness probe failed: HTTP 404"
+    error = RolloutError("it timed out", reason="Deadline", evidence=(f"Unhealthy: {probe}",), cause=probe)
+    assert shown(TripEnded("a", 1, 0, Failed("rollout", error, NOTHING))) == [
+        f"a | FAILED in rollout after 0.25 s: {probe}",
+        "a |   Deadline: it timed out",
+    ]
+
+
+def test_a_log_that_is_not_above_is_in_the_failure() -> None:
+    lines = shown(SAVED, FAILURE)
+    assert [line for line in lines if line.startswith("a |   | ")] == [
+        "a |   | BackOff: Back-off restarting",
+        *(f"a |   | {line}" for line in LOG),
+    ]
+    assert "above" not in "\n".join(lines)
+
+
+def test_the_next_trip_and_a_live_service_show_their_lines_again() -> None:
+    line = PodLog("a", "todo-7d9f-abcde", "app", LOG[-1])
+    live = TripEnded("a", 1, 0, Unchanged(FINGERPRINT, REF, NOTHING))
+    assert [shown(SAVED, EXIT, between, line)[-1] for between in (SAVED, live)] == [
+        f"a/abcde | {LOG[-1]}"
+    ] * 2
+    assert not any("a/abcde" in one for one in shown(SAVED, EXIT, line))
+
+
+def test_a_workload_that_degrades_says_which_container_and_why() -> None:
+    ending = "todo-1, container app: exit code 1"
+    assert shown(StateChanged("a", "Running", "Degraded", LOG, ending, CAUSE)) == [
+        f"a | degraded: not all of its pods are ready: {CAUSE}",
+        f"a |   {ending}",
+        *(f"a |   | {line}" for line in LOG),
+    ]
+
+
+def test_output_of_a_build_is_shown_once() -> None:
+    printed = ("[2/2] RUN make", "make: *** [all] Error 1")
+    error = BuildError(
+        'docker build of a: process "/bin/sh -c make" did not complete successfully: exit code: 2',
+        reason="BuildFailed",
+        evidence=(*printed, "Dockerfile:2 | RUN make"),
+        cause="make: *** [all] Error 1 (Dockerfile, line 2)",
+    )
+    lines = shown(
+        SAVED,
+        *(Output("a", "build", line) for line in printed),
+        TripEnded("a", 1, 0, Failed("build", error, NOTHING)),
+    )
+    assert lines[3:] == [
+        "a | FAILED in build after 0.25 s: make: *** [all] Error 1 (Dockerfile, line 2)",
+        'a |   docker build of a: process "/bin/sh -c make" did not complete successfully: exit code: 2',
+        "a |   | Dockerfile:2 | RUN make",
+        "a |   | (its output is above)",
+    ]
+
+
+def test_a_cause_of_any_length_is_one_line_that_keeps_its_place() -> None:
+    error = RolloutError("no", cause="ValueError: " + "x" * 5000 + " (a.py, line 3)")
+    (line, *_) = shown(TripEnded("a", 1, 0, Failed("rollout", error, NOTHING)))
+    assert line.endswith("x (a.py, line 3)")
+    assert len(line) < 300
 
 
 def test_the_stage_that_dominates_has_its_reason() -> None:

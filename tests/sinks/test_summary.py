@@ -45,7 +45,7 @@ def test_the_json_has_the_shape_of_the_issue() -> None:
         "loaded": "shared", "update": None, "seconds": None, "url": URL, "error": None,
     }  # fmt: skip
     assert services["backend"]["seconds"] == live.timing.seconds()
-    assert list(services["web"]["error"]) == ["stage", "reason", "message", "evidence", "hint"]
+    assert list(services["web"]["error"]) == ["stage", "reason", "cause", "message", "evidence", "hint"]
     assert services["web"]["seconds"]["rollout"] is None
 
 

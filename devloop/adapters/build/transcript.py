@@ -10,12 +10,14 @@ from pathlib import Path
 import anyio.to_thread
 
 from devloop import activity
+from devloop.causes.cause import Cause
+from devloop.causes.find import excerpt, find_cause, instruction_cause
 from devloop.dockerfile.parser import Dockerfile
 from devloop.errors import BuildError
 from devloop.events import Emit, Output, Progress
 from devloop.files import read_text
 
-TAIL = 20
+TAIL = 200  # lines of a step that are kept, to find in them why it failed
 # What the builder reports of a registry, a network or a disk: nothing of it is in the tree. What a RUN prints
 # of its own failure is not looked at: the next build would fail as this one did, at the same cost.
 _OUTSIDE = re.compile(
@@ -93,10 +95,12 @@ class Transcript:
         `what` was tried, `message` is the builder's last message, `dockerfile` the text of the Dockerfile.
         """
         failed = next((step for step in self._steps.values() if step.error), None)
+        lines = tuple(failed.lines) if failed is not None else ()
+        found = find_cause(lines)
         evidence: list[str] = []
         if failed is not None:
             evidence.append(" ".join(failed.name.split()))
-            evidence.extend(failed.lines)
+            evidence.extend(excerpt(lines, found))
         place = locate(dockerfile, failed.name if failed else "", message)
         if place is not None:
             evidence.append(f"Dockerfile:{place[0]} | {place[1]}")
@@ -109,6 +113,7 @@ class Transcript:
             reason="BuildFailed",
             evidence=tuple(evidence),
             hint=_advice(reason),
+            cause=_cause(found, reason, place),
             outside_tree=cut or _OUTSIDE.search(reason) is not None,
         )
 
@@ -126,6 +131,15 @@ def locate(dockerfile: str, step: str, message: str) -> tuple[int, str] | None:
         named = _BAD_LINE.search(message)
         line = int(named["line"]) if named else 0
     return (line, lines[line - 1].strip()) if 0 < line <= len(lines) else None
+
+
+def _cause(found: Cause | None, reason: str, place: tuple[int, str] | None) -> str:
+    """What the failed step printed, else what the builder says; without a place, at its instruction."""
+    if found is not None and found.file:
+        return str(found)
+    line = place[0] if place is not None else 0
+    message = found.message if found is not None else instruction_cause(reason)
+    return str(Cause(message, 0, "Dockerfile" if line else "", line))
 
 
 def _line_of(dockerfile: str, numbered: re.Match[str]) -> int:

@@ -43,7 +43,11 @@ class DeltaLoader:
             if image.archive is None or error.reason == "DiskFull":
                 raise
             raise LayersMissingError(
-                error.message, reason=error.reason, evidence=error.evidence, hint=error.hint
+                error.message,
+                reason=error.reason,
+                evidence=error.evidence,
+                hint=error.hint,
+                cause=error.cause,
             ) from error
         await self._builder.loaded(loaded.image)
         return replace(loaded, image=replace(loaded.image, archive=None))  # its bytes are not needed any more

@@ -177,7 +177,7 @@ class KubernetesCluster:
         """Tell `listener` of every change of the objects at a list's path, until cancelled."""
         await Informer(self.client, path, self._clock, self._health, listener).run()
 
-    async def last_words(self, target: Target, pod: str, container: str, lines: int = 20) -> tuple[str, ...]:
+    async def last_words(self, target: Target, pod: str, container: str, lines: int = 200) -> tuple[str, ...]:
         return await read_last_words(self.client, target.namespace, pod, container, lines)
 
     async def delete_pod(self, target: Target, pod: str, uid: str) -> None:

@@ -10,7 +10,7 @@ import anyio
 from devloop.adapters.kubernetes.api.answers import ApiRefusedError, ApiUnreachableError
 from devloop.adapters.kubernetes.api.client import Client
 
-LONGEST = 64 * 1024  # bytes of a log taken as evidence
+LONGEST = 256 * 1024  # bytes of a log taken as evidence
 RETRY_SECONDS = 0.5
 
 

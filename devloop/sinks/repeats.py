@@ -1,0 +1,63 @@
+"""Which lines of a service's programs are on the screen already: a proof is shown once, not at every exit."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Sequence
+
+from devloop.events import Event, PodExited, PodLog, StateChanged, TripEnded, TripStarted
+from devloop.model import Live, Unchanged
+
+REMEMBERED = 400  # lines of a service
+# What differs between two runs of one program: times, process numbers, addresses.
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|\d+")
+
+
+class Repeats:
+    """Of one screen. What a service printed counts from the start of a trip until it is live."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, deque[str]] = {}
+        self._ended: dict[str, set[str]] = {}  # lines of containers that ended: their next run repeats them
+
+    def note(self, event: Event) -> None:
+        """Before the lines of the event are taken."""
+        match event:
+            case TripStarted(quiet=False) | TripEnded(outcome=Live() | Unchanged()):
+                self._forget(event.service)
+            case _:
+                pass
+
+    def printed(self, service: str, line: str) -> None:
+        """The line of a build or a container is shown now."""
+        self._shown.setdefault(service, deque(maxlen=REMEMBERED)).append(_key(line))
+
+    def is_repeated(self, event: PodLog) -> bool:
+        """Whether a container that ended and was started again prints what it printed before."""
+        key = _key(event.line)
+        return bool(key) and key in self._ended.get(event.service, ())
+
+    def fresh(self, service: str, lines: Sequence[str]) -> tuple[str, ...]:
+        """Those that are not shown yet, and are now; all of them where that would leave gaps, () for none."""
+        shown = set(self._shown.get(service, ()))
+        new = [line for line in lines if (key := _key(line)) and key not in shown]
+        for line in new:
+            self.printed(service, line)
+        if 2 * len(new) >= sum(map(bool, map(_key, lines))):
+            return tuple(lines)
+        return tuple(new)
+
+    def ended(self, event: PodExited | StateChanged) -> None:
+        """A container ended: what its service has printed since the trip began is repeated from now on."""
+        self._ended.setdefault(event.service, set()).update(
+            self._shown.get(event.service, ()), map(_key, event.log)
+        )
+
+    def _forget(self, service: str) -> None:
+        self._shown.pop(service, None)
+        self._ended.pop(service, None)
+
+
+def _key(line: str) -> str:
+    return _VARYING.sub("0", line.strip())
