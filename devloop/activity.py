@@ -21,6 +21,7 @@ CLOCK = Clock()
 
 Result = TypeVar("Result")
 KEPT_LINES = 10
+CLOCK_STEP = 0.001  # seconds: a sleep of less than a clock can show ends at once, and is slept again
 
 
 class Activity:
@@ -49,7 +50,7 @@ class Activity:
     async def stalled(self, seconds: float) -> None:
         """Return when nothing has moved for so long."""
         while (left := seconds - self.idle) > 0:  # noqa: ASYNC110  whoever notes may be a thread
-            await anyio.sleep(left)
+            await anyio.sleep(max(left, CLOCK_STEP))
 
 
 _current: ContextVar[Activity | None] = ContextVar("activity", default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
 
@@ -108,3 +109,27 @@ async def test_two_trips_side_by_side_have_each_its_own() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(busy)
         group.start_soon(silent)
+
+
+async def test_s21_a_wait_ends_however_a_clock_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left may be less than the clock can show: a sleep of so long would end at once, for ever."""
+    now, sleeps = [0.0], [0]
+
+    class Rounding:
+        def ticks(self) -> float:
+            return now[0]
+
+    async def sleep(seconds: float) -> None:
+        sleeps[0] += 1
+        assert sleeps[0] < 1000
+        now[0] += seconds
+
+    monkeypatch.setattr(activity, "CLOCK", Rounding())
+    monkeypatch.setattr(activity.anyio, "sleep", sleep)
+    chance = random.Random(1)
+    for _ in range(1000):
+        sleeps[0], now[0] = 0, chance.uniform(0, 1000)
+        waiting = Activity()
+        now[0] += chance.uniform(0, 50)
+        await waiting.stalled(60.0)
+        assert waiting.idle >= 60.0

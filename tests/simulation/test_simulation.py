@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from tests.simulation.planted import PLANTED, PLANTED_IN_PLACE
 from tests.simulation.run import run
 from tests.simulation.script import IN_PLACE_FROM, Step, random_script
 from tests.simulation.shrink import shrink
+from tests.simulation.virtual_loop import BusyLoopError, VirtualLoop
 
 HERE = Path(__file__).parent
 RUNS = 3
@@ -79,6 +81,22 @@ def test_s35_a_pod_that_was_patched_before_kill_9_does_not_keep_what_was_taken_b
     after = done.trace[done.trace.index(killed[0]) :]
     assert any("has an image that deployment/api does not name: deleting it" in line for line in after)
     assert not any("ended: Failed" in line for line in after), "it was found only when its time was over"
+
+
+def test_who_waits_without_any_time_passing_is_reported() -> None:
+    """A timer of less than the clock can show is due at once, and again."""
+
+    async def waits() -> None:
+        await asyncio.sleep(1000.0)
+        while True:
+            await asyncio.sleep(1e-15)
+
+    loop = VirtualLoop(1)
+    try:
+        with pytest.raises(BusyLoopError):
+            loop.run_until_complete(waits())
+    finally:
+        loop.close()
 
 
 def test_random_scripts_are_long_and_full_of_trouble() -> None:

@@ -98,14 +98,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             ready.extend(alive)
         if ready:
             self._mix(ready)
-            self._still += 1
-            if self._still > BUSY_STEPS:
-                raise BusyLoopError(f"{BUSY_STEPS} turns at {self._virtual:.3f} s: {list(ready)[:5]}")
-            return
-        if timeout is None:
+        elif timeout is None:
             raise AssertionError("nothing is ready, and nothing will ever be")
-        self._still = 0
-        self._virtual += timeout
+        elif self._virtual + timeout > self._virtual:
+            self._still = 0
+            self._virtual += timeout
+            return
+        self._still += 1
+        if self._still > BUSY_STEPS:
+            raise BusyLoopError(f"{BUSY_STEPS} turns at {self._virtual:.3f} s: {list(ready)[:5]}")
 
     def _mix(self, ready: deque[asyncio.Handle]) -> None:
         """Another order of the tasks' steps; other callbacks keep their places."""
