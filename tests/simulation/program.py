@@ -21,6 +21,7 @@ from devloop.errors import DevloopError
 from devloop.events import Event
 from devloop.fault_reports import Reports
 from devloop.inputs.fingerprinter import TreeFingerprinter
+from devloop.inputs.rebuild_salt import RebuildSalts
 from devloop.inputs.stat_cache import StatCache
 from devloop.ports import World
 from devloop.safety_net import SafetyNet
@@ -83,12 +84,15 @@ class Program:
             )  # fmt: skip
             (state / "locks").mkdir(mode=0o700, exist_ok=True)
             self.locks = TargetLocks(state / "locks", SERVER, setup.owner)
-            ports = Ports(self._engine)
+            ports, rebuilt = Ports(self._engine), RebuildSalts(state)
             ports.trees = TreeFingerprinter(
-                ports, StatCache(state / "stat.sqlite", now_ns=Monotonic.time_ns), _platform
+                ports,
+                StatCache(state / "stat.sqlite", now_ns=Monotonic.time_ns),
+                _platform,
+                rebuild_salts=rebuilt.by_service,
             )
             stack.push_async_callback(ports.trees.close)
-            images = cast(Images, SimpleNamespace(fingerprinter=ports.trees, companions=()))
+            images = cast(Images, SimpleNamespace(fingerprinter=ports.trees, companions=(), rebuilt=rebuilt))
             deployment = wiring._deployment(setup, cluster)
             world = World(ports.trees, ports, ports, cluster, deployment.installation, fan, clock, net.error)
             session = Session(setup, cluster, self.locks, images, deployment, world)
