@@ -9,6 +9,7 @@ import click
 
 from devloop import __version__, collector
 from devloop.commands.exit import last_net
+from devloop.commands.of_watch import history, pause, rebuild, restart, resume
 from devloop.commands.options import (
     asked,
     json_option,
@@ -171,16 +172,6 @@ def rollback(project: Project, service: str) -> int:
 
 
 @main.command()
-@service_argument
-@on_project
-def resume(project: Project, service: str) -> int:
-    """End the hold that `devloop rollback` set."""
-    from devloop.commands import resume as command
-
-    return command.resume(project, service)
-
-
-@main.command()
 @on_project
 def diff(project: Project) -> int:
     """Show what `once` would change in the manifests and releases of the cluster.
@@ -273,6 +264,9 @@ def completion(shell: str) -> None:
     assert found is not None
     click.echo(found(main, {}, "devloop", "_DEVLOOP_COMPLETE").source())
 
+
+for command in (history, pause, rebuild, restart, resume):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -31,11 +31,13 @@ Outcomes = Mapping[str, Outcome]
 def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool, log_format: str) -> int:
     """Bring the cluster to the tree; the exit code."""
     from devloop.sinks import summary
+    from devloop.sinks.journal import Journal
 
     config = project.config
     clock, secrets = Clock(), secrets_of(config, names)
     fan = Fan(secrets)
     with ExitStack() as stack:
+        fan.sinks.append(stack.enter_context(Journal(configs.state_dir(config.path), clock)))
         redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
         try:
             outcomes, report, left = run(

@@ -85,6 +85,13 @@ services_argument = click.argument(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on standard output."
 )
+output_option = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["json", "yaml"]),
+    default="",
+    help="Print one object instead of lines.",
+)
 log_format_option = click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO, cast
+
+import yaml
 
 from devloop.clock import Clock
 from devloop.config.load import Config, together
@@ -73,6 +76,13 @@ def show(
 
     fan.sinks.append(Plain(stream, config.root, logs=logs))
     return []
+
+
+def dumped(value: object, output: str) -> str:
+    """One object as `-o` names it: json or yaml."""
+    if output == "json":
+        return json.dumps(value, indent=2)
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip("\n")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from devloop import __version__
@@ -13,6 +14,7 @@ from devloop.clock import Clock
 from devloop.commands.frame import Project, run
 from devloop.commands.output import names_of, secrets_of, show
 from devloop.commands.watch_addresses import announced
+from devloop.commands.watch_control import serve_requests
 from devloop.commands.watch_tasks import Background, Outside, TidyUp, serve
 from devloop.config import load as configs
 from devloop.errors import DevloopError
@@ -76,6 +78,7 @@ def watch(
                     logs=logs,
                     observers=[tidying],
                     background=background,
+                    commanders=[("the control socket", partial(serve_requests, session, net, secrets))],
                 )
 
         try:

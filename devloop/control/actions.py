@@ -19,7 +19,8 @@ REBUILD, RESTART = "rebuild", "restart"  # why a trip began, as TripStarted has 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was done about one service, or why nothing was; `message` has no name of the service."""
+    """What was done about one service. `done`: it is, or is going to be, as it was asked for; else `message`
+    says why not. It does not name the service."""
 
     service: str
     done: bool
@@ -34,6 +35,11 @@ class Actions:
 
     def __init__(self, pool: WorkerPool, rebuilt: RebuildSalts, release: Release, clock: Clock) -> None:
         self._pool, self._rebuilt, self._release, self._clock = pool, rebuilt, release, clock
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names of those that the watch works for."""
+        return tuple(self._pool.services)
 
     async def rebuild(self, names: Sequence[str] = ()) -> tuple[Result, ...]:
         """Build the images anew and in full, though their fingerprints may be the same: under new tags (S3).
@@ -58,7 +64,7 @@ class Actions:
     async def pause(self, names: Sequence[str] = ()) -> tuple[Result, ...]:
         """Collect what is saved, and begin no trip until `resume`. One that runs goes on."""
         return tuple(
-            Result(service.name, fresh, "paused" if fresh else "was paused already")
+            Result(service.name, True, "paused" if fresh else "was paused already")
             for service in self._chosen(names)
             for fresh in (self._pool.pause(service.name),)
         )
@@ -91,7 +97,7 @@ class Actions:
         if held is None:
             return Result(name, False, f"its hold could not be lifted: {failure.message}", failure.hint)
         if not (paused or held):
-            return Result(name, False, "was neither paused nor held")
+            return Result(name, True, "was neither paused nor held")
         return Result(name, True, "resumed" if paused else "no longer held")
 
     def _deliver(self, name: str, why: str, *, restart: bool = False) -> None:

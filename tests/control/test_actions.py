@@ -47,36 +47,36 @@ def holds() -> Holds:
 
 
 @pytest.fixture
-def salts(tmp_path: Path) -> RebuildSalts:
+def rebuilt(tmp_path: Path) -> RebuildSalts:
     return RebuildSalts(tmp_path)
 
 
 @asynccontextmanager
 async def live(
-    world: FakeWorld, salts: RebuildSalts, holds: Holds, *services: Service
+    world: FakeWorld, rebuilt: RebuildSalts, holds: Holds, *services: Service
 ) -> AsyncIterator[tuple[WorkerPool, Actions]]:
     async with working(world, services or (SERVICE,)) as pool:
         await until(lambda: is_live(world))
-        yield pool, Actions(pool, salts, holds.release, world.clock)
+        yield pool, Actions(pool, rebuilt, holds.release, world.clock)
 
 
-async def test_a_rebuild_salts_the_fingerprint_and_begins_a_trip(salts: RebuildSalts, holds: Holds) -> None:
+async def test_a_rebuild_salts_the_fingerprint_and_begins_a_trip(rebuilt: RebuildSalts, holds: Holds) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (_, actions):
+    async with live(world, rebuilt, holds) as (_, actions):
         assert await actions.rebuild() == (Result("backend", True, "rebuilding"),)
         await until(lambda: len(outcomes(world)) == 2)
         assert reasons(world)[-1] == "rebuild"
-        first = salts.by_service["backend"]
+        first = rebuilt.by_service["backend"]
         await actions.rebuild(["backend"])
-        assert salts.by_service["backend"] != first
-    assert read(salts._folder) == salts.by_service, "the next start goes on from there"
+        assert rebuilt.by_service["backend"] != first
+    assert read(rebuilt._folder) == rebuilt.by_service, "the next start goes on from there"
 
 
 async def test_a_restart_replaces_the_pods_of_a_live_service_and_is_judged_as_a_rollout(
-    salts: RebuildSalts, holds: Holds
+    rebuilt: RebuildSalts, holds: Holds
 ) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (_, actions):
+    async with live(world, rebuilt, holds) as (_, actions):
         pods = world.feed_.latest.pods
         world.rolls_by_itself = False
         assert await actions.restart(["backend"]) == (Result("backend", True, "restarting"),)
@@ -96,10 +96,10 @@ async def test_a_restart_replaces_the_pods_of_a_live_service_and_is_judged_as_a_
 
 
 async def test_a_restart_of_a_tree_that_has_changed_brings_that_tree(
-    salts: RebuildSalts, holds: Holds
+    rebuilt: RebuildSalts, holds: Holds
 ) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (_, actions):
+    async with live(world, rebuilt, holds) as (_, actions):
         world.tree = "v2"
         await actions.restart()
         await until(lambda: world.patched[-1] == ref("v2") and is_live(world))
@@ -107,11 +107,11 @@ async def test_a_restart_of_a_tree_that_has_changed_brings_that_tree(
 
 
 async def test_a_restart_that_is_superseded_by_a_save_still_replaces_the_pods(
-    salts: RebuildSalts, holds: Holds
+    rebuilt: RebuildSalts, holds: Holds
 ) -> None:
     """The save turns out to change nothing."""
     world = FakeWorld()
-    async with live(world, salts, holds) as (pool, actions):
+    async with live(world, rebuilt, holds) as (pool, actions):
         stays = anyio.Event()
         world.fingerprints.script.append(stays)
         await actions.restart()
@@ -120,11 +120,11 @@ async def test_a_restart_that_is_superseded_by_a_save_still_replaces_the_pods(
         await until(lambda: world.restarted == [ref("v1")] and is_live(world))
 
 
-async def test_what_is_saved_while_paused_waits_for_the_resume(salts: RebuildSalts, holds: Holds) -> None:
+async def test_what_is_saved_while_paused_waits_for_the_resume(rebuilt: RebuildSalts, holds: Holds) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (pool, actions):
+    async with live(world, rebuilt, holds) as (pool, actions):
         assert await actions.pause() == (Result("backend", True, "paused"),)
-        assert await actions.pause() == (Result("backend", False, "was paused already"),)
+        assert await actions.pause() == (Result("backend", True, "was paused already"),)
         assert states(world)[-1] == ("paused", False)
         save(world, pool, "v2", "backend", "/src/a.py")
         save(world, pool, "v3", "backend", "/src/b.py")
@@ -138,9 +138,9 @@ async def test_what_is_saved_while_paused_waits_for_the_resume(salts: RebuildSal
     assert [word for word, _ in states(world)] == ["working", "live", "paused", "working", "live"]
 
 
-async def test_a_trip_that_runs_goes_on_over_a_pause(salts: RebuildSalts, holds: Holds) -> None:
+async def test_a_trip_that_runs_goes_on_over_a_pause(rebuilt: RebuildSalts, holds: Holds) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (pool, actions):
+    async with live(world, rebuilt, holds) as (pool, actions):
         stays = anyio.Event()
         world.builds.script.append(stays)
         save(world, pool, "v2")
@@ -156,10 +156,10 @@ async def test_a_trip_that_runs_goes_on_over_a_pause(salts: RebuildSalts, holds:
 
 
 async def test_what_others_do_to_a_paused_service_is_mended_after_the_resume(
-    salts: RebuildSalts, holds: Holds
+    rebuilt: RebuildSalts, holds: Holds
 ) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (_, actions):
+    async with live(world, rebuilt, holds) as (_, actions):
         await actions.pause()
         for number in range(6):  # more often than S20 has patience
             world.roll(f"todo-backend:by-hand-{number}")
@@ -170,10 +170,10 @@ async def test_what_others_do_to_a_paused_service_is_mended_after_the_resume(
         assert world.patched == [ref("v1"), ref("v1")]
 
 
-async def test_a_pause_outlives_a_change_of_config_yaml(salts: RebuildSalts, holds: Holds) -> None:
+async def test_a_pause_outlives_a_change_of_config_yaml(rebuilt: RebuildSalts, holds: Holds) -> None:
     changed = replace(SERVICE, build=replace(SERVICE.build, args={"A": "1"}))
     world = FakeWorld()
-    async with live(world, salts, holds) as (pool, actions):
+    async with live(world, rebuilt, holds) as (pool, actions):
         await actions.pause()
         pool.employ([changed])
         await settle()
@@ -182,32 +182,32 @@ async def test_a_pause_outlives_a_change_of_config_yaml(salts: RebuildSalts, hol
         await until(lambda: outcomes(world) == ["Live", "Unchanged"])
 
 
-async def test_a_paused_service_is_neither_rebuilt_nor_restarted(salts: RebuildSalts, holds: Holds) -> None:
+async def test_a_paused_service_is_neither_rebuilt_nor_restarted(rebuilt: RebuildSalts, holds: Holds) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (_, actions):
+    async with live(world, rebuilt, holds) as (_, actions):
         await actions.pause()
         for did in (await actions.rebuild(), await actions.restart()):
             assert did == (Result("backend", False, "is paused", "devloop resume backend"),)
         await actions.resume()
         await until(lambda: len(outcomes(world)) == 2)
-        assert salts.by_service == {}
+        assert rebuilt.by_service == {}
         assert world.restarted == []
 
 
-async def test_a_resume_lifts_holds_too(salts: RebuildSalts, holds: Holds) -> None:
+async def test_a_resume_lifts_holds_too(rebuilt: RebuildSalts, holds: Holds) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (_, actions):
-        assert await actions.resume() == (Result("backend", False, "was neither paused nor held"),)
+    async with live(world, rebuilt, holds) as (_, actions):
+        assert await actions.resume() == (Result("backend", True, "was neither paused nor held"),)
         holds.held.add("backend")
         assert await actions.resume() == (Result("backend", True, "no longer held"),)
         assert holds.held == set()
 
 
 async def test_a_pause_is_lifted_though_the_cluster_does_not_answer(
-    salts: RebuildSalts, holds: Holds
+    rebuilt: RebuildSalts, holds: Holds
 ) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (pool, actions):
+    async with live(world, rebuilt, holds) as (pool, actions):
         holds.trouble = PlatformError("no answer", hint="is it up?")
         await actions.pause()
         (result,) = await actions.resume()
@@ -216,9 +216,9 @@ async def test_a_pause_is_lifted_though_the_cluster_does_not_answer(
         assert not pool.is_paused("backend")
 
 
-async def test_a_service_that_is_held_is_not_restarted(salts: RebuildSalts, holds: Holds) -> None:
+async def test_a_service_that_is_held_is_not_restarted(rebuilt: RebuildSalts, holds: Holds) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (_, actions):
+    async with live(world, rebuilt, holds) as (_, actions):
         world.feed_.show(hold=fingerprint("v1").digest, images={"app": "todo-backend:0.9"})
         await until(lambda: states(world)[-1] == ("held", False))
         (result,) = await actions.restart()
@@ -228,10 +228,10 @@ async def test_a_service_that_is_held_is_not_restarted(salts: RebuildSalts, hold
 
 
 async def test_an_unknown_service_is_an_error_that_names_the_others(
-    salts: RebuildSalts, holds: Holds
+    rebuilt: RebuildSalts, holds: Holds
 ) -> None:
     world = FakeWorld()
-    async with live(world, salts, holds) as (_, actions):
+    async with live(world, rebuilt, holds) as (_, actions):
         for action in (actions.rebuild, actions.restart, actions.pause, actions.resume):
             with pytest.raises(ConfigError, match="frontend") as caught:
                 await action(["backend", "frontend"])
@@ -240,9 +240,11 @@ async def test_an_unknown_service_is_an_error_that_names_the_others(
         assert outcomes(world) == ["Live"]
 
 
-async def test_a_service_without_workloads_has_nothing_to_restart(salts: RebuildSalts, holds: Holds) -> None:
+async def test_a_service_without_workloads_has_nothing_to_restart(
+    rebuilt: RebuildSalts, holds: Holds
+) -> None:
     world, tool = FakeWorld(), replace(SERVICE, name="tool", targets=())
-    async with live(world, salts, holds, SERVICE, tool) as (_, actions):
+    async with live(world, rebuilt, holds, SERVICE, tool) as (_, actions):
         await until(lambda: is_live(world, "tool"))
         found = {result.service: result.done for result in await actions.restart()}
         assert found == {"backend": True, "tool": False}

@@ -1,0 +1,93 @@
+"""The command line of what acts on a running `devloop watch`: options, arguments and help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from devloop.commands.options import on_project, output_option, services_argument
+
+if TYPE_CHECKING:
+    from devloop.commands.frame import Project
+
+
+@click.command()
+@services_argument
+@output_option
+@on_project
+def resume(project: Project, services: tuple[str, ...], output: str) -> int:
+    """Let services that are paused, or held by `devloop rollback`, follow the files again.
+
+    Exit code: 0 they do, 1 one does not, 2 config or usage, 3 platform not reachable.
+    """
+    from devloop.commands import resume as command
+
+    return command.resume(project, services, output=output)
+
+
+@click.command()
+@services_argument
+@output_option
+@on_project
+def pause(project: Project, services: tuple[str, ...], output: str) -> int:
+    """Have the running `devloop watch` collect what is saved, and do nothing about it until `devloop resume`.
+
+    A trip that is under way goes on.
+    Exit code: 0 they are paused, 2 config or usage, 3 no devloop watch is running.
+    """
+    from devloop.commands import control
+
+    return control.act(project, "pause", services, output=output)
+
+
+@click.command()
+@services_argument
+@output_option
+@on_project
+def rebuild(project: Project, services: tuple[str, ...], output: str) -> int:
+    """Have the running `devloop watch` build images anew and in full, under new tags.
+
+    Returns when that has begun. Exit code: 0 it has, 1 one of the services is paused, 2 config or usage,
+    3 no devloop watch is running.
+    """
+    from devloop.commands import control
+
+    return control.act(project, "rebuild", services, output=output)
+
+
+@click.command()
+@services_argument
+@output_option
+@on_project
+def restart(project: Project, services: tuple[str, ...], output: str) -> int:
+    """Have the running `devloop watch` replace the pods, with the image that they have.
+
+    Returns when that has begun; the rollout is followed as any other. Exit code: 0 it has, 1 one of the
+    services is paused, held, or has no workload, 2 config or usage, 3 no devloop watch is running.
+    """
+    from devloop.commands import control
+
+    return control.act(project, "restart", services, output=output)
+
+
+@click.command()
+@services_argument
+@click.option(
+    "--last",
+    "most",
+    type=click.IntRange(1, 100_000),
+    default=20,
+    show_default=True,
+    help="How many, at most.",
+)
+@output_option
+@on_project
+def history(project: Project, services: tuple[str, ...], most: int, output: str) -> int:
+    """Show the last trips: when, what came of each, how long it took, its fingerprint, why, and the files.
+
+    With or without a running `devloop watch`; the newest is the last. `-o json` has all of each trip.
+    """
+    from devloop.commands import history as command
+
+    return command.history(project, services, most=most, output=output)
