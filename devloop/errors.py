@@ -89,6 +89,19 @@ class PlatformError(DevloopError):
     default_reason = "Unreachable"
     default_outside = True
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        evidence: tuple[str, ...] = (),
+        hint: str | None = None,
+        outage: str = "",
+    ) -> None:
+        """`outage`: what is gone, where every service that needs it fails: the name in "… is back"."""
+        super().__init__(message, reason=reason, evidence=evidence, hint=hint)
+        self.outage = outage
+
 
 class HeldError(PlatformError):
     default_reason = "HeldByAnother"

@@ -237,6 +237,22 @@ class Notice:
     about: str = ""
 
 
+API_SERVER = "API server"  # an Outage of this concerns every service
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """An engine, the API server or a registry is gone, or `over`: it is back. Several may notice and emit it.
+
+    `message` and `hint` are of what failed first; "" and None where it is over.
+    """
+
+    what: str  # API_SERVER, "engine unix:///var/run/docker.sock", "registry 127.0.0.1:5000"
+    over: bool
+    message: str = ""
+    hint: str | None = None
+
+
 Event = (
     TripStarted
     | StageStarted
@@ -261,5 +277,6 @@ Event = (
     | Applied
     | Checked
     | Notice
+    | Outage
 )
 Emit = Callable[[Event], None]

@@ -36,6 +36,7 @@ def watch(
     `port`: instead of that of metrics.listen."""
     from devloop.sinks.journal import Journal
     from devloop.sinks.metrics import Metrics
+    from devloop.sinks.outages import Outages
     from devloop.sinks.status import StatusBoard
 
     config = project.config
@@ -51,7 +52,7 @@ def watch(
         journal = stack.enter_context(Journal(configs.state_dir(config.path), clock))
         net = SafetyNet(Reports(configs.state_dir(config.path) / FOLDER, secrets), fan)
         fan.fell = net.sink_fell
-        fan.sinks += [metrics, board, journal]
+        fan.sinks += [Outages(fan), metrics, board, journal]  # the outage first, then what failed by it
         wanted = config.metrics.address[1] if port is None else port
         web = stack.enter_context(_web(config, wanted, metrics.render, board.answer))
         redraw = show(

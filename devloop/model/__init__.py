@@ -20,7 +20,14 @@ from devloop.model.cluster import (
     Snapshot,
 )
 from devloop.model.image import Archive, How, Image, LiveImage, LoadedImage
-from devloop.model.inputs import Change, FileEntry, Fingerprint, Inputs
+from devloop.model.inputs import (
+    NOTHING_REMOVED,
+    Change,
+    FileEntry,
+    Fingerprint,
+    Inputs,
+    Removed,
+)
 from devloop.model.outcome import (
     STAGES,
     Failed,
@@ -45,6 +52,7 @@ from devloop.model.update import InPlacePlan, PodToUpdate, Refusal, UpdateMode
 
 __all__ = [
     "ENGINE_ANNOTATION",
+    "NOTHING_REMOVED",
     "STAGES",
     "Application",
     "Archive",
@@ -75,6 +83,7 @@ __all__ = [
     "Refusal",
     "Release",
     "ReleaseView",
+    "Removed",
     "Revision",
     "Rollout",
     "Secret",

@@ -12,12 +12,36 @@ from devloop.dockerfile.plan import Base, Plan
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """What became of paths that are gone. `moved`: old path -> new path; `fleeting`: made and removed in one
+    burst, such as the file that an editor writes and renames into place."""
+
+    deleted: frozenset[Path] = frozenset()
+    moved: Mapping[Path, Path] = field(default_factory=dict)
+    fleeting: frozenset[Path] = frozenset()
+
+    def then(self, newer: Change) -> Removed:
+        """With what is known of a newer change: a path may have come back."""
+        return Removed(
+            (self.deleted - newer.paths) | newer.removed.deleted,
+            {
+                **{old: new for old, new in self.moved.items() if old not in newer.paths},
+                **newer.removed.moved,
+            },
+            (self.fleeting - newer.paths) | newer.removed.fleeting,
+        )
+
+
+NOTHING_REMOVED = Removed()
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """Something moved. Empty `paths` = look at everything (start, overflow, drift of the cluster).
 
     `seen_at`: when the first event arrived; `saved_at`: newest mtime among the paths where that is
     at most 2 s before `seen_at` and not after it, else `seen_at` (S32). `restart`: the pods are to be
-    replaced though they run the tree already.
+    replaced though they run the tree already. `removed`: which of the paths are not there any more.
     """
 
     paths: frozenset[Path]
@@ -25,6 +49,7 @@ class Change:
     saved_at: float
     why: str = "saved"
     restart: bool = False
+    removed: Removed = NOTHING_REMOVED
 
     @classmethod
     def start(cls, now: float) -> Change:
@@ -40,6 +65,7 @@ class Change:
             min(self.saved_at, newer.saved_at),
             newer.why,
             self.restart or newer.restart,
+            self.removed.then(newer),
         )
 
 

@@ -121,9 +121,9 @@ class Crash:
 async def _last_crash(snapshots: Sequence[Snapshot], cluster: Cluster) -> Crash:
     for snapshot in snapshots:
         for pod in snapshot.pods:
-            name = _crashed(pod)
+            name = _crashed(pod) if snapshot.revision in ("", pod.revision) else None
             if name is None:
-                continue
+                continue  # one of an earlier template has been reported, and is on its way out
             container, ending = name
             try:
                 lines = await cluster.last_words(snapshot.target, pod.name, container)

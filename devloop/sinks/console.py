@@ -17,11 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from devloop.clock import Clock
+from devloop.errors import PlatformError
 from devloop.events import (
+    API_SERVER,
     ConfigReloaded,
     Event,
     LiveChanged,
     Notice,
+    Outage,
     Output,
     PodExited,
     PodLog,
@@ -43,7 +46,13 @@ TICK = 0.1  # seconds between two looks of the elapsed time, while something run
 LONG = 3.0  # a build's output is shown line by line once it takes this long
 COLOURS = ("cyan", "magenta", "yellow", "blue", "green", "bright_cyan", "bright_magenta", "bright_yellow")
 STYLES = {"plain": "", "quiet": "dim", "good": "green", "bad": "red", "warn": "yellow", "log": ""}
-MARKS = {"live": ("●", "green"), "failed": ("●", "red"), "degraded": ("●", "red"), "held": ("●", "yellow")}
+MARKS = {
+    "live": ("●", "green"),
+    "failed": ("●", "red"),
+    "degraded": ("●", "red"),
+    "gone": ("●", "red"),
+    "held": ("●", "yellow"),
+}
 
 
 @dataclass(slots=True)
@@ -120,6 +129,8 @@ class Terminal:
             self._move(self._rows.setdefault(service, _Row()), event)
         if isinstance(event, Notice) and event.about:
             self._note(event)
+        if isinstance(event, Outage):
+            self._note_outage(event)
         for line in wording.lines_of(event, self._root, self._repeats):
             self._print(line)
         if self._queue or isinstance(event, LiveChanged | ConfigReloaded):
@@ -176,6 +187,13 @@ class Terminal:
             self._troubles[event.about] = _Row("failed", last=f"failed: {first}", last_tone="bad")
         else:
             self._troubles.pop(event.about, None)
+
+    def _note_outage(self, event: Outage) -> None:
+        if event.over:
+            self._troubles.pop(event.what, None)
+        else:
+            self._troubles[event.what] = _Row("gone", last=f"gone: {event.message}", last_tone="bad")
+        self._busy.set()
 
     def _end(self, row: _Row, event: TripEnded) -> None:
         outcome = event.outcome
@@ -235,6 +253,9 @@ class Terminal:
             space = "  " if text else ""
             before = "last: " if row.trip_since is not None else ""
             text.append(f"{space}{before}{row.last}", STYLES[row.last_tone] or "dim")
+        concerned = row.trip_since is None and row.state != "gone" and API_SERVER not in row.last
+        if concerned and API_SERVER in self._troubles:
+            text.append(f"  ({API_SERVER} gone)", STYLES["warn"])
         if row.url:
             text.append(f"  {row.url}", "underline")
         return text
@@ -260,6 +281,8 @@ def _brief(event: TripEnded) -> str:
     outcome = event.outcome
     if isinstance(outcome, Live):
         return f"{wording.reached(outcome)} in {wording.seconds(outcome.timing.trip)}"
+    if isinstance(outcome, Failed) and isinstance(outcome.error, PlatformError) and outcome.error.outage:
+        return f"waiting for the {outcome.error.outage}"
     if isinstance(outcome, Failed):
         took = wording.seconds(outcome.timing.trip)
         return f"failed: {wording.shortened(outcome.error.in_short)}  ({outcome.stage}, {took})"

@@ -1,4 +1,4 @@
-"""Which lines of a service's programs are on the screen already: a proof is shown once, not at every exit."""
+"""What is on the screen already: the log of a crash, the output of a build, an outage are shown once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from collections import deque
 from collections.abc import Sequence
 
-from devloop.events import Event, PodExited, PodLog, StateChanged, TripEnded, TripStarted
-from devloop.model import Live, Unchanged
+from devloop.errors import PlatformError
+from devloop.events import Event, Outage, PodExited, PodLog, StateChanged, TripEnded, TripStarted
+from devloop.model import Failed, Live, Outcome, Unchanged
 
 REMEMBERED = 400  # lines of a service
 # What differs between two runs of one program: times, process numbers, addresses.
@@ -19,6 +20,7 @@ class Repeats:
 
     def __init__(self) -> None:
         self._shown: dict[str, deque[str]] = {}
+        self._outages: set[str] = set()
         self._ended: dict[str, set[str]] = {}  # lines of containers that ended: their next run repeats them
 
     def note(self, event: Event) -> None:
@@ -28,6 +30,17 @@ class Repeats:
                 self._forget(event.service)
             case _:
                 pass
+
+    def is_news(self, event: Outage) -> bool:
+        """Whether it is not known yet, and known from now on: several notice one outage."""
+        known = event.what in self._outages
+        (self._outages.discard if event.over else self._outages.add)(event.what)
+        return known is event.over
+
+    def explained(self, outcome: Outcome) -> str:
+        """The outage that is on the screen and that a trip failed by, "" for none."""
+        error = outcome.error if isinstance(outcome, Failed) else None
+        return error.outage if isinstance(error, PlatformError) and error.outage in self._outages else ""
 
     def printed(self, service: str, line: str) -> None:
         """The line of a build or a container is shown now."""

@@ -13,6 +13,7 @@ from devloop.events import (
     Event,
     LiveChanged,
     Notice,
+    Outage,
     PodsCounted,
     StageEnded,
     StageStarted,
@@ -78,6 +79,10 @@ class StatusBoard:
                     self._problems[about] = event.message
                 else:
                     self._problems.pop(about, None)
+            case Outage(over=False):
+                self._problems[event.what] = event.message
+            case Outage():
+                self._problems.pop(event.what, None)
             case StateChanged():
                 self._cards.setdefault(event.service, _Card()).deployment = event.after
             case PodsCounted():

@@ -15,6 +15,7 @@ from devloop.events import (
     ConfigReloaded,
     Event,
     Notice,
+    Outage,
     PodExited,
     PodLog,
     StateChanged,
@@ -25,10 +26,10 @@ from devloop.events import (
 )
 from devloop.model import STAGES, Failed, Held, Live, Outcome, Superseded, Timing, Unchanged
 from devloop.rollout.states import DeploymentState
+from devloop.sinks.changes import files, what_changed
 from devloop.sinks.repeats import Repeats
 
 Tone = Literal["plain", "quiet", "good", "bad", "warn", "log"]
-SHOWN_PATHS = 3
 SHOWN_FINDINGS = 8
 
 
@@ -53,8 +54,8 @@ def lines_of(event: Event, root: Path, repeats: Repeats | None = None) -> tuple[
             return tuple(_ended(event, root, repeats))
         case PodExited() | PodLog():
             return tuple(_of_a_pod(event, repeats))
-        case Notice():
-            return _noticed(event)
+        case Notice() | Outage():
+            return _noticed(event) if isinstance(event, Notice) else _outage(event, repeats)
         case WatchOverflow():
             return (Line("", f"file events were lost: {event.reason}; looking at everything", "warn"),)
         case ConfigReloaded():
@@ -86,6 +87,15 @@ def _noticed(event: Notice) -> tuple[Line, ...]:
     return (*message, *hint)
 
 
+def _outage(event: Outage, repeats: Repeats) -> tuple[Line, ...]:
+    if not repeats.is_news(event):
+        return ()
+    if event.over:
+        return (Line("", f"{event.what} is back", "good"),)
+    hint = f" -> {event.hint}" if event.hint else ""
+    return (Line("", f"{' '.join(event.message.split())}; trying again{hint}", "warn"),)
+
+
 def _checked(event: Checked) -> Iterable[Line]:
     for severity, text in event.new[:SHOWN_FINDINGS]:
         yield Line("", f"check: {severity}: {text}", "bad" if severity == "error" else "warn")
@@ -104,7 +114,7 @@ def _started(event: TripStarted, root: Path) -> tuple[Line, ...]:
     if event.quiet:
         return ()
     if event.change.paths:
-        return (Line(event.service, f"{event.change.why}: {files(event.change.paths, root)}"),)
+        return (Line(event.service, what_changed(event.change, root)),)
     text = "looking at the tree" if event.change.why == "start" else event.change.why
     return (Line(event.service, text, "quiet"),)
 
@@ -112,6 +122,10 @@ def _started(event: TripStarted, root: Path) -> tuple[Line, ...]:
 def _ended(event: TripEnded, root: Path, repeats: Repeats) -> Iterable[Line]:
     service, outcome = event.service, event.outcome
     if event.repeated:
+        return
+    if outage := repeats.explained(outcome):
+        if isinstance(outcome, Failed) and outcome.paths:  # else nobody saved anything
+            yield Line(service, f"waiting for the {outage}", "quiet")
         return
     yield Line(service, headline(outcome), tone_of(outcome))
     if isinstance(outcome, Failed):
@@ -223,13 +237,6 @@ def shortened(text: str, most: int = 200) -> str:
         return line
     tail = min(60, most // 3)
     return f"{line[: most - tail - 3]}...{line[-tail:]}"
-
-
-def files(paths: frozenset[Path], root: Path) -> str:
-    """ "a.py, b.py, c.py and 4 more", relative to `root` where below it."""
-    names = sorted(str(path.relative_to(root)) if path.is_relative_to(root) else str(path) for path in paths)
-    more = f" and {len(names) - SHOWN_PATHS} more" if len(names) > SHOWN_PATHS else ""
-    return ", ".join(names[:SHOWN_PATHS]) + more
 
 
 def stages(timing: Timing) -> str:

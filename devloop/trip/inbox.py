@@ -12,7 +12,7 @@ from devloop.model import Change
 def taken_up(undone: Change, newer: Change) -> Change:
     """The newer change, with what the one that was not finished asks for: its own times and reason stay."""
     both = undone.merged(newer)
-    return replace(newer, paths=both.paths, restart=both.restart)
+    return replace(newer, paths=both.paths, restart=both.restart, removed=both.removed)
 
 
 class Inbox:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from devloop.files import is_folder, read_text
-from devloop.model import Change
+from devloop.model import NOTHING_REMOVED, Change, Removed
 
 AT_ONCE = 0.004  # quiet after one save that is complete
 WRITING = 0.02  # quiet after one write that may go on
@@ -26,6 +26,8 @@ class Burst:
 
     paths: dict[Path, bool] = field(default_factory=dict)  # path -> nobody is writing it now
     aside: set[Path] = field(default_factory=set)  # of editors' temporary files: most are gone soon
+    created: set[Path] = field(default_factory=set)
+    moved: dict[Path, Path] = field(default_factory=dict)  # old path -> new path
     everything: bool = False
     first: float = 0.0
     last: float = 0.0
@@ -87,23 +89,42 @@ class Burst:
         also = () if self.everything else tuple(path for path in self.aside if matters(path))
         paths = frozenset() if self.everything else frozenset((*self.paths, *also))
         seen_at = wall - (now - self.first)
-        change = Change(paths, seen_at, saved_at(paths, seen_at))
+        stamps = _stamps(paths)
+        removed = self._removed(paths - stamps.keys(), stamps.keys())
+        change = Change(paths, seen_at, _newest(stamps.values(), seen_at), removed=removed)
         idle = not self.pressing and not also
         if not idle:
             self.heat, self.delivered = len(self.paths), now
-        self.paths, self.aside, self.everything = {}, set(), False
+        self.paths, self.moved, self.everything = {}, {}, False
+        self.aside, self.created = set(), set()
         return None if idle else change
+
+    def _removed(self, gone: frozenset[Path], there: Collection[Path]) -> Removed:
+        if not gone:
+            return NOTHING_REMOVED
+        fleeting = gone & self.created
+        moved = {old: new for old, new in self.moved.items() if old in gone - fleeting and new in there}
+        return Removed(gone - fleeting - moved.keys(), moved, fleeting)
 
 
 def saved_at(paths: frozenset[Path], seen_at: float) -> float:
     """The newest mtime that is at most 2 s before `seen_at` and not after it, else `seen_at` (S32)."""
-    stamps = [seen_at - FRESH]
+    return _newest(_stamps(paths).values(), seen_at)
+
+
+def _stamps(paths: frozenset[Path]) -> dict[Path, float]:
+    """The mtime of each that is there."""
+    stamps = {}
     for path in paths:
         try:
-            stamps.append(os.lstat(path).st_mtime)
+            stamps[path] = os.lstat(path).st_mtime
         except OSError:
             continue  # deleted
-    newest = max(stamp for stamp in stamps if stamp <= seen_at)
+    return stamps
+
+
+def _newest(stamps: Iterable[float], seen_at: float) -> float:
+    newest = max((stamp for stamp in stamps if stamp <= seen_at), default=0.0)
     return newest if newest > seen_at - FRESH else seen_at
 
 

@@ -34,6 +34,9 @@ class Listener:
                 self.burst.add(path, settled, now)
                 if self.burst.everything:
                     break  # one more path adds nothing
+        taken = self.burst.paths.keys()
+        self.burst.created |= batch.created & taken
+        self.burst.moved.update((old, new) for old, new in batch.moved.items() if old in taken)
 
     def due(self, now: float, wall: float) -> float:
         """As the burst says, in ticks, but not while git is in the middle of something."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -23,12 +23,14 @@ class WatchRoots:
 class Batch:
     """Events that arrived together. `paths`: path -> True when it was closed or renamed into place,
     False while somebody may still be writing. `fresh`: folders of which anything may have changed.
-    `lost`: why everything must be looked at."""
+    `lost`: why everything must be looked at. `created`: new names; `moved`: old path -> new one of a file."""
 
     events: int
     paths: Mapping[Path, bool]
     fresh: frozenset[Path] = frozenset()
     lost: str | None = None
+    created: frozenset[Path] = frozenset()
+    moved: Mapping[Path, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from devloop.ports import Cluster
 from devloop.rollout.state_monitor import Statuses, follow_states
 from devloop.rollout.states import DeploymentState as D
 from tests.rollout.test_states import (
+    APP,
     BUSY,
     DEGRADED,
     ENDING,
@@ -30,6 +31,31 @@ from tests.support.fakes import FakeFeed
 SET_RUNNING = replace(SET_DEGRADED, available=2)
 
 
+DIED = replace(POD, ready=False, containers=(replace(APP, exit_code=1, exit_reason="Error"),))
+
+
+class Talkative:
+    async def last_words(self, *_: object) -> tuple[str, ...]:
+        return ('  File "/app/a.py", line 3, in f', "KeyError: 'PORT'")
+
+
+async def test_what_crashed_is_reported_with_the_cause_that_its_log_gives() -> None:
+    (event,) = await degraded(replace(DEGRADED, pods=(DIED,)))
+    assert event.crashed == "web-1, container app: exit code 1"
+    assert event.cause == "KeyError: 'PORT' (a.py, line 3)"
+    assert event.log[-1] == "KeyError: 'PORT'"
+
+
+async def test_a_crash_of_the_template_before_a_revert_is_not_reported_again() -> None:
+    (event,) = await degraded(replace(DEGRADED, pods=(replace(DIED, revision="reverted"), WAS_READY)))
+    assert (event.crashed, event.log, event.cause) == ("", (), "")
+
+
+async def degraded(snapshot: Snapshot) -> list[StateChanged]:
+    events = await events_of((RUNNING,), (snapshot,), cluster=Talkative())
+    return [event for event in events if isinstance(event, StateChanged) and event.after == D.DEGRADED]
+
+
 class Silent:
     async def last_words(self, *_: object) -> tuple[str, ...]:
         return ()
@@ -40,12 +66,12 @@ async def reported(*shown: tuple[Snapshot, ...]) -> list[str]:
     return [event.after for event in await events_of(*shown) if isinstance(event, StateChanged)]
 
 
-async def events_of(*shown: tuple[Snapshot, ...]) -> list[Event]:
+async def events_of(*shown: tuple[Snapshot, ...], cluster: object = None) -> list[Event]:
     feeds = [FakeFeed(snapshot) for snapshot in shown[0]]
     events: list[Event] = []
     async with anyio.create_task_group() as group:
-        cluster, statuses = cast("Cluster", Silent()), Statuses(lambda: ())
-        group.start_soon(follow_states, "s", feeds, cluster, events.append, statuses)
+        port, statuses = cast("Cluster", cluster or Silent()), Statuses(lambda: ())
+        group.start_soon(follow_states, "s", feeds, port, events.append, statuses)
         for snapshots in shown:
             for feed, snapshot in zip(feeds, snapshots, strict=True):
                 feed.latest = snapshot

@@ -13,6 +13,7 @@ from devloop.events import (
     Event,
     LiveChanged,
     Notice,
+    Outage,
     TripEnded,
     TripStarted,
     Updated,
@@ -88,6 +89,8 @@ class Watchman:
                 self._note(f"{event.service or '-'}: {event.message[:150]}")
                 if "internal error" in event.message:
                     self._violated(event.message)
+            case Outage():
+                self._note(f"-: {event.what} {'is back' if event.over else 'gone: ' + event.message[:150]}")
             case _:
                 pass
 

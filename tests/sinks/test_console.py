@@ -14,11 +14,12 @@ import anyio
 import pytest
 
 from devloop.clock import Clock
-from devloop.errors import RolloutError
+from devloop.errors import PlatformError, RolloutError
 from devloop.events import (
     Event,
     LiveChanged,
     Notice,
+    Outage,
     Output,
     PodExited,
     PodLog,
@@ -156,6 +157,31 @@ def test_the_living_line_of_what_crashes_later_shows_why_until_it_is_ready_again
         sink(LiveChanged("backend", True, REF, "live"))
     row = ESCAPE.sub("", screen_rows(screen, 2)[0])
     assert row.startswith("● backend live in ")
+
+
+def test_an_outage_has_a_row_of_its_own_and_each_service_that_it_concerns_shows_it(screen: Screen) -> None:
+    clock, engine = At(), "engine unix:///run/docker.sock"
+    gone = PlatformError("no engine", outage=engine)
+    with terminal(screen, clock) as sink:
+        live_trip(sink, clock, service="web")
+        sink(Outage(engine, False, "no engine"))
+        failed_trip(sink, clock, error=gone)
+        sink(LiveChanged("backend", False, "", "waiting"))
+        sink._draw()
+        rows = [ESCAPE.sub("", row).rstrip() for row in screen_rows(screen, 3)]
+        assert rows[0].split() == ["●", "backend", "waiting", "for", "the", *engine.split()]
+        assert "engine" not in rows[1]
+        assert rows[2] == f"● {engine} gone: no engine"
+        sink(Outage(engine, True))
+        sink(Outage("API server", False, "no answer"))
+        sink._draw()
+        rows = [ESCAPE.sub("", row).rstrip() for row in screen_rows(screen, 3)]
+        assert "(API server gone)" in rows[1]
+        assert rows[2].split() == ["●", "API", "server", "gone:", "no", "answer"]
+        sink(Outage("API server", True))
+    rows = [ESCAPE.sub("", row).rstrip() for row in screen_rows(screen, 2)]
+    assert rows[1].startswith("● web")
+    assert "API" not in rows[1]
 
 
 def test_trouble_with_manifests_has_a_red_row_of_its_own_until_it_is_mended(screen: Screen) -> None:

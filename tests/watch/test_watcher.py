@@ -21,7 +21,8 @@ from devloop.adapters.watch.polling import Polling
 from devloop.adapters.watch.watchfiles import Watchfiles
 from devloop.clock import Clock
 from devloop.events import Event, Notice, WatchBatch, WatchOverflow
-from devloop.model import Change
+from devloop.model import Change, Removed
+from devloop.sinks.changes import what_changed
 from devloop.watch import debounce as burst
 from devloop.watch.debounce import git_folder, saved_at
 from devloop.watch.source import Batch, Limit, WatchRoots
@@ -168,6 +169,49 @@ async def test_an_atomic_save_delivers_the_target(root: Path) -> None:
             await ears.until(lambda: ears.heard(root / "main.py"))
             await ears.settled()
             ears.forget()
+
+
+async def test_an_atomic_save_is_a_save_and_no_rename(root: Path) -> None:
+    async with watching(interest(root)) as ears:
+        temporary = root / "main.py.tmp.1"
+        temporary.write_text("new")
+        temporary.replace(root / "main.py")
+        await ears.until(lambda: ears.heard(root / "main.py"))
+        await ears.settled()
+    assert [what_changed(change, root) for _, change in ears.changes] == ["saved: main.py"]
+
+
+@pytest.mark.parametrize("source", [Inotify, Polling], ids=["inotify", "polling"])
+async def test_a_deletion_and_a_rename_are_called_that(
+    root: Path, source: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.py", "b.py"):
+        (root / name).write_text(name)
+    monkeypatch.setattr(backend, "_native", source)
+    async with watching(interest(root)) as ears:
+        (root / "a.py").rename(root / "c.py")
+        await ears.until(lambda: ears.heard(root / "c.py"))
+        (root / "b.py").unlink()
+        await ears.until(lambda: ears.heard(root / "b.py"))
+        await ears.settled()
+        (root / "b.py").write_text("again")
+        (root / "main.py").unlink()
+        await ears.until(lambda: ears.heard(root / "main.py"))
+        await ears.settled()
+    shown = [what_changed(change, root) for _, change in ears.changes]
+    assert shown[:2] == ["renamed: a.py -> c.py", "deleted: b.py"]
+    assert "saved: b.py" in "; ".join(shown[2:])
+    assert "deleted: main.py" in "; ".join(shown[2:])
+
+
+def test_changes_that_wait_together_show_what_is_gone_in_the_end() -> None:
+    a, b, c = (Path("/p", name) for name in "abc")
+    renamed = Change(frozenset({a, b}), 0, 0, removed=Removed(moved={a: b}))
+    deleted = Change(frozenset({c}), 0, 0, removed=Removed(frozenset({c})))
+    back = Change(frozenset({a}), 0, 0)
+    assert what_changed(renamed.merged(deleted), Path("/p")) == "deleted: c; renamed: a -> b"
+    assert what_changed(renamed.merged(back), Path("/p")) == "saved: a, b"
+    assert what_changed(deleted.merged(Change(frozenset({c}), 0, 0)), Path("/p")) == "saved: c"
 
 
 async def test_a_vim_save_with_a_backup_delivers_the_target_and_what_stays(root: Path) -> None:

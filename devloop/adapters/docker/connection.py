@@ -173,6 +173,7 @@ class Connection:
             else f"{where} is not reachable: {cause_of(error)}",
             reason="EngineGone",
             hint=_hint(endpoint, error),
+            outage=f"engine {endpoint.host}",
         )
 
 

@@ -15,7 +15,7 @@ from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.kubernetes.api.shapes import wrong_shape
 from devloop.clock import Clock
 from devloop.errors import ConfigError, DevloopError, PlatformError
-from devloop.events import Emit, Notice
+from devloop.events import API_SERVER, Emit, Outage
 from devloop.fault_reports import error_of
 
 WATCH_SECONDS = 55  # the server ends a watch after this; 10 s more without a byte, and it is half-open
@@ -42,13 +42,13 @@ class Health:
 
     def lost(self, error: DevloopError) -> None:
         if self.error is None:
-            self._emit(Notice("", "warning", f"API server gone: {error.message}; trying again", error.hint))
+            self._emit(Outage(API_SERVER, over=False, message=error.message, hint=error.hint))
         self.error = error
 
     def back(self) -> None:
         if self.error is not None:
             self.error = None
-            self._emit(Notice("", "info", "API server back"))
+            self._emit(Outage(API_SERVER, over=True))
             for call in self.on_back:
                 call()
 

@@ -144,6 +144,7 @@ class Registry:
                 f"registry {self._host}: {method} {repo}: {cause_of(error)}",
                 reason="RegistryGone",
                 hint=f"is it running, and is {self._url} its address from here?",
+                outage=f"registry {self._host}",
             ) from error
         if answer.status not in ok:
             raise self._refusal(method, repo, answer)

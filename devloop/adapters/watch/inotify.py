@@ -50,6 +50,8 @@ class _Turn:
     roots: set[str] = field(default_factory=set)  # roots to find again
     above: bool = False  # folders above what is watched came or went
     lost: bool = False
+    created: set[str] = field(default_factory=set)  # files
+    moved: dict[str, str] = field(default_factory=dict)  # renamed files: old path -> new path
 
 
 class Inotify:
@@ -58,6 +60,7 @@ class Inotify:
     def __init__(self, roots: WatchRoots) -> None:
         self._watches = Watches(roots)
         self._fd = -1
+        self._leaving = (0, "")  # cookie and old path of the newest rename: its new path comes next
 
     async def run(self, seen: Callable[[Batch], None], *, task_status: TaskStatus[None]) -> Limit:
         """Report batches to `seen`; started once every watch is in place."""
@@ -108,14 +111,16 @@ class Inotify:
         fresh = frozenset(Path(path) for path in (*turn.gone, *turn.roots))
         if turn.settled or fresh:
             paths = {Path(path): settled for path, settled in turn.settled.items()}
-            seen(Batch(turn.events, paths, fresh, None))
+            moved = {Path(old): Path(new) for old, new in turn.moved.items()}
+            created = frozenset(map(Path, turn.created))
+            seen(Batch(turn.events, paths, fresh, None, created, moved))
         return found.limit
 
     # --- reading -------------------------------------------------------------------------------
 
     def _turn(self, data: bytes) -> _Turn:
         turn = _Turn()
-        for watch, mask, name in parse(data):
+        for watch, mask, cookie, name in parse(data):
             if mask & Q_OVERFLOW:
                 turn.lost = True
             elif mask & IGNORED:
@@ -123,7 +128,16 @@ class Inotify:
             else:
                 for folder in tuple(self._watches.paths.get(watch, ())):
                     self._event(turn, folder, mask, name)
+                    self._rename(turn, f"{folder}/{name}", mask, cookie)
         return turn
+
+    def _rename(self, turn: _Turn, path: str, mask: int, cookie: int) -> None:
+        if mask & CREATE and not mask & ISDIR:
+            turn.created.add(path)
+        elif mask & MOVED_FROM and not mask & ISDIR:
+            self._leaving = (cookie, path)
+        elif mask & MOVED_TO and cookie and cookie == self._leaving[0]:
+            turn.moved[self._leaving[1]] = path
 
     def _event(self, turn: _Turn, folder: str, mask: int, name: str) -> None:
         if not name:

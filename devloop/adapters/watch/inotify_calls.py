@@ -41,11 +41,12 @@ class Kernel:
         return result
 
 
-def parse(data: bytes) -> Iterator[tuple[int, int, str]]:
-    """(watch, mask, name) of each event; "" = of the watched folder itself."""
+def parse(data: bytes) -> Iterator[tuple[int, int, int, str]]:
+    """(watch, mask, cookie, name) of each event; name "" = of the watched folder itself. Both events of a
+    rename have the same cookie."""
     at = 0
     while at < len(data):
-        watch, mask, _, length = HEADER.unpack_from(data, at)
+        watch, mask, cookie, length = HEADER.unpack_from(data, at)
         at += HEADER.size
-        yield watch, mask, os.fsdecode(data[at : at + length].rstrip(b"\0"))
+        yield watch, mask, cookie, os.fsdecode(data[at : at + length].rstrip(b"\0"))
         at += length

@@ -39,7 +39,8 @@ class Polling:
             state, cost = await in_stoppable_thread(self._look)
             changed = {path for path in before.keys() | state.keys() if before.get(path) != state.get(path)}
             if changed:
-                seen(Batch(len(changed), {Path(path): True for path in changed}))
+                moved = _renamed(before, state, changed)
+                seen(Batch(len(changed), {Path(path): True for path in changed}, moved=moved))
 
     def _look(self, stop: threading.Event) -> tuple[State, float]:
         begun = time.thread_time()
@@ -49,6 +50,14 @@ class Polling:
         for root, enters in self._roots.folders.items():
             _walk(state, str(root), enters, stop)
         return state, time.thread_time() - begun
+
+
+def _renamed(before: State, now: State, changed: set[str]) -> dict[Path, Path]:
+    """Old path -> new path of files whose inode has another name now."""
+    inode = 3
+    gone = {before[path][inode]: path for path in changed if path in before and path not in now}
+    came = (path for path in changed if path in now and path not in before)
+    return {Path(gone[now[path][inode]]): Path(path) for path in came if now[path][inode] in gone}
 
 
 def _note(state: State, path: str) -> None:

@@ -69,7 +69,8 @@ class Watchfiles:
             ):
                 fresh.add(path)
                 moved = True
-        seen(Batch(len(batch), paths, frozenset(fresh)))
+        created = frozenset(Path(text) for change, text in batch if change is Change.added)
+        seen(Batch(len(batch), paths, frozenset(fresh), created=created))
         return moved
 
 

@@ -13,6 +13,7 @@ from devloop.adapters.kubernetes.api.access import Access
 from devloop.adapters.kubernetes.api.shapes import wrong_shape
 from devloop.borders import cause_of
 from devloop.errors import PatchError, PlatformError
+from devloop.events import API_SERVER
 
 Json = dict[str, Any]
 NO_API = "does a Kubernetes API server answer there? kubectl version"
@@ -29,13 +30,25 @@ class ApiRefusedError(PatchError):
         self.details = details
 
 
+GATEWAY = (502, 503, 504)  # statuses of a server that is not there, or not yet
+
+
 class ApiUnreachableError(PlatformError):
-    """No usable answer: not reached, cut off, timed out, or 5xx. `sent` False = it surely had no effect."""
+    """No usable answer: not reached, cut off, timed out, or 5xx. `sent` False = it surely had no effect.
+
+    `gone` False: it may be this call alone that it has no answer to.
+    """
 
     def __init__(
-        self, message: str, *, sent: bool, reason: str = "Unreachable", hint: str | None = None
+        self,
+        message: str,
+        *,
+        sent: bool,
+        reason: str = "Unreachable",
+        hint: str | None = None,
+        gone: bool = True,
     ) -> None:
-        super().__init__(message, reason=reason, hint=hint)
+        super().__init__(message, reason=reason, hint=hint, outage=API_SERVER if gone else "")
         self.sent = sent
 
 
@@ -64,11 +77,15 @@ def problem_of(
             f"{method} {path} at {access.server}: {status}, which sends devloop elsewhere",
             sent=True,
             reason="Redirected",
+            gone=False,
             hint=f"no redirect is followed (S29): is the server of context {context} a Kubernetes API?",
         )
     if status >= 500 or status == 429:
         return ApiUnreachableError(
-            f"{method} {path} at {access.server}: {status} {explanation}", sent=status != 429, reason=reason
+            f"{method} {path} at {access.server}: {status} {explanation}",
+            sent=status != 429,
+            reason=reason,
+            gone=status in GATEWAY,
         )
     details = body.get("details")
     return ApiRefusedError(

@@ -76,7 +76,8 @@ class _Exec:
                 answer += await stream.receive()
         except (OSError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
             why = cause_of(error) if str(error) else "the connection was closed"
-            raise PlatformError(f"engine {endpoint.host}: exec: {why}", reason="EngineGone") from error
+            gone = f"engine {endpoint.host}"
+            raise PlatformError(f"{gone}: exec: {why}", reason="EngineGone", outage=gone) from error
         head, _, rest = answer.partition(b"\r\n\r\n")
         status = head.split(b" ", 2)[1:2]
         if status not in ([b"101"], [b"200"]):
