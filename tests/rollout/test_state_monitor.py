@@ -47,7 +47,8 @@ async def test_what_crashed_is_reported_with_the_cause_that_its_log_gives() -> N
 
 
 async def test_a_crash_of_the_template_before_a_revert_is_not_reported_again() -> None:
-    (event,) = await degraded(replace(DEGRADED, pods=(replace(DIED, revision="reverted"), WAS_READY)))
+    before = replace(DIED, revision="reverted", phase="Failed")
+    (event,) = await degraded(replace(DEGRADED, pods=(before, POD)))
     assert (event.crashed, event.log, event.cause) == ("", (), "")
 
 

@@ -12,7 +12,7 @@ import pytest
 from devloop.adapters.kubernetes import informer
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.errors import PlatformError
-from devloop.events import Event, Notice
+from devloop.events import API_SERVER, Event, Outage
 from devloop.model import Progressing, Ready, Snapshot, Target
 from devloop.ports import Feed
 from devloop.rollout.judge import Expectation, judge
@@ -295,16 +295,16 @@ async def test_a_feed_survives_an_outage_and_misses_nothing(
     await api.create(DEPLOYMENTS, deployment())
     async with shaky.feed(TARGET) as feed:
         await proxy.refuse()
-        await until(lambda: any(isinstance(e, Notice) for e in events))
+        await until(lambda: any(isinstance(e, Outage) for e in events))
         await api.merge(WEB, {"spec": {"replicas": 4}})
         await proxy.accept()
         await shown(feed, lambda s: s.replicas == 4)
         await api.merge(WEB, {"spec": {"replicas": 5}})
         await shown(feed, lambda s: s.replicas == 5)
-        await until(lambda: sum(isinstance(e, Notice) for e in events) == 2)
-    gone, back = [e for e in events if isinstance(e, Notice)]
-    assert "trying again" in gone.message
-    assert "back" in back.message
+        await until(lambda: sum(isinstance(e, Outage) for e in events) == 2)
+    gone, back = [e for e in events if isinstance(e, Outage)]
+    assert (gone.what, gone.over, back.what, back.over) == (API_SERVER, False, API_SERVER, True)
+    assert "127.0.0.1" in gone.message
 
 
 async def test_a_server_that_is_not_there_at_the_start_is_waited_for_by_the_patient(
@@ -327,9 +327,9 @@ async def test_a_server_that_is_not_there_at_the_start_is_waited_for_by_the_pati
         with anyio.fail_after(20):
             async with cluster.feed(TARGET) as feed:
                 assert feed.latest.exists
-    gone, back = [e for e in events if isinstance(e, Notice)]
-    assert "trying again" in gone.message
-    assert "back" in back.message
+    gone, back = [e for e in events if isinstance(e, Outage)]
+    assert (gone.what, gone.over, back.what, back.over) == (API_SERVER, False, API_SERVER, True)
+    assert "127.0.0.1" in gone.message
 
 
 async def test_a_server_that_says_no_at_the_start_is_not_waited_for(
