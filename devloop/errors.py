@@ -4,6 +4,7 @@ DevloopError             what was tried and what came back; `hint` says what to 
 +- ConfigError           exit 2: config.yaml or the command line is wrong
 +- PlatformError         exit 3: engine, cluster or node not reachable; worth another try later
 |  +- HeldError          exit 3: another devloop holds this service
+|  +- TunnelError        no exit: a forwarded connection
 +- StageError            exit 1: one stage of one trip failed; a new change may mend it
 |  +- FingerprintError, BuildError, LoadError, PatchError, RolloutError
 +- InternalError         exit 70: a fault of devloop itself; a file holds the report
@@ -101,6 +102,19 @@ class PlatformError(DevloopError):
         """`outage`: what is gone, where every service that needs it fails: the name in "… is back"."""
         super().__init__(message, reason=reason, evidence=evidence, hint=hint)
         self.outage = outage
+
+
+class TunnelError(PlatformError):
+    """A connection to a port of a pod did not come about, or broke. `reached` False: nothing of what was sent
+    reached the pod, so it may be sent to another one."""
+
+    default_reason = "PortForward"
+
+    def __init__(
+        self, message: str, *, reached: bool, reason: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.reached = reached
 
 
 class HeldError(PlatformError):

@@ -181,6 +181,16 @@ class PodsCounted:
 
 
 @dataclass(frozen=True, slots=True)
+class Forwarded:
+    """Connections to `url` go to `port` of a ready pod of the service from now on; not `open`: no longer."""
+
+    service: str
+    url: str
+    port: int
+    open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class WatchBatch:
     """File events that arrived together, before the ignore rules."""
 
@@ -271,6 +281,7 @@ Event = (
     | LiveChanged
     | StateChanged
     | PodsCounted
+    | Forwarded
     | WatchBatch
     | WatchOverflow
     | ConfigReloaded

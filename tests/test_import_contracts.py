@@ -36,6 +36,8 @@ PLANTED = {
         ("devloop.control.actions", "devloop.wiring"),
         ("devloop.trip.worker", "devloop.control.actions"),
         ("devloop.trip.worker", "devloop.adapters.docker.engine"),
+        ("devloop.forward.listener", "devloop.adapters.kubernetes.api.tunnel"),
+        ("devloop.forward.pods", "devloop.trip.worker"),
         ("devloop.watch.watcher", "devloop.trip.inbox"),
         ("devloop.rollout.follow", "devloop.trip.worker"),
         ("devloop.config.load", "devloop.rollout.judge"),
@@ -89,6 +91,7 @@ PLANTED = {
     "The core speaks to no engine, API, terminal or browser itself": (
         ("devloop.trip.worker", "docker"),
         ("devloop.rollout.judge", "kubernetes"),
+        ("devloop.forward.connection", "aiohttp"),
         ("devloop.model.image", "aiohttp"),
         ("devloop.watch.watcher", "watchfiles"),
         ("devloop.config.load", "click"),

@@ -185,7 +185,13 @@ def _is_status(answer: object) -> bool:
 
 def _is_card(card: object) -> bool:
     trips = card.get("trips", []) if isinstance(card, dict) else None
-    return isinstance(trips, list) and all(isinstance(trip, dict) for trip in trips)
+    forwards = card.get("forwards", []) if isinstance(card, dict) else None
+    return (
+        isinstance(trips, list)
+        and all(isinstance(trip, dict) for trip in trips)
+        and isinstance(forwards, list)
+        and all(isinstance(one, dict) and isinstance(one.get("url"), str) for one in forwards)
+    )
 
 
 def _trip_of(card: Json, digest: str) -> Json | None:
@@ -195,4 +201,6 @@ def _trip_of(card: Json, digest: str) -> Json | None:
         return None
     newest: Json = trips[-1]
     unread = newest.get("outcome") == "failed" and newest.get("fingerprint") is None
-    return newest if unread or newest.get("fingerprint") == digest else None
+    if not unread and newest.get("fingerprint") != digest:
+        return None
+    return {**newest, "url": card["url"]} if card.get("forwards") else newest

@@ -50,10 +50,13 @@ def status(project: Project, names: Sequence[str], *, as_json: bool) -> int:
 
 
 def beside_watch(standing: Standing, card: Json | None) -> Standing:
-    """Where `devloop once` would help, but a running watch works for the service: what that watch does.
+    """With the ports that a running watch forwards. Where `devloop once` would help, but that watch works for
+    the service: what it does.
 
     `card`: its services[NAME] of /api/status, None without one. Pure.
     """
+    forwards = card.get("forwards", ()) if card else ()
+    standing = replace(standing, forwards=tuple(one["url"] for one in forwards))
     if card is None or standing.hint != ONCE:
         return standing
     state, error = card.get("state"), ((card.get("trips") or [{}])[-1]).get("error")

@@ -20,6 +20,7 @@ from devloop.config import load as configs
 from devloop.errors import DevloopError
 from devloop.events import Notice
 from devloop.fault_reports import FOLDER, Reports
+from devloop.local_ports import holder
 from devloop.safety_net import SafetyNet
 from devloop.sinks.fan import Fan
 from devloop.wiring import opened
@@ -109,8 +110,6 @@ def _web(
 
 
 def _metrics_line(web: Web | None, wanted: int) -> str:
-    from devloop.sinks.web import holder
-
     if web is None:
         return "metrics are off (metrics.enabled)"
     if wanted in (0, web.port):

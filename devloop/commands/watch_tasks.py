@@ -21,6 +21,7 @@ from devloop.config.load import together
 from devloop.control.actions import Actions
 from devloop.errors import DevloopError
 from devloop.events import Notice
+from devloop.forward.forwarder import Forwarder, Wanted
 from devloop.model import Change, Live, Outcome, Service
 from devloop.ports import TripObserver
 from devloop.rollout.pod_logs import follow_logs
@@ -83,6 +84,9 @@ async def serve(
             keep(what, command, actions)
         for companion in session.images.companions:
             keep("what makes the next trip shorter", companion)
+        taken = session.setup.current.taken
+        forwarder = Forwarder(session.cluster, partial(forwards, session), taken, session.world.emit, net)
+        keep("forwarded ports", forwarder.run)
         await group.start(watch_files, session, pool, override, secrets, net, outside)
         await pool.run(session.services)
 
@@ -207,6 +211,12 @@ async def _observe_releases(session: Session, files: ProjectFiles) -> None:
             while namespaces() == followed:
                 await session.setup.current.taken()
             group.cancel_scope.cancel()
+
+
+def forwards(session: Session) -> list[Wanted]:
+    """What config.yaml has now, of the services of this session that run somewhere."""
+    targets = {service.name: service.targets for service in session.services if service.targets}
+    return [(one, targets[one.service]) for one in session.config.forwards() if one.service in targets]
 
 
 async def pod_logs(session: Session, worker: Worker) -> None:

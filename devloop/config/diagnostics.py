@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic_core import ErrorDetails
@@ -16,6 +17,7 @@ from devloop.config.schema import Config, GcConfig, MetricsConfig
 from devloop.config.schema_build import BuildConfig, SecretConfig
 from devloop.config.schema_checks import ChecksConfig, ShapeConfig
 from devloop.config.schema_cluster import LABEL, ClusterConfig
+from devloop.config.schema_forwards import ForwardConfig
 from devloop.config.schema_releases import NamespaceConfig, ReleaseConfig, ValuesConfig
 from devloop.config.schema_services import OBJECT, DeployConfig, ServiceConfig, UpdateConfig
 from devloop.config.section import Section
@@ -23,7 +25,7 @@ from devloop.deploy.kustomization import is_kustomization
 from devloop.errors import ConfigError
 from devloop.files import is_file, is_folder
 from devloop.image_refs import same_repository
-from devloop.model import Release, Service, Target
+from devloop.model import Forward, Release, Service, Target
 
 SECTIONS: dict[Location, type[Section]] = {
     (): Config,
@@ -34,6 +36,7 @@ SECTIONS: dict[Location, type[Section]] = {
     ("services", "*", "deploy"): DeployConfig,
     ("services", "*", "deploy", "*"): DeployConfig,
     ("services", "*", "update"): UpdateConfig,
+    ("services", "*", "forward"): ForwardConfig,
     ("releases", "*"): ReleaseConfig,
     ("releases", "*", "create_namespace"): NamespaceConfig,
     ("releases", "*", "values", "*"): ValuesConfig,
@@ -82,9 +85,11 @@ def problem_of(document: ConfigDocument, details: ErrorDetails) -> Problem:
 
 
 def _in_file(document: ConfigDocument, location: Location) -> Location:
-    """pydantic's location without the index of a `deploy` that is written as one mapping."""
-    if len(location) > 3 and location[2] == "deploy" and location[:4] not in document.positions:
-        return (*location[:3], *location[4:])
+    """pydantic's location without what is left out in the file: the index of the only `deploy`, the `ports`
+    of a `forward`."""
+    short = len(location) > 3 and location[:4] not in document.positions
+    if short and (location[2] == "deploy" or location[2:4] == ("forward", "ports")):
+        location = (*location[:3], *location[4:])
     return tuple(part for part in location if part != "[key]")
 
 
@@ -167,6 +172,7 @@ def tree_problems(document: ConfigDocument, config: Config) -> list[Problem]:
             problems = (_rivalry(service, target, other, its) for other, its in claimed)
             found.extend((at, problem) for problem in problems if problem)
         claimed += [(service, target) for target in service.targets]
+    found.extend(_port_problems(config.forwards()))
     for number, pattern in enumerate(config.manifests):
         path = absolute(config.root, pattern)
         if re.search(r"[*?\[]", pattern) or is_file(path) or is_kustomization(path):
@@ -189,6 +195,16 @@ def _rivalry(service: Service, target: Target, other: Service, its: Target) -> s
     if not same_repository(service.image, other.image):
         return ""
     return f"{other.name} sets the same image on {target} already; name a container: in both"
+
+
+def _port_problems(forwards: Sequence[Forward]) -> Iterator[tuple[Location, str]]:
+    """A port of this machine can be forwarded once."""
+    first: dict[int, Forward] = {}
+    for one in forwards:
+        other = first.setdefault(one.port, one)
+        if other is not one:
+            at = ("services", one.service, "forward")
+            yield at, f"port {one.port} is forwarded to {other.service} already; write another one here"
 
 
 def _release_problems(config: Config, release: Release) -> list[tuple[Location, str]]:

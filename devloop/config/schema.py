@@ -14,7 +14,7 @@ from devloop.config.schema_cluster import ClusterConfig
 from devloop.config.schema_releases import RELEASE, ReleaseConfig
 from devloop.config.schema_services import ServiceConfig
 from devloop.config.section import Section
-from devloop.model import BuildSpec, Release, Secret, Service, Target
+from devloop.model import BuildSpec, Forward, Release, Secret, Service, Target
 
 SERVICE = re.compile(r"^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$")
 LISTEN = re.compile(r"^(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(?P<port>\d{1,5})$")
@@ -138,6 +138,14 @@ class Config(Section):
         return tuple(
             section.release(name, self.root, self.cluster.namespace)
             for name, section in self.releases_by_name.items()
+        )
+
+    def forwards(self) -> tuple[Forward, ...]:
+        """What every service forwards, in the file's order."""
+        return tuple(
+            Forward(name, section.forward.address, int(port), to)
+            for name, section in self.by_name.items()
+            for port, to in section.forward.ports.items()
         )
 
     def _service(self, name: str, section: ServiceConfig) -> Service:

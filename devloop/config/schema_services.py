@@ -11,6 +11,7 @@ from devloop.config.duration import Duration
 from devloop.config.schema_build import BuildConfig
 from devloop.config.schema_checks import Size
 from devloop.config.schema_cluster import LABEL
+from devloop.config.schema_forwards import ForwardConfig, Forwards
 from devloop.config.section import Section
 from devloop.model import UpdateMode
 
@@ -92,6 +93,11 @@ class ServiceConfig(Section):
         validate_default=True,
         description="How a new image gets into a Deployment's pods (docs/update.md): roll or in-place, or a"
         " mapping with `mode`.",
+    )
+    forward: Forwards = Field(
+        default_factory=ForwardConfig,
+        description="Ports of this machine that `devloop watch` forwards to a ready pod (docs/forward.md):"
+        " {8080: 3000}, or a mapping with `ports`.",
     )
     max_image_size: Size | None = Field(
         default=None, description="What `devloop check` allows: bytes, or text such as 200MB."

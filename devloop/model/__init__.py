@@ -47,7 +47,7 @@ from devloop.model.outcome import (
     Verdict,
     outcome_word,
 )
-from devloop.model.project import BuildSpec, Release, Secret, Service, Target, Values, ValuesFile
+from devloop.model.project import BuildSpec, Forward, Release, Secret, Service, Target, Values, ValuesFile
 from devloop.model.update import InPlacePlan, PodToUpdate, Refusal, UpdateMode
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "Failed",
     "FileEntry",
     "Fingerprint",
+    "Forward",
     "Held",
     "How",
     "Image",

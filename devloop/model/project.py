@@ -76,6 +76,23 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Forward:
+    """A port of this machine whose connections go to port `to` of a ready pod of the service. `address`: an
+    IP address of this machine, or localhost."""
+
+    service: str
+    address: str
+    port: int
+    to: int
+
+    @property
+    def url(self) -> str:
+        """For a browser on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address, self.address)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class ValuesFile:
     path: Path
     optional: bool = False

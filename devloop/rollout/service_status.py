@@ -50,6 +50,7 @@ class Standing:
     url: str | None = None
     message: str = ""
     hint: str | None = None
+    forwards: tuple[str, ...] = ()  # URLs of this machine that a running watch forwards
     update: UpdateMode = "roll"  # what config.yaml asks for
     cause: str = ""  # of `stuck`: the one line that says why
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -22,6 +22,7 @@ from devloop.events import (
     API_SERVER,
     ConfigReloaded,
     Event,
+    Forwarded,
     LiveChanged,
     Notice,
     Outage,
@@ -68,6 +69,7 @@ class _Row:
     last_tone: str = "plain"
     url: str = ""
     trouble: str = ""  # what a container of it said when it ended, until a trip or better news
+    forwards: dict[str, None] = field(default_factory=dict)  # URLs of this machine
     quiet: bool = False  # the running trip is one that nobody asked for
     held_back: list[str] | None = None  # output of a stage that is not long yet
 
@@ -123,7 +125,7 @@ class Terminal:
             for name in event.gone:
                 self._rows.pop(name, None)
             for name in event.services:
-                self._rows[name] = _Row()
+                self._rows[name] = _Row(forwards=self._rows.get(name, _Row()).forwards)
         service = getattr(event, "service", "")
         if service:
             self._move(self._rows.setdefault(service, _Row()), event)
@@ -170,9 +172,8 @@ class Terminal:
                 row.note = amount(event)
             case RolloutPhase():
                 row.note = f"{event.phase} {wording.seconds(event.seconds)}"
-            case LiveChanged():
-                row.state = event.state
-                row.trouble = "" if event.live else row.trouble
+            case LiveChanged() | Forwarded():
+                _stand(row, event)
             case PodExited() | StateChanged():
                 row.trouble = wording.shortened(event.cause)
             case TripEnded():
@@ -256,8 +257,8 @@ class Terminal:
         concerned = row.trip_since is None and row.state != "gone" and API_SERVER not in row.last
         if concerned and API_SERVER in self._troubles:
             text.append(f"  ({API_SERVER} gone)", STYLES["warn"])
-        if row.url:
-            text.append(f"  {row.url}", "underline")
+        for url in row.forwards or ([row.url] if row.url else ()):
+            text.append(f"  {url}", "underline")
         return text
 
     # --- above them -----------------------------------------------------------------------------
@@ -275,6 +276,15 @@ class Terminal:
     def _colour(self, service: str) -> str:
         names = [*self._rows, *self._troubles]
         return COLOURS[names.index(service) % len(COLOURS)] if service in names else ""
+
+
+def _stand(row: _Row, event: LiveChanged | Forwarded) -> None:
+    if isinstance(event, LiveChanged):
+        row.state = event.state
+        row.trouble = "" if event.live else row.trouble
+    else:
+        row.forwards.pop(event.url, None)
+        row.forwards |= {event.url: None} if event.open else {}
 
 
 def _brief(event: TripEnded) -> str:

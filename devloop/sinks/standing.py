@@ -32,7 +32,7 @@ def as_table(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> st
                 _tag(one.image) or "-",
                 running,
                 stages.get(name, "-"),
-                one.url or "",
+                "  ".join((*one.forwards, *filter(None, [one.url]))),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]

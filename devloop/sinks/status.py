@@ -11,6 +11,7 @@ from typing import Any
 from devloop.events import (
     ConfigReloaded,
     Event,
+    Forwarded,
     LiveChanged,
     Notice,
     Outage,
@@ -39,6 +40,7 @@ class _Card:
     stage_started_at: float | None = None
     image: str | None = None
     url: str | None = None
+    forwards: dict[str, int] = field(default_factory=dict)  # URL of this machine -> port of the pod
     change: Change | None = None
     trip_started_at: float | None = None
     trips: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT))
@@ -87,8 +89,15 @@ class StatusBoard:
                 self._cards.setdefault(event.service, _Card()).deployment = event.after
             case PodsCounted():
                 self._cards.setdefault(event.service, _Card()).pods = dict(event.pods)
+            case Forwarded():
+                self._forward(self._cards.setdefault(event.service, _Card()), event)
             case _:
                 pass
+
+    def _forward(self, card: _Card, event: Forwarded) -> None:
+        card.forwards.pop(event.url, None)
+        if event.open:
+            card.forwards[event.url] = event.port
 
     def _take(self, event: ConfigReloaded) -> None:
         """Services that left have no card; those that changed start over, with the trips that they had."""
@@ -96,7 +105,7 @@ class StatusBoard:
             self._cards.pop(service, None)
         for service in event.services:
             old = self._cards.get(service, _Card())
-            self._cards[service] = _Card(image=old.image, trips=old.trips)
+            self._cards[service] = _Card(image=old.image, forwards=old.forwards, trips=old.trips)
 
     def _note(
         self, card: _Card, event: TripStarted | TripEnded | StageStarted | StageEnded | LiveChanged
@@ -150,6 +159,7 @@ def _shown(card: _Card) -> dict[str, Any]:
         "stage": card.stage,
         "stage_started_at": card.stage_started_at,
         "image": card.image,
-        "url": card.url,
+        "url": next(iter(card.forwards), card.url),
+        "forwards": [{"url": url, "port": port} for url, port in card.forwards.items()],
         "trips": list(card.trips),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -20,8 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from devloop.errors import PlatformError
+from devloop.local_ports import IN_USE, listen
 
-IN_USE = "PortInUse"
 PORTS = 100  # how many are tried after one that is in use
 # Names that containers on this machine know it by; nobody can register them.
 OWN_NAMES = frozenset({"localhost", "host.docker.internal", "host.minikube.internal"})
@@ -29,17 +28,16 @@ OWN_NAMES = frozenset({"localhost", "host.docker.internal", "host.minikube.inter
 
 def open_listener(host: str, port: int) -> socket.socket:
     """A listening socket. Raises PlatformError that names who holds the port already."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(64)
-    except OSError as error:
-        listener.close()
-        raise _refused(host, port, error) from error
-    listener.setblocking(False)
-    return listener
+    other = f'set another port in config.yaml: metrics: {{listen: "{host}:{port + 1}"}}'
+    return listen(
+        host,
+        port,
+        "the metrics cannot be served there",
+        (
+            f"stop it, or {other}",
+            'write an address of this machine in config.yaml: metrics: {listen: "127.0.0.1:9100"}',
+        ),
+    )
 
 
 def listener_near(host: str, port: int) -> socket.socket:
@@ -53,37 +51,6 @@ def listener_near(host: str, port: int) -> socket.socket:
             with suppress(PlatformError):
                 return open_listener(host, other)
         raise
-
-
-def _refused(host: str, port: int, error: OSError) -> PlatformError:
-    if error.errno == errno.EADDRINUSE:
-        return PlatformError(
-            f"port {port} on {host} is in use by {holder(port)}, so the metrics cannot be served there",
-            reason=IN_USE,
-            hint=f'stop it, or set another port in config.yaml: metrics: {{listen: "{host}:{port + 1}"}}',
-        )
-    return PlatformError(
-        f"cannot listen on {host}:{port}: {error.strerror or error}",
-        reason="CannotListen",
-        hint='write an address of this machine in config.yaml: metrics: {listen: "127.0.0.1:9100"}',
-    )
-
-
-def holder(port: int) -> str:
-    """Who listens on a port of this machine: "nginx (pid 123)", or "another process"."""
-    import psutil
-
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and connection.laddr[1:2] == (port,)
-                and connection.pid
-            ):
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    except (psutil.Error, OSError):
-        pass  # other users' processes may not be looked at
-    return "another process"
 
 
 class Web:

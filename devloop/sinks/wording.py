@@ -14,6 +14,7 @@ from devloop.events import (
     Checked,
     ConfigReloaded,
     Event,
+    Forwarded,
     Notice,
     Outage,
     PodExited,
@@ -62,7 +63,7 @@ def lines_of(event: Event, root: Path, repeats: Repeats | None = None) -> tuple[
             gone = (f"{name} is gone" for name in event.gone)
             touched = ", ".join((*event.services, *gone)) or "no service changed"
             return (Line("", f"config.yaml reloaded: {touched}"),)
-        case Applied() | UpdateFallback():
+        case Applied() | UpdateFallback() | Forwarded():
             return _written(event)
         case Checked():
             return tuple(_checked(event))
@@ -72,7 +73,10 @@ def lines_of(event: Event, root: Path, repeats: Repeats | None = None) -> tuple[
             return ()
 
 
-def _written(event: Applied | UpdateFallback) -> tuple[Line, ...]:
+def _written(event: Applied | UpdateFallback | Forwarded) -> tuple[Line, ...]:
+    if isinstance(event, Forwarded):
+        text = f"{event.url} goes to port {event.port}" if event.open else f"{event.url} is closed"
+        return (Line(event.service, f"forward: {text}"),)
     if isinstance(event, UpdateFallback):
         text = f"rolled, not updated in place: {event.message}"
         return (Line(event.service, text, "quiet"),) if event.first else ()

@@ -145,35 +145,79 @@ async def _write_output(socket: web.WebSocketResponse, session: ExecSession) -> 
 
 
 async def forward(store: Store, kubelet: Kubelet, request: web.Request, where: Target) -> web.StreamResponse:
-    """`…/portforward` over a websocket: channels 2n and 2n+1 are data and errors of the n-th port."""
+    """`…/portforward` over a websocket: channels 2n and 2n+1 are data and errors of the n-th port.
+
+    As a kubelet does it: the upgrade comes first, each channel begins with its port, a port where nobody
+    listens is reported on its error channel, and all ends when the last port has. A client cannot end one
+    direction alone.
+    """
     pod = store.get("pods", where.namespace, where.name)
-    ports = [int(p) for text in request.query.getall("ports", []) for p in text.split(",") if p.isdigit()]
-    if not ports:
-        raise errors.bad_request('query parameter "ports" is required')
-    lines = [await kubelet.port_forward(pod, port) for port in ports]
-    socket = web.WebSocketResponse(protocols=_FORWARD, heartbeat=30.0)
+    lines = [_Line(at, port) for at, port in enumerate(_ports(request))]
+    socket = web.WebSocketResponse(protocols=_FORWARD)
     await socket.prepare(request)
-    for at, port in enumerate(ports):
-        for channel in (2 * at, 2 * at + 1):
-            await socket.send_bytes(bytes([channel]) + port.to_bytes(2, "little"))
-    pumps = [asyncio.create_task(_pump(reader, socket, 2 * at)) for at, (reader, _) in enumerate(lines)]
+    for line in lines:
+        for channel in (line.data, line.failure):
+            await socket.send_bytes(channel + line.port.to_bytes(2, "little"))
+    serving = asyncio.create_task(_serve_lines(kubelet, pod, lines, socket))
     try:
         async for message in socket:
-            if isinstance(message.data, bytes) and message.data and message.data[0] % 2 == 0:
-                writer = lines[message.data[0] // 2][1]
-                writer.write(message.data[1:])
-                await writer.drain()
+            number = message.data[0] if isinstance(message.data, bytes) and message.data else 1
+            if number % 2 == 0 and number // 2 < len(lines):
+                await lines[number // 2].write(message.data[1:])
     except ConnectionError:
         pass  # one end is gone: so is the forwarding
     finally:
-        for pump in pumps:
-            pump.cancel()
-        for _, writer in lines:
-            writer.close()
+        serving.cancel()
+        for line in lines:
+            if line.writer is not None:
+                line.writer.close()
     return socket
 
 
-async def _pump(reader: asyncio.StreamReader, socket: web.WebSocketResponse, channel: int) -> None:
-    while data := await reader.read(65536):
-        await socket.send_bytes(bytes([channel]) + data)
+class _Line:
+    """One port of a forwarding: its channels, and the connection into the pod."""
+
+    def __init__(self, at: int, port: int) -> None:
+        self.port = port
+        self.data, self.failure = bytes([2 * at]), bytes([2 * at + 1])
+        self.writer: asyncio.StreamWriter | None = None
+        self._decided = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        """Dropped where the pod did not take the connection."""
+        await self._decided.wait()
+        if self.writer is not None:
+            self.writer.write(data)
+            await self.writer.drain()
+
+    async def serve(self, kubelet: Kubelet, pod: Obj, socket: web.WebSocketResponse) -> None:
+        """Connect, and pass on what the pod sends until it ends the connection."""
+        with suppress(ConnectionError):
+            try:
+                reader, self.writer = await kubelet.port_forward(pod, self.port)
+            except ApiError as error:
+                await socket.send_bytes(self.failure + error.message.encode())
+                return
+            finally:
+                self._decided.set()
+            while data := await reader.read(65536):
+                await socket.send_bytes(self.data + data)
+
+
+def _ports(request: web.Request) -> list[int]:
+    """Those of the query. Raises ApiError 400 where there is none, or one that is none."""
+    texts = [text for given in request.query.getall("ports", []) for text in given.split(",")]
+    if not texts:
+        raise errors.bad_request('query parameter "port" is required')
+    for text in texts:
+        if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16):
+            raise errors.bad_request(f'unable to parse "{text}" as a port')
+    return [int(text) for text in texts]
+
+
+async def _serve_lines(kubelet: Kubelet, pod: Obj, lines: list[_Line], socket: web.WebSocketResponse) -> None:
+    """Until the pod has ended the connection to each port; then the websocket ends."""
+    async with asyncio.TaskGroup() as group:
+        for line in lines:
+            group.create_task(line.serve(kubelet, pod, socket))
     await socket.close()

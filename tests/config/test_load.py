@@ -498,3 +498,58 @@ def test_another_update_is_refused(project: Path, written: str) -> None:
     lines = refused(project, MINIMAL + f"    update: {written}\n")
     assert any("services.backend.update" in line for line in lines), lines
     print(lines)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("{8080: 3000}", [("localhost", 8080, 3000)]),
+        ("{8080: 3000, 9229: 9229}", [("localhost", 8080, 3000), ("localhost", 9229, 9229)]),
+        ("{address: 0.0.0.0, ports: {8080: 3000}}", [("0.0.0.0", 8080, 3000)]),
+        ("{address: '::1', ports: {8080: 3000}}", [("::1", 8080, 3000)]),
+        ("{}", []),
+        ("", []),
+    ],
+)
+def test_forward_is_a_mapping_of_ports_or_a_section(
+    project: Path, written: str, expected: list[tuple[str, int, int]]
+) -> None:
+    config = load(project, MINIMAL + f"    forward: {written}\n")
+    assert [(one.address, one.port, one.to) for one in config.forwards()] == expected
+    assert {one.service for one in config.forwards()} <= config.by_name.keys()
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("{0: 3000}", 'forward.0: "0" is not a port of this machine'),
+        ("{70000: 3000}", 'forward.70000: "70000" is not a port of this machine'),
+        ("{8080: 0}", "forward.8080: not a port of the pod"),
+        ("{8080: 70000}", "forward.8080: not a port of the pod"),
+        ("{8080: http}", "forward.8080: not a port of the pod"),
+        ("{8080: null}", "forward.8080: not a port of the pod"),
+        ("{http: 3000}", 'forward.http: "http" is not a port of this machine'),
+        (
+            "{address: nowhere.example, ports: {8080: 3000}}",
+            'address: "nowhere.example" is not an IP address',
+        ),
+        ("{adress: 0.0.0.0, ports: {8080: 3000}}", "forward.adress: unknown key; did you mean address?"),
+        ("8080", "must be a mapping, not 8080; write forward: {8080: 3000}"),
+        ("[8080]", "must be a mapping, not [8080]; write forward: {8080: 3000}"),
+    ],
+)
+def test_another_forward_is_refused(project: Path, written: str, text: str) -> None:
+    lines = refused(project, MINIMAL + f"    forward: {written}\n")
+    assert any("services.backend.forward" in line and text in line for line in lines), lines
+
+
+def test_two_services_cannot_forward_one_port(project: Path) -> None:
+    text = (
+        MINIMAL
+        + "    forward: {8080: 3000}\n"
+        + MINIMAL.partition("services:\n")[2].replace("backend:", "other:", 1)
+    )
+    lines = refused(project, text + "    forward: {8080: 3001}\n")
+    assert any(
+        "services.other.forward: port 8080 is forwarded to backend already" in line for line in lines
+    ), lines

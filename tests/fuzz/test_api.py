@@ -27,7 +27,7 @@ from devloop.adapters.kubernetes.api.guard import Platform
 from devloop.adapters.kubernetes.evidence import read_last_words
 from devloop.adapters.kubernetes.feed import PATHS, NamespaceView
 from devloop.adapters.kubernetes.informer import Health
-from devloop.adapters.kubernetes.inventory import find_url, read_images, read_nodes
+from devloop.adapters.kubernetes.inventory import find_ingress, find_url, read_images, read_nodes
 from devloop.adapters.kubernetes.made import find_namespaces, find_noted
 from devloop.adapters.kubernetes.patch import write_image
 from devloop.clock import Clock
@@ -75,6 +75,7 @@ OBJECTS = {
     "events": EVENT,
 }
 SERVICE = {"kind": "Service", "metadata": META, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "nodePort": 30080}]}, "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}}  # fmt: skip
+INGRESS = {"kind": "Ingress", "metadata": META, "spec": {"tls": [{"hosts": ["a.b"]}], "rules": [{"host": "a.b", "http": {"paths": [{"path": "/", "backend": {"service": {"name": "web"}}}]}}], "defaultBackend": {"service": {"name": "web"}}}, "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}}  # fmt: skip
 NODE = {"kind": "Node", "metadata": META, "status": {"nodeInfo": {"architecture": "amd64"}, "addresses": [{"type": "InternalIP", "address": "1.2.3.4"}], "allocatable": {"cpu": "2", "memory": "1Gi"}}}  # fmt: skip
 SECRET = {"kind": "Secret", "metadata": META, "data": {"release": records.encode({"info": {"description": "d", "status": "deployed"}})}}  # fmt: skip
 GROUPS = {"kind": "APIGroupList", "groups": [{"name": "apps", "versions": [{"groupVersion": "apps/v1"}], "preferredVersion": {"groupVersion": "apps/v1"}}]}  # fmt: skip
@@ -193,7 +194,8 @@ def test_damaged_lines_of_watches(lines: list[bytes]) -> None:
 Call = Callable[[Client], Awaitable[object]]
 CALLS: dict[str, tuple[Any, Call]] = {
     "nodes": (listed(NODE), read_nodes),
-    "url": (listed(SERVICE), lambda client: find_url(client, PLATFORM, "default", {"app": "web", "pod-template-hash": "h"}, "1.2.3.4")),
+    "url": (listed(SERVICE), lambda client: find_url(client, PLATFORM, "default", {"app": "web", "pod-template-hash": "h"}, "1.2.3.4", set())),
+    "ingress": (listed(INGRESS), lambda client: find_ingress(client, "default", {"web"}, set())),
     "images": (listed(POD), lambda client: read_images(client, ["default"])),
     "around": (listed(NODE), lambda client: look_around(client, [])),
     "around services": (listed(SERVICE), lambda client: look_around(client, [])),

@@ -45,7 +45,7 @@ def test_the_answer_has_the_documented_shape() -> None:
     assert (service["live"], service["state"], service["image"], service["url"]) == (True, "live", REF, URL)
     assert answer["services"]["web"] == {
         "state": "starting", "live": False, "deployment": "Not Deployed", "pods": {}, "stage": None,
-        "stage_started_at": None, "image": None, "url": None, "trips": [],
+        "stage_started_at": None, "image": None, "url": None, "forwards": [], "trips": [],
     }  # fmt: skip
 
 

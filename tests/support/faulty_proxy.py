@@ -196,12 +196,13 @@ class Proxy:
                 if isinstance(fault, Swallow) and not fault.forward:
                     await asyncio.Event().wait()
                 hold.fault = fault
+                hold.begin()
                 if up_writer is None:
                     up_reader, up_writer = await self._connect()
                     self._writers.add(up_writer)
                     pumps.append(asyncio.create_task(self._pump(up_reader, writer, hold)))
                 up_writer.write(self._readdress(head))
-                if b"upgrade:" in head.lower():
+                if b"upgrade:" in head.lower() and await hold.switches():
                     await self._pump(reader, up_writer, _Hold())
                     return
                 async for chunk in _body(reader, head):
@@ -237,6 +238,7 @@ class Proxy:
         """Answers back to the client, as the fault of the present request allows."""
         try:
             while data := await reader.read(65536):
+                hold.answered(data)
                 await self._flow.wait()
                 fault = hold.fault
                 if isinstance(fault, Swallow):
@@ -245,6 +247,7 @@ class Proxy:
                     writer.write(data[: fault.keep])
                     with suppress(OSError):
                         await writer.drain()
+                    writer.transport.abort()
                     break
                 if isinstance(fault, Delay):
                     hold.fault = None
@@ -253,13 +256,31 @@ class Proxy:
                 await writer.drain()
         except (OSError, ssl.SSLError):
             pass
-        writer.transport.abort()
+        hold.answered(b"")
+        writer.close()  # with what it still has to write
 
 
 class _Hold:
-    """The fault of the request that is being answered."""
+    """The fault of the request that is being answered, and how its answer begins."""
 
-    fault: Fault | None = None
+    def __init__(self) -> None:
+        self.fault: Fault | None = None
+        self._first: bytes | None = None
+        self._came = asyncio.Event()
+
+    def begin(self) -> None:
+        self._first = None
+        self._came.clear()
+
+    def answered(self, data: bytes) -> None:
+        if self._first is None:
+            self._first = data
+            self._came.set()
+
+    async def switches(self) -> bool:
+        """Whether the server leaves HTTP from here on."""
+        await self._came.wait()
+        return (self._first or b"").startswith(b"HTTP/1.1 101")
 
 
 @asynccontextmanager

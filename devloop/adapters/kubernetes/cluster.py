@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ from devloop.adapters.kubernetes.api.access import Access, open_access
 from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.api.client import MERGE_PATCH, Client
 from devloop.adapters.kubernetes.api.guard import Platform
+from devloop.adapters.kubernetes.api.tunnel import PodTunnel, open_tunnel
 from devloop.adapters.kubernetes.apply.applier import Applier
 from devloop.adapters.kubernetes.apply.removal import delete_pod
 from devloop.adapters.kubernetes.evidence import follow_log, read_last_words
@@ -30,7 +31,7 @@ from devloop.errors import PatchError, PrerequisiteError, TargetMissingError
 from devloop.events import Emit, Notice
 from devloop.files import is_there
 from devloop.image_refs import same_repository
-from devloop.model import Application, LoadedImage, NodeFacts, Revision, Service, Target, Trouble
+from devloop.model import Application, LoadedImage, NodeFacts, PodView, Revision, Service, Target, Trouble
 from devloop.ports import Feed
 
 
@@ -63,6 +64,7 @@ class KubernetesCluster:
         self._views: dict[str, NamespaceView] = {}
         self._warned: set[tuple[Target, str, str]] = set()
         self._nodes: tuple[NodeFacts, ...] = ()
+        self._unserved: set[str] = set()  # paths of kinds that this cluster does not have
         self._turns: dict[tuple[str, str, str], anyio.Lock] = {}
 
         async def open_it(last: Access | None) -> Access:
@@ -186,6 +188,10 @@ class KubernetesCluster:
     def logs(self, target: Target, pod: str, container: str, *, from_now: bool = False) -> AsyncIterator[str]:
         return follow_log(self.client, target.namespace, pod, container, from_now=from_now)
 
+    def tunnel(self, pod: PodView, port: int) -> AbstractAsyncContextManager[PodTunnel]:
+        """A connection to a port of the pod. Entering raises TunnelError."""
+        return open_tunnel(self.client, pod, port)
+
     async def url(self, target: Target) -> str | None:
         view = self._views.get(target.namespace)
         try:
@@ -194,7 +200,7 @@ class KubernetesCluster:
             return None
         labels = (((item.get("spec") or {}).get("template") or {}).get("metadata") or {}).get("labels") or {}
         node_ip = next((node.internal_ip for node in await self.nodes() if node.internal_ip), "")
-        return await find_url(self.client, self.platform, target.namespace, labels, node_ip)
+        return await find_url(self.client, self.platform, target.namespace, labels, node_ip, self._unserved)
 
     async def apply(
         self,
@@ -223,6 +229,7 @@ class KubernetesCluster:
 
     def _forget(self) -> None:
         self._nodes = ()
+        self._unserved.clear()
         self.applier.forget()
 
     def _warn_of_other(self, target: Target, view: NamespaceView | None) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from devloop.adapters.kubernetes.api.answers import ApiRefusedError, Json
 from devloop.adapters.kubernetes.api.client import Client
@@ -13,6 +14,8 @@ from devloop.model import NodeFacts
 
 # Products that publish a NodePort on this machine's own loopback.
 _ON_LOOPBACK = frozenset({"sandbox", "docker-desktop", "rancher-desktop", "orbstack", "colima", "microk8s"})
+INGRESSES = "/apis/networking.k8s.io/v1/namespaces/{}/ingresses"
+_PLAIN_PATH = re.compile(r"/[\w./~-]*")  # some controllers take patterns
 _TEMPLATES = (
     "/apis/apps/v1{}/replicasets",
     "/apis/apps/v1{}/statefulsets",
@@ -55,9 +58,10 @@ def _node(item: Json) -> NodeFacts:
 
 
 async def find_url(
-    client: Client, platform: Platform, namespace: str, labels: Json, node_ip: str
+    client: Client, platform: Platform, namespace: str, labels: Json, node_ip: str, unserved: set[str]
 ) -> str | None:
-    """Where a Service that selects pods of `labels` is reached from this machine, None if nowhere.
+    """Where a Service that selects pods of `labels` is reached from this machine, or an Ingress that leads to
+    one; None if nowhere. `unserved` keeps the kinds that the cluster does not have.
 
     Raises PlatformError.
     """
@@ -65,24 +69,73 @@ async def find_url(
         data = await client.get(f"/api/v1/namespaces/{namespace}/services")
     except ApiRefusedError:
         return None  # a role that may not list services: no address is no failure
-    for service in sorted(data.get("items") or (), key=lambda item: str(item["metadata"]["name"])):
+    names: set[str] = set()
+    for service in _by_name(data):
         spec = service.get("spec") or {}
         selector = spec.get("selector") or {}
         if selector and selector.items() <= labels.items():
+            names.add(str(service["metadata"]["name"]))
             url = _load_balancer(service) or _node_port(spec, platform, node_ip)
             if url:
                 return url
-    return None
+    return await find_ingress(client, namespace, names, unserved) if names else None
+
+
+def _by_name(data: Json) -> list[Json]:
+    return sorted(data.get("items") or (), key=lambda item: str(item["metadata"]["name"]))
 
 
 def _load_balancer(service: Json) -> str | None:
-    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-    ports = (service.get("spec") or {}).get("ports") or ()
-    for one in ingress:
-        host = one.get("ip") or one.get("hostname")
-        if host and ports:
-            return _url(str(host), int(ports[0]["port"]))
+    host, ports = _balanced(service), (service.get("spec") or {}).get("ports") or ()
+    return _url(host, int(ports[0]["port"])) if host and ports else None
+
+
+def _balanced(item: Json) -> str:
+    """The address that a load balancer gave a Service or an Ingress, "" without one."""
+    given = ((item.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    found = (one.get("ip") or one.get("hostname") for one in given)
+    return str(next(filter(None, found), ""))
+
+
+async def find_ingress(client: Client, namespace: str, names: set[str], unserved: set[str]) -> str | None:
+    """The URL of a rule that leads to one of these Services."""
+    if INGRESSES in unserved:
+        return None
+    try:
+        data = await client.get(INGRESSES.format(namespace))
+    except ApiRefusedError as error:
+        if error.status == 404:
+            unserved.add(INGRESSES)
+        return None
+    return next((url for item in _by_name(data) if (url := ingress_url(item, names))), None)
+
+
+def ingress_url(item: Json, names: Collection[str]) -> str | None:
+    """Of an Ingress, where it leads to one of these Services: by the host of its rule, or by the address that
+    it got. Pure."""
+    spec = item.get("spec") or {}
+    secure = [host for one in spec.get("tls") or () for host in _list(one.get("hosts"))]
+    rules = [
+        (str(rule.get("host") or ""), str(path.get("path") or "/"), path.get("backend"))
+        for rule in spec.get("rules") or ()
+        for path in (rule.get("http") or {}).get("paths") or ()
+    ]
+    for host, path, backend in (*rules, ("", "/", spec.get("defaultBackend"))):
+        where = host or _balanced(item)
+        if not where or "*" in where or _service_of(backend or {}) not in names:
+            continue
+        shown = "" if path == "/" or not _PLAIN_PATH.fullmatch(path) else path
+        return f"{'https' if host in secure else 'http'}://{where}{shown}"
     return None
+
+
+def _service_of(backend: Json) -> str:
+    service = backend.get("service")
+    return str(service.get("name")) if isinstance(service, dict) else ""
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _node_port(spec: Json, platform: Platform, node_ip: str) -> str | None:

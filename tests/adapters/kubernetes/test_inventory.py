@@ -6,7 +6,7 @@ import pytest
 
 from devloop.adapters.kubernetes.api.guard import Platform
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
-from devloop.adapters.kubernetes.inventory import find_url
+from devloop.adapters.kubernetes.inventory import find_url, ingress_url
 from devloop.errors import PlatformError
 from tests.support.faulty_proxy import Answer, Proxy
 from tests.support.kubernetes_objects import (
@@ -111,7 +111,7 @@ async def test_node_ports_elsewhere_are_where_the_product_puts_them(
     await api.create(SERVICES, service("web", nodePort=30123))
     platform = Platform(product, "c", "c", "https://x", "c", "default", local=True)
     labels = {"app": "web", "more": "labels"}
-    assert await find_url(cluster.client, platform, "default", labels, "192.168.49.2") == expected
+    assert await find_url(cluster.client, platform, "default", labels, "192.168.49.2", set()) == expected
 
 
 async def test_a_load_balancer_with_an_address_is_used(api: Api, cluster: KubernetesCluster) -> None:
@@ -163,3 +163,45 @@ async def test_s25_a_list_that_fails_never_looks_like_no_use(
     proxy.on("GET", "/pods", Answer(403, reason="Forbidden"), times=9)
     with pytest.raises(PlatformError):
         await shaky.images_in_use(["default"])
+
+
+def ingress(*rules: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "web"}, "spec": {"rules": list(rules), **fields}}
+
+
+def rule(host: str = "", path: str = "/", service: str = "web") -> dict[str, Any]:
+    backend = {"service": {"name": service, "port": {"number": 80}}}
+    found: dict[str, Any] = {"http": {"paths": [{"path": path, "pathType": "Prefix", "backend": backend}]}}
+    return {**found, "host": host} if host else found
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (ingress(rule("shop.local")), "http://shop.local"),
+        (ingress(rule("shop.local", "/api")), "http://shop.local/api"),
+        (ingress(rule("shop.local", "/api(/|$)(.*)")), "http://shop.local"),
+        (ingress(rule("shop.local"), tls=[{"hosts": ["shop.local"]}]), "https://shop.local"),
+        (ingress(rule("shop.local", service="other")), None),
+        (ingress(rule("other.local", service="other"), rule("shop.local")), "http://shop.local"),
+        (ingress(rule("*.local")), None),
+        (ingress(rule()), None),
+        (
+            {**ingress(rule()), "status": {"loadBalancer": {"ingress": [{"ip": "192.168.49.2"}]}}},
+            "http://192.168.49.2",
+        ),
+        (
+            {
+                **ingress(defaultBackend={"service": {"name": "web"}}),
+                "status": {"loadBalancer": {"ingress": [{"hostname": "localhost"}]}},
+            },
+            "http://localhost",
+        ),
+        (ingress(rule("shop.local") | {"http": None}), None),
+        ({"metadata": {"name": "web"}}, None),
+    ],
+)
+def test_the_url_of_an_ingress_is_that_of_the_rule_that_leads_to_the_service(
+    item: dict[str, Any], expected: str | None
+) -> None:
+    assert ingress_url(item, {"web"}) == expected

@@ -50,4 +50,6 @@ async def test_s29_no_redirect_and_no_proxy_of_the_environment_is_followed(
     async with other, api, Client(lambda last: open_access([kubeconfig], "c", allow_remote=False)) as client:
         with pytest.raises(PlatformError):
             await client.get("/api/v1/nodes")
+        with pytest.raises(PlatformError, match=f"{status}, which sends devloop elsewhere"):
+            await client.websocket("/api/v1/namespaces/default/pods/one/portforward", {}, "v4.channel.k8s.io")
     assert visitors == []

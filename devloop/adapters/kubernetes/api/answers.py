@@ -16,6 +16,7 @@ from devloop.errors import PatchError, PlatformError
 from devloop.events import API_SERVER
 
 Json = dict[str, Any]
+UNAUTHORIZED = "Unauthorized"
 NO_API = "does a Kubernetes API server answer there? kubectl version"
 
 
@@ -69,7 +70,7 @@ def problem_of(
         return ApiUnreachableError(
             f"{access.server} does not accept the credentials of context {context}: {explanation}",
             sent=False,
-            reason="Unauthorized",
+            reason=UNAUTHORIZED,
             hint=f"kubectl --context {context} get nodes shows the same; recreate the kubeconfig",
         )
     if status < 400:

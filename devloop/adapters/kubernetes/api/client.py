@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import aiohttp
 import anyio
@@ -17,6 +17,7 @@ import anyio
 from devloop import __version__
 from devloop.adapters.kubernetes.api.access import Access
 from devloop.adapters.kubernetes.api.answers import (
+    UNAUTHORIZED,
     ApiRefusedError,
     ApiUnreachableError,
     Json,
@@ -34,6 +35,20 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 CONNECT_SECONDS = 3.0
 REQUEST_SECONDS = 10.0
+CLOSE_SECONDS = 0.25  # that a server may take to agree to the end of a WebSocket
+WebSocket: TypeAlias = "aiohttp.ClientWebSocketResponse[bool]"
+
+
+class RedirectedError(aiohttp.ClientError):
+    """aiohttp has no other way not to follow the redirect of a WebSocket's request (S29)."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"redirected by {status}")
+        self.status = status
+
+
+async def _refuse_redirect(_: object, __: object, params: aiohttp.TraceRequestRedirectParams) -> None:
+    raise RedirectedError(params.response.status)
 
 
 class Client:
@@ -49,7 +64,10 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self.access = await self._open(None)
+        traces = aiohttp.TraceConfig()
+        traces.on_request_redirect.append(_refuse_redirect)
         self._session = aiohttp.ClientSession(
+            trace_configs=[traces],
             # kube-apiserver closes an idle connection after 90 s, the sandbox after 75: be the first to.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, socket_factory=open_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -135,6 +153,41 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         async with self._respond("GET", path, params, None, {}, timeout) as response:
             yield self._split(response, path)
+
+    async def websocket(self, path: str, params: Params, protocol: str) -> WebSocket:
+        """A WebSocket of this subprotocol; whoever gets it closes it.
+
+        Raises ApiRefusedError (4xx), ApiUnreachableError (all else).
+        """
+        if self.access.expired:
+            await self.renew(self.access)
+        access = self.access
+        try:
+            return await self._upgrade(access, path, params, protocol)
+        except ApiUnreachableError as error:
+            expired = error.reason == UNAUTHORIZED and await self._relogin(access)
+            if not expired and (error.sent or not await self.renew(access)):
+                raise
+        return await self._upgrade(self.access, path, params, protocol)
+
+    async def _upgrade(self, access: Access, path: str, params: Params, protocol: str) -> WebSocket:
+        with self._translate("GET", path):
+            try:
+                with anyio.fail_after(REQUEST_SECONDS):
+                    return await self._session.ws_connect(
+                        access.server + path,
+                        params=params,
+                        protocols=(protocol,),
+                        headers=[*access.headers.items(), *access.acts_as],
+                        timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+                        max_msg_size=0,
+                        ssl=access.tls if access.tls is not None else True,
+                        server_hostname=access.server_name,
+                        proxy=access.proxy,
+                    )
+            except (aiohttp.WSServerHandshakeError, RedirectedError) as error:
+                # No more is known of the answer.
+                raise problem_of(access, "GET", path, error.status, b"") from error
 
     # --- one exchange ---------------------------------------------------------------------------
 

@@ -13,19 +13,22 @@ from devloop.deploy.kubernetes_object import Json, shape_of_answer
 
 _OWN = frozenset({
     "pods", "deployments", "statefulsets", "replicasets", "daemonsets", "jobs", "cronjobs", "services",
-    "nodes", "events", "namespaces", "secrets", "configmaps",
+    "nodes", "events", "namespaces", "secrets", "configmaps", "ingresses",
 })  # fmt: skip
 _MAPS = (
     "metadata", "spec", "status", "template", "jobTemplate", "nodeInfo", "state", "lastState", "waiting",
     "running", "terminated", "involvedObject", "series", "loadBalancer", "strategy", "updateStrategy",
     "rollingUpdate", "resources", "lifecycle", "readinessProbe", "startupProbe",
+    "http", "backend", "defaultBackend",
 )  # fmt: skip
 # Their keys are the users' own: a label may be called "state".
 _FREE_MAPS = ("labels", "annotations", "selector", "data", "allocatable", "capacity", "limits")
 # Lists of mappings, each with the key that every mapping must have, "" for none.
 _LISTS = {
     **dict.fromkeys(("containers", "initContainers", "containerStatuses", "initContainerStatuses"), "name"),
-    **dict.fromkeys(("ownerReferences", "managedFields", "ports", "ingress", "addresses"), ""),
+    **dict.fromkeys(
+        ("ownerReferences", "managedFields", "ports", "ingress", "addresses", "rules", "paths", "tls"), ""
+    ),
     "conditions": "type",
 }
 _TEXTS = ("name", "namespace", "uid", "kind", "type", "image", "reason", "containerID")
@@ -58,7 +61,7 @@ def wrong_shape(data: Any, path: str, *, may_be_status: bool = False) -> str:
             return _of_discovery(data, "groups", ("name",))
         case ["api", _] | ["apis", _, _]:
             return _of_discovery(data, "resources", ("name", "kind"))
-        case ["api", _, *rest] | ["apis", "apps" | "batch", _, *rest]:
+        case ["api", _, *rest] | ["apis", "apps" | "batch" | "networking.k8s.io", _, *rest]:
             resource = rest[2] if rest[0] == "namespaces" and len(rest) > 2 else rest[0]
             return _of_objects(data, may_be_status=may_be_status) if resource in _OWN else ""
         case _:
