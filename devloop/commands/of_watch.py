@@ -91,3 +91,41 @@ def history(project: Project, services: tuple[str, ...], most: int, output: str)
     from devloop.commands import history as command
 
     return command.history(project, services, most=most, output=output)
+
+
+@click.command()
+@services_argument
+@click.option(
+    "--for",
+    "goal",
+    type=click.Choice(["live", "settled", "failed"]),
+    default="live",
+    show_default=True,
+    help="settled: live, failed, held, paused or contested.",
+)
+@click.option("--timeout", default="60s", show_default=True, help="90s, 5m, or a number of seconds.")
+@output_option
+@on_project
+def wait(project: Project, services: tuple[str, ...], goal: str, timeout: str, output: str) -> int:
+    """Wait until it is decided what the cluster makes of the files as they are now, and say what.
+
+    The running `devloop watch` looks at all files anew: it never answers for an older tree. Without one
+    it is judged once.
+
+    Exit code: 0 every service got there, 1 one settled elsewhere, 2 config or usage, 3 platform not
+    reachable, or no devloop watch is running and it is not decided, 4 the time was up.
+    """
+    from devloop.commands import wait as command
+
+    return command.wait(project, services, goal=goal, seconds=_seconds(timeout), output=output)
+
+
+def _seconds(text: str) -> float:
+    from devloop.config.duration import seconds
+
+    try:
+        found = float(text) if text.replace(".", "", 1).isdecimal() else seconds(text)
+        assert isinstance(found, float)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--timeout") from error
+    return found

@@ -15,7 +15,7 @@ from devloop.commands.frame import Project, run
 from devloop.commands.output import names_of, secrets_of, show
 from devloop.commands.watch_addresses import announced
 from devloop.commands.watch_control import serve_requests
-from devloop.commands.watch_tasks import Background, Outside, TidyUp, serve
+from devloop.commands.watch_tasks import Background, OnDisk, Outside, TidyUp, serve
 from devloop.config import load as configs
 from devloop.errors import DevloopError
 from devloop.events import Notice
@@ -27,7 +27,9 @@ from devloop.wiring import opened
 
 if TYPE_CHECKING:
     from devloop.config.load import Config
+    from devloop.control.actions import Actions
     from devloop.sinks.web import Web
+    from devloop.wiring import Session
 
 
 def watch(
@@ -60,6 +62,11 @@ def watch(
             stack, fan, config, names, clock, log_format=log_format, machine=False, logs=logs, endless=True
         )
 
+        on_disk = OnDisk()
+
+        async def requests(session: Session, actions: Actions) -> None:
+            await serve_requests(session, net, secrets, on_disk, lambda: board.problems, actions)
+
         async def work() -> None:
             async with opened(
                 config, project.kubeconfig, names, fan, clock, patient=True, report=net.error, whole=True
@@ -80,7 +87,8 @@ def watch(
                     logs=logs,
                     observers=[tidying],
                     background=background,
-                    commanders=[("the control socket", partial(serve_requests, session, net, secrets))],
+                    commanders=[("the control socket", partial(requests, session))],
+                    on_disk=on_disk,
                 )
 
         try:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+from devloop.commands.watch_tasks import OnDisk
 from devloop.control import place
 from devloop.control.actions import Actions
+from devloop.control.answers import wait_handler
 from devloop.control.handlers import handlers_of
+from devloop.control.protocol import Handler
 from devloop.control.server import ControlServer
+from devloop.control.waiting import Waiting
 from devloop.errors import PlatformError
 from devloop.events import Notice
+from devloop.model import Service
 from devloop.safety_net import SafetyNet
 from devloop.secrets.redaction import Secrets
 from devloop.wiring import Session
 
+Problems = Callable[[], Mapping[str, str]]
 
-async def serve_requests(session: Session, net: SafetyNet, secrets: Secrets, actions: Actions) -> None:
+
+async def serve_requests(
+    session: Session, net: SafetyNet, secrets: Secrets, on_disk: OnDisk, problems: Problems, actions: Actions
+) -> None:
     """Until cancelled. Where no socket can be made the watch works all the same, and says so."""
-    cluster = session.config.cluster
-    handlers = handlers_of(actions, lambda: (cluster.context, cluster.namespace), secrets)
+    handlers = _handlers(session, secrets, on_disk, problems, actions)
     try:
         await ControlServer(handlers, net.error).run(place.own_socket(session.config.path))
     except (PlatformError, OSError) as error:
@@ -24,3 +34,25 @@ async def serve_requests(session: Session, net: SafetyNet, secrets: Secrets, act
         hint = error.hint if isinstance(error, PlatformError) else None
         text = f"other commands cannot reach this watch, it has no control socket: {why}"
         session.world.emit(Notice("", "warning", text, hint))
+
+
+def _handlers(
+    session: Session, secrets: Secrets, on_disk: OnDisk, problems: Problems, actions: Actions
+) -> Mapping[str, Handler]:
+    cluster, manifests = session.config.cluster, session.deployment.installation.manifests
+
+    async def needs_trip(service: Service) -> bool:
+        """A chart that changed is only found by an upgrade."""
+        in_release = any(service.name in release.images for release in session.config.releases())
+        return in_release or not await manifests.is_applied()
+
+    def wrong() -> Mapping[str, str]:
+        refusal = on_disk.refusal
+        return {**problems(), **({"config.yaml": secrets(refusal)} if refusal else {})}
+
+    inputs, clock = session.images.fingerprinter, session.world.clock
+    waiting = Waiting(actions.pool, inputs, clock, on_disk.take, needs_trip)
+    return {
+        **handlers_of(actions, lambda: (cluster.context, cluster.namespace), secrets),
+        "wait": wait_handler(waiting, lambda: actions.services, wrong, secrets),
+    }

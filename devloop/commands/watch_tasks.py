@@ -48,6 +48,24 @@ class Outside:
     look: Look
 
 
+@dataclass(slots=True)
+class OnDisk:
+    """config.yaml as it lies on disk, for whoever cannot wait for its file event. `files`: from the moment
+    when they are watched."""
+
+    files: ProjectFiles | None = None
+
+    def take(self) -> None:
+        """What changed of it counts from now on."""
+        if self.files is not None:
+            self.files.reload(again=True)
+
+    @property
+    def refusal(self) -> str:
+        """Why what lies there does not count, "" where it does."""
+        return self.files.refusal if self.files is not None else ""
+
+
 # Its name in a report, and the task.
 Background = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
 # One that has the services rebuilt, restarted, paused or resumed: keys, the control socket.
@@ -65,6 +83,7 @@ async def serve(
     observers: Sequence[TripObserver] = (),
     background: Sequence[Background] = (),
     commanders: Sequence[Commander] = (),
+    on_disk: OnDisk | None = None,
 ) -> None:
     """Bring the cluster to the tree at every save, until cancelled.
 
@@ -87,7 +106,7 @@ async def serve(
         taken = session.setup.current.taken
         forwarder = Forwarder(session.cluster, partial(forwards, session), taken, session.world.emit, net)
         keep("forwarded ports", forwarder.run)
-        await group.start(watch_files, session, pool, override, secrets, net, outside)
+        await group.start(watch_files, session, pool, override, secrets, net, outside, on_disk or OnDisk())
         await pool.run(session.services)
 
 
@@ -104,6 +123,7 @@ async def watch_files(
     secrets: Secrets,
     net: SafetyNet,
     outside: Outside,
+    on_disk: OnDisk,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -155,6 +175,7 @@ async def watch_files(
         keep = net.keeper(group)
         affected = partial(_deliver_to_affected, pool, world.clock)
         files = ProjectFiles(current, override, session.deployment.installation, taken, affected, world.emit)
+        on_disk.files = files
         rules = CheckWatch(lambda: None if files.refused else current.config, outside.look, world.emit)
         pool.observe(rules)
         keep("the rules", rules.run)

@@ -37,6 +37,11 @@ class Actions:
         self._pool, self._rebuilt, self._release, self._clock = pool, rebuilt, release, clock
 
     @property
+    def pool(self) -> WorkerPool:
+        """The workers that all of this is done to."""
+        return self._pool
+
+    @property
     def services(self) -> tuple[str, ...]:
         """The names of those that the watch works for."""
         return tuple(self._pool.services)

@@ -6,21 +6,22 @@ import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
 from devloop.concurrency import Check, in_thread
-from devloop.dockerfile.dockerignore import NO_RULES, IgnoreRules, candidates
-from devloop.dockerfile.parser import Dockerfile
+from devloop.dockerfile.dockerignore import candidates
 from devloop.dockerfile.plan import BaseRef, Plan
 from devloop.dockerfile.planner import plan
 from devloop.errors import BuildError, FingerprintError
-from devloop.files import is_folder, read_bytes
+from devloop.inputs.recipe import Recipe, read_recipe
 from devloop.inputs.selection import Selection
 from devloop.inputs.snapshot import Tree, read
 from devloop.inputs.stat_cache import StatCache
+from devloop.inputs.tree_look import TreeLook, changed_paths
 from devloop.model import Base, BuildSpec, Change, Fingerprint, Inputs, Service
 from devloop.ports import Bases
 
@@ -29,20 +30,10 @@ Platform = Callable[[], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Recipe:
-    """The Dockerfile and the ignore file as they are now."""
-
-    dockerfile: Dockerfile
-    dockerfile_digest: str
-    rules: IgnoreRules
-    ignore_digest: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Known:
     """What the last look at a service found. `recipe_key`: what decides which files are read."""
 
-    recipe: _Recipe
+    recipe: Recipe
     bases: tuple[Base, ...]
     plan: Plan
     recipe_key: tuple[object, ...]
@@ -53,12 +44,18 @@ class _Known:
 
 @dataclass(slots=True)
 class _Memory:
-    """Of one service: what is known, and which paths changed since. `changed` None = look at everything."""
+    """Of one service: what is known, and which paths changed since. `changed` None = look at everything.
+    `taking`: one looks at a time, or an older look would take the place of a newer one."""
 
     known: _Known | None = None
-    changed: set[Path] | None = None
-    recipe: _Recipe | None = None
+    changed: frozenset[Path] | None = None
+    recipe: Recipe | None = None
     spec: BuildSpec | None = None
+    taking: anyio.Lock = field(default_factory=anyio.Lock)
+
+    def note(self, changed: frozenset[Path] | None) -> None:
+        if self.changed is not None:
+            self.changed = None if changed is None else self.changed | changed
 
 
 class TreeFingerprinter:
@@ -87,20 +84,39 @@ class TreeFingerprinter:
         Raises FingerprintError, BuildError (bases, or a Dockerfile that cannot be read), PlatformError.
         """
         memory = self._memory(service)
-        if not change.paths:
-            memory.changed = None
-        elif memory.changed is not None:
-            memory.changed |= change.paths
-        memory.recipe = recipe = await in_thread(lambda _: _read_recipe(service.build, memory.recipe))
-        platform = service.build.platform or await self._platform()
-        planned, bases = await self._plan(service, recipe, platform, memory.known)
-        looked_at = None if memory.changed is None else set(memory.changed)
-        known = memory.known
-        memory.known = now = await in_thread(
-            lambda check: self._look(service, recipe, planned, bases, platform, known, looked_at, check)
-        )
-        memory.changed = set()
-        return now.fingerprint
+        memory.note(change.paths or None)
+        async with memory.taking:
+            return (await self._take(service, memory, whole=False)).fingerprint
+
+    async def look(self, service: Service) -> TreeLook:
+        """As `take`, of everything, and whether that is news to whoever took the last one."""
+        memory = self._memory(service)
+        async with memory.taking:
+            before = memory.known
+            now = await self._take(service, memory, whole=True)
+        digest = now.fingerprint.digest
+        if before is None or before.fingerprint.digest == digest:
+            return TreeLook(digest, before is None)
+        old, new = before.fingerprint.inputs, now.fingerprint.inputs
+        return TreeLook(digest, True, await in_thread(lambda _: changed_paths(service.build, old, new)))
+
+    async def _take(self, service: Service, memory: _Memory, *, whole: bool) -> _Known:
+        changed = memory.changed  # what is noted from here on is for the next one
+        memory.changed = frozenset()
+        try:
+            memory.recipe = recipe = await in_thread(lambda _: read_recipe(service.build, memory.recipe))
+            platform = service.build.platform or await self._platform()
+            known = memory.known
+            planned, bases = await self._plan(service, recipe, platform, known)
+            memory.known = now = await in_thread(
+                lambda check: self._look(
+                    service, recipe, planned, bases, platform, known, changed, check, whole=whole
+                )
+            )
+        except BaseException:
+            memory.note(changed)
+            raise
+        return now
 
     async def still_matches(self, service: Service, fingerprint: Fingerprint) -> bool:
         """Do the inputs look, by stat, as they did when this fingerprint was taken (S8)? Asked after a
@@ -115,7 +131,7 @@ class TreeFingerprinter:
 
     async def _looks_like(self, service: Service, known: _Known) -> bool:
         try:
-            recipe = await in_thread(lambda _: _read_recipe(service.build, known.recipe))
+            recipe = await in_thread(lambda _: read_recipe(service.build, known.recipe))
             return recipe is known.recipe and await in_thread(known.tree.unchanged)
         except (FingerprintError, BuildError):
             return False
@@ -160,7 +176,7 @@ class TreeFingerprinter:
         return memory
 
     async def _plan(
-        self, service: Service, recipe: _Recipe, platform: str, known: _Known | None
+        self, service: Service, recipe: Recipe, platform: str, known: _Known | None
     ) -> tuple[Plan, tuple[Base, ...]]:
         """The plan with its bases resolved; ONBUILD lines of a base may bring further ones."""
         bases: tuple[Base, ...] = ()
@@ -179,7 +195,7 @@ class TreeFingerprinter:
             bases = resolved
             made = self._make_plan(service, recipe, platform, bases)
 
-    def _make_plan(self, service: Service, recipe: _Recipe, platform: str, bases: tuple[Base, ...]) -> Plan:
+    def _make_plan(self, service: Service, recipe: Recipe, platform: str, bases: tuple[Base, ...]) -> Plan:
         return plan(
             recipe.dockerfile,
             target=service.build.target,
@@ -201,13 +217,15 @@ class TreeFingerprinter:
     def _look(
         self,
         service: Service,
-        recipe: _Recipe,
+        recipe: Recipe,
         planned: Plan,
         bases: tuple[Base, ...],
         platform: str,
         known: _Known | None,
-        changed: set[Path] | None,
+        changed: frozenset[Path] | None,
         check: Check,
+        *,
+        whole: bool,
     ) -> _Known:
         """In a worker thread: bring the tree up to date and add everything up."""
         context = service.build.context
@@ -216,7 +234,8 @@ class TreeFingerprinter:
         paths = {_inside((context, real), path) for path in changed or ()} - {None}
         fresh = {path for path in paths if path}
         tree = None
-        if known and known.recipe_key == key and changed is not None and "" not in paths:
+        few = changed is not None and not whole and "" not in paths
+        if known and known.recipe_key == key and few:
             tree = known.tree.updated(fresh, self._cache, check)
         if tree is None:
             before = known.tree if known and known.tree.context == context else None
@@ -245,42 +264,6 @@ def _digest(spec: BuildSpec, inputs: Inputs, files: bytes, rebuild_salt: str) ->
         rebuild_salt,
     ]
     return hashlib.sha256(json.dumps(everything, ensure_ascii=True).encode()).hexdigest()[:16]
-
-
-def _read_recipe(spec: BuildSpec, last: _Recipe | None) -> _Recipe:
-    """Both files, parsed again only if their text changed: then the same object comes back."""
-    text = _text(spec.dockerfile)
-    if text is None:
-        folder = spec.dockerfile.parent
-        gone = "" if is_folder(folder) else f"; there is no folder {folder.name} in {folder.parent}"
-        raise FingerprintError(
-            f"{spec.dockerfile}: no such file{gone}",
-            reason="DockerfileMissing",
-            hint="set build.context or build.dockerfile in config.yaml, relative to that file",
-        )
-    ignored, name = "", ""
-    for candidate in candidates(spec.context, spec.dockerfile):
-        found = _text(candidate)
-        if found is not None:
-            ignored, name = found, candidate.name
-            break
-    digest = hashlib.sha256(os.fsencode(text)).hexdigest()
-    ignore_digest = hashlib.sha256(os.fsencode(ignored)).hexdigest() if name else ""
-    if last and (last.dockerfile_digest, last.ignore_digest) == (digest, ignore_digest):
-        return last
-    rules = IgnoreRules.parse(ignored, name) if name else NO_RULES
-    return _Recipe(Dockerfile.parse(text), digest, rules, ignore_digest)
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return read_bytes(path).decode("utf-8", "surrogateescape")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as problem:
-        raise FingerprintError(
-            f"cannot read {path}: {problem.strerror}", reason="Unreadable", outside_tree=True
-        ) from problem
 
 
 def _inside(contexts: Iterable[Path], path: Path) -> str | None:

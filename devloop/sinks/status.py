@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,11 @@ class StatusBoard:
         card.stage = card.stage_started_at = card.trip_started_at = None
         if isinstance(outcome, Live | Unchanged):
             card.image, card.url = described["image"], outcome.url or card.url
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What is wrong with what is no service's: "manifests" and the reason."""
+        return dict(self._problems)
 
     def answer(self) -> dict[str, Any]:
         services = {name: _shown(card) for name, card in self._cards.items()}

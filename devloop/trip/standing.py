@@ -14,7 +14,8 @@ from devloop.model import Change, Outcome
 class Standing:
     """`word`: the state that is shown; `live`: whether the ready pods run exactly the tree that the last trip
     looked at. `busy`: a trip runs, or is to begin by itself. `outcome`, `change`: of the last trip that
-    ended, None before; `began`: when it began to look at the tree, in ticks of the clock.
+    ended, None before; `began`: when it began to look at the tree, in ticks of the clock. `next`: the same
+    of the trip that runs, 0 where none does.
     """
 
     word: str = "starting"
@@ -23,6 +24,7 @@ class Standing:
     outcome: Outcome | None = None
     change: Change | None = None
     began: float = 0.0
+    next: float = 0.0
 
 
 class Shown:
@@ -37,9 +39,13 @@ class Shown:
         if self._last != (word, live):
             self._last = word, live
             self._emit(LiveChanged(self._service, live, ref, word))
+            self.stir()
+
+    @property
+    def next_move(self) -> anyio.Event:
+        """Set when what is shown changes, or a trip begins or ends, from now on."""
+        return self._moved
+
+    def stir(self) -> None:
         self._moved.set()
         self._moved = anyio.Event()
-
-    async def moved(self) -> None:
-        """Return when anything was decided, or begun, from now on."""
-        await self._moved.wait()

@@ -59,9 +59,9 @@ class Worker:
         self._pace = Pace()
         self._trips = 0
         self._ahead = False  # a change was taken from the inbox, and its trip has not begun
-        self._travels = False
+        self._travels = 0.0  # since when a trip runs, in ticks; 0: none does
         self._last = Standing()  # of the last trip: its outcome, change and beginning
-        self._shown = Shown(service.name, world.emit)
+        self.shown = Shown(service.name, world.emit)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -75,14 +75,17 @@ class Worker:
 
     @property
     def standing(self) -> Standing:
-        """Where the service stands now; `moved` returns when that may have changed."""
-        busy = self._travels or self._ahead or self.inbox.is_filled or self._state.undone is not None
+        """Where the service stands now; `shown.next_move` is set when that may have changed."""
+        waits = self._ahead or self.inbox.is_filled or self._state.undone is not None
         word, live = self._word()
-        outcome = self._state.outcome or self._last.outcome
-        return replace(self._last, word=word, live=live, busy=busy, outcome=outcome)
-
-    async def moved(self) -> None:
-        await self._shown.moved()
+        return replace(
+            self._last,
+            word=word,
+            live=live,
+            busy=waits or self._travels > 0,
+            outcome=self._state.outcome or self._last.outcome,
+            next=self._travels,
+        )
 
     def pause(self) -> None:
         """Begin no trip, whatever happens, until `resume`; one that runs goes on."""
@@ -95,6 +98,14 @@ class Worker:
             self._again_because("resumed")
         self.inbox.resume(self._world.clock.now())
         self._become(self._state)
+
+    def review(self) -> None:
+        """Judge what the targets show now, and begin a trip where that asks for one."""
+        if self._feeds and not self.inbox.is_paused:
+            now = self._world.clock.now()
+            state, step = reconciler.next_step(self.service, self._state, self._snapshots(), now)
+            self._become(state)
+            self._do(step)
 
     def fell(self) -> None:
         """An error that nobody expected ended `run`: nothing is live until a trip, the next one, says so."""
@@ -150,8 +161,9 @@ class Worker:
         emit(TripStarted(self.service.name, self._trips, clock.now(), change, quiet))
         for observer in self._observers:
             observer.begun(self.service)
-        self._ahead, self._travels, began = False, True, clock.ticks()
+        self._ahead, self._travels = False, (began := clock.ticks())
         self._become(reconciler.begun(before, change))
+        self.shown.stir()
         if change.why != AGAIN or before.waits_for == "moved":  # else no content waits for its PATCH
             self._pace = self._pace.begun(clock.ticks())
         watch = Stopwatch(self.service.name, change, clock, emit)
@@ -160,7 +172,7 @@ class Worker:
                 self.service, change, self._feeds, self._world, watch, self.inbox, self._pace
             )
         finally:
-            self._travels = False
+            self._travels = 0.0
         for observer in self._observers:
             observer.ended(self.service, outcome)
         now, snapshots = clock.now(), self._snapshots()
@@ -177,6 +189,7 @@ class Worker:
         self._last = Standing(outcome=outcome, change=change, began=began)
         state, step = reconciler.ended(self.service, self._state, change, outcome, snapshots, now)
         self._become(state)
+        self.shown.stir()
         return outcome, step
 
     def reconsider(self) -> Outcome | None:
@@ -217,10 +230,8 @@ class Worker:
         """Level-triggered: judge every snapshot of the targets until a change arrives (S20)."""
         while self._feeds:
             await self.inbox.resumed()  # what others do meanwhile is nothing to mend
-            seen, now = self._snapshots(), self._world.clock.now()
-            state, step = reconciler.next_step(self.service, self._state, seen, now)
-            self._become(state)
-            self._do(step)
+            seen = self._snapshots()
+            self.review()
             await any_newer(self._feeds, seen)
 
     async def _look_again(self) -> None:
@@ -253,7 +264,7 @@ class Worker:
             state = reconciler.behind(state)
         self._state = state
         expected = reconciler.expectation_of(self.service, state.outcome)
-        self._shown.show(*self._word(), expected.ref if expected else "")
+        self.shown.show(*self._word(), expected.ref if expected else "")
 
     def _word(self) -> tuple[str, bool]:
         """What is shown: of a service that is paused nobody looks whether it is live."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,15 +114,21 @@ class WorkerPool:
         return name in self._paused
 
     def standing(self, name: str) -> Standing | None:
-        """Where the service stands now; None for one that is not, or no longer, worked for."""
+        """Where the service stands, by what the cluster shows now; None for one that is not worked for."""
         post = self._employed.get(name)
-        return None if post is None else post.worker.standing
+        if post is None:
+            return None
+        post.worker.review()
+        return post.worker.standing
 
-    async def moved(self, name: str) -> None:
-        """Return when `standing` may have changed."""
+    def next_move(self, name: str) -> anyio.Event:
+        """Set when `standing` may have changed; at once where the service is not worked for."""
         post = self._employed.get(name)
         if post is not None:
-            await _first(post.worker.moved, post.ended.wait)
+            return post.worker.shown.next_move
+        gone = anyio.Event()
+        gone.set()
+        return gone
 
     def deliver(self, name: str, change: Change) -> None:
         """Put a change into the inbox of the service, if it is still one of ours."""
@@ -151,6 +157,7 @@ class WorkerPool:
                 self._group.start_soon(self._work, post, error, first)
         for post in leaving:
             post.scope.cancel()
+            post.worker.shown.stir()  # whoever waits for it has another worker to look at, or none
 
     async def _work(self, post: _Post, error: DevloopError | None, first: bool) -> None:
         name = post.service.name
@@ -219,18 +226,6 @@ class WorkerPool:
         assert isinstance(error, DevloopError)
         self._sharing.rests(service, "waits for another devloop or the cluster")
         self._world.emit(Notice(service.name, "error", error.message, error.hint))
-
-
-async def _first(*waits: Callable[[], Awaitable[None]]) -> None:
-    """Return when one of them has."""
-
-    async def one(wait: Callable[[], Awaitable[None]]) -> None:
-        await wait()
-        group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for wait in waits:
-            group.start_soon(one, wait)
 
 
 def _is_first(post: _Post, cause: BaseException) -> bool:

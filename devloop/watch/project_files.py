@@ -50,6 +50,11 @@ class ProjectFiles:
         """Whether config.yaml as it lies there is not the one that counts."""
         return bool(self._refused)
 
+    @property
+    def refusal(self) -> str:
+        """Why, "" where it is."""
+        return self._refused
+
     def interests(self, config: Config) -> list[Interest]:
         """What the watcher has to report. Reads files."""
         manifests = manifest_interest(config)

@@ -375,3 +375,68 @@ async def test_s8_s9_the_archive_builds_what_the_context_builds(shop: Workshop, 
             os.utime(path, ns=(0, path.stat().st_mtime_ns // 10**9 * 10**9))
     dockerfile = "FROM scratch\nCOPY src /src\nCOPY *.txt /\n"
     assert build(copy, dockerfile) == build(shop.context, dockerfile)
+
+
+# --- looks of others than the trip (S39) ----------------------------------------------------------
+
+
+async def test_s39_a_look_finds_what_no_event_has_reported(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path, FILES)
+    first = await shop.digest()
+    look = await shop.prints.look(shop.service)
+    assert (look.digest, look.is_news) == (first, False)
+    shop.write("src/a.py", "other")
+    look = await shop.prints.look(shop.service)
+    assert look.is_news
+    assert look.digest != first
+    assert look.paths == {shop.context / "src/a.py"}
+    again = await shop.prints.look(shop.service)
+    assert (again.digest, again.is_news) == (look.digest, False)
+    assert await shop.digest(shop.changed("c.txt")) == look.digest, "and nobody takes it back"
+
+
+async def test_s39_before_anybody_took_one_every_look_is_news(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path, FILES)
+    assert (await shop.prints.look(shop.service)).is_news
+
+
+async def test_s39_a_look_never_takes_the_place_of_what_is_read_after_it(tmp_path: Path) -> None:
+    """However looks and trips come together, what was written before the last of them began is in it."""
+    shop = Workshop(tmp_path, FILES)
+    await shop.take()
+    for number in range(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(shop.prints.look, shop.service)
+            change = shop.write("src/a.py", f"a{number}")
+            group.start_soon(shop.take, change)
+            shop.write("src/b.py", f"b{number}")
+            group.start_soon(shop.prints.look, shop.service)
+        now = await shop.digest(shop.changed("c.txt"))
+        fresh = TreeFingerprinter(KnownBases(), StatCache(tmp_path / f"{number}.db"), amd64)
+        assert now == (await fresh.take(shop.service, EVERYTHING)).digest
+
+
+async def test_s39_what_a_look_that_is_given_up_had_to_read_again_is_read_by_the_next(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path, FILES)
+    first = await shop.digest()
+    change = shop.write("src/a.py", "x")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await shop.take(change)
+    assert await shop.digest(shop.changed("c.txt")) != first
+
+
+async def test_s39_a_look_names_what_came_went_and_changed(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path, FILES)
+    await shop.take()
+    shop.write("src/new.py", "n")
+    (shop.context / "src/b.py").unlink()
+    (shop.context / "c.txt").chmod(0o755)
+    os.utime(shop.context / "src/a.py", (1, 1))
+    look = await shop.prints.look(shop.service)
+    assert look.paths == {shop.context / name for name in ("src/new.py", "src/b.py", "c.txt")}
+    shop.write("Dockerfile", "FROM base\nCOPY src /elsewhere\n")
+    assert shop.context / "Dockerfile" in (await shop.prints.look(shop.service)).paths
+    shop.bases.id = "sha256:2"
+    look = await shop.prints.look(shop.service)
+    assert (look.is_news, look.paths) == (True, frozenset()), "a base is no file of the tree"

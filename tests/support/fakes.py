@@ -13,6 +13,7 @@ from devloop import activity
 from devloop.clock import Clock
 from devloop.errors import PrerequisiteError
 from devloop.events import Event
+from devloop.inputs.tree_look import TreeLook
 from devloop.model import (
     Application,
     BuildSpec,
@@ -90,6 +91,8 @@ class FakeWorld:
         self.events: list[Event] = []
         self.clock = Clock()
         self.fingerprints, self.builds, self.loads, self.patches = Gate(), Gate(), Gate(), Gate()
+        self.looks = Gate()
+        self.taken: Fingerprint | None = None  # by whoever looked last
         self.built: set[str] = set()
         self.full_builds = 0  # after a delta that could not be loaded
         self.ids: dict[str, str] = {}  # reference -> the id that was loaded
@@ -121,7 +124,13 @@ class FakeWorld:
     # Fingerprinter
     async def take(self, service: Service, change: Change) -> Fingerprint:
         await self.fingerprints.pass_through()
-        return fingerprint(self.tree)
+        self.taken = fingerprint(self.tree)
+        return self.taken
+
+    async def look(self, service: Service) -> TreeLook:
+        await self.looks.pass_through()
+        before, self.taken = self.taken, fingerprint(self.tree)
+        return TreeLook(self.taken.digest, self.taken != before, frozenset({Path("/src/found.py")}))
 
     # Builder, Loader
     async def build(self, service: Service, fp: Fingerprint) -> Image:
