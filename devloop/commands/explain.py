@@ -12,6 +12,7 @@ from devloop.commands.output import secrets_of
 from devloop.commands.session import in_session
 from devloop.delta.delta import NotProven, ineligible_because
 from devloop.delta.from_run import RUN_AFTER, goes_on
+from devloop.delta.from_stage import IN_A_STAGE, not_carried_because
 from devloop.dockerfile.plan import Plan
 from devloop.model import Change, FileEntry, Service
 from devloop.wiring import Session
@@ -26,6 +27,7 @@ class Group:
     paths: tuple[str, ...]
     why_full: NotProven | None
     goes_on: bool = False  # a build goes on from the RUN that `why_full` names
+    by_stages: bool = False  # a delta of what other stages make of them
 
 
 _RECIPE = NotProven("RecipeChanged", "it says how the image is made")
@@ -35,19 +37,24 @@ def grouped(plan: Plan, files: Mapping[str, FileEntry], recipe: Collection[str] 
     """The inputs by what stops them, delta-able ones first, then the largest group first. `recipe`: the
     paths of the Dockerfile and the ignore files, which may be copied too."""
     groups: dict[tuple[str, int, str], list[str]] = {}
-    reasons: dict[tuple[str, int, str], NotProven | None] = {}
+    reasons: dict[tuple[str, int, str], tuple[NotProven | None, bool]] = {}
     for path, entry in sorted(files.items()):
         if entry.kind == "dir":
             continue
-        found = _RECIPE if path in recipe else ineligible_because(plan, path)
+        found, carried = _RECIPE if path in recipe else ineligible_because(plan, path), False
+        if found is not None and found.reason in IN_A_STAGE:
+            doubt = not_carried_because(plan, path)
+            found, carried = (found, True) if doubt is None else (doubt, False)
         key = (found.reason, found.line, found.message) if found else ("", 0, "")
         groups.setdefault(key, []).append(path)
-        reasons[key] = found
+        reasons[key] = found, carried
     order = sorted(groups, key=lambda key: (bool(key[0]), -len(groups[key])))
-    return tuple(
-        Group(tuple(groups[key]), reasons[key], key[0] == RUN_AFTER and goes_on(plan, key[1]))
-        for key in order
-    )
+    return tuple(_group(plan, groups[key], *reasons[key]) for key in order)
+
+
+def _group(plan: Plan, paths: Sequence[str], found: NotProven | None, carried: bool) -> Group:
+    going_on = found is not None and found.reason == RUN_AFTER and goes_on(plan, found.line)
+    return Group(tuple(paths), found, going_on, carried)
 
 
 def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
@@ -56,9 +63,11 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
     total = sum(len(group.paths) for group in groups)
     able = sum(len(group.paths) for group in groups if group.why_full is None)
     runs = sum(len(group.paths) for group in groups if group.goes_on)
+    stages = sum(len(group.paths) for group in groups if group.by_stages)
     shown = [f"{service.name}: an edit of {able} of {total} files is a delta"]
     shown[0] += f", of {runs} a build of the RUNs alone" if runs else ""
-    shown[0] += ", of the others a full build" if able + runs < total else ""
+    shown[0] += f", of {stages} a delta of what other stages make of them" if stages else ""
+    shown[0] += ", of the others a full build" if able + runs + stages < total else ""
     shown[0] += "; its pods are updated in place" if service.update == "in-place" and service.targets else ""
     for group in groups:
         named = ", ".join(group.paths[:LISTED])
@@ -67,9 +76,10 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
             shown.append(f"  delta       {named}{more}")
             continue
         where = f"{dockerfile}:{group.why_full.line}: " if group.why_full.line else ""
-        shown.append(f"  {'RUNs alone' if group.goes_on else 'full build'}  {named}{more}")
+        kind = "RUNs alone" if group.goes_on else "of stages " if group.by_stages else "full build"
+        shown.append(f"  {kind}  {named}{more}")
         shown.append(f"              {where}{group.why_full.message} ({group.why_full.reason})")
-        if group.why_full.advice:
+        if group.why_full.advice and not group.by_stages:
             shown.append(f"              -> {group.why_full.advice}")
     return shown
 

@@ -6,9 +6,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from devloop.delta.eligibility import check_path, check_plan, context_sources
-from devloop.delta.layer_index import WHITEOUT, LayerNode, Layers
+from devloop.delta.layer_index import WHITEOUT, LayerNode
+from devloop.delta.outputs import Output
+from devloop.delta.parent import Parent
 from devloop.delta.placement import (
     NotProvenError,
     Placement,
@@ -19,7 +22,6 @@ from devloop.delta.placement import (
     places,
     roots,
 )
-from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.plan import Copy, Plan, Step, Workdir
 from devloop.model import FileEntry, Inputs
 
@@ -27,20 +29,20 @@ MOST_LAYERS = 100
 _USER_FILES = ("/etc/passwd", "/etc/group")
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """An image that deltas can stand on, and all that a delta must know of it.
+class Rules(Protocol):
+    """The ignore rules, as far as a delta asks for them."""
 
-    `recipe`: what it was built from beside the files, see `recipe`. `config`: its config JSON. `layers`:
-    one for each diff_id, lowest first. `full`: how many of them the last full build gave; those above are
-    deltas.
-    """
+    def disputed(self, path: str) -> bool:
+        """Do versions of Docker differ on whether the path is ignored?"""
+        ...
 
-    recipe: str
-    config: bytes
-    diff_ids: tuple[str, ...]
-    layers: Layers
-    full: int
+
+def changes(before: Mapping[str, FileEntry], after: Mapping[str, FileEntry]) -> list[str]:
+    """The paths that are new, gone or other."""
+    found = [
+        path for path, now in after.items() if (was := before.get(path)) is not now and _differs(was, now)
+    ]
+    return [*found, *(before.keys() - after.keys())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class LastWriter:
 class Effects:
     """From two states of the context to what has to change in the image."""
 
-    def __init__(self, parent: Parent, before: Inputs, after: Inputs, plan: Plan, rules: IgnoreRules) -> None:
+    def __init__(self, parent: Parent, before: Inputs, after: Inputs, plan: Plan, rules: Rules) -> None:
         check_plan(plan)
         if len(parent.diff_ids) >= MOST_LAYERS:
             raise NotProvenError("TooManyLayers", f"{len(parent.diff_ids)} layers")
@@ -62,12 +64,7 @@ class Effects:
         history = json.loads(parent.config).get("history") or []
         self._places = places(plan, parent.full, history)
         self.before, self.after = before.files, after.files
-        self.changed = [
-            path
-            for path, now in self.after.items()
-            if (was := self.before.get(path)) is not now and _differs(was, now)
-        ]
-        self.changed += self.before.keys() - self.after.keys()
+        self.changed = changes(self.before, self.after)
         for files in (self.before, self.after):
             self._check_no_links(files)
         self._landed = {id(files): self._land(files) for files in (self.before, self.after)}
@@ -161,6 +158,10 @@ class Effects:
         if placed not in self._owners:
             self._owners[placed] = owner_of(placed, self.before, self.layers)
         uid, gid = self._owners[placed]
+        if isinstance(entry, Output):  # as the COPY brought it, mode and all
+            if placed.copy.owner == "":
+                uid, gid = entry.uid, entry.gid
+            return LayerNode(entry.kind, entry.mode, uid, gid, entry.seconds, entry.size)
         forced = forced_mode(placed.copy, entry)
         size = entry.size if entry.kind == "file" else 0
         mtime = entry.mtime_ns // 1_000_000_000

@@ -16,31 +16,35 @@ import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from devloop.delta.changes import Effects, Parent
+from devloop.delta.changes import Effects, changes
+from devloop.delta.combined import combined
 from devloop.delta.eligibility import check_path, check_plan
 from devloop.delta.layer_index import Layer, LayerNode, Layers
 from devloop.delta.layer_writer import (
+    Write,
     check_size,
     directories_above,
     directory,
+    from_context,
     header,
     whiteout,
-    write_file,
 )
+from devloop.delta.parent import Parent
 from devloop.delta.placement import NotProvenError
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.plan import Plan
-from devloop.model import Archive, BuildSpec, FileEntry, Inputs, Service
+from devloop.model import Archive, BuildSpec, Inputs, Service
 
 __all__ = [
     "Delta",
     "NotProven",
     "Parent",
+    "check_recipe",
     "delta",
     "ineligible_because",
+    "make",
     "recipe",
     "stamp",
 ]
@@ -111,17 +115,25 @@ def delta(
     Raises TreeMovedError if a file is not what `after` says, and whatever `check` raises.
     """
     try:
-        if (
-            not parent.recipe
-            == recipe(service.build, before, rebuild_salt)
-            == recipe(service.build, after, rebuild_salt)
-        ):
-            raise NotProvenError("RecipeChanged", "more changed than files of the context")
-        effects = Effects(parent, before, after, plan, rules)
-        nodes, deleted = effects.all()
-        return _make(service.build.context, parent, after, effects, nodes, deleted, labels, check)
+        check_recipe(service, parent, before, after, rebuild_salt)
+        write = from_context(service.build.context)
+        if not parent.outputs:
+            return make(parent, Effects(parent, before, after, plan, rules), labels, write, check)
+        check_plan(plan)
+        for path in sorted(changes(before.files, after.files)):
+            check_path(plan, path)
+        outputs = parent.outputs, parent.outputs
+        effects = Effects(parent, *combined(before, after, plan, rules, *outputs))
+        return make(parent, effects, labels, write, check)
     except NotProvenError as doubt:
         return NotProven.of(doubt)
+
+
+def check_recipe(service: Service, parent: Parent, before: Inputs, after: Inputs, rebuild_salt: str) -> None:
+    """Raises NotProvenError if more than files of the context changed since the parent was built."""
+    known = (recipe(service.build, inputs, rebuild_salt) for inputs in (before, after))
+    if any(one != parent.recipe for one in known):
+        raise NotProvenError("RecipeChanged", "more changed than files of the context")
 
 
 def ineligible_because(plan: Plan, path: str) -> NotProven | None:
@@ -138,16 +150,15 @@ def ineligible_because(plan: Plan, path: str) -> NotProven | None:
 # --- the image -----------------------------------------------------------------------------------
 
 
-def _make(
-    context: Path,
+def make(
     parent: Parent,
-    after: Inputs,
     effects: Effects,
-    nodes: dict[str, tuple[LayerNode, FileEntry]],
-    deleted: set[str],
     labels: Mapping[str, str],
+    write: Write,
     check: Callable[[], None],
 ) -> Delta:
+    """The image with these effects. Raises NotProvenError, what `write` raises, and what `check` does."""
+    nodes, deleted = effects.all()
     gone = {
         path
         for path in deleted
@@ -168,7 +179,7 @@ def _make(
         check()
         if path in nodes:
             node, entry = nodes[path]
-            written[path] = write_file(out, path, node, entry, context / entry.path)
+            written[path] = write(out, path, node, entry)
         elif path in written:
             out.write(header(path, written[path]))
         else:
@@ -176,7 +187,9 @@ def _make(
     out.write(bytes(2 * tarfile.BLOCKSIZE))
     layer = out.getvalue()
     diff_ids = (*parent.diff_ids, f"sha256:{hashlib.sha256(layer).hexdigest()}")
-    newest = max((after.files[path].mtime_ns for path in effects.changed if path in after.files), default=0)
+    newest = max(
+        (effects.after[path].mtime_ns for path in effects.changed if path in effects.after), default=0
+    )
     config = _config(parent.config, diff_ids, labels, newest, len(nodes), len(gone))
     index = Layer(written, frozenset(gone))
     stack = Layers((*parent.layers.stack, index))

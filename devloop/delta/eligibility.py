@@ -23,7 +23,7 @@ def check_path(plan: Plan, path: str) -> None:
     chain = [stage.stage.index for stage in plan.chain()]
     for index, stage in plan.stages.items():
         for number, step in enumerate(stage.steps):
-            if not _reads(step, path):
+            if not reads(step, path):
                 continue
             line = step.instruction.line
             if isinstance(step, Run):
@@ -90,7 +90,8 @@ def _check_taken_from(plan: Plan, stages: Iterable[int], line: int) -> None:
                 )
 
 
-def _reads(step: Step, path: str) -> bool:
+def reads(step: Step, path: str) -> bool:
+    """Does the step read this path of the context?"""
     return any(_covers(source, path) for source in context_sources(step))
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any, Literal
 
 from devloop import state_file
 from devloop.borders import LAYER
 
 Kind = Literal["file", "dir", "link", "hard", "other"]
+_CHUNK = 1 << 20
+_XATTR = "SCHILY.xattr."
+_SYSTEM_XATTRS = (f"{_XATTR}security.selinux",)
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 _KINDS: Mapping[bytes, Kind] = {
     tarfile.DIRTYPE: "dir",
@@ -28,7 +33,10 @@ _ALL_KINDS = frozenset({*_KINDS.values(), "other"})
 
 @dataclass(frozen=True, slots=True)
 class LayerNode:
-    """One file of a layer. `mtime` in whole seconds; `link`: target of a symlink, or of a hard link."""
+    """One file of a layer. `mtime` in whole seconds; `link`: target of a symlink, or of a hard link.
+
+    `digest`: see `digest_of`; "" where nobody needs it, or for a directory.
+    """
 
     kind: Kind
     mode: int  # permission bits, setuid and the like
@@ -37,6 +45,7 @@ class LayerNode:
     mtime: int = 0
     size: int = 0
     link: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +70,27 @@ class Layer:
                 return True
         return False
 
+    @property
+    def digested(self) -> bool:
+        """Is it known of every file what is in it?"""
+        return all(node.digest or node.kind == "dir" for node in self.nodes.values())
+
+    def bare(self) -> Layer:
+        """Without the digests: they are needed of few layers."""
+        nodes = {path: replace(node, digest="") for path, node in self.nodes.items()}
+        return replace(self, nodes=nodes)
+
     @classmethod
-    def read(cls, stream: IO[bytes]) -> Layer:
+    def read(cls, stream: IO[bytes], *, digests: bool = False) -> Layer:
         """From the layer's uncompressed tar, read once from front to back.
 
         Raises LoadError for a tar that tarfile does not read, whatever is wrong with it.
         """
         with LAYER("a layer"):
-            return cls._read(stream)
+            return cls._read(stream, digests=digests)
 
     @classmethod
-    def _read(cls, stream: IO[bytes]) -> Layer:
+    def _read(cls, stream: IO[bytes], *, digests: bool) -> Layer:
         nodes: dict[str, LayerNode] = {}
         gone: set[str] = set()
         opaque: set[str] = set()
@@ -84,6 +103,9 @@ class Layer:
                 elif name.startswith(WHITEOUT):
                     gone.add(f"{above}/{name[len(WHITEOUT) :]}".lstrip("/"))
                 elif path not in ("", "."):
+                    digest = digest_of(archive, member) if digests else ""
+                    if digests and member.islnk() and linked(member) in nodes:
+                        digest = nodes[linked(member)].digest
                     nodes[path] = LayerNode(
                         _KINDS.get(member.type, "other"),
                         member.mode & 0o7777,
@@ -92,12 +114,16 @@ class Layer:
                         int(member.mtime),
                         member.size if member.isreg() else 0,
                         member.linkname,
+                        digest,
                     )
         return cls(nodes, frozenset(gone), frozenset(opaque))
 
     def dump(self) -> bytes:
         """For the state directory; `load` reads it."""
-        rows = [[p, n.kind, n.mode, n.uid, n.gid, n.mtime, n.size, n.link] for p, n in self.nodes.items()]
+        rows = [
+            [p, n.kind, n.mode, n.uid, n.gid, n.mtime, n.size, n.link, *([n.digest] if n.digest else [])]
+            for p, n in self.nodes.items()
+        ]
         text = json.dumps([1, rows, sorted(self.gone), sorted(self.opaque)], separators=(",", ":"))
         return zlib.compress(text.encode(), 1)
 
@@ -124,12 +150,42 @@ class Layer:
 
 def _node(row: Any) -> tuple[str, LayerNode]:
     """A file of a layer's record, with its path."""
-    path, kind, mode, uid, gid, mtime, size, link = row
+    path, kind, mode, uid, gid, mtime, size, link, *digest = row
     if kind not in _ALL_KINDS:
         raise ValueError("no kind of file")
     for number in (mode, uid, gid, mtime, size):
         state_file.count(number)
-    return state_file.text(path), LayerNode(kind, mode, uid, gid, mtime, size, state_file.text(link))
+    known = state_file.text(*digest) if digest else ""
+    return state_file.text(path), LayerNode(kind, mode, uid, gid, mtime, size, state_file.text(link), known)
+
+
+def digest_of(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    """What tells the content of a file in a tar from another's: sha256 of a file, of a link's target, of a
+    device's numbers; with its extended attributes where it has any. "" for a directory without, and for a
+    hard link, which has that of its target."""
+    content = ""
+    if member.isreg():
+        opened, digest = archive.extractfile(member), hashlib.sha256()
+        while opened is not None and (chunk := opened.read(_CHUNK)):
+            digest.update(chunk)
+        content = digest.hexdigest()
+    elif member.issym():
+        content = hashlib.sha256(os.fsencode(member.linkname)).hexdigest()
+    elif not member.isdir() and not member.islnk():
+        content = f"{member.type!r} {member.devmajor} {member.devminor}"
+    given = xattrs(member)
+    return hashlib.sha256(f"{content} {given}".encode(errors="replace")).hexdigest() if given else content
+
+
+def linked(member: tarfile.TarInfo) -> str:
+    """The path of a hard link's target, as the paths of a layer are."""
+    return member.linkname.strip("/").removeprefix("./")
+
+
+def xattrs(member: tarfile.TarInfo) -> list[tuple[str, str]]:
+    """Its extended attributes, without those that the system sets."""
+    names = (key for key in member.pax_headers if key.startswith(_XATTR))
+    return sorted((key, member.pax_headers[key]) for key in names if key not in _SYSTEM_XATTRS)
 
 
 @dataclass(slots=True)

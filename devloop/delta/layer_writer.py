@@ -11,6 +11,7 @@ from pathlib import Path
 
 from devloop.delta.changes import Effects
 from devloop.delta.layer_index import WHITEOUT, Layer, LayerNode, Layers
+from devloop.delta.outputs import LayerFile, Output
 from devloop.delta.placement import NotProvenError
 from devloop.inputs.archive import read_file, read_link
 from devloop.model import FileEntry
@@ -43,6 +44,48 @@ def directory(path: str, effects: Effects, layers: Layers) -> LayerNode:
         raise NotProvenError("NoDirectory", f"/{path} is not a directory in the image")
     source = effects.writer(effects.after, path)
     return node if source is None else replace(node, mtime=source.entry.mtime_ns // 1_000_000_000)
+
+
+# One changed file into the layer; its node as the index keeps it.
+Write = Callable[[io.BytesIO, str, LayerNode, FileEntry], LayerNode]
+
+
+def from_context(context: Path) -> Write:
+    """Writes files of the context, each compared with its entry. Raises TreeMovedError, NotProvenError."""
+
+    def write(out: io.BytesIO, path: str, node: LayerNode, entry: FileEntry) -> LayerNode:
+        if isinstance(entry, Output):
+            raise NotProvenError("OutputsUnknown", f"{entry.path} comes from another stage")
+        return write_file(out, path, node, entry, context / entry.path)
+
+    return write
+
+
+def from_export(context: Path, at: Mapping[str, LayerFile]) -> Write:
+    """Writes what a build brought too: `at` says where the bytes of each file begin."""
+    of_context = from_context(context)
+
+    def write(out: io.BytesIO, path: str, node: LayerNode, entry: FileEntry) -> LayerNode:
+        if not isinstance(entry, Output):
+            return of_context(out, path, node, entry)
+        if not entry.plain:
+            raise NotProvenError("Special", f"{entry.path} is no plain file: a hard link, or with attributes")
+        node = replace(node, link=entry.link)
+        out.write(header(path, node))
+        if entry.kind == "file":
+            content = _read(at[entry.path], entry.size)
+            if len(content) < entry.size:
+                raise NotProvenError("OutputsUnknown", f"{entry.path} is cut off in the outputs")
+            out.write(content + bytes(-entry.size % tarfile.BLOCKSIZE))
+        return node
+
+    return write
+
+
+def _read(place: LayerFile, size: int) -> bytes:
+    with place.path.open("rb") as file:
+        file.seek(place.start)
+        return file.read(size)
 
 
 def write_file(out: io.BytesIO, path: str, node: LayerNode, entry: FileEntry, source: Path) -> LayerNode:

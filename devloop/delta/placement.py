@@ -69,27 +69,31 @@ def _below(directory: str, path: str) -> str | None:
     return path[len(directory) + 1 :] if path.startswith(directory + "/") else None
 
 
+def numbered(plan: Plan, full: int) -> tuple[StageStep, ...]:
+    """The steps of the image, lowest first, with the layers that they should have made of `full` in all."""
+    steps = [(stage.stage.index, step) for stage in plan.chain() for step in stage.steps]
+    numbers = itertools.count(full - sum(_makes_layer(step) for _, step in steps))
+    return tuple(
+        StageStep(stage, step, next(numbers) if _makes_layer(step) else None) for stage, step in steps
+    )
+
+
 def places(plan: Plan, full: int, history: Iterable[Mapping[str, object]]) -> tuple[StageStep, ...]:
     """The steps of the image, lowest first, with their layers. `full`: how many layers the build gave.
 
     Raises NotProvenError where the image's history does not agree.
     """
-    steps = [(stage.stage.index, step) for stage in plan.chain() for step in stage.steps]
     made = [entry for entry in history if not entry.get("empty_layer")][:full]
-    number = full - sum(_makes_layer(step) for _, step in steps)
-    if number < 0 or len(made) != full:
+    found = numbered(plan, full)
+    if len(made) != full or any(one.layer is not None and one.layer < 0 for one in found):
         raise NotProvenError("HistoryDiffers", "the image's history does not match the Dockerfile")
-    found: list[StageStep] = []
-    for stage, step in steps:
-        if not _makes_layer(step):
-            found.append(StageStep(stage, step, None))
+    for one in found:
+        if one.layer is None:
             continue
-        created_by = str(made[number].get("created_by", ""))
-        if not created_by.startswith(_KEYWORDS[type(step)]):
-            raise NotProvenError("HistoryDiffers", f"layer {number} was made by {created_by[:60]!r}")
-        found.append(StageStep(stage, step, number))
-        number += 1
-    return tuple(found)
+        created_by = str(made[one.layer].get("created_by", ""))
+        if not created_by.startswith(_KEYWORDS[type(one.step)]):
+            raise NotProvenError("HistoryDiffers", f"layer {one.layer} was made by {created_by[:60]!r}")
+    return found
 
 
 def _makes_layer(step: Step) -> bool:

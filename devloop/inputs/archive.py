@@ -67,6 +67,17 @@ def read_ignore_file(spec: BuildSpec, inputs: Inputs) -> bytes | None:
     return text
 
 
+def write_beside(dockerfile: Path, text: bytes, spec: BuildSpec, inputs: Inputs) -> None:
+    """A Dockerfile outside of the context, with the ignore file that counts for `spec` beside it.
+
+    Raises TreeMovedError.
+    """
+    ignored = read_ignore_file(spec, inputs)
+    dockerfile.write_bytes(text)
+    if ignored is not None:
+        candidates(spec.context, dockerfile)[0].write_bytes(ignored)
+
+
 def copy_context(
     context: Path, inputs: Inputs, target: Path, *, check: Callable[[], None] = lambda: None
 ) -> None:

@@ -38,7 +38,7 @@ class Saved:
         return Image(flatten({}, self.layers), settings(self.config))
 
     def index(self) -> tuple[Layer, ...]:
-        return tuple(Layer.read(io.BytesIO(layer)) for layer in self.layers)
+        return tuple(Layer.read(io.BytesIO(layer), digests=True) for layer in self.layers)
 
     @property
     def diff_ids(self) -> tuple[str, ...]:

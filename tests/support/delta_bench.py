@@ -20,6 +20,7 @@ import docker
 from devloop.adapters.archive.docker_archive import delta as thin_archive
 from devloop.delta.delta import Delta, NotProven, Parent, delta, recipe
 from devloop.delta.layer_index import Layer, Layers
+from devloop.delta.outputs import LayerFile
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import Plan
@@ -106,9 +107,15 @@ class Bench:
     by content, with the times they had."""
 
     def __init__(
-        self, home: Path, name: str, dockerfile: str, ignored: str = "", args: Mapping[str, str] = {}
+        self,
+        home: Path,
+        name: str,
+        dockerfile: str,
+        ignored: str = "",
+        args: Mapping[str, str] = {},
+        target: str | None = None,
     ) -> None:
-        self.home, self.name, self.dockerfile, self.args = home, name, dockerfile, args
+        self.home, self.name, self.dockerfile, self.args, self.target = home, name, dockerfile, args, target
         self.repository = f"devloop-delta-test-{os.getpid()}-{name}"  # tests may run side by side
         self.context = home / "context"
         self.client = docker.from_env(timeout=120).api
@@ -116,15 +123,16 @@ class Bench:
         self.context.mkdir(parents=True)
         (home / "Dockerfile").write_text(dockerfile)
         (home / "Dockerfile.dockerignore").write_text(ignored)
-        self.service = Service(name, name, BuildSpec(self.context, home / "Dockerfile", args=dict(args)), ())
+        build = BuildSpec(self.context, home / "Dockerfile", args=dict(args), target=target)
+        self.service = Service(name, name, build, ())
         self.plan = self._plan()
         self.tags: dict[str, None] = {}
 
     def _plan(self) -> Plan:
         parsed = Dockerfile.parse(self.dockerfile)
-        first = plan(parsed, target=None, args=self.args, platform="linux/amd64")
+        first = plan(parsed, target=self.target, args=self.args, platform="linux/amd64")
         self.bases = tuple(self._base(ref.ref) for ref in first.bases)
-        return plan(parsed, target=None, args=self.args, platform="linux/amd64", bases=self.bases)
+        return plan(parsed, target=self.target, args=self.args, platform="linux/amd64", bases=self.bases)
 
     def _base(self, ref: str) -> Base:
         facts = self.client.inspect_image(ref)
@@ -157,10 +165,34 @@ class Bench:
         """The file system that a full build gives, without an image of it."""
         return items(self._docker_build("-o", "-"))
 
-    def _docker_build(self, *options: str) -> bytes:
+    def export(self, dockerfile: str) -> tuple[LayerFile, ...]:
+        """What another Dockerfile makes of the same context: its layers. Raises RefusedError."""
+        where = self.home / "Dockerfile.export"
+        where.write_text(dockerfile)
+        where.with_name(f"{where.name}.dockerignore").write_text(
+            (self.home / "Dockerfile.dockerignore").read_text()
+        )
+        ref = f"{self.repository}:export"
+        self._docker_build("-q", "-t", ref, file=where)
+        self.tags[ref] = None
+        try:
+            data = b"".join(self.client.get_image(ref, chunk_size=1 << 20))
+        finally:
+            self.remove(ref)
+        layers = []
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            for number, name in enumerate(json.load(_member(archive, "manifest.json"))[0]["Layers"]):
+                file = self.home / f"{number}.layer"
+                file.write_bytes(_member(archive, name).read())
+                layers.append(LayerFile(file, 0))
+        return tuple(layers)
+
+    def _docker_build(self, *options: str, file: Path | None = None) -> bytes:
         args = [part for name, value in self.args.items() for part in ("--build-arg", f"{name}={value}")]
+        args += ["--target", self.target] if self.target else []
+        where = str(file or self.home / "Dockerfile")
         done = subprocess.run(
-            [docker_cli(), "build", *options, *args, "-f", str(self.home / "Dockerfile"), str(self.context)],
+            [docker_cli(), "build", *options, *args, "-f", where, str(self.context)],
             env={**os.environ, "DOCKER_BUILDKIT": "1"},
             capture_output=True,
             check=False,
@@ -175,7 +207,7 @@ class Bench:
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             manifest = json.load(_member(archive, "manifest.json"))[0]
             config = _member(archive, manifest["Config"]).read()
-            layers = tuple(Layer.read(_member(archive, name)) for name in manifest["Layers"])
+            layers = tuple(Layer.read(_member(archive, name), digests=True) for name in manifest["Layers"])
         diff_ids = tuple(json.loads(config)["rootfs"]["diff_ids"])
         return Parent(recipe(self.service.build, inputs), config, diff_ids, Layers(layers), len(layers))
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 import anyio.to_thread
@@ -16,40 +14,24 @@ import anyio.to_thread
 from devloop import scratch
 from devloop.adapters.archive.delta_load import send_delta
 from devloop.adapters.archive.docker_archive import Tally
+from devloop.adapters.archive.layer_files import layer_files
 from devloop.adapters.build.build_api import ApiBuild
 from devloop.adapters.build.build_cli import CliBuild, DockerCommand, emulates, find_command, reserved_args
+from devloop.adapters.build.read_context import ContextReader, ContextTree
 from devloop.adapters.build.sent_contexts import SentContexts
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.labels import FINGERPRINT, PROJECT, SERVICE
 from devloop.borders import disk
-from devloop.concurrency import gather
+from devloop.delta.outputs import LayerFile
 from devloop.errors import BuildError, PlatformError, TreeMovedError
 from devloop.events import Emit, Notice
-from devloop.model import BuildSpec, Fingerprint, How, Image, Service
+from devloop.inputs.archive import write_beside
+from devloop.model import Fingerprint, How, Image, Service
 
+OUTPUTS = "-outputs"  # what the tag of an image ends in that is built for its layers alone
 LONGEST_TURN = 5.0  # seconds that a build waits for those of other services before it starts beside them
-
-
-class ContextTree(Protocol):
-    """The files of a service as its fingerprint saw them (S8)."""
-
-    def archive(self, service: Service, fingerprint: Fingerprint) -> AsyncIterator[bytes]:
-        """The context as a tar, Dockerfile included, each file compared as it is read: TreeMovedError."""
-        ...
-
-    def copy(self, service: Service, fingerprint: Fingerprint) -> AbstractAsyncContextManager[BuildSpec]:
-        """The same build from a private copy of the inputs, compared as they are read: TreeMovedError."""
-        ...
-
-    async def complete(self, service: Service, fingerprint: Fingerprint) -> bool:
-        """Whether that tar is all that the build needs: the Dockerfile lies in it (S9)."""
-        ...
-
-    async def still_matches(self, service: Service, fingerprint: Fingerprint) -> bool:
-        """Whether the inputs on disk are still those of the fingerprint, by stat."""
-        ...
 
 
 class ImageBuilder:
@@ -73,13 +55,12 @@ class ImageBuilder:
         self._project = project
         self._emit = emit
         self._environment = environment
-        self._sent = sent
+        self._reader = ContextReader(tree, sent)
         self._limit = anyio.CapacityLimiter(parallel or max(1, (os.cpu_count() or 2) // 2))
         self._command: DockerCommand | None = None
         self._looked = False
         self._looking = anyio.Lock()
         self._warned: set[str] = set()
-        self._moved: set[str] = set()  # services whose files changed while docker read them
 
     async def prepare(self) -> None:
         """Find the docker command now, so that no build has to wait for it."""
@@ -130,6 +111,33 @@ class ImageBuilder:
             return await self._proven(service, fingerprint, ref, "continued", reported)
 
     @asynccontextmanager
+    async def exported(
+        self, service: Service, fingerprint: Fingerprint, dockerfile: bytes
+    ) -> AsyncIterator[tuple[LayerFile, ...]]:
+        """What another Dockerfile makes of the same context, where `continues`: the layers of its image,
+        lowest first. They are gone afterwards, and so is the image. Terms as for `build`; LoadError too.
+        """
+        assert self._command is not None, "see `continues`"
+        with disk(f"build of {service.name}"), scratch.folder() as folder:
+            written = Path(folder, "Dockerfile")
+            await anyio.to_thread.run_sync(
+                write_beside, written, dockerfile, service.build, fingerprint.inputs
+            )
+            ref = service.ref(fingerprint) + OUTPUTS
+            try:
+                async with self._turn():
+                    platform = await self._platform(service, fingerprint)
+                    reported = await self._run_command(
+                        self._command, service, fingerprint, ref, platform, dockerfile=written
+                    )
+                    await self._proven(service, fingerprint, ref, "cli", reported)
+                layers = await layer_files(self._engine, ref, Path(folder))
+            finally:
+                with anyio.CancelScope(shield=True), suppress(EngineRefusedError, PlatformError):
+                    await self._engine.remove(ref)
+            yield layers
+
+    @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """One of the places for builds; a build that hangs keeps others waiting only so long."""
         builder, waited = object(), True
@@ -168,55 +176,28 @@ class ImageBuilder:
         return ("legacy" if legacy else "buildkit"), reported
 
     async def _run_command(
-        self, command: DockerCommand, service: Service, fingerprint: Fingerprint, ref: str, platform: str
+        self,
+        command: DockerCommand,
+        service: Service,
+        fingerprint: Fingerprint,
+        ref: str,
+        platform: str,
+        *,
+        dockerfile: Path | None = None,
     ) -> str:
-        """Build by the docker command; the id that it reported.
-
-        The context goes to it under a name by which BuildKit can confuse no file with another (`sent`), and
-        the files are looked at again as soon as it says that it has read them. Steady writing would fail that
-        for ever: a build whose files moved is followed by builds from a copy that was checked.
-        """
+        """Build by the docker command; the id that it reported. `dockerfile`: instead of the service's."""
         cli = CliBuild(command, self._environment, self._emit)
         labels, endpoint = self.labels(service, fingerprint), await self._engine.endpoint()
-        if service.name in self._moved:
-            async with self._tree.copy(service, fingerprint) as spec:
-                still = replace(service, build=spec)
-                reported = await cli.build(still, ref, platform, labels, endpoint)
-            if await self._tree.still_matches(service, fingerprint):
-                self._moved.discard(service.name)
-            return reported
-        read, same = anyio.Event(), False
-        reported, failure = "", None
 
-        async def build(named: Service) -> None:
-            nonlocal reported, failure
-            try:
-                reported = await cli.build(named, ref, platform, labels, endpoint, read.set)
-            except BuildError as error:
-                failure = error
-            read.set()
+        async def work(named: Service, on_read: Callable[[], None]) -> str:
+            spec = named.build if dockerfile is None else replace(named.build, dockerfile=dockerfile)
+            return await cli.build(replace(named, build=spec), ref, platform, labels, endpoint, on_read)
 
-        async def look() -> None:
-            nonlocal same
-            await read.wait()
-            same = await self._tree.still_matches(service, fingerprint)
-
-        name = await anyio.to_thread.run_sync(
-            self._sent.take, service.name, service.build, fingerprint.inputs
-        )
         try:
-            named = replace(service, build=replace(service.build, context=name.link))
-            await gather(lambda work: work(), (lambda: build(named), look))
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(partial(self._sent.done, name, read=same))
-        if failure is not None:
-            raise failure
-        if not same:
+            return await self._reader.build(service, fingerprint, work)
+        except TreeMovedError:
             await self._engine.remove(ref)  # a tag must not name what it was not built from (S3)
-            self._moved.add(service.name)
-            raise TreeMovedError(f"{service.name}: files changed while docker read them")
-        return reported
+            raise
 
     async def _check_api(self, service: Service, fingerprint: Fingerprint, reserved: list[str]) -> None:
         """Refuse by name what only a docker command could build."""

@@ -6,6 +6,7 @@ kind, in the Dockerfile, the layers or the load, ends in a full build.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TypeVar
@@ -19,6 +20,7 @@ from devloop.concurrency import Check, in_thread
 from devloop.delta.delta import Delta, NotProven, Parent, delta
 from devloop.delta.from_base import first
 from devloop.delta.from_run import RUN_AFTER, Continuation, continuation, rest
+from devloop.delta.from_stage import IN_A_STAGE, Export, built, exporting
 from devloop.delta.layer_writer import LARGEST_LAYER
 from devloop.delta.plain_dockerfile import stands_on
 from devloop.errors import BuildError, DevloopError, LoadError, TreeMovedError
@@ -30,6 +32,7 @@ UNVERIFIED = 8  # deltas that were made and not loaded yet
 _FROM_THE_BASE = ("NoParent", "RecipeChanged", "TooManyLayers")  # doubts that do not touch the base
 TRIED_IN_VAIN = 2  # times that builds of one Dockerfile go on from a RUN and fail, where full ones do not
 FAILED = "DeltaFailed"  # the reason of a full build after a delta, or a build from a RUN on, has failed
+_A_RUN = re.compile(r"\[\S+ +\d+/\d+\] RUN ")  # how a builder names one, and its stage
 BELOW = "-below"  # that of the image that a build goes on from
 
 
@@ -78,7 +81,15 @@ class DeltaBuilder:
                 return continued
             if continued.reason == FAILED:
                 made = replace(continued, line=made.line)
+        if isinstance(made, NotProven) and made.reason in IN_A_STAGE:
+            brought = await _or_doubt(self._built(service, fingerprint, made))
+            if isinstance(brought, BuildError):
+                raise brought
+            if isinstance(brought, NotProven) and brought.reason == FAILED:
+                brought = replace(brought, line=made.line)
+            made = brought
         if isinstance(made, Delta):
+            self._stopped.discard(service.name)
             self._made[made.id] = made.parent, made.archive.size
             for old in list(self._made)[:-UNVERIFIED]:  # of trips that were superseded
                 del self._made[old]
@@ -179,6 +190,42 @@ class DeltaBuilder:
             return await self._full.build_on(below, service, made[1])
         except LoadError as error:
             return NotProven("ParentMissing", error.message)
+
+    async def _built(
+        self, service: Service, fingerprint: Fingerprint, why: NotProven
+    ) -> Delta | NotProven | BuildError:
+        """A delta of what the stages bring that read what changed; they are built, without the last stage.
+
+        The error of a RUN is an answer too: those that are built are the user's, and would fail so again.
+        """
+        standing, plan = self.keeper.standing(service.name), fingerprint.plan
+        if plan is None or standing is None or not await self._full.continues(service):
+            return why
+        if self._in_vain.get(service.name) == (self.keeper.recipe(service, fingerprint), TRIED_IN_VAIN):
+            return why
+        rules, rebuild_salt = fingerprint.rules, self.keeper.rebuild_salt(service)
+        before, after, parent = standing.inputs, fingerprint.inputs, standing.parent
+
+        def ask(_: Check) -> Export | NotProven:
+            text = read_dockerfile(service.build.dockerfile, after).decode(errors="surrogateescape")
+            return exporting(service, parent, before, after, plan, text, rebuild_salt=rebuild_salt)
+
+        export = await in_thread(ask)
+        if isinstance(export, NotProven):
+            return export
+        labels = self._full.labels(service, fingerprint)
+        dockerfile = export.dockerfile.encode(errors="surrogateescape")
+        try:
+            async with self._full.exported(service, fingerprint, dockerfile) as layers:
+                return await in_thread(
+                    lambda check: built(
+                        service, export, layers, parent, before, after, plan, rules, labels, check=check
+                    )
+                )
+        except BuildError as error:
+            if error.outside_tree or not error.evidence or not _A_RUN.match(error.evidence[0]):
+                raise
+            return error
 
     async def _first(
         self, service: Service, fingerprint: Fingerprint, why: NotProven

@@ -12,6 +12,7 @@ from typing import Any
 
 from devloop import state_file
 from devloop.clock import Clock
+from devloop.delta import outputs
 from devloop.delta.delta import Parent
 from devloop.delta.layer_index import Layer, Layers
 
@@ -53,7 +54,8 @@ class ParentFiles:
         if len(known) < len(stack):
             return None
         recipe, full = state_file.text(record["recipe"]), state_file.count(record["full"])
-        return Parent(recipe, config, tuple(diff_ids), Layers(known), full)
+        brought = outputs.load(state_file.text(record.get("outputs", "")))
+        return Parent(recipe, config, tuple(diff_ids), Layers(known), full, brought)
 
     def write(self, service: str, fingerprint: str, parent: Parent) -> None:
         for diff_id, layer in zip(parent.diff_ids, parent.layers.stack, strict=True):
@@ -64,6 +66,7 @@ class ParentFiles:
             "config": base64.b64encode(parent.config).decode(),
             "diff_ids": parent.diff_ids,
             "full": parent.full,
+            "outputs": outputs.dump(parent.outputs),
         }
         _write(self._file(service, fingerprint), json.dumps(record).encode())
         self._tidy(self._file(service, fingerprint).parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
@@ -19,7 +20,9 @@ from devloop.adapters.docker.engine import Engine
 from devloop.adapters.tar_stream import TarStream
 from devloop.borders import LAYER
 from devloop.delta.delta import Parent
+from devloop.delta.from_stage import layers_of_stages
 from devloop.delta.layer_index import Layer, Layers
+from devloop.dockerfile.plan import Plan
 from devloop.model import Base, Image
 
 WRITE_SECONDS = 1.0  # after a load: PATCH and rollout come first
@@ -117,21 +120,27 @@ class ParentStore:
 
         Raises PlatformError, EngineRefusedError, LoadError for an image that cannot be taken apart.
         """
-        return await self._learn(engine, image.ref, image.id, recipe)
+        return await self._learn(engine, image.ref, image.id, recipe, image.fingerprint.plan)
 
-    async def _learn(self, engine: Engine, ref: str, image_id: str, recipe: str) -> Parent | None:
+    async def _learn(
+        self, engine: Engine, ref: str, image_id: str, recipe: str, plan: Plan | None = None
+    ) -> Parent | None:
         with LAYER(f"the layers of {ref}"):
-            return await self._taken_apart(engine, ref, image_id, recipe)
+            return await self._taken_apart(engine, ref, image_id, recipe, plan)
 
-    async def _taken_apart(self, engine: Engine, ref: str, image_id: str, recipe: str) -> Parent | None:
+    async def _taken_apart(
+        self, engine: Engine, ref: str, image_id: str, recipe: str, plan: Plan | None
+    ) -> Parent | None:
         facts = await engine.inspect(ref)
         if facts is None:
             return None
         if (await engine.info()).containerd_store:
-            return await self._learn_blobs(engine, ref, image_id, recipe)
+            return await self._learn_blobs(engine, ref, image_id, recipe, plan)
         config = b""
         layers = SavedLayers(facts.diff_ids)
-        found = {d: layer for d in facts.diff_ids if (layer := await self._layer(d)) is not None}
+        brought = _of_stages(plan, facts.diff_ids)
+        known = {d: layer for d in facts.diff_ids if (layer := await self._layer(d)) is not None}
+        found = {d: layer for d, layer in known.items() if d not in brought or layer.digested}
         async with engine.save(ref) as archive:
             stream = TarStream(archive)
             async for entry in stream:
@@ -141,7 +150,7 @@ class ParentStore:
                 elif config_digest(entry) == image_id:
                     config = await stream.read()
                 elif diff_id and diff_id not in found:
-                    found[diff_id] = await self._take(diff_id, stream)
+                    found[diff_id] = await self._take(diff_id, stream, digests=diff_id in brought)
                 if config and len(found) == len(set(facts.diff_ids)):
                     break
         if b"devloop delta" in config:
@@ -151,7 +160,9 @@ class ParentStore:
         stack = Layers(tuple(found[diff_id] for diff_id in facts.diff_ids))
         return Parent(recipe, config, facts.diff_ids, stack, len(facts.diff_ids))
 
-    async def _learn_blobs(self, engine: Engine, ref: str, image_id: str, recipe: str) -> Parent | None:
+    async def _learn_blobs(
+        self, engine: Engine, ref: str, image_id: str, recipe: str, plan: Plan | None
+    ) -> Parent | None:
         """From an engine whose archive is an OCI layout: layers by blob digest, compressed or not, in any
         order; manifest and config among them say which is which."""
         layers: dict[str, Layer] = {}
@@ -182,16 +193,18 @@ class ParentStore:
         if len(blobs) != len(diff_ids) or not layers.keys() >= set(blobs):
             return None
         self._blobs.learn(described[0], json.loads(config))
+        brought, stack = _of_stages(plan, diff_ids), list[Layer]()
         for diff_id, blob in zip(diff_ids, blobs, strict=True):
-            await self._keep(diff_id, layers[blob])
-        return Parent(recipe, config, diff_ids, Layers(tuple(layers[blob] for blob in blobs)), len(diff_ids))
+            stack.append(layers[blob] if diff_id in brought else layers[blob].bare())
+            await self._keep(diff_id, stack[-1])
+        return Parent(recipe, config, diff_ids, Layers(tuple(stack)), len(diff_ids))
 
-    async def _take(self, diff_id: str, stream: TarStream) -> Layer:
+    async def _take(self, diff_id: str, stream: TarStream, *, digests: bool) -> Layer:
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool:
             async for piece in stream.pieces():
                 spool.write(piece)
             spool.seek(0)
-            layer = await anyio.to_thread.run_sync(Layer.read, spool)
+            layer = await anyio.to_thread.run_sync(partial(Layer.read, spool, digests=digests))
         await self._keep(diff_id, layer)
         return layer
 
@@ -208,9 +221,14 @@ def _read_blob(spool: IO[bytes]) -> Layer:
     packed = spool.read(2) == b"\x1f\x8b"
     spool.seek(0)
     if not packed:
-        return Layer.read(spool)
+        return Layer.read(spool, digests=True)
     with LAYER("a layer"), gzip.GzipFile(fileobj=spool, mode="rb") as unpacked:
-        return Layer.read(cast(IO[bytes], unpacked))
+        return Layer.read(cast(IO[bytes], unpacked), digests=True)
+
+
+def _of_stages(plan: Plan | None, diff_ids: tuple[str, ...]) -> frozenset[str]:
+    """The layers of which it counts what is in their files."""
+    return layers_of_stages(plan, diff_ids) if plan is not None else frozenset()
 
 
 def _config_of(manifest: object) -> str:

@@ -54,11 +54,11 @@ def service(pipeline: Pipeline, tiny: str) -> Service:
 def restart(pipeline: Pipeline) -> None:
     """Another devloop on the same state."""
     pipeline.fingerprinter._memories.clear()
-    known = pipeline.builder._full._sent
+    known = pipeline.builder._full._reader._sent
     for name in known._names.values():
         if name.record is not None:
             name.record.close()  # as the end of a process does
-    pipeline.builder._full._sent = SentContexts(known._folder)
+    pipeline.builder._full._reader._sent = SentContexts(known._folder)
 
 
 async def built(pipeline: Pipeline) -> Image:
@@ -73,7 +73,7 @@ async def seen(pipeline: Pipeline) -> str:
 
 
 def link_of(pipeline: Pipeline) -> Path:
-    (name,) = pipeline.builder._full._sent._names.values()
+    (name,) = pipeline.builder._full._reader._sent._names.values()
     return name.link
 
 
@@ -137,7 +137,7 @@ async def test_s8_a_lost_state_and_other_users_of_the_builder(pipeline: Pipeline
         assert (await seen(pipeline)).startswith(text)
         write(context / "tree/file", "v0\n")
         await anyio.run_process(by_hand, env=environment)
-        shutil.rmtree(pipeline.builder._full._sent._folder)
+        shutil.rmtree(pipeline.builder._full._reader._sent._folder)
         restart(pipeline)
 
 
@@ -153,7 +153,7 @@ async def test_s8_services_of_like_named_folders(pipeline: Pipeline, service: Se
         other = replace(service, name=f"s{number}", build=BuildSpec(context, context / "Dockerfile"))
         pipeline.service = other
         assert (await seen(pipeline)).startswith(f"v{number}\n")
-        links |= {name.link.name for name in pipeline.builder._full._sent._names.values()}
+        links |= {name.link.name for name in pipeline.builder._full._reader._sent._names.values()}
     assert len(links) == 2
 
 
@@ -170,7 +170,7 @@ async def test_s9_a_copy_is_read_by_the_ignore_rules_of_the_same_command(
     for moved in (False, True):
         write(context / "tree/file", f"{moved}\n")
         if moved:
-            pipeline.builder._full._moved.add(service.name)
+            pipeline.builder._full._reader._moved.add(service.name)
         image = await built(pipeline)
         found.add(await shown(pipeline.bench, image, "ls -R /app"))
     assert len(found) == 1
