@@ -63,6 +63,7 @@ class DeltaBuilder:
 
     async def build(self, service: Service, fingerprint: Fingerprint) -> Image:
         self.keeper.note(service)
+        await self.keeper.awaited(service.name)
         made = await _or_doubt(self._delta(service, fingerprint))
         standing = self.keeper.standing(service.name)
         below = standing.size if standing is not None else 0

@@ -13,10 +13,12 @@ from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.engine import Engine
 from devloop.delta.delta import Parent, recipe
+from devloop.delta.parent import Carried
 from devloop.model import Fingerprint, Image, Inputs, LoadedImage, Service
 
 FOLD_AFTER = 20  # deltas on one full build
 FOLD_SHARE = 0.25  # of the image's size
+LONGEST_WAIT = 5.0  # seconds that an edit waits for a parent
 AGAIN_SECONDS = 60.0  # an edit that no delta can carry is likely followed by its like
 BASE = "-base"  # what a folded image's tag ends in (S3)
 
@@ -52,10 +54,25 @@ class ParentKeeper:
         self._standing: dict[str, ParentImage] = {}
         self._to_learn: dict[str, tuple[Image, float]] = {}  # and from when on, in the event loop's seconds
         self._something = anyio.Event()
+        self._learning: dict[str, anyio.Event] = {}  # by service: set when a parent is learned, or given up
+        self.learner = False  # does somebody ask for what is `to_learn`?
 
     def standing(self, service: str) -> ParentImage | None:
         """What the service's next delta stands on."""
         return self._standing.get(service)
+
+    async def awaited(self, service: str) -> None:
+        """Wait for a parent that is being learned, or is about to be: that takes less time than a full build
+        and its load. Not for long."""
+        waiting = self._to_learn.get(service)
+        if service in self._standing or not self.learner:
+            return
+        if waiting is not None and waiting[1] <= anyio.current_time():
+            self._to_learn[service] = waiting[0], -math.inf  # before others
+        elif service not in self._learning:
+            return
+        with anyio.move_on_after(LONGEST_WAIT):
+            await self._learning.setdefault(service, anyio.Event()).wait()
 
     def forget(self, service: str) -> None:
         """The nodes no longer have what it stood on."""
@@ -80,9 +97,13 @@ class ParentKeeper:
         trip that loaded it was superseded); `stopped`: a line of the Dockerfile kept the last edit from
         being one.
         """
-        if image.how == "continued":
-            return  # the next one stands on the same full build
         digest = image.fingerprint.digest
+        if image.how == "continued":  # the next one stands on the same full build, after a start too
+            same = self._standing.get(image.service)
+            if same is not None:
+                carries = Carried(image.id, same.inputs, same.ref)
+                await self._store.put_late(image.service, digest, replace(same.parent, carries=carries))
+            return
         if made is not None:
             below = self._standing.get(image.service)
             added = (below.added if below else 0) + size
@@ -117,6 +138,8 @@ class ParentKeeper:
         known = await self._store.get(image.service, image.fingerprint.digest)
         if known is None or not known.diff_ids or not _is_of(known, image):
             return None
+        if (of := known.carries) is not None:
+            return ParentImage(of.inputs, replace(known, carries=None), 0, image.size, of.ref)
         return ParentImage(image.fingerprint.inputs, known, 0, image.size, image.ref)
 
     async def to_learn(self) -> Image:
@@ -125,6 +148,7 @@ class ParentKeeper:
             name, (image, due) = min(self._to_learn.items(), key=_due, default=("", (None, math.inf)))
             if image is not None and due <= anyio.current_time():
                 del self._to_learn[name]
+                self._learning.setdefault(name, anyio.Event())
                 return image
             self._something = anyio.Event()
             with anyio.CancelScope(deadline=due):
@@ -145,6 +169,13 @@ class ParentKeeper:
 
         Raises StageError, PlatformError, EngineRefusedError: the next full build tries again.
         """
+        self._learning.setdefault(image.service, anyio.Event())
+        try:
+            await self._learn(image, load)
+        finally:
+            self._learning.pop(image.service).set()
+
+    async def _learn(self, image: Image, load: Callable[[Image], Awaitable[LoadedImage]]) -> None:
         service = self._services.get(image.service)
         if service is None:
             return
@@ -177,5 +208,7 @@ def _due(waiting: tuple[str, tuple[Image, float]]) -> float:
 
 
 def _is_of(parent: Parent, image: Image) -> bool:
-    """Whether a remembered parent is this very image."""
+    """Whether a remembered parent is this very image, or was remembered for it."""
+    if parent.carries is not None:
+        return parent.carries.id == image.id
     return sha256(parent.config) == image.id

@@ -62,6 +62,7 @@ class DeltaLoader:
             await self._learn()
 
     async def _learn(self) -> None:
+        self._builder.keeper.learner = True
         while True:
             image = await self._builder.keeper.to_learn()
             try:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from devloop import state_file
+from devloop.adapters.delta import inputs_record
 from devloop.clock import Clock
 from devloop.delta import outputs
 from devloop.delta.delta import Parent
 from devloop.delta.layer_index import Layer, Layers
+from devloop.delta.parent import Carried
 
 CLOCK = Clock()
 
@@ -55,19 +57,22 @@ class ParentFiles:
             return None
         recipe, full = state_file.text(record["recipe"]), state_file.count(record["full"])
         brought = outputs.load(state_file.text(record.get("outputs", "")))
-        return Parent(recipe, config, tuple(diff_ids), Layers(known), full, brought)
+        carries = _carried(record.get("carries"))
+        return Parent(recipe, config, tuple(diff_ids), Layers(known), full, brought, carries)
 
     def write(self, service: str, fingerprint: str, parent: Parent) -> None:
         for diff_id, layer in zip(parent.diff_ids, parent.layers.stack, strict=True):
             if not self._layer_file(diff_id).exists():
                 _write(self._layer_file(diff_id), layer.dump())
-        record = {
+        record: dict[str, Any] = {
             "recipe": parent.recipe,
             "config": base64.b64encode(parent.config).decode(),
             "diff_ids": parent.diff_ids,
             "full": parent.full,
             "outputs": outputs.dump(parent.outputs),
         }
+        if (of := parent.carries) is not None:
+            record["carries"] = [of.id, inputs_record.dump(of.inputs), of.ref]
         _write(self._file(service, fingerprint), json.dumps(record).encode())
         self._tidy(self._file(service, fingerprint).parent)
 
@@ -103,6 +108,17 @@ class ParentFiles:
 
     def _layer_file(self, diff_id: str) -> Path:
         return self._folder / "layers" / f"{diff_id.removeprefix('sha256:')}.layer"
+
+
+def _carried(record: Any) -> Carried | None:
+    """Raises for what is none: a parent that is remembered for another image is no parent of its own."""
+    if record is None:
+        return None
+    image, dumped, ref = map(state_file.text, record)
+    inputs = inputs_record.load(dumped)
+    if inputs is None:
+        raise ValueError("the inputs were too many")
+    return Carried(image, inputs, ref)
 
 
 def _diff_ids(record: Any) -> list[str]:

@@ -114,6 +114,18 @@ async def test_a_run_after_the_copy_is_all_that_is_built_and_says_why(pipeline: 
     assert facts.labels["dev.devloop.fingerprint"] == loaded.image.fingerprint.digest
 
 
+async def test_s27_a_restarted_devloop_goes_on_from_a_run(pipeline: Pipeline, tiny: str) -> None:
+    pipeline.write("Dockerfile", RUN_AFTER.format(tiny=tiny))
+    await pipeline.trip("Dockerfile")
+    for text in ("two", "three"):
+        pipeline.write("src/main.py", text)
+        last = await pipeline.trip("src/main.py")
+        assert last.image.how == "continued"
+        assert await shown(pipeline.bench, last.image, "cat /made") == text
+        pipeline.start()
+        assert (await pipeline.trip()).image.how == "reused"
+
+
 def lines_since_first_build(pipeline: Pipeline) -> list[Output]:
     """What the builder emitted after the full build."""
     lines = [event for event in pipeline.bench.events if isinstance(event, Output)]

@@ -15,7 +15,7 @@ from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.engine import Engine
 from devloop.delta.delta import Parent
 from devloop.delta.layer_index import Layer, Layers
-from devloop.model import Fingerprint, Image, Inputs
+from devloop.model import FileEntry, Fingerprint, Image, Inputs
 
 CONFIG = b'{"rootfs": {"diff_ids": ["sha256:1"]}}'
 IMAGE = Image(
@@ -72,3 +72,54 @@ async def test_a_found_image_does_not_replace_what_stands(tmp_path: Path) -> Non
     standing = parents.standing("app")
     assert standing is not None
     assert standing.ref == "app:dl-0"
+
+
+async def test_s27_what_was_built_on_stands_after_a_start_too(tmp_path: Path) -> None:
+    """An image of a build that went on from a RUN is no parent itself: that is the full build below it."""
+    first = ParentStore(tmp_path)
+    await first.put("app", IMAGE.fingerprint.digest, PARENT)
+    parents = keeper(first)
+    await parents.found(IMAGE)
+    entry = FileEntry("src/a", "file", 0o644, 1, 2, "d")
+    newer = replace(IMAGE.fingerprint.inputs, files={"src/a": entry})
+    continued = replace(
+        IMAGE,
+        ref="app:dl-1",
+        id="sha256:" + "1" * 64,
+        fingerprint=Fingerprint("1" * 16, newer),
+        how="continued",
+    )
+    await parents.loaded(continued, None, stopped=False)
+    for image, stands in ((continued, True), (replace(continued, id="sha256:" + "2" * 64), False)):
+        again = keeper(ParentStore(tmp_path))  # as the next devloop starts
+        await again.found(replace(image, how="reused"))
+        standing = again.standing("app")
+        assert (standing is not None) == stands
+        if standing is not None:
+            assert (standing.ref, standing.inputs) == ("app:dl-0", IMAGE.fingerprint.inputs)
+            assert standing.parent == PARENT
+
+
+async def test_an_edit_waits_for_the_parent_that_is_being_learned(tmp_path: Path) -> None:
+    """And its own comes before those of others."""
+    parents = keeper(ParentStore(tmp_path))
+    parents.learner = True
+    for name in ("other", "app"):
+        await parents.found(replace(IMAGE, service=name))
+    waited = anyio.Event()
+
+    async def edit() -> None:
+        await parents.awaited("app")
+        waited.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(edit)
+        await anyio.wait_all_tasks_blocked()
+        image = await parents.to_learn()
+        assert image.service == "app"
+        assert not waited.is_set()
+        await parents.learn(image, cast(Any, None))  # nobody knows the service: it is given up
+        with anyio.fail_after(5):
+            await waited.wait()
+    await parents.awaited("app")  # nothing is under way: no wait
+    await parents.awaited("nobody")
