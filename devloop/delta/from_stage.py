@@ -123,8 +123,11 @@ def _copies(plan: Plan, changed: Collection[str]) -> tuple[Copy, ...]:
     check_plan(plan)
     reached = _reached(plan, changed)
     found: list[Copy] = []
+    after = None  # the RUN that follows all of them
     for stage in plan.chain():
         for step in stage.steps:
+            if isinstance(step, Run) and found:
+                after = step
             if isinstance(step, Run) and any(mount.source.stage in reached for mount in step.mounts):
                 raise NotProvenError(
                     "Mounted", "the RUN mounts a stage that the change reaches", step.instruction.line
@@ -132,8 +135,17 @@ def _copies(plan: Plan, changed: Collection[str]) -> tuple[Copy, ...]:
             if isinstance(step, Copy) and step.source.stage in reached:
                 _check_copy(step)
                 found.append(step)
+                after = None
     if not found:
         raise NotProvenError("OtherStage", "no COPY brings what the other stages make of it")
+    if after is not None:
+        line = found[-1].instruction.line
+        raise NotProvenError(
+            "RunAfter",
+            f"this RUN comes after the COPY in line {line} and may depend on it",
+            after.instruction.line,
+            f"move the COPY in line {line} below it",
+        )
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import docker
 import pytest
 
+from devloop.commands import explain as explaining
 from devloop.delta import changes, from_stage, outputs
 from devloop.delta.changes import Effects
 from devloop.delta.delta import Delta, NotProven, Parent, ineligible_because
@@ -20,7 +21,7 @@ from devloop.delta.from_stage import IN_A_STAGE, built, exporting, not_carried_b
 from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import Plan
 from devloop.dockerfile.planner import plan as planned
-from devloop.model import Inputs
+from devloop.model import BuildSpec, FileEntry, Inputs, Service
 from tests.differential.images import flatten, save, settings
 from tests.differential.runner import parent_of
 from tests.support.delta_bench import BASE, LABEL, Bench, Item, differences, fix_times, make_base, plant
@@ -394,7 +395,7 @@ BUGS: dict[str, tuple[Any, str, Any, str, Callable[[Path], None]]] = {
         from_stage, "_brought", not_into, "one-file", edit_content
     ),
     "times are lost": (from_stage, "of_layers", timeless, "directory", edit_content),
-    "a RUN that sees it is not seen": (changes, "check_path", lambda *_: None, "run-after", edit_content),
+    "a RUN that sees it is not seen": (changes, "check_path", lambda *_: None, "run-between", edit_content),
 }  # fmt: skip
 
 
@@ -406,7 +407,7 @@ BUGS: dict[str, tuple[Any, str, Any, str, Callable[[Path], None]]] = {
 def test_planted_bugs_are_found(bug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each ends in another image than a full build gives, or in a doubt where there is none without it."""
     where, name, wrong, planted, edit = BUGS[bug]
-    shape = RUN_AFTER if planted == RUN_AFTER.name else named(planted)
+    shape = RUN_BETWEEN if planted == RUN_BETWEEN.name else named(planted)
     matrix = Matrix(shape, tmp_path)
     try:
         monkeypatch.setattr(where, name, wrong)
@@ -415,8 +416,12 @@ def test_planted_bugs_are_found(bug: str, tmp_path: Path, monkeypatch: pytest.Mo
         matrix.bench.close()
 
 
+RUN_BETWEEN = made(
+    "run-between", "COPY --from=b /out /app\nRUN cat /app/main.py > /m\nCOPY --from=b /out/pkg /pkg"
+)
 RUN_AFTER = made("run-after", "COPY --from=b /out /app\nRUN cat /app/main.py > /m")
 UNREADABLE: dict[str, tuple[str, str]] = {
+    "run-after": (RUN_AFTER.text, "RunAfter"),
     "mounted": (f"{MADE}{LAST}COPY --from=b /out /app\nRUN --mount=from=b,target=/b ls /b", "Mounted"),
     "link": (f"{MADE}{LAST}COPY --link --from=b /out /app", "Flag"),
     "unknown-mode": (f"{MADE}{LAST}COPY --chmod=u=rwX --from=b /out /app", "Flag"),
@@ -438,6 +443,7 @@ def test_what_the_dockerfile_shows_not_to_be_plain(name: str) -> None:
 
 REFUSED = {
     RUN_AFTER: "RunAfter",
+    RUN_BETWEEN: "RunAfter",
     made("several-to-a-file", "COPY --from=b /out/m* /app"): "SeveralSources",
     made("hard-links", "COPY --from=b /out /app\n").with_run("ln /out/main.py /out/second"): "HardLink",
     shape(
@@ -461,3 +467,17 @@ def test_what_is_not_proven_is_left_to_a_full_build(shape: Shape, tmp_path: Path
         assert found.reason == REFUSED[shape]
     finally:
         matrix.bench.close()
+
+
+def test_explain_shows_what_stages_make() -> None:
+    text = f"{MADE}FROM {BASE}\nCOPY req.txt /r\nCOPY --from=b /out /app\n"
+    plan = planned(Dockerfile.parse(text), target=None, args={}, platform="linux/amd64")
+    paths = ("src/main.py", "req.txt")
+    files = {path: FileEntry(path, "file", 0o644, 1, 0, "digest") for path in paths}
+    service = Service("app", "app", BuildSpec(Path("/x"), Path("/x/Dockerfile")), ())
+    explained = explaining.lines(service, explaining.grouped(plan, files))
+    assert explained[0].split(": ", 1)[1] == (
+        "an edit of 1 of 2 files is a delta, of 1 a delta of what other stages make of them"
+    )
+    assert "  of stages   src/main.py" in explained
+    assert not any("->" in line for line in explained)
