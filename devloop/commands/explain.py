@@ -36,25 +36,25 @@ _RECIPE = NotProven("RecipeChanged", "it says how the image is made")
 def grouped(plan: Plan, files: Mapping[str, FileEntry], recipe: Collection[str] = ()) -> tuple[Group, ...]:
     """The inputs by what stops them, delta-able ones first, then the largest group first. `recipe`: the
     paths of the Dockerfile and the ignore files, which may be copied too."""
-    groups: dict[tuple[str, int, str], list[str]] = {}
-    reasons: dict[tuple[str, int, str], tuple[NotProven | None, bool]] = {}
+    groups: dict[tuple[str, int, str, bool], list[str]] = {}
+    whys: dict[tuple[str, int, str, bool], tuple[NotProven | None, bool, bool]] = {}
     for path, entry in sorted(files.items()):
         if entry.kind == "dir":
             continue
-        found, carried = _RECIPE if path in recipe else ineligible_because(plan, path), False
-        if found is not None and found.reason in IN_A_STAGE:
-            doubt = not_carried_because(plan, path)
-            found, carried = (found, True) if doubt is None else (doubt, False)
-        key = (found.reason, found.line, found.message) if found else ("", 0, "")
+        found = _RECIPE if path in recipe else ineligible_because(plan, path)
+        in_stage = found is not None and found.reason in IN_A_STAGE
+        doubt = not_carried_because(plan, path) if in_stage else None
+        found = doubt or found
+        key = (found.reason, found.line, found.message, in_stage) if found else ("", 0, "", False)
         groups.setdefault(key, []).append(path)
-        reasons[key] = found, carried
+        whys[key] = found, in_stage, in_stage and doubt is None
     order = sorted(groups, key=lambda key: (bool(key[0]), -len(groups[key])))
-    return tuple(_group(plan, groups[key], *reasons[key]) for key in order)
+    return tuple(_group(plan, groups[key], *whys[key]) for key in order)
 
 
-def _group(plan: Plan, paths: Sequence[str], found: NotProven | None, carried: bool) -> Group:
-    going_on = found is not None and found.reason == RUN_AFTER and goes_on(plan, found.line)
-    return Group(tuple(paths), found, going_on, carried)
+def _group(plan: Plan, paths: Sequence[str], found: NotProven | None, in_stage: bool, carried: bool) -> Group:
+    runs = found is not None and not in_stage and found.reason == RUN_AFTER and goes_on(plan, found.line)
+    return Group(tuple(paths), found, runs, carried)
 
 
 def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
