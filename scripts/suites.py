@@ -87,12 +87,16 @@ def end_to_end(which: str, environ: dict[str, str]) -> Stage:
 TODAY = ("--seed", time.strftime("%Y%m%d000"))
 LONG_COMPUTING = (
     Stage("fuzzers", python("-m", "tests.fuzz", "--seconds", "60")),
-    Stage("random deltas", python("-m", "tests.differential", "--cases", "500", *TODAY)),
-    Stage("random builds that go on", python("-m", "tests.differential.continued", "--cases", "200", *TODAY)),
+    Stage("random deltas", python("-m", "tests.differential", "--cases", "500", *TODAY), (BASES.name,)),
+    Stage(
+        "random builds that go on",
+        python("-m", "tests.differential.continued", "--cases", "200", *TODAY),
+        (BASES.name,),
+    ),
 )
 LONG_WAITING = (
-    Stage("convergence", python("-m", "tests.e2e.test_convergence", "--edits", "200", *TODAY)),
-    Stage("bad days", python("bench/bad_days.py", "--minutes", "10")),
+    Stage("convergence", python("-m", "tests.e2e.test_convergence", "--edits", "200", *TODAY), (BASES.name,)),
+    Stage("bad days", python("bench/bad_days.py", "--minutes", "10"), (BASES.name,)),
 )
 
 

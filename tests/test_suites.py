@@ -68,6 +68,21 @@ async def test_stages_that_wait_for_each_other_are_an_error(tmp_path: Path) -> N
         await Run(tmp_path).all([stage("one", "", "two"), stage("two", "", "one")])
 
 
+def test_what_runs_images_begins_when_the_base_images_are_there() -> None:
+    """On a machine that has none yet, they take longer than all that may begin beside them."""
+    needs_none = {
+        "unit tests that run alone",
+        "unit tests",
+        "fuzzers",
+        "simulation",
+        "contract suite",
+        "checks",
+    }
+    for one in everything():
+        begins_later = "base images" in one.after
+        assert begins_later == (one.name not in {*needs_none, "base images"}), one.name
+
+
 def test_all_runs_what_the_usual_command_runs_and_what_one_stage_leaves_out_another_takes() -> None:
     every = {stage.name: stage for stage in everything()}
     for stages in (fast(), usual()):
