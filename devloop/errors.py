@@ -162,6 +162,12 @@ class InPlaceError(PatchError):
     default_reason = "conflict"
 
 
+class SyncError(PatchError):
+    """Files could not be written into a running container, or are not what was written (S36)."""
+
+    default_reason = "SyncFailed"
+
+
 class TargetMissingError(PatchError):
     """The Deployment or StatefulSet does not exist (S17): `watch` waits for it, `once` fails."""
 

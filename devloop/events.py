@@ -97,12 +97,14 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class UpdateFallback:
-    """A target was rolled where its service asks for an update in place. `first`: not reported yet."""
+    """An edit, or a target, could not be updated as its service asks: the next mode follows, which is slower.
+    `first`: not reported yet."""
 
     service: str
     reason: str  # a word of the metric: seen_in_pod
     message: str
     first: bool = True
+    wanted: UpdateMode = "in-place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +176,12 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class PodsCounted:
-    """How many pods of the service are in each PodState; a state without pods is left out."""
+    """How many pods of the service are in each PodState; a state without pods is left out. `synced`: how many
+    run files that their image does not hold (S37)."""
 
     service: str
     pods: Mapping[str, int]
+    synced: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,20 +18,18 @@ from devloop.model import (
     Fingerprint,
     Image,
     InPlacePlan,
-    LiveImage,
     LoadedImage,
     Outcome,
     PodToUpdate,
     Refusal,
-    Release,
-    ReleaseView,
     Revision,
     Service,
     Snapshot,
+    SyncFiles,
     Target,
     Trouble,
-    Values,
 )
+from devloop.synced import SyncedContainers
 
 Report = Callable[[str, BaseException], DevloopError]
 
@@ -104,8 +102,9 @@ class InPlaceUpdate(Protocol):
     """The writes of an update in place (S33). All raise PlatformError; all but `look` InPlaceError where
     somebody else wrote meanwhile or the user may not: the target is rolled then."""
 
-    async def look(self) -> InPlacePlan | Refusal:
-        """What is to be done, by what the cluster holds now. Raises PatchError, TargetMissingError."""
+    async def look(self, *, sync: bool = False) -> InPlacePlan | Refusal:
+        """What is to be done, by what the cluster holds now; with `sync` to name what pods run already that
+        are not to be touched. Raises PatchError, TargetMissingError."""
         ...
 
     async def put(self, pod: PodToUpdate) -> bool:
@@ -113,7 +112,8 @@ class InPlaceUpdate(Protocol):
         ...
 
     async def finish(self) -> Revision:
-        """Make Deployment, ReplicaSet, and pods made meanwhile name the image; nothing interrupts it."""
+        """Make Deployment, ReplicaSet, and pods made meanwhile name the image; nothing interrupts it. Pods
+        into which its content was synced are left as they are (S37)."""
         ...
 
     async def undo(self, pod: PodToUpdate) -> None:
@@ -121,7 +121,15 @@ class InPlaceUpdate(Protocol):
         ...
 
     async def drop(self, pod: str, uid: str, container: str) -> bool:
-        """Delete a pod that has another image; True if it had. Its ReplicaSet makes the next one."""
+        """Delete a pod that runs something else; True if it did. Its ReplicaSet makes the next one."""
+        ...
+
+    async def mend(self, pod: str, uid: str, container: str) -> str:
+        """Give such a pod the image, in place where it never ran it; what was done, "" = nothing (S37)."""
+        ...
+
+    async def bake(self) -> list[str]:
+        """Give pods that run synced files the template's image, where that holds the same; their names."""
         ...
 
     async def clear(self) -> list[str]:
@@ -228,43 +236,35 @@ class Installer(Protocol):
         ...
 
 
-class Releaser(Protocol):
-    """Helm releases, whoever is Helm: the library in a worker process, or the user's command."""
+class Syncer(Protocol):
+    """Files into running containers (S36). `synced` knows which hold what (S37)."""
 
-    def exclusive(self, release: Release) -> AbstractAsyncContextManager[None]:
-        """The only writer of the release on this host, a helm that outlived its devloop included."""
+    synced: SyncedContainers
+
+    async def files(self, service: Service, fingerprint: Fingerprint, content: str) -> SyncFiles | Refusal:
+        """What has to be written into containers that hold `content`, a fingerprint, to make it the tree's.
+
+        Raises TreeMovedError (S8), PlatformError.
+        """
         ...
 
-    async def find(self, release: Release) -> ReleaseView | None:
-        """The newest revision that the cluster has a record of. Raises PlatformError."""
+    async def refuse(self, pod: PodToUpdate, files: SyncFiles, reload: str) -> Refusal | None:
+        """Why they cannot be written into this pod's container, or its process cannot be told to `reload`.
+
+        Raises LoadError, PlatformError.
+        """
         ...
 
-    async def live(self, targets: Sequence[Target], image: str) -> Sequence[LiveImage | None]:
-        """What each target runs of the repository of `image`; None for a target that is not there."""
+    async def put(self, pod: PodToUpdate, files: SyncFiles, reload: str) -> None:
+        """Write them, read each back, have the process reload. Raises SyncError, LoadError, PlatformError."""
         ...
 
-    async def ensure_namespace(self, release: Release) -> bool:
-        """Make the namespace if it may be made; True if it was. Raises PrerequisiteError, PlatformError."""
+    async def runs(self, pod: PodToUpdate) -> bool:
+        """Whether the container has not ended since. Raises LoadError, PlatformError."""
         ...
 
-    async def render(self, release: Release, values: Values, *, upgrade: bool) -> str:
-        """The manifests, as YAML documents. Raises ReleaseError, PlatformError."""
-        ...
-
-    async def check_needs(self, release: Release, manifest: str) -> None:
-        """Raises PrerequisiteError for what its pods name, and is neither rendered nor there."""
-        ...
-
-    async def install(self, release: Release, values: Values, note: str) -> None:
-        """Raises ReleaseError, PlatformError. Cancellation waits for its end: `note` is its description."""
-        ...
-
-    async def upgrade(self, release: Release, values: Values, note: str) -> None: ...
-
-    async def uninstall(self, release: Release) -> None: ...
-
-    async def give_up(self, release: Release, view: ReleaseView) -> None:
-        """Record a pending revision as failed: whoever made it is dead (S23)."""
+    def hold(self, service: Service, fingerprint: Fingerprint, files: SyncFiles) -> None:
+        """The containers hold the content of `fingerprint` now: the next files stand on it."""
         ...
 
 
@@ -293,3 +293,4 @@ class World:
     clock: Clock
     report: Report = InternalError  # of what nobody expected (safety_net.py)
     reported: set[object] = field(default_factory=set)  # what is reported once in a session
+    syncer: Syncer | None = None  # only of a session that looks after what it synced: `watch`

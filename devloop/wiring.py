@@ -26,6 +26,7 @@ from devloop.adapters.delta.builder import DeltaBuilder
 from devloop.adapters.delta.keeper import ParentKeeper
 from devloop.adapters.delta.loader import DeltaLoader
 from devloop.adapters.delta.parents import ParentStore
+from devloop.adapters.delta.syncer import ContainerSyncer
 from devloop.adapters.docker.bases import EngineBases
 from devloop.adapters.docker.blob_index import Blobs
 from devloop.adapters.docker.config_digest import Digests
@@ -59,6 +60,7 @@ from devloop.ports import Report, TripObserver, World
 from devloop.rollout.state_monitor import Statuses
 from devloop.sinks.fan import Fan
 from devloop.sinks.live_images import MOST_IMAGES, History
+from devloop.synced import SyncedContainers
 from devloop.trip.sharing import Sharing
 
 
@@ -98,8 +100,7 @@ class Images:
     claims: Claims
     history: History
     rebuilt: RebuildSalts
-    # What makes the next trip shorter: parents of deltas learned, shells on nodes waiting. Run until
-    # cancelled; without them everything works, only slower.
+    # They make the next trip shorter. Run until cancelled.
     companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
 
@@ -171,9 +172,10 @@ async def opened(
     patient: bool = False,
     report: Report = InternalError,
     whole: bool = False,
+    stays: bool = False,
 ) -> AsyncIterator[Session]:
     """Connect everything; leaving the block closes it. A `patient` session waits for the API server, a
-    `whole` one works for all services of the workloads that those of `names` are in.
+    `whole` one works for all services of the workloads that those of `names` are in, one that `stays` syncs.
 
     Raises ConfigError, PlatformError.
     """
@@ -202,14 +204,14 @@ async def opened(
         images = _images(setup, cluster, rebuilt, stack)
         deployment = _deployment(setup, cluster)
         steps = images.fingerprinter, images.builder, images.delta_loader
-        world = World(*steps, cluster, deployment.installation, fan, clock, report)
+        syncer = ContainerSyncer(images.builder, images.loader, cluster.synced) if stays else None
+        world = World(*steps, cluster, deployment.installation, fan, clock, report, syncer=syncer)
         yield Session(setup, cluster, locks, images, deployment, world)
 
 
 def _cluster(setup: Setup, *, patient: bool) -> KubernetesCluster:
-    """Connects when it is entered."""
     config = setup.config
-    return KubernetesCluster(
+    return KubernetesCluster(  # it connects when it is entered
         setup.kubeconfig,
         config.cluster.context,
         owner=setup.owner,
@@ -219,6 +221,7 @@ def _cluster(setup: Setup, *, patient: bool) -> KubernetesCluster:
         project=setup.id,
         allow_remote=config.cluster.allow_remote,
         patient=patient,
+        synced=SyncedContainers(setup.state / "synced.json"),
     )
 
 

@@ -14,7 +14,7 @@ from devloop.delta.delta import NotProven, ineligible_because
 from devloop.delta.from_run import RUN_AFTER, goes_on
 from devloop.delta.from_stage import IN_A_STAGE, not_carried_because
 from devloop.dockerfile.plan import Plan
-from devloop.model import Change, FileEntry, Service
+from devloop.model import RESTART, Change, FileEntry, Service
 from devloop.wiring import Session
 
 LISTED = 5  # paths per group that are named; the rest is counted
@@ -68,12 +68,12 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
     shown[0] += f", of {runs} a build of the RUNs alone" if runs else ""
     shown[0] += f", of {stages} a delta of what other stages make of them" if stages else ""
     shown[0] += ", of the others a full build" if able + runs + stages < total else ""
-    shown[0] += "; its pods are updated in place" if service.update == "in-place" and service.targets else ""
+    shown[0] += _update(service) if service.targets else ""
     for group in groups:
         named = ", ".join(group.paths[:LISTED])
         more = f" and {len(group.paths) - LISTED} more" if len(group.paths) > LISTED else ""
         if group.why_full is None:
-            shown.append(f"  delta       {named}{more}")
+            shown.append(f"  {'sync' if _syncs(service) else 'delta':<11} {named}{more}")
             continue
         where = f"{dockerfile}:{group.why_full.line}: " if group.why_full.line else ""
         kind = "RUNs alone" if group.goes_on else "of stages " if group.by_stages else "full build"
@@ -82,6 +82,17 @@ def lines(service: Service, groups: tuple[Group, ...]) -> list[str]:
         if group.why_full.advice and not group.by_stages:
             shown.append(f"              -> {group.why_full.advice}")
     return shown
+
+
+def _update(service: Service) -> str:
+    """What happens with the pods."""
+    if _syncs(service):
+        return "; deltas are synced into its containers (a deletion is not), the others go in place"
+    return "; its pods are updated in place" if service.update != "roll" else ""
+
+
+def _syncs(service: Service) -> bool:
+    return service.update == "sync" and service.reload != RESTART and bool(service.targets)
 
 
 def explain(project: Project, names: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from devloop.commands.frame import Project, run
 from devloop.commands.garbage import collect_garbage
 from devloop.commands.output import Companion, names_of, secrets_of, show
 from devloop.commands.running_watch import Problems, Report, reported
+from devloop.commands.synced_pods import take_over
 from devloop.config import load as configs
 from devloop.errors import DevloopError, InternalError, PlatformError
 from devloop.events import Notice
@@ -122,6 +123,7 @@ async def _settled(session: Session, clock: Clock) -> tuple[Outcomes, DevloopErr
     """Every service's trip to its outcome, then the manifests that changed, then the garbage."""
     left: DevloopError | None = None
     with session.held():
+        take_over(session)
         session.deployment.sharing.employ(session.services)
         deployment = session.deployment
         workers = [

@@ -13,6 +13,7 @@ from devloop.checks.background import by_process
 from devloop.clock import Clock
 from devloop.commands.frame import Project, run
 from devloop.commands.output import names_of, secrets_of, show
+from devloop.commands.synced_pods import bake_all, take_over
 from devloop.commands.watch_addresses import announced
 from devloop.commands.watch_control import serve_requests
 from devloop.commands.watch_tasks import Background, OnDisk, Outside, TidyUp, serve
@@ -69,27 +70,40 @@ def watch(
 
         async def work() -> None:
             async with opened(
-                config, project.kubeconfig, names, fan, clock, patient=True, report=net.error, whole=True
+                config,
+                project.kubeconfig,
+                names,
+                fan,
+                clock,
+                patient=True,
+                report=net.error,
+                whole=True,
+                stays=True,
             ) as session:
                 session.require_tools()
                 with session.held():  # one that is refused has nothing else to say
+                    take_over(session)
                     fan(Notice("", "info", _metrics_line(web, wanted)))
                 tidying = TidyUp(session)
                 background: list[Background] = [("the screen", companion) for companion in redraw]
                 background += [("the web server", web.run)] if web else []
                 background += [("the removal of old images", tidying.remove_after_trips)]
-                await serve(
-                    session,
-                    net,
-                    project.override,
-                    secrets,
-                    Outside(local_backend(), by_process(names)),
-                    logs=logs,
-                    observers=[tidying],
-                    background=background,
-                    commanders=[("the control socket", partial(requests, session))],
-                    on_disk=on_disk,
-                )
+                outside = Outside(local_backend(), by_process(names))
+                try:
+                    await serve(
+                        session,
+                        net,
+                        project.override,
+                        secrets,
+                        outside,
+                        logs=logs,
+                        observers=[tidying],
+                        background=background,
+                        commanders=[("the control socket", partial(requests, session))],
+                        on_disk=on_disk,
+                    )
+                finally:
+                    await bake_all(session)
 
         try:
             run(work)

@@ -19,7 +19,7 @@ from devloop.config.schema_checks import ChecksConfig, ShapeConfig
 from devloop.config.schema_cluster import LABEL, ClusterConfig
 from devloop.config.schema_forwards import ForwardConfig
 from devloop.config.schema_releases import NamespaceConfig, ReleaseConfig, ValuesConfig
-from devloop.config.schema_services import OBJECT, DeployConfig, ServiceConfig, UpdateConfig
+from devloop.config.schema_services import OBJECT, DeployConfig, ServiceConfig, SignalConfig, UpdateConfig
 from devloop.config.section import Section
 from devloop.deploy.kustomization import is_kustomization
 from devloop.errors import ConfigError
@@ -36,6 +36,7 @@ SECTIONS: dict[Location, type[Section]] = {
     ("services", "*", "deploy"): DeployConfig,
     ("services", "*", "deploy", "*"): DeployConfig,
     ("services", "*", "update"): UpdateConfig,
+    ("services", "*", "update", "reload"): SignalConfig,
     ("services", "*", "forward"): ForwardConfig,
     ("releases", "*"): ReleaseConfig,
     ("releases", "*", "create_namespace"): NamespaceConfig,
@@ -53,6 +54,7 @@ _EXAMPLES = {
     "file": "file: PATH",
     "id": "id: NAME",
     "mode": "mode: in-place",
+    "signal": "signal: HUP",
 }
 
 

@@ -15,6 +15,7 @@ FORMS: dict[Location, str] = {
     ("services", "*", "build", "secrets", "*"): "{id: NAME, file: PATH}",
     ("services", "*", "deploy"): "{deployment: web}",
     ("services", "*", "update"): "in-place",
+    ("services", "*", "update", "reload"): "{signal: HUP}",
     ("services", "*", "forward"): "{8080: 3000}",
     ("services", "*", "forward", "ports"): "{8080: 3000}",
     ("services", "*", "deploy", "*"): "{deployment: web}",

@@ -14,7 +14,7 @@ from devloop.config.schema_cluster import ClusterConfig
 from devloop.config.schema_releases import RELEASE, ReleaseConfig
 from devloop.config.schema_services import ServiceConfig
 from devloop.config.section import Section
-from devloop.model import BuildSpec, Forward, Release, Secret, Service, Target
+from devloop.model import NO_RELOAD, BuildSpec, Forward, Release, Secret, Service, Target
 
 SERVICE = re.compile(r"^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$")
 LISTEN = re.compile(r"^(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(?P<port>\d{1,5})$")
@@ -180,4 +180,6 @@ class Config(Section):
             section.rollout_timeout,
             section.update.mode,
             section.update.stop_after,
+            section.update.reload or NO_RELOAD,
+            section.update.at_end,
         )

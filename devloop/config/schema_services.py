@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+import signal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -13,7 +14,7 @@ from devloop.config.schema_checks import Size
 from devloop.config.schema_cluster import LABEL
 from devloop.config.schema_forwards import ForwardConfig, Forwards
 from devloop.config.section import Section
-from devloop.model import UpdateMode
+from devloop.model import NO_RELOAD, RESTART, AtEnd, UpdateMode
 
 OBJECT = r"^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$"
 COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
@@ -51,18 +52,64 @@ Deploy = Annotated[
 ]
 
 
+class SignalConfig(Section):
+    """The signal by which a process takes up files that were written into its container."""
+
+    signal: str = Field(description="Its name: HUP, USR1, ... The process has to handle it.")
+
+
+def _as_reload(value: object) -> object:
+    """`none`, `restart`, or the name of the signal without its SIG."""
+    if value in (None, NO_RELOAD, RESTART):
+        return value
+    name = value.get("signal") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(name, str):
+        raise ValueError("write reload: none, reload: restart or reload: {signal: HUP}")
+    short = name.upper().removeprefix("SIG")
+    if f"SIG{short}" not in signal.Signals.__members__ or short in ("KILL", "STOP"):
+        raise ValueError(f'"{name}" is no signal that a process can handle; write reload: {{signal: HUP}}')
+    return short
+
+
+Reload = Annotated[
+    str, BeforeValidator(_as_reload, json_schema_input_type=Literal["none", "restart"] | SignalConfig)
+]
+
+
 class UpdateConfig(Section):
     """How a new image gets into a Deployment's pods."""
 
     mode: UpdateMode = Field(
         description="roll: they are replaced. in-place: only their container is restarted, which is faster;"
-        " meanwhile it serves nothing."
+        " meanwhile it serves nothing. sync: changed files are written into their containers, and the image"
+        " follows."
     )
     stop_after: Duration | None = Field(
         default=None,
         description="In place: how long a process may take to end, 2s; then it is killed on its node. null:"
         " its grace period.",
     )
+    reload: Reload | None = Field(
+        default=None,
+        description="With sync, and there it has to be written: how the process takes up the files. none: it"
+        " watches them itself. {signal: HUP}: it gets that signal. restart: as in-place.",
+    )
+    at_end: AtEnd = Field(
+        default="bake",
+        description="With sync, when watch ends. bake: the containers are restarted once, with the image that"
+        " holds what was synced. leave: they are left as they are, and a warning says so.",
+    )
+
+    @model_validator(mode="after")
+    def _of_sync(self) -> UpdateConfig:
+        if self.mode == "sync" and self.reload is None:
+            raise ValueError(
+                "with sync, say how the process takes up the files: {mode: sync, reload: none} if it watches"
+                " them itself, {mode: sync, reload: {signal: HUP}}, or restart"
+            )
+        if self.mode != "sync" and self.model_fields_set & {"reload", "at_end"}:
+            raise ValueError(f"reload and at_end are for mode: sync, not for {self.mode}")
+        return self
 
 
 def _as_update(value: object) -> object:
@@ -92,7 +139,7 @@ class ServiceConfig(Section):
         default="roll",
         validate_default=True,
         description="How a new image gets into a Deployment's pods (docs/update.md): roll or in-place, or a"
-        " mapping with `mode`.",
+        " mapping with `mode`, which sync needs.",
     )
     forward: Forwards = Field(
         default_factory=ForwardConfig,

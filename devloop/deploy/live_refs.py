@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from devloop.deploy.releaser import Releaser
 from devloop.model import Service
-from devloop.ports import Releaser
 
 
 async def live_refs(releaser: Releaser, services: Sequence[Service]) -> dict[str, str]:

@@ -9,10 +9,10 @@ import anyio
 import anyio.to_thread
 
 from devloop.deploy.helm_values import base_values, digest, with_images
+from devloop.deploy.releaser import Releaser
 from devloop.errors import PrerequisiteError, ReleaseError, ReleaseWaitsError
 from devloop.events import Applied, Emit, Notice
 from devloop.model import Failed, Held, Outcome, Release, ReleaseView, Service, Values
-from devloop.ports import Releaser
 
 NOTE = "devloop {}"  # the description of a revision that devloop made: the digest of what it came from
 POLL_SECONDS = 1.0  # between two looks for a Secret that somebody has to make

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from devloop.deploy.releaser import Releaser
 from devloop.model import Release
-from devloop.ports import Releaser
 
 SHOWN = 5  # objects of others in one line
 

@@ -48,14 +48,28 @@ from devloop.model.outcome import (
     outcome_word,
 )
 from devloop.model.project import BuildSpec, Forward, Release, Secret, Service, Target, Values, ValuesFile
-from devloop.model.update import InPlacePlan, PodToUpdate, Refusal, UpdateMode
+from devloop.model.update import (
+    NO_RELOAD,
+    RESTART,
+    AtEnd,
+    InPlacePlan,
+    PodToUpdate,
+    Refusal,
+    SyncedFile,
+    SyncFiles,
+    UpdateMode,
+    slowest,
+)
 
 __all__ = [
     "ENGINE_ANNOTATION",
     "NOTHING_REMOVED",
+    "NO_RELOAD",
+    "RESTART",
     "STAGES",
     "Application",
     "Archive",
+    "AtEnd",
     "Base",
     "BuildSpec",
     "Change",
@@ -94,6 +108,8 @@ __all__ = [
     "Stage",
     "Stuck",
     "Superseded",
+    "SyncFiles",
+    "SyncedFile",
     "Target",
     "Timing",
     "Trouble",
@@ -103,4 +119,5 @@ __all__ = [
     "ValuesFile",
     "Verdict",
     "outcome_word",
+    "slowest",
 ]

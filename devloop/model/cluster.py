@@ -70,6 +70,10 @@ class ContainerView:
     instance: str = ""  # the containerID of the status, "docker://…"
     updated: bool = False  # its image was changed in place before: the status may be of the one before
     stale: bool = False  # the status still reports an instance from before the spec's image changed
+    synced: str | None = (
+        None  # the fingerprint whose content this instance has, "" = nobody knows which; None:
+    )
+    # that of its image (S37)
 
 
 @dataclass(frozen=True, slots=True)

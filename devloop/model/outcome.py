@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 from devloop.model.cluster import PodView, Revision
 from devloop.model.image import Image, LoadedImage
 from devloop.model.inputs import Fingerprint
-from devloop.model.update import UpdateMode
+from devloop.model.update import UpdateMode, slowest
 
 if TYPE_CHECKING:
     from devloop.errors import DevloopError
 
-Stage = Literal["detect", "fingerprint", "build", "load", "patch", "rollout"]
-STAGES: tuple[Stage, ...] = ("detect", "fingerprint", "build", "load", "patch", "rollout")
+Stage = Literal["detect", "fingerprint", "sync", "build", "load", "patch", "rollout"]
+STAGES: tuple[Stage, ...] = ("detect", "fingerprint", "sync", "build", "load", "patch", "rollout")
 Phase = Literal["scheduled", "started", "serving", "complete"]
 
 
@@ -65,8 +65,7 @@ class Rollout:
     @property
     def update(self) -> UpdateMode | None:
         """What was done with the pods; None where no target was written to."""
-        changed = [revision.how for revision in self.revisions if revision.changed]
-        return None if not changed else "roll" if "roll" in changed else "in-place"
+        return slowest(revision.how for revision in self.revisions if revision.changed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from devloop.model.update import UpdateMode
+from devloop.model.update import NO_RELOAD, AtEnd, UpdateMode
 
 if TYPE_CHECKING:
     from devloop.model.inputs import Fingerprint
@@ -69,6 +69,8 @@ class Service:
     stop_after: float | None = (
         None  # seconds that a process may take to end in place; None = its grace period
     )
+    reload: str = NO_RELOAD  # after a sync: none, restart, or the name of a signal without its SIG
+    at_end: AtEnd = "bake"  # what happens to synced pods when `watch` ends
 
     def ref(self, fingerprint: Fingerprint) -> str:
         """The image reference that names this content, `<image>:dl-<16 hex>` (S1)."""

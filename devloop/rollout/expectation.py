@@ -117,8 +117,13 @@ def strays(snapshot: Snapshot, expected: Expectation) -> Iterator[tuple[PodView,
 
 
 def is_stray(snapshot: Snapshot, container: ContainerView, expected: Expectation) -> bool:
-    """An image that devloop built for this service, and not the one that the template names."""
-    return snapshot.target.kind == "deployment" and is_another_build(container.image, expected.ref)
+    """An image that devloop built for this service, and not the one that the template names; or files of
+    another, or of unknown, content."""
+    if snapshot.target.kind != "deployment":
+        return False
+    if container.synced is not None and not container.stale:
+        return not holds(container, expected.ref)
+    return is_another_build(container.image, expected.ref)
 
 
 def restarts_of(snapshot: Snapshot) -> Mapping[tuple[str, str], int]:
@@ -172,9 +177,17 @@ def is_ours(snapshot: Snapshot, image: str, container: str, text: str) -> bool:
 
 
 def _runs(snapshot: Snapshot, pod: PodView, image: str, ref: str) -> bool:
-    """Every container of the pod that is ours has the reference in its spec, and an instance of it if any."""
+    """Every container of the pod that is ours has the reference in its spec, and an instance of it if any; or
+    that content was synced into it (S37)."""
     mine = our_containers(snapshot, pod, image)
-    return bool(mine) and all(same(c.image, ref) and not c.stale for c in mine)
+    return bool(mine) and all(holds(container, ref) and not container.stale for container in mine)
+
+
+def holds(container: ContainerView, ref: str) -> bool:
+    """What it runs is that image's content, by its image or by a sync (S37)."""
+    if container.synced is not None:
+        return container.synced == digest(ref)
+    return same(container.image, ref)
 
 
 def our_containers(snapshot: Snapshot, pod: PodView, image: str) -> list[ContainerView]:
@@ -187,6 +200,8 @@ def wrong_content(snapshot: Snapshot, pod: PodView, expected: Expectation) -> St
     """A ready container that has our tag with another content (S1). A repository digest, as a node
     reports it after a pull, is that of the manifest and cannot be compared."""
     for container in our_containers(snapshot, pod, expected.image) if expected.image_id else ():
+        if container.synced is not None:
+            continue  # its image is an older one, and what it runs is known (S37)
         if container.image_id and "@" not in container.image_id and container.image_id != expected.image_id:
             return Stuck(
                 "WrongImage",

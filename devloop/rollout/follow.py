@@ -224,7 +224,8 @@ class _Follower:
                 self._expected[place] = replace(expected, replaced_at=self._world.clock.now())
 
     async def replace_strays(self) -> None:
-        """Delete pods that an update in place left with another image of this service."""
+        """Delete pods that an update in place left with another image of this service. After a sync, a
+        container that was restarted runs the older image of its pod: it is given the new one (S37)."""
         for snapshot, expected in zip(self.seen, self._expected, strict=True):
             for pod, container in strays(snapshot, expected):
                 target = snapshot.target
@@ -232,8 +233,13 @@ class _Follower:
                     continue  # somebody gives it to each new pod: the rollout ends at its deadline
                 self._dropped.add(pod.uid)
                 async with self._world.cluster.in_place(target, self._service, expected.ref) as update:
-                    if await update.drop(pod.name, pod.uid, container.name):
-                        text = f"{pod.name} has an image that {target} does not name: deleting it"
+                    done = "deleting it"
+                    if self._service.update == "sync":
+                        done = await update.mend(pod.name, pod.uid, container.name)
+                    elif not await update.drop(pod.name, pod.uid, container.name):
+                        done = ""
+                    if done:
+                        text = f"{pod.name} has an image that {target} does not name: {done}"
                         self._world.emit(Notice(self._service.name, "info", text))
 
 

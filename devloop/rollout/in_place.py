@@ -27,6 +27,8 @@ from devloop.model import (
     Service,
     Snapshot,
     Stuck,
+    Target,
+    UpdateMode,
 )
 from devloop.ports import Feed, InPlaceUpdate, World
 from devloop.rollout.judge import MISSING
@@ -63,12 +65,19 @@ async def update_in_place(
                 plan = Refusal(error.reason, error.message)
             except TargetMissingError as error:  # the next trip brings it back, where the manifests have it
                 raise OvertakenError(f"{target} was deleted meanwhile", reason=MISSING) from error
-    if not plan.reason:
-        return None
-    key = (service.name, target, plan.reason)
-    world.emit(UpdateFallback(service.name, plan.reason, plan.message, first=key not in world.reported))
-    world.reported.add(key)
+    report_refusal(service, target, plan, world, "in-place")
     return None
+
+
+def report_refusal(
+    service: Service, target: Target | None, refusal: Refusal, world: World, wanted: UpdateMode
+) -> None:
+    """Count it, and report each reason once."""
+    if refusal.reason:
+        key = (service.name, target, wanted, refusal.reason)
+        first = key not in world.reported
+        world.reported.add(key)
+        world.emit(UpdateFallback(service.name, refusal.reason, refusal.message, first, wanted))
 
 
 class _Time:

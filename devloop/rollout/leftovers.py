@@ -31,7 +31,7 @@ async def clear_leftovers(service: Service, feeds: Sequence[Feed], world: World)
             target = feed.latest.target
             if not feed.latest.exists:
                 continue
-            if service.update != "in-place" and not _is_left(service, feed.latest):
+            if service.update == "roll" and not _is_left(service, feed.latest):
                 continue
             with suppress(DevloopError):
                 async with world.cluster.in_place(target, service, "") as update:
@@ -56,8 +56,8 @@ async def keep_clear(service: Service, feeds: Sequence[Feed], world: World) -> N
 
 
 def _is_left(service: Service, snapshot: Snapshot) -> bool:
-    """A pause, or a pod with an image that the template does not name."""
+    """A pause, or a pod with an image that the template does not name; not one into which files were synced,
+    and whole: the next trip goes on from those."""
     named = set(own_images(snapshot, service.image).values())
-    return bool(snapshot.in_place) or any(
-        True for ref in named for _ in strays(snapshot, Expectation(service.image, ref))
-    )
+    left = (one for ref in named for _, one in strays(snapshot, Expectation(service.image, ref)))
+    return bool(snapshot.in_place) or any(not container.synced for container in left)

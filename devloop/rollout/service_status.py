@@ -24,7 +24,7 @@ from devloop.model import (
 from devloop.ports import Cluster, World
 from devloop.rollout.hold import hold_of
 from devloop.rollout.judge import Expectation, carries, judge
-from devloop.rollout.state_monitor import worst
+from devloop.rollout.state_monitor import count_synced, worst
 from devloop.rollout.states import deployment_state, pod_state
 from devloop.rollout.symptoms import read_log
 
@@ -53,6 +53,7 @@ class Standing:
     forwards: tuple[str, ...] = ()  # URLs of this machine that a running watch forwards
     update: UpdateMode = "roll"  # what config.yaml asks for
     cause: str = ""  # of `stuck`: the one line that says why
+    synced: int = 0  # pods that run files which their image does not hold
 
     @property
     def well(self) -> bool:
@@ -104,7 +105,11 @@ async def _stand(service: Service, world: World, release: str) -> Standing:
     found = Standing(
         state, word, dict(pods), fingerprint.digest, ref, running, ready, replicas, url, message, hint
     )
-    return replace(found, cause=cause.partition("\n")[0])
+    found = replace(found, cause=cause.partition("\n")[0])
+    synced = sum(map(count_synced, snapshots))
+    if synced and not message:
+        found = replace(found, message=f"{synced} of {replicas} pods run synced files, on an older image")
+    return replace(found, synced=synced)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,14 +54,15 @@ async def follow_states(
 ) -> None:
     """Emit every change of state, Degraded with the last lines of what crashed; ends when cancelled."""
     state = DeploymentState.NOT_DEPLOYED
-    counted: Counter[str] = Counter()
+    counted = Counter[str](), 0
     before: Sequence[Snapshot] = ()
     while feeds:
         seen, release = [feed.latest for feed in feeds], statuses.of(service)
         pods = Counter(str(pod_state(pod)) for snapshot in seen for pod in snapshot.pods)
-        if pods != counted:
-            counted = pods
-            emit(PodsCounted(service, dict(pods)))
+        synced = sum(map(count_synced, seen))
+        if (pods, synced) != counted:
+            counted = pods, synced
+            emit(PodsCounted(service, dict(pods), synced))
         now = worst([deployment_state(snapshot, release) for snapshot in seen])
         if [s.uid for s in before] == [s.uid for s in seen]:
             now = continued(state, now, [s.revision for s in before] == [s.revision for s in seen])
@@ -72,6 +73,11 @@ async def follow_states(
             emit(StateChanged(service, str(state), str(after), crash.log, crash.what, crash.cause))
             state = after
         await _any_change(feeds, seen, service, release, statuses)
+
+
+def count_synced(snapshot: Snapshot) -> int:
+    """How many pods run files that were synced into them (S37)."""
+    return sum(any(one.synced for one in pod.containers) for pod in snapshot.pods if not pod.terminating)
 
 
 def _report_scale(service: str, before: Sequence[Snapshot], now: Sequence[Snapshot], emit: Emit) -> None:

@@ -111,6 +111,7 @@ def _is_updated_in_place(snapshot: Snapshot) -> bool:
         if pod.revision == snapshot.revision and not (pod.terminating or pod.over)
         for container in pod.containers
         if container.name in snapshot.images  # not those that other services set (S26)
+        and container.synced is None  # that one runs what it is to run, on an older image (S37)
     )
 
 

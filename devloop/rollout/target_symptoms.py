@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from devloop.image_refs import digest, same
+from devloop.image_refs import digest
 from devloop.model import PodView, Snapshot, Stuck
-from devloop.rollout.expectation import Expectation, is_stray, our_containers
+from devloop.rollout.expectation import Expectation, holds, is_stray, our_containers
 from devloop.rollout.symptoms import GRACE, LAST_EXIT, Finding, find_symptom
 
 ON_DELETE = "OnDelete"
@@ -22,7 +22,7 @@ def rewritten(snapshot: Snapshot, expected: Expectation) -> Finding | None:
         if pod.terminating or pod.over or not snapshot.revision or pod.revision != snapshot.revision:
             continue
         for container in our_containers(snapshot, pod, expected.image):
-            if not (same(container.image, expected.ref) or is_stray(snapshot, container, expected)):
+            if not (holds(container, expected.ref) or is_stray(snapshot, container, expected)):
                 return None, Stuck(
                     "ImageRewritten",
                     f"{pod.name}/{container.name} asks for {container.image}, the template of"

@@ -92,14 +92,14 @@ class Metrics:
         self._updates = _counter(
             registry,
             "devloop_updates",
-            "Trips that wrote an image to the cluster, by what was done with the pods: roll, in-place.",
+            "Trips that wrote an image to the cluster, by what was done with the pods: roll, in-place, sync.",
             "service",
             "mode",
         )
         self._update_fallbacks = _counter(
             registry,
             "devloop_update_fallbacks",
-            "Workloads that were rolled where the service asks for an update in place (docs/update.md).",
+            "Updates that were not made as the service asks, but by the next mode (docs/update.md).",
             "service",
             "reason",
         )

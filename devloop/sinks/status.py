@@ -36,6 +36,7 @@ class _Card:
     live: bool = False
     deployment: str = "Not Deployed"
     pods: dict[str, int] = field(default_factory=dict)
+    synced: int = 0
     stage: str | None = None
     stage_started_at: float | None = None
     image: str | None = None
@@ -88,7 +89,8 @@ class StatusBoard:
             case StateChanged():
                 self._cards.setdefault(event.service, _Card()).deployment = event.after
             case PodsCounted():
-                self._cards.setdefault(event.service, _Card()).pods = dict(event.pods)
+                card = self._cards.setdefault(event.service, _Card())
+                card.pods, card.synced = dict(event.pods), event.synced
             case Forwarded():
                 self._forward(self._cards.setdefault(event.service, _Card()), event)
             case _:
@@ -161,6 +163,7 @@ def _shown(card: _Card) -> dict[str, Any]:
         "live": card.live,
         "deployment": card.deployment,
         "pods": card.pods,
+        "synced": card.synced,
         "stage": card.stage,
         "stage_started_at": card.stage_started_at,
         "image": card.image,

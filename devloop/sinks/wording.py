@@ -78,8 +78,8 @@ def _written(event: Applied | UpdateFallback | Forwarded) -> tuple[Line, ...]:
         text = f"{event.url} goes to port {event.port}" if event.open else f"{event.url} is closed"
         return (Line(event.service, f"forward: {text}"),)
     if isinstance(event, UpdateFallback):
-        text = f"rolled, not updated in place: {event.message}"
-        return (Line(event.service, text, "quiet"),) if event.first else ()
+        instead = {"sync": "not synced", "in-place": "rolled, not updated in place"}[event.wanted]
+        return (Line(event.service, f"{instead}: {event.message}", "quiet"),) if event.first else ()
     return tuple(Line("", f"{event.what}: {text}") for text in event.changed)
 
 
@@ -152,7 +152,8 @@ def headline(outcome: Outcome) -> str:
             if reached(outcome) == "built":
                 return f"built and loaded in {trip}  {outcome.image.ref}  ({stages(outcome.timing)})"
             pods = "" if outcome.rollout.pods else "; replicas 0, so no pod runs"
-            place = ", updated in place" if outcome.rollout.update == "in-place" else ""
+            done = {"in-place": ", updated in place", "sync": ", synced"}
+            place = done.get(outcome.rollout.update or "", "")
             return f"live in {trip}{place}{pods}  {outcome.image.ref}  ({stages(outcome.timing)}){url}"
         case Unchanged():
             url = f"  {outcome.url}" if outcome.url else ""

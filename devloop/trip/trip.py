@@ -37,6 +37,7 @@ from devloop.model import (
     Service,
     Snapshot,
     Unchanged,
+    slowest,
 )
 from devloop.ports import Feed, World
 from devloop.rollout.follow import follow, load_idle
@@ -44,6 +45,7 @@ from devloop.rollout.hold import hold_of
 from devloop.rollout.in_place import update_in_place
 from devloop.rollout.judge import Expectation, carries, judge, own_images
 from devloop.rollout.leftovers import clear_leftovers
+from devloop.rollout.sync import Synced, bake, sync
 from devloop.stopwatch import Stopwatch
 
 Build = Callable[[Service, Fingerprint], Awaitable[Image]]
@@ -88,24 +90,25 @@ async def trip(
             url = await _url(feeds, world)
             return Unchanged(fingerprint, ref, watch.timing(), url, running, _is_idle(feeds))
 
+        synced = None if restart else await sync(service, feeds, fingerprint, world, watch)
         loaded = await _loaded(service, fingerprint, found, world, watch)
         _leave_held(service, feeds, fingerprint)  # it may have been rolled back while it was built
         revisions: tuple[Revision, ...] | None
         if restart:
             with watch.time("patch"):
                 revisions = await _restart(service, ref, feeds, world)
-        elif carried and not touched:
+        elif carried and not touched and synced is None:
             revisions = tuple(_standing(feed, ref) for feed in feeds)
         else:
             with watch.time("patch"):
                 await _install(service, loaded, feeds, world, installed=touched)
-                in_place = service.update == "in-place"
-                revisions = None if in_place else await _patch(service, loaded, feeds, world)
+                rolls = service.update == "roll"
+                revisions = await _patch(service, loaded, feeds, world) if rolls else None
         if not feeds:
             return Live(Rollout(loaded, (), ()), watch.timing())
-        rollout = await _rollout(service, loaded, feeds, revisions, world, watch, patched)
+        rollout = await _rollout(service, loaded, feeds, revisions or synced, world, watch, patched)
         url = await _url(feeds, world)
-        if carried and found is not None and not restart:
+        if carried and found is not None and not restart and synced is None:
             return Unchanged(fingerprint, ref, watch.timing(), url, loaded.image.id, _is_idle(feeds))
         return Live(rollout, watch.timing(), url)
     except _HeldError as held:
@@ -214,16 +217,18 @@ async def _rollout(
     service: Service,
     loaded: LoadedImage,
     feeds: Sequence[Feed],
-    revisions: tuple[Revision, ...] | None,
+    written: tuple[Revision, ...] | Synced | None,
     world: World,
     watch: Stopwatch,
     patched: anyio.Event | None,
 ) -> Rollout:
-    """Until every target is ready. `revisions` None: the targets are not PATCHed yet, they are updated in
-    place here."""
+    """Until every target is ready. `written`: what the targets were PATCHed to; the containers into which the
+    content was synced; None: they are updated in place here."""
     with watch.time("rollout"):
-        if revisions is None:
-            revisions = await _update_in_place(service, loaded, feeds, world, watch)
+        if isinstance(written, tuple):
+            revisions = written
+        else:
+            revisions = await _update_in_place(service, loaded, feeds, written, world, watch)
         if patched is not None:
             patched.set()
         return Rollout(loaded, revisions, await follow(service, feeds, revisions, loaded, world, watch))
@@ -266,20 +271,28 @@ async def _restart(service: Service, ref: str, feeds: Sequence[Feed], world: Wor
 
 
 async def _update_in_place(
-    service: Service, loaded: LoadedImage, feeds: Sequence[Feed], world: World, watch: Stopwatch
+    service: Service,
+    loaded: LoadedImage,
+    feeds: Sequence[Feed],
+    synced: Synced | None,
+    world: World,
+    watch: Stopwatch,
 ) -> tuple[Revision, ...]:
-    """Every target in place (S33), or rolled where that is not safe (S34)."""
+    """Every target: named only, where its pods hold the content (S37), else in place (S33), or rolled where
+    that is not safe (S34)."""
 
-    async def update(feed: Feed) -> Revision:
-        revision = await update_in_place(service, feed, loaded, world, watch)
+    async def update(place: int) -> Revision:
+        feed, revision = feeds[place], None
+        if synced is not None:
+            revision = await bake(service, feed, loaded, synced.pods[place], world)
+        revision = revision or await update_in_place(service, feed, loaded, world, watch)
         if revision is None:  # it may have been rolled back meanwhile
             _leave_held(service, [feed], loaded.image.fingerprint)
         return revision or await world.cluster.patch(feed.latest.target, service, loaded)
 
     async with world.installer.writing(service):
-        revisions = await gather(update, feeds)
-    rolled = any(revision.how == "roll" for revision in revisions)
-    world.emit(Updated(service.name, "roll" if rolled else "in-place"))
+        revisions = await gather(update, range(len(feeds)))
+    world.emit(Updated(service.name, slowest(revision.how for revision in revisions) or "roll"))
     return revisions
 
 

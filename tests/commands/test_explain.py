@@ -31,3 +31,17 @@ def test_the_answer_counts_what_each_edit_costs_and_names_the_line_that_stops_a_
 def test_an_update_in_place_is_mentioned_where_there_are_pods(update: str, targets: int, shown: bool) -> None:
     service = replace(SERVICE, update=update, targets=SERVICE.targets[:targets])
     assert ("its pods are updated in place" in lines(service, GROUPS)[0]) is shown
+
+
+@pytest.mark.parametrize(
+    ("reload", "targets", "synced"), [("none", 1, True), ("restart", 1, False), ("none", 0, False)]
+)
+def test_s36_each_file_is_shown_with_how_it_gets_into_the_pods(
+    reload: str, targets: int, synced: bool
+) -> None:
+    service = replace(SERVICE, update="sync", reload=reload, targets=SERVICE.targets[:targets])
+    first, delta, *others = lines(service, GROUPS)
+    assert delta.split() == ["sync" if synced else "delta", "a.py,", "b.py"]
+    assert not any(line.split()[0] == "sync" for line in others)
+    assert ("synced into its containers" in first) is synced
+    assert ("updated in place" in first) is (targets > 0 and not synced)

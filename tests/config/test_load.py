@@ -553,3 +553,41 @@ def test_two_services_cannot_forward_one_port(project: Path) -> None:
     assert any(
         "services.other.forward: port 8080 is forwarded to backend already" in line for line in lines
     ), lines
+
+
+@pytest.mark.parametrize(
+    ("written", "reload", "at_end"),
+    [
+        ("{mode: sync, reload: none}", "none", "bake"),
+        ("{mode: sync, reload: restart, at_end: leave}", "restart", "leave"),
+        ("{mode: sync, reload: {signal: HUP}}", "HUP", "bake"),
+        ("{mode: sync, reload: {signal: sigusr1}, stop_after: 2s}", "USR1", "bake"),
+    ],
+)
+def test_s36_sync_says_how_the_process_takes_up_the_files(
+    project: Path, written: str, reload: str, at_end: str
+) -> None:
+    (service,) = load(project, MINIMAL + f"    update: {written}\n").services()
+    assert (service.update, service.reload, service.at_end) == ("sync", reload, at_end)
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("sync", "with sync, say how the process takes up the files"),
+        ("{mode: sync}", "with sync, say how the process takes up the files"),
+        ("{mode: sync, reload: null}", "with sync, say how the process takes up the files"),
+        ("{mode: sync, reload: hup}", "reload: {signal: HUP}"),
+        ("{mode: sync, reload: {signal: KILL}}", "no signal that a process can handle"),
+        ("{mode: sync, reload: {signal: 1}}", "reload: {signal: HUP}"),
+        ("{mode: sync, reload: {signal: HUP, more: 1}}", "reload: {signal: HUP}"),
+        ("{mode: sync, reload: none, at_end: stay}", "bake"),
+        ("{mode: in-place, reload: none}", "for mode: sync, not for in-place"),
+        ("{mode: roll, at_end: leave}", "for mode: sync, not for roll"),
+    ],
+)
+def test_s36_what_sync_cannot_be_is_refused_with_what_to_write(
+    project: Path, written: str, says: str
+) -> None:
+    (line,) = refused(project, MINIMAL + f"    update: {written}\n")
+    assert says in line

@@ -25,6 +25,7 @@ from devloop.events import (
     StateChanged,
     TripEnded,
     TripStarted,
+    UpdateFallback,
     WatchOverflow,
 )
 from devloop.model import Change, Failed, Held, Live, Superseded, Timing, Unchanged
@@ -344,3 +345,10 @@ def test_s17_a_service_without_a_deploy_shows_no_replicas() -> None:
     assert line.startswith("backend | built and loaded in ")
     assert REF in line
     assert "replicas" not in line
+
+
+def test_s36_what_could_not_be_synced_is_a_line_once() -> None:
+    why = UpdateFallback("web", "deleted", "/app/a was deleted", wanted="sync")
+    assert shown(why, replace(why, first=False)) == ["web | not synced: /app/a was deleted"]
+    rolled = UpdateFallback("web", "paused", "it is paused")
+    assert shown(rolled) == ["web | rolled, not updated in place: it is paused"]

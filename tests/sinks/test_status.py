@@ -44,8 +44,8 @@ def test_the_answer_has_the_documented_shape() -> None:
     assert service["trips"][0]["seconds"].keys() == example["trips"][0]["seconds"].keys()
     assert (service["live"], service["state"], service["image"], service["url"]) == (True, "live", REF, URL)
     assert answer["services"]["web"] == {
-        "state": "starting", "live": False, "deployment": "Not Deployed", "pods": {}, "stage": None,
-        "stage_started_at": None, "image": None, "url": None, "forwards": [], "trips": [],
+        "state": "starting", "live": False, "deployment": "Not Deployed", "pods": {}, "synced": 0,
+        "stage": None, "stage_started_at": None, "image": None, "url": None, "forwards": [], "trips": [],
     }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from devloop.model import (
     Snapshot,
     Target,
     Trouble,
+    UpdateMode,
 )
 from devloop.ports import World
 
@@ -273,14 +274,22 @@ class FakeUpdate:
 
     def __init__(self, world: FakeWorld, ref: str) -> None:
         self._world, self._ref = world, ref
+        self._sync = False
 
-    async def look(self) -> InPlacePlan | Refusal:
+    async def look(self, *, sync: bool = False) -> InPlacePlan | Refusal:
         world, seen = self._world, self._world.feed_.latest
+        self._sync = sync
         if world.refusal is not None:
             return world.refusal
         before = seen.images["app"]
         pods = tuple(
-            PodToUpdate(pod.name, pod.uid, tuple(dict.fromkeys((before, pod.containers[0].image))))
+            PodToUpdate(
+                pod.name,
+                pod.uid,
+                tuple(dict.fromkeys((before, pod.containers[0].image))),
+                pod.containers[0].instance if pod.containers[0].running else "",
+                pod.node,
+            )
             for pod in seen.pods
         )
         return InPlacePlan("app", before, self._ref, pods, world.at_once, world.min_ready)
@@ -295,7 +304,8 @@ class FakeUpdate:
         seen = self._world.feed_.latest
         self._world.feed_.show(images={"app": self._ref}, generation=seen.generation + 3)
         self._world.feed_.show(observed_generation=seen.generation + 3)
-        return Revision(TARGET, seen.uid, seen.generation + 3, self._ref, seen.at, how="in-place")
+        how: UpdateMode = "sync" if self._sync else "in-place"
+        return Revision(TARGET, seen.uid, seen.generation + 3, self._ref, seen.at, how=how)
 
     async def undo(self, pod: PodToUpdate) -> None:
         self._world.undone.append(pod.uid)
@@ -311,6 +321,14 @@ class FakeUpdate:
             self._show(uid, self._ref)
         return True
 
+    async def mend(self, pod: str, uid: str, container: str) -> str:
+        self._world.put.append((uid, self._ref))
+        self._show(uid, self._ref)
+        return "restarting its container"
+
+    async def bake(self) -> list[str]:
+        return []
+
     async def clear(self) -> list[str]:
         seen = self._world.feed_.latest
         left = [pod for pod in seen.pods if pod.containers[0].image != seen.images["app"]]
@@ -325,6 +343,7 @@ class FakeUpdate:
         for pod in feed.latest.pods:
             if pod.uid == uid:
                 app = replace(pod.containers[0], image=ref, image_id=ids.get(ref, ""), ready=not ends)
+                app = replace(app, synced=None, running=True)
                 app = replace(app, stale=self._world.keeps_old)
                 app = replace(app, exit_code=1, exit_reason="Error", running=False) if ends else app
                 pod = replace(

@@ -296,10 +296,12 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
         """What the only ready pod of the Deployment answers; None while there is none, or several."""
         label = f"app.kubernetes.io/name={deployment.removeprefix('todo-')}"
         ready = [pod for pod in self.sandbox.pods(self.namespace, label) if _serves(pod)]
-        if len(ready) != 1:
-            return None
+        return self.greeting_of(ready[0]) if len(ready) == 1 else None
+
+    def greeting_of(self, pod: dict[str, Any]) -> str | None:
+        """What this pod answers."""
         try:
-            url = f"http://{ready[0]['status']['podIP']}:8001/api/version"
+            url = f"http://{pod['status']['podIP']}:8001/api/version"
             with urllib.request.urlopen(url, timeout=5) as answer:
                 return str(json.loads(answer.read())["greeting"])
         except (urllib.error.URLError, ConnectionError, TimeoutError):

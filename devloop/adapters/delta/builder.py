@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from devloop.adapters.build.builder import ImageBuilder
-from devloop.adapters.delta.keeper import ParentKeeper
+from devloop.adapters.delta.keeper import ParentImage, ParentKeeper
 from devloop.adapters.delta.parents import ParentStore
 from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
@@ -60,12 +60,15 @@ class DeltaBuilder:
         self._reported: set[tuple[str, str, int]] = set()
         self._in_vain: dict[str, tuple[str, int]] = {}  # by service: a recipe, and how often going on failed
         self._stopped: set[str] = set()  # services whose last edit a line of the Dockerfile stopped
+        # By service, the delta that was made last, with what it stands on and its fingerprint.
+        self._last: dict[str, tuple[ParentImage, str, Delta | NotProven]] = {}
 
     async def build(self, service: Service, fingerprint: Fingerprint) -> Image:
         self.keeper.note(service)
         await self.keeper.awaited(service.name)
-        made = await _or_doubt(self._delta(service, fingerprint))
         standing = self.keeper.standing(service.name)
+        made = await _or_doubt(self.delta_on(standing, service, fingerprint))
+        self._last.pop(service.name, None)  # its bytes are needed no more
         below = standing.size if standing is not None else 0
         if (
             isinstance(made, NotProven)
@@ -127,10 +130,19 @@ class DeltaBuilder:
         made, added = self._made.pop(image.id, (None, 0))
         await self.keeper.loaded(image, made, added, stopped=image.service in self._stopped)
 
-    async def _delta(self, service: Service, fingerprint: Fingerprint) -> Delta | NotProven:
-        standing, plan = self.keeper.standing(service.name), fingerprint.plan
+    async def delta_on(
+        self, standing: ParentImage | None, service: Service, fingerprint: Fingerprint
+    ) -> Delta | NotProven:
+        """The delta to this tree from an image that `standing` describes. Made once for two who ask for it.
+
+        Raises TreeMovedError (S8).
+        """
+        plan = fingerprint.plan
         if standing is None or plan is None:
             return NotProven("NoParent", "no image is known yet that a delta could stand on")
+        last = self._last.pop(service.name, None)
+        if last is not None and last[0] is standing and last[1] == fingerprint.digest:
+            return last[2]
         labels = self._full.labels(service, fingerprint)
         rules, rebuild_salt = fingerprint.rules, self.keeper.rebuild_salt(service)
 
@@ -148,7 +160,9 @@ class DeltaBuilder:
                 check=check,
             )
 
-        return await in_thread(make)
+        made = await in_thread(make)
+        self._last[service.name] = standing, fingerprint.digest, made
+        return made
 
     async def _continued(
         self, service: Service, fingerprint: Fingerprint, why: NotProven

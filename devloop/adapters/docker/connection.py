@@ -118,7 +118,7 @@ class Connection:
         stream: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request, its refusals raised. A look-up is tried again where the engine has moved to."""
-        timeout = _STREAM if stream else _QUICK if method == "GET" else _CHANGE
+        timeout = _STREAM if stream else _QUICK if method in ("GET", "HEAD") else _CHANGE
         body = bytes(body) if isinstance(body, Pieces) and len(body) <= PIECE else body
         stream_body = None if isinstance(body, bytes | Pieces | None) else _Sending(body)
         try:

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 from devloop.adapters.docker.connection import PIECE, Body, Connection, EngineRefusedError, messages, noted
 from devloop.adapters.docker.engine_facts import (
+    ContainerFacts,
     EngineInfo,
     ImageFacts,
     Json,
     Listed,
+    container_of,
     facts_of,
     info_of,
+    link_of,
     listed_of,
 )
 
@@ -107,9 +110,38 @@ class Engine(Connection):
             rows = sorted(answer.get("Processes") or (), key=lambda row: int(row[0]))
             return int(rows[0][1], 16) if rows else None
 
-    async def kill(self, container: str) -> None:
-        """SIGKILL. EngineRefusedError if it does not run."""
-        async with self._call("POST", f"/containers/{quote(container)}/kill", {"signal": "KILL"}):
+    async def kill(self, container: str, signal: str = "KILL") -> None:
+        """Send a signal, named without its SIG, to the first process. EngineRefusedError if none runs."""
+        async with self._call("POST", f"/containers/{quote(container)}/kill", {"signal": signal}):
+            pass
+
+    async def container(self, container: str) -> ContainerFacts | None:
+        """The container, None if there is none of that id."""
+        try:
+            answer = await self._json("GET", f"/containers/{quote(container)}/json")
+        except EngineRefusedError as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        with self._taking(f"GET /containers/{container}/json"):
+            return container_of(answer)
+
+    async def link_at(self, container: str, path: str) -> str:
+        """Where the link at this path of a container leads, "" for what is none. EngineRefusedError if
+        nothing is there."""
+        call = f"/containers/{quote(container)}/archive"
+        async with self._call("HEAD", call, {"path": f"/{path}"}) as response:
+            header = response.headers.get("X-Docker-Container-Path-Stat", "")
+        with self._taking(f"HEAD {call}"):
+            return link_of(header)
+
+    async def put_archive(self, container: str, archive: bytes) -> None:
+        """Unpack a tar over a container's root, with the owners that it names. EngineRefusedError."""
+        headers = {"Content-Type": "application/x-tar"}
+        call = (
+            f"/containers/{quote(container)}/archive"  # `copyUIDGID` would give all to the container's user
+        )
+        async with self._call("PUT", call, {"path": "/"}, body=archive, headers=headers):
             pass
 
     async def create_container(self, ref: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +69,15 @@ class Listed:
     created: int
 
 
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """A container: `mounts` are the paths in it, with leading slash, at which something else is mounted."""
+
+    running: bool
+    read_only: bool = False
+    mounts: tuple[str, ...] = ()
+
+
 def architecture(name: str) -> str:
     """Go's word for a machine, whatever `uname` says."""
     return {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}.get(name, name)
@@ -104,6 +115,20 @@ def facts_of(answer: Json) -> ImageFacts:
         _texts(config.get("ExposedPorts")),
         str(((answer.get("Descriptor") or {}).get("annotations") or {}).get(CONFIG_DIGEST) or ""),
     )
+
+
+def container_of(answer: Json) -> ContainerFacts:
+    state, host = answer.get("State") or {}, answer.get("HostConfig") or {}
+    mounts = [str(one["Destination"]) for one in answer.get("Mounts") or ()]
+    running = bool(state.get("Running")) and not (state.get("Paused") or state.get("Restarting"))
+    return ContainerFacts(
+        running, bool(host.get("ReadonlyRootfs")), (*mounts, *_texts(host.get("Tmpfs") or {}))
+    )
+
+
+def link_of(header: str) -> str:
+    """Where a link leads, by the engine's description of a path (X-Docker-Container-Path-Stat); "" = none."""
+    return str(json.loads(base64.b64decode(header)).get("linkTarget") or "")
 
 
 def listed_of(row: Json) -> Listed:

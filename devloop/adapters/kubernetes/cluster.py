@@ -33,6 +33,7 @@ from devloop.files import is_there
 from devloop.image_refs import same_repository
 from devloop.model import Application, LoadedImage, NodeFacts, PodView, Revision, Service, Target, Trouble
 from devloop.ports import Feed
+from devloop.synced import SyncedContainers
 
 
 class KubernetesCluster:
@@ -56,8 +57,10 @@ class KubernetesCluster:
         project: str = "",
         allow_remote: bool = False,
         patient: bool = False,
+        synced: SyncedContainers | None = None,
     ) -> None:
         self.namespace = namespace
+        self.synced = synced or SyncedContainers()  # what no process before this one knows of
         self._patient = patient
         self._owner, self._clock, self._emit = owner, clock, emit
         self._health = Health(emit)
@@ -108,7 +111,13 @@ class KubernetesCluster:
         view = self._views.get(target.namespace)
         if view is None:
             view = NamespaceView(
-                target.namespace, self.client, self._clock, self._health, self._tasks, patient=self._patient
+                target.namespace,
+                self.client,
+                self._clock,
+                self._health,
+                self._tasks,
+                self.synced,
+                patient=self._patient,
             )
             self._views[target.namespace] = view
         async with view.watching(target.kind):
@@ -136,7 +145,8 @@ class KubernetesCluster:
     async def in_place(self, target: Target, service: Service, ref: str) -> AsyncIterator[InPlaceUpdate]:
         self._warn_of_other(target, self._views.get(target.namespace))
         async with self._writing(target):
-            yield InPlaceUpdate(self.client, self._clock, target, service.image, ref, self._owner.dump())
+            owner = self._owner.dump()
+            yield InPlaceUpdate(self.client, self._clock, target, service.image, ref, owner, self.synced)
 
     async def put_image(self, target: Target, image: str, ref: str) -> Revision:
         """As `patch`, to any reference. Raises PatchError, TargetMissingError, PlatformError."""

@@ -22,7 +22,8 @@ from devloop.adapters.kubernetes.views import (
     workload_fields,
 )
 from devloop.clock import Clock
-from devloop.model import EventView, Snapshot, Target
+from devloop.model import EventView, PodView, Snapshot, Target
+from devloop.synced import SyncedContainers
 
 PATHS = {
     "deployments": "/apis/apps/v1/namespaces/{}/deployments",
@@ -42,7 +43,8 @@ SHOWN_EVENTS = 30  # of a target, the newest
 class NamespaceView:
     """The informers of one namespace, each running while a feed needs it, and what they have seen.
 
-    `patient`: a feed waits for a server that does not answer yet, instead of failing.
+    `synced` knows in which containers files were synced (S37). `patient`: a feed waits for a server that does
+    not answer yet, instead of failing.
     """
 
     def __init__(
@@ -52,10 +54,14 @@ class NamespaceView:
         clock: Clock,
         health: Health,
         tasks: TaskGroup,
+        synced: SyncedContainers | None = None,
         *,
         patient: bool = False,
     ) -> None:
         self.namespace = namespace
+        self._synced = synced
+        if synced is not None:
+            synced.on_change.append(self._count_change)
         self._patient = patient
         self.changed = anyio.Event()  # set, and replaced, at every change
         self._client, self._clock, self._health, self._tasks = client, clock, health, tasks
@@ -146,6 +152,9 @@ class NamespaceView:
         else:
             self._arrive(item["metadata"]["name"], new, at)
         self._at = at
+        self._count_change()
+
+    def _count_change(self) -> None:
         self._count += 1
         self.changed.set()
         self.changed = anyio.Event()
@@ -188,9 +197,19 @@ class NamespaceView:
             self._at,
             **fields,
             since=self._conditions.of(item),
-            pods=tuple(pod_view(pod, self._pods.of(pod), LABELS[target.kind]) for pod in pods),
+            pods=tuple(self._marked(pod_view(pod, self._pods.of(pod), LABELS[target.kind])) for pod in pods),
             events=self._events_about(names),
         )
+
+    def _marked(self, pod: PodView) -> PodView:
+        """The pod with what was synced into its containers."""
+        if self._synced is None:
+            return pod
+        contents = [self._synced.content(one.instance) for one in pod.containers]
+        if contents.count(None) == len(contents):
+            return pod
+        marked = zip(pod.containers, contents, strict=True)
+        return replace(pod, containers=tuple(replace(one, synced=content) for one, content in marked))
 
     def _events_about(self, names: set[str]) -> tuple[EventView, ...]:
         found = [event for about, event in self._events.values() if about in names]

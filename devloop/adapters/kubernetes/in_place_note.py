@@ -40,10 +40,20 @@ def images_run(pod: Json, container: str) -> tuple[str, ...]:
     return known if known[-1:] == (present,) else (*known, present)
 
 
+def status_of(pod: Json, container: str) -> Json:
+    """What the status says of the container, {} for one that it does not show yet."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return next((one for one in statuses if one["name"] == container), {})
+
+
+def instance_of(pod: Json, container: str) -> str:
+    """The id that the status shows for the container, "docker://…"; "" before the first."""
+    return str(status_of(pod, container).get("containerID") or "")
+
+
 def note_of(pod: Json, container: str, ref: str) -> str:
     """The annotation's text for a pod whose container is to run `ref`."""
-    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-    status: Json = next((one for one in statuses if one["name"] == container), {})
+    status = status_of(pod, container)
     mine = {
         "images": [*images_run(pod, container), ref],
         "replaced": str(status.get("containerID") or ""),

@@ -10,7 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from devloop.adapters.kubernetes.api.answers import Json
-from devloop.adapters.kubernetes.in_place_note import find_container, images_run
+from devloop.adapters.kubernetes.in_place_note import (
+    find_container,
+    images_run,
+    instance_of,
+    replaced,
+    status_of,
+)
 from devloop.adapters.kubernetes.patch import MANAGER, matching, resumption
 from devloop.adapters.kubernetes.views import image_writer, owned_by, template_of
 from devloop.image_refs import digest, same
@@ -28,8 +34,13 @@ class Objects:
     pods: Sequence[Json]
 
 
-def plan_in_place(found: Objects, target: Target, image: str, ref: str) -> InPlacePlan | Refusal:
-    """Raises PatchError where no container of the template is ours."""
+def plan_in_place(
+    found: Objects, target: Target, image: str, ref: str, *, sync: bool = False
+) -> InPlacePlan | Refusal:
+    """What becomes of the pods; with `sync`, which of them get files instead of an image (S36).
+
+    Raises PatchError where no container of the template is ours.
+    """
     item = found.deployment
     meta, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
     if resumption(item):
@@ -43,7 +54,7 @@ def plan_in_place(found: Objects, target: Target, image: str, ref: str) -> InPla
         )
     container = ours[0][2]
     before = str(container.get("image") or "")
-    if same(before, ref):
+    if same(before, ref) and not sync:
         return Refusal("", f"{target} names {ref} already")
     if not digest(before) or image_writer(item) != MANAGER:
         return Refusal("not_ours", f"{before} in {target} was not written by devloop's last update")
@@ -54,16 +65,24 @@ def plan_in_place(found: Objects, target: Target, image: str, ref: str) -> InPla
     if not seen or len(active) != 1 or template_of(active[0]) != template_of(item):
         return Refusal("rolling", f"a rollout of {target} is under way")
     wanted = with_image(item, container["name"], ref)
-    if any(template_of(one) == wanted for one in found.sets):
+    others = found.sets if not same(before, ref) else ()
+    if any(template_of(one) == wanted for one in others):
         return Refusal("earlier_replicaset", f"an earlier ReplicaSet of {target} has this image already")
     pods = pods_of(found.pods, active[0])
     if not pods:
         return Refusal("no_pods", f"{target} has no pods")
-    return _of_pods(found, target, container, before, ref, pods)
+    return _of_pods(found, target, container, before, ref, pods, sync=sync)
 
 
 def _of_pods(
-    found: Objects, target: Target, container: Json, before: str, ref: str, pods: Sequence[Json]
+    found: Objects,
+    target: Target,
+    container: Json,
+    before: str,
+    ref: str,
+    pods: Sequence[Json],
+    *,
+    sync: bool,
 ) -> InPlacePlan | Refusal:
     name = container["name"]
     chosen = []
@@ -74,14 +93,22 @@ def _of_pods(
         if there.get("imagePullPolicy") == "Always":
             return Refusal("pull_always", f"imagePullPolicy of {target} is Always, which a pod keeps")
         images = images_run(pod, name)
-        if not same(images[-1], ref) and any(same(one, ref) for one in images):
+        if not sync and not same(images[-1], ref) and any(same(one, ref) for one in images):
             return Refusal(
                 "seen_in_pod",
                 f"{pod['metadata']['name']} ran this image before, and the kubelet makes it wait there",
             )
-        chosen.append(PodToUpdate(pod["metadata"]["name"], pod["metadata"]["uid"], images))
+        instance, node = running_instance(pod, name), str(pod["spec"].get("nodeName") or "")
+        chosen.append(PodToUpdate(pod["metadata"]["name"], pod["metadata"]["uid"], images, instance, node))
     spec = found.deployment.get("spec") or {}
     return InPlacePlan(name, before, ref, tuple(chosen), at_once(spec, len(pods)), min_ready(spec))
+
+
+def running_instance(pod: Json, container: str) -> str:
+    """The id of the container if it runs the image that its pod names, else ""."""
+    instance = instance_of(pod, container)
+    running = "running" in (status_of(pod, container).get("state") or {})
+    return instance if running and instance != replaced(pod, container)[0] else ""
 
 
 # --- reading objects ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from devloop.adapters.archive import oci_layout as oci
 from devloop.adapters.archive.docker_archive import Tally
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
+from devloop.adapters.nodes.containers import Containers
 from devloop.adapters.nodes.images import StoredImage, is_tagged, projects_of
 from devloop.adapters.nodes.routes import ReportBytes, built, complete, send_to_each
 from devloop.adapters.nodes.shells.shell import Body, NodeShell, last_line
@@ -75,6 +76,9 @@ class ContainerdStore:
             return False
         _, output = await self.shell.run(_ending(container, deaf=deaf))
         return _KILLED in output
+
+    def containers(self, runtime: str) -> Containers | None:
+        return None
 
     async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
         rows = [line.split() for line in (await self._run(f"{CTR} images ls")).splitlines()[1:]]

@@ -11,6 +11,7 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.labels import FINGERPRINT
 from devloop.adapters.nodes.claims import Claims
+from devloop.adapters.nodes.containers import Containers
 from devloop.adapters.nodes.facts import Nodes
 from devloop.adapters.nodes.routes import Route
 from devloop.adapters.nodes.stores import Store, names
@@ -96,6 +97,15 @@ class ClusterLoader:
             return store is not None and await store.end(runtime, container, deaf=deaf)
         except (LoadError, PlatformError):
             return False
+
+    async def containers(self, node: str, instance: str) -> tuple[Containers, str] | None:
+        """Where a container runs, and its id there; None where nothing can be written into it from here.
+        Raises LoadError, PlatformError."""
+        runtime, _, container = instance.partition("://")
+        route = await self.route()
+        store = next((one for one in route.stores if one.node == node), None)
+        found = store.containers(runtime) if store is not None else None
+        return (found, container) if found is not None else None
 
     async def _load(self, image: Image, route: Route) -> LoadedImage:
         nodes = names(route.stores)

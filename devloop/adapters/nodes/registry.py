@@ -13,6 +13,7 @@ from devloop.adapters.archive.docker_archive import SavedLayers, Tally, is_descr
 from devloop.adapters.docker.blob_index import Blob
 from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.engine import Engine
+from devloop.adapters.nodes.containers import Containers
 from devloop.adapters.nodes.images import StoredImage, is_tagged
 from devloop.adapters.nodes.registry_api import Body, Registry
 from devloop.adapters.nodes.routes import ReportBytes, built, complete
@@ -38,6 +39,9 @@ class RegistryStore:
 
     async def end(self, runtime: str, container: str, *, deaf: bool) -> bool:
         return False  # the nodes themselves are not reached
+
+    def containers(self, runtime: str) -> Containers | None:
+        return None
 
     async def remove(self, ref: str) -> bool:
         """The blobs stay until the registry's own garbage collection takes them."""

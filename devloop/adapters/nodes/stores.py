@@ -14,6 +14,7 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.labels import PROJECT
+from devloop.adapters.nodes.containers import Containers, EngineContainers
 from devloop.adapters.nodes.images import StoredImage, ask_each, is_tagged, project_in
 from devloop.adapters.nodes.shells.shell import last_line
 from devloop.errors import PlatformError
@@ -47,6 +48,10 @@ class Store(Protocol):
         where the node's runtime, "docker" or "containerd", is not reached. Raises PlatformError."""
         ...
 
+    def containers(self, runtime: str) -> Containers | None:
+        """The node's running containers; None where nothing can be written into them from here."""
+        ...
+
     async def own(self, project: str, repositories: Sequence[str]) -> Sequence[StoredImage]:
         """The project's images, by the label in their config (S25). A store that cannot list what it has
         looks at these repositories. Raises PlatformError."""
@@ -60,6 +65,7 @@ class EngineStore:
     node: str
     engine: Engine
     digests: Digests
+    looked: set[tuple[str, str]] = field(default_factory=set, compare=False)  # see EngineContainers
 
     async def digest(self, ref: str) -> str | None:
         facts = await self.engine.inspect(ref)
@@ -78,6 +84,9 @@ class EngineStore:
         except EngineRefusedError:
             return False  # it has ended
         return True
+
+    def containers(self, runtime: str) -> Containers | None:
+        return EngineContainers(self.engine, self.looked) if runtime == "docker" else None
 
     async def remove(self, ref: str) -> bool:
         return await self.engine.remove(ref)
@@ -123,6 +132,9 @@ class ShellStore:
 
     async def end(self, runtime: str, container: str, *, deaf: bool) -> bool:
         return False
+
+    def containers(self, runtime: str) -> Containers | None:
+        return None
 
     async def remove(self, ref: str) -> bool:
         quoted = shlex.quote(ref if self.docker else full(ref))
