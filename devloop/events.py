@@ -155,7 +155,7 @@ class LiveChanged:
     service: str
     live: bool
     ref: str
-    state: str  # "live", "building", "rolling", "failed", "held", "paused", "contested", "waiting", ...
+    state: str  # "live", "working", "failed", "held", "paused", "pending", "contested", "waiting", ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`devloop rebuild`, `restart` and `pause`: what a running watch is asked to do."""
+"""`devloop rebuild`, `restart`, `trigger` and `pause`: what a running watch is asked to do."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from devloop.errors import PlatformError
 WITHOUT_WATCH = {
     "rebuild": "devloop once --rebuild builds anew without one",
     "restart": "kubectl rollout restart does it without one",
+    "trigger": "devloop once brings the tree without one",
     "pause": "without one nothing happens at a save",
 }
 

@@ -73,6 +73,21 @@ def restart(project: Project, services: tuple[str, ...], output: str) -> int:
 
 @click.command()
 @services_argument
+@output_option
+@on_project
+def trigger(project: Project, services: tuple[str, ...], output: str) -> int:
+    """Have the running `devloop watch` take up what was saved of services with `trigger: manual`.
+
+    Returns when that has begun. Exit code: 0 it has, or nothing was pending, 1 one of the services is
+    paused, or not `trigger: manual`, 2 config or usage, 3 no devloop watch is running.
+    """
+    from devloop.commands import control
+
+    return control.act(project, "trigger", services, output=output)
+
+
+@click.command()
+@services_argument
 @click.option(
     "--last",
     "most",
@@ -101,7 +116,7 @@ def history(project: Project, services: tuple[str, ...], most: int, output: str)
     type=click.Choice(["live", "settled", "failed"]),
     default="live",
     show_default=True,
-    help="settled: live, failed, held, paused or contested.",
+    help="settled: live, failed, held, paused, pending or contested.",
 )
 @click.option("--timeout", default="60s", show_default=True, help="90s, 5m, or a number of seconds.")
 @output_option

@@ -94,6 +94,8 @@ async def reported(
         cards = answer.get("services", {})
         ended = {name: _trip_of(cards.get(name, {}), digest) for name, digest in wanted.items()}
         found = {name: trip for name, trip in ended.items() if trip is not None}
+        for name in wanted.keys() - found.keys():
+            _require_at_work(name, cards.get(name, {}).get("state"))
         busy = [name for name in wanted if cards.get(name, {}).get("stage")]
         still = world.clock.ticks() if busy else still
         waited = world.clock.ticks() - still
@@ -109,6 +111,18 @@ async def reported(
                 hint="does it run the same services? stop it with Ctrl-C and run once again",
             )
         await anyio.sleep(POLL)
+
+
+def _require_at_work(name: str, state: object) -> None:
+    """Raises PlatformError where the watch begins no trip of its own accord."""
+    waits = {"paused": ("is paused", "resume"), "pending": ("waits for its trigger", "trigger")}
+    if state in waits:
+        what, command = waits[str(state)]
+        raise PlatformError(
+            f"{name} {what} in the running devloop watch",
+            reason="HeldByAnother",
+            hint=f"devloop {command} {name}",
+        )
 
 
 async def _judged(report: Report, waited: float, behind: Callable[[], Awaitable[Problems]]) -> Report | None:

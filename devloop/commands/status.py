@@ -62,6 +62,8 @@ def beside_watch(standing: Standing, card: Json | None) -> Standing:
     state, error = card.get("state"), ((card.get("trips") or [{}])[-1]).get("error")
     if state == "paused":
         return replace(standing, hint=f"{WATCH} is paused: devloop resume lifts that")
+    if state == "pending":
+        return replace(standing, hint=f"{WATCH} waits for its trigger: devloop trigger")
     if card.get("stage"):
         return replace(standing, hint=f"{WATCH} will redeploy: in {card['stage']} now")
     if error and state in ("failed", "waiting"):

@@ -182,4 +182,5 @@ class Config(Section):
             section.update.stop_after,
             section.update.reload or NO_RELOAD,
             section.update.at_end,
+            section.trigger,
         )

@@ -14,7 +14,7 @@ from devloop.config.schema_checks import Size
 from devloop.config.schema_cluster import LABEL
 from devloop.config.schema_forwards import ForwardConfig, Forwards
 from devloop.config.section import Section
-from devloop.model import NO_RELOAD, RESTART, AtEnd, UpdateMode
+from devloop.model import NO_RELOAD, RESTART, AtEnd, Trigger, UpdateMode
 
 OBJECT = r"^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$"
 COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
@@ -140,6 +140,11 @@ class ServiceConfig(Section):
         validate_default=True,
         description="How a new image gets into a Deployment's pods (docs/update.md): roll or in-place, or a"
         " mapping with `mode`, which sync needs.",
+    )
+    trigger: Trigger = Field(
+        default="auto",
+        description="What `devloop watch` does at a save: auto, it rolls it out; manual, it waits for"
+        " `devloop trigger` (docs/control.md).",
     )
     forward: Forwards = Field(
         default_factory=ForwardConfig,

@@ -56,7 +56,7 @@ class Actions:
         if begins:
             await anyio.to_thread.run_sync(self._rebuilt.renew, begins, str(self._clock.now()))
         for name in begins:
-            self._deliver(name, REBUILD)
+            self._begin(name, REBUILD)
         return tuple(
             Result(service.name, True, "rebuilding") if service.name in begins else _paused(service.name)
             for service in chosen
@@ -78,6 +78,20 @@ class Actions:
         """Lift pauses and the holds of `devloop rollback`; what was collected is taken up."""
         return tuple([await self._resume(service) for service in self._chosen(names)])
 
+    async def trigger(self, names: Sequence[str] = ()) -> tuple[Result, ...]:
+        """Take up what was saved of services with `trigger: manual`; without names, of all of those."""
+        chosen = self._chosen(names)
+        manual = [service for service in chosen if service.trigger == "manual"]
+        return tuple(map(self._trigger, chosen if names else manual))
+
+    def _trigger(self, service: Service) -> Result:
+        name = service.name
+        if service.trigger != "manual":
+            return Result(name, False, "follows every save: its trigger is not manual")
+        if self._pool.is_paused(name):
+            return _paused(name)
+        return Result(name, True, "triggered" if self._pool.trigger(name) else "nothing is pending")
+
     def _restart(self, service: Service) -> Result:
         name = service.name
         standing = self._pool.standing(name)
@@ -88,7 +102,7 @@ class Actions:
         if standing is not None and isinstance(standing.outcome, Held) and not standing.busy:
             hint = f"devloop resume {name}, or kubectl rollout restart"
             return Result(name, False, "is held at another image by devloop rollback", hint)
-        self._deliver(name, RESTART, restart=True)
+        self._begin(name, RESTART, restart=True)
         return Result(name, True, "restarting")
 
     async def _resume(self, service: Service) -> Result:
@@ -105,9 +119,9 @@ class Actions:
             return Result(name, True, "was neither paused nor held")
         return Result(name, True, "resumed" if paused else "no longer held")
 
-    def _deliver(self, name: str, why: str, *, restart: bool = False) -> None:
+    def _begin(self, name: str, why: str, *, restart: bool = False) -> None:
         now = self._clock.now()
-        self._pool.deliver(name, Change(frozenset(), now, now, why, restart))
+        self._pool.begin(name, Change(frozenset(), now, now, why, restart))
 
     def _chosen(self, names: Sequence[str]) -> tuple[Service, ...]:
         services = self._pool.services

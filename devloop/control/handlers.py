@@ -32,6 +32,7 @@ def handlers_of(actions: Actions, place: Callable[[], tuple[str, str]], hide: Hi
         "hello": hello,
         "rebuild": _acting(actions.rebuild, hide),
         "restart": _acting(actions.restart, hide),
+        "trigger": _acting(actions.trigger, hide),
         "pause": _acting(actions.pause, hide),
         "resume": _acting(actions.resume, hide),
     }

@@ -34,8 +34,8 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What became of one service. `state`: live, failed, held, paused or contested; `gone` where config.yaml
-    has it no longer; `undecided` where the time was up. `standing`: what that was read from."""
+    """What became of one service. `state`: live, failed, held, paused, pending or contested; `gone` where
+    config.yaml has it no longer; `undecided` where the time was up. `standing`: what that was read from."""
 
     service: str
     state: str
@@ -94,7 +94,7 @@ class Waiting:
             if state:
                 return Decision(name, state, standing)
             if not standing.busy and not is_of(standing, digest, looked):
-                self._deliver(name, EVERYTHING)
+                self._begin(name) if not digest else self._deliver(name, EVERYTHING)
             await moved.wait()
 
     async def _look(self, name: str) -> tuple[str, float]:
@@ -124,15 +124,21 @@ class Waiting:
         return False
 
     def _deliver(self, name: str, paths: frozenset[Path]) -> None:
+        """The tree is another one: a service that is triggered by hand is pending by that."""
         now = self._clock.now()
         self._pool.deliver(name, Change(paths, now, now, LOOK))
+
+    def _begin(self, name: str) -> None:
+        """A look at what is beside the tree, which is that of the last trip: no trigger is needed for it."""
+        now = self._clock.now()
+        self._pool.begin(name, Change(EVERYTHING, now, now, LOOK))
 
 
 def decide(standing: Standing, digest: str, looked: float) -> str:
     """What a wait may answer that looked at the tree at `looked` (ticks) and found this digest ("" = that is
     not enough to tell a trip by); "" where it has to wait on. Pure."""
-    if standing.word == "paused":
-        return "paused"
+    if standing.word in ("paused", "pending"):
+        return standing.word
     if standing.busy or not is_of(standing, digest, looked):
         return ""
     if standing.live:

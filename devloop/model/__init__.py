@@ -47,7 +47,17 @@ from devloop.model.outcome import (
     Verdict,
     outcome_word,
 )
-from devloop.model.project import BuildSpec, Forward, Release, Secret, Service, Target, Values, ValuesFile
+from devloop.model.project import (
+    BuildSpec,
+    Forward,
+    Release,
+    Secret,
+    Service,
+    Target,
+    Trigger,
+    Values,
+    ValuesFile,
+)
 from devloop.model.update import (
     NO_RELOAD,
     RESTART,
@@ -112,6 +122,7 @@ __all__ = [
     "SyncedFile",
     "Target",
     "Timing",
+    "Trigger",
     "Trouble",
     "Unchanged",
     "UpdateMode",

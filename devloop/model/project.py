@@ -12,6 +12,7 @@ from devloop.model.update import NO_RELOAD, AtEnd, UpdateMode
 if TYPE_CHECKING:
     from devloop.model.inputs import Fingerprint
 Values = dict[str, Any]  # of a Helm chart
+Trigger = Literal["auto", "manual"]  # what begins a trip: every save, or `devloop trigger`
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Service:
     )
     reload: str = NO_RELOAD  # after a sync: none, restart, or the name of a signal without its SIG
     at_end: AtEnd = "bake"  # what happens to synced pods when `watch` ends
+    trigger: Trigger = "auto"
 
     def ref(self, fingerprint: Fingerprint) -> str:
         """The image reference that names this content, `<image>:dl-<16 hex>` (S1)."""

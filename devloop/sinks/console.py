@@ -53,6 +53,7 @@ MARKS = {
     "degraded": ("●", "red"),
     "gone": ("●", "red"),
     "held": ("●", "yellow"),
+    "pending": ("●", "yellow"),
 }
 
 

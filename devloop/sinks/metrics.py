@@ -119,6 +119,12 @@ class Metrics:
         self._paused = Gauge(
             "devloop_paused", "1 while the service is paused.", ["service"], registry=registry
         )
+        self._pending = Gauge(
+            "devloop_pending",
+            "1 while something was saved that waits for devloop trigger.",
+            ["service"],
+            registry=registry,
+        )
         self._states = Gauge(
             "devloop_deployment_state",
             "1 for the state that the service's workload is in, 0 for the other six.",
@@ -145,7 +151,7 @@ class Metrics:
         ).labels(version, platform.python_version()).set(1)
         self._of_services = (
             *(self._stages, self._phases, self._trips, self._trip_count, self._builds, self._loads),
-            *(self._updates, self._update_fallbacks, self._paused),
+            *(self._updates, self._update_fallbacks, self._paused, self._pending),
             *(self._fallbacks, self._load_bytes, self._live, self._states, self._pods, self._size),
         )
         for service in services:
@@ -153,7 +159,7 @@ class Metrics:
 
     def _begin(self, service: str) -> None:
         """The samples of a service before anything happens; also of one that has other targets now."""
-        for gauge in (self._live, self._paused):
+        for gauge in (self._live, self._paused, self._pending):
             gauge.labels(service).set(0)
         self._state(service, DeploymentState.NOT_DEPLOYED)
         self._count_pods(service, {})
@@ -178,6 +184,7 @@ class Metrics:
             case LiveChanged():
                 self._live.labels(event.service).set(int(event.live))
                 self._paused.labels(event.service).set(int(event.state == "paused"))
+                self._pending.labels(event.service).set(int(event.state == "pending"))
             case StateChanged() | PodsCounted():
                 self._showed(event)
             case WatchBatch() | WatchOverflow():

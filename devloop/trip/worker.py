@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import anyio
 
-from devloop.events import TripEnded, TripStarted
+from devloop.events import Notice, TripEnded, TripStarted
 from devloop.model import (
     Change,
     Failed,
@@ -50,7 +50,7 @@ class Worker:
         self, service: Service, world: World, sharing: Sharing, observers: Sequence[TripObserver]
     ) -> None:
         self.service = service
-        self.inbox = Inbox()
+        self.inbox = Inbox(manual=service.trigger == "manual")
         self._world, self._sharing = world, sharing
         self._observers = (sharing, *observers)
         self._feeds: Sequence[Feed] = ()
@@ -76,7 +76,8 @@ class Worker:
     @property
     def standing(self) -> Standing:
         """Where the service stands now; `shown.next_move` is set when that may have changed."""
-        waits = self._ahead or self.inbox.is_filled or self._state.undone is not None
+        in_inbox = self.inbox.is_filled and not self.inbox.is_pending
+        waits = self._ahead or in_inbox or self._state.undone is not None
         word, live = self._word()
         return replace(
             self._last,
@@ -86,6 +87,22 @@ class Worker:
             outcome=self._state.outcome or self._last.outcome,
             next=self._travels,
         )
+
+    def deliver(self, change: Change) -> None:
+        """Something was saved; where the service is triggered by hand, it is kept until `trigger`."""
+        news = not self.inbox.is_pending
+        self.inbox.save(change)
+        if news and self.inbox.is_pending:
+            self._become(self._state)
+            hint = f"devloop trigger {self.service.name}"
+            self._world.emit(Notice(self.service.name, "info", "manual trigger pending", hint))
+
+    def trigger(self) -> bool:
+        """Take up what is pending. False: nothing is."""
+        pending = self.inbox.is_pending
+        self.inbox.release(self._world.clock.now())
+        self._become(self._state)
+        return pending
 
     def pause(self) -> None:
         """Begin no trip, whatever happens, until `resume`; one that runs goes on."""
@@ -101,7 +118,7 @@ class Worker:
 
     def review(self) -> None:
         """Judge what the targets show now, and begin a trip where that asks for one."""
-        if self._feeds and not self.inbox.is_paused:
+        if self._feeds and not (self.inbox.is_paused or self.inbox.is_pending):
             now = self._world.clock.now()
             state, step = reconciler.next_step(self.service, self._state, self._snapshots(), now)
             self._become(state)
@@ -229,7 +246,7 @@ class Worker:
     async def _mind(self) -> None:
         """Level-triggered: judge every snapshot of the targets until a change arrives (S20)."""
         while self._feeds:
-            await self.inbox.resumed()  # what others do meanwhile is nothing to mend
+            await self.inbox.opened()  # what others do meanwhile is nothing to mend
             seen = self._snapshots()
             self.review()
             await any_newer(self._feeds, seen)
@@ -238,13 +255,15 @@ class Worker:
         """Another trip without a save, where what has to change makes no file event."""
         if self._state.waits_for == "prerequisite":
             await self._world.installer.unblocked()
+            await self.inbox.opened()
             self._again_because("what was missing exists now")
         elif (pause := self._state.pause) is not None:
             await anyio.sleep(pause)
-            await self.inbox.resumed()
             if self._state.undone is not None:
+                await self.inbox.resumed()
                 self.inbox.put(self._state.undone)
             else:
+                await self.inbox.opened()
                 self._again_because(AGAIN)
 
     def _again_because(self, why: str) -> None:
@@ -267,9 +286,10 @@ class Worker:
         self.shown.show(*self._word(), expected.ref if expected else "")
 
     def _word(self) -> tuple[str, bool]:
-        """What is shown: of a service that is paused nobody looks whether it is live."""
-        paused = self.inbox.is_paused and not self._travels
-        return ("paused", False) if paused else (self._state.word, self._state.live)
+        """What is shown: of a service that is paused, or pending, nobody looks whether it is live."""
+        if not self._travels and (self.inbox.is_paused or self.inbox.is_pending):
+            return ("paused" if self.inbox.is_paused else "pending"), False
+        return self._state.word, self._state.live
 
     def _snapshots(self) -> tuple[Snapshot, ...]:
         return tuple(feed.latest for feed in self._feeds)

@@ -113,6 +113,10 @@ class WorkerPool:
     def is_paused(self, name: str) -> bool:
         return name in self._paused
 
+    def trigger(self, name: str) -> bool:
+        """Take up what is pending. False: nothing is."""
+        return name in self._employed and self._employed[name].worker.trigger()
+
     def standing(self, name: str) -> Standing | None:
         """Where the service stands, by what the cluster shows now; None for one that is not worked for."""
         post = self._employed.get(name)
@@ -131,7 +135,12 @@ class WorkerPool:
         return gone
 
     def deliver(self, name: str, change: Change) -> None:
-        """Put a change into the inbox of the service, if it is still one of ours."""
+        """What was saved, to the service if it is still one of ours; it may be triggered by hand."""
+        if name in self._employed:
+            self._employed[name].worker.deliver(change)
+
+    def begin(self, name: str, change: Change) -> None:
+        """Begin a trip of the service, if it is still one of ours, with what is pending."""
         if name in self._employed:
             self._employed[name].worker.inbox.put(change)
 
@@ -139,6 +148,7 @@ class WorkerPool:
         assert self._group is not None
         wanted = {service.name: service for service in services}
         self._sharing.employ(services)
+        known = set(self._employed)
         leaving = [post for name, post in self._employed.items() if wanted.get(name) != post.service]
         for post in leaving:
             del self._employed[post.service.name]
@@ -148,7 +158,10 @@ class WorkerPool:
                 post = self._employed[name] = _Post(
                     Worker(service, self._world, self._sharing, self._observers)
                 )
-                post.worker.inbox.put(Change.start(self._world.clock.now()))
+                begin = post.worker.deliver if name in known else post.worker.inbox.put
+                begin(Change.start(self._world.clock.now()))
+                if post.worker.inbox.is_pending:  # its new configuration, too, waits for the trigger
+                    self._sharing.rests(service, "waits for devloop trigger")
                 if name in self._paused:
                     post.worker.pause()
                 error = self._take_targets(post)  # before they are let go of: nobody else gets in between

@@ -23,10 +23,6 @@ class InputsAtRest(Protocol):
     async def looks_the_same(self, service: Service) -> bool: ...
 
 
-class ChangeInbox(Protocol):
-    def put(self, change: Change) -> None: ...
-
-
 class RestingWorker(Protocol):
     """The worker of a service (trip/worker.py), as far as it is asked here."""
 
@@ -34,10 +30,9 @@ class RestingWorker(Protocol):
     def service(self) -> Service: ...
 
     @property
-    def inbox(self) -> ChangeInbox: ...
-
-    @property
     def outcome(self) -> Outcome | None: ...
+
+    def deliver(self, change: Change) -> None: ...
 
 
 class Rescan:
@@ -55,7 +50,7 @@ class Rescan:
         self._trips.discard(service.name)
 
     async def follow(self, worker: RestingWorker) -> None:
-        """Put a change into the worker's inbox when its inputs do not look as they did; until cancelled."""
+        """Deliver a change to the worker when its inputs do not look as they did; until cancelled."""
         pause = self._shortest
         while True:
             await anyio.sleep(pause)
@@ -67,7 +62,7 @@ class Rescan:
             pause = max(self._shortest, REST * (self._clock.ticks() - begun))
             if not same and self._at_rest(worker):
                 now = self._clock.now()
-                worker.inbox.put(Change(frozenset(), now, now, "a change without a file event"))
+                worker.deliver(Change(frozenset(), now, now, "a change without a file event"))
 
     def _at_rest(self, worker: RestingWorker) -> bool:
         """A trip that failed before it had read the inputs has nothing to compare with."""

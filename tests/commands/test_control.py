@@ -50,7 +50,7 @@ def watch(project: Project, results: dict[str, Any]) -> Iterator[list[Json]]:
         requests.append(request)
         return {"services": {name: results[name] for name in request["services"]}}
 
-    handlers = {"hello": hello, **dict.fromkeys(("rebuild", "restart", "pause", "resume"), act)}
+    handlers = {"hello": hello, **dict.fromkeys(("rebuild", "restart", "trigger", "pause", "resume"), act)}
     path = place.own_socket(project.config.path)
     with start_blocking_portal() as portal:
         serving = portal.start_task_soon(ControlServer(handlers, InternalError).run, path)
@@ -60,7 +60,7 @@ def watch(project: Project, results: dict[str, Any]) -> Iterator[list[Json]]:
         serving.cancel()
 
 
-@pytest.mark.parametrize("do", ["rebuild", "restart", "pause"])
+@pytest.mark.parametrize("do", ["rebuild", "restart", "trigger", "pause"])
 def test_every_service_of_the_watch_is_asked_for_where_none_is_named(
     project: Project, capsys: pytest.CaptureFixture[str], do: str
 ) -> None:
@@ -88,7 +88,7 @@ def test_one_object_is_printed_where_that_is_asked_for(
     assert read(capsys.readouterr().out) == {"services": {"web": REFUSED}}
 
 
-@pytest.mark.parametrize("do", ["rebuild", "restart", "pause"])
+@pytest.mark.parametrize("do", ["rebuild", "restart", "trigger", "pause"])
 def test_without_a_running_watch_it_is_exit_code_3_with_another_way(project: Project, do: str) -> None:
     with pytest.raises(PlatformError, match="no devloop watch is running") as caught:
         control.act(project, do, (), output="")

@@ -254,6 +254,29 @@ async def test_s26_a_watch_that_never_learns_the_content_is_not_waited_for_witho
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("state", "message", "hint"),
+    [
+        ("paused", "backend is paused in the running devloop watch", "devloop resume backend"),
+        ("pending", "backend waits for its trigger in the running devloop watch", "devloop trigger backend"),
+    ],
+)
+async def test_s26_a_watch_that_begins_no_trip_by_itself_is_not_waited_for(
+    config: Config, monkeypatch: pytest.MonkeyPatch, state: str, message: str, hint: str
+) -> None:
+    world: Any = SimpleNamespace(fingerprinter=FakeWorld("v2"), clock=Clock())
+    card = {"state": state, "stage": None, "trips": [{"outcome": "live", "fingerprint": "0" * 16}]}
+
+    async def behind() -> Mapping[str, str]:
+        return {}
+
+    monkeypatch.setattr(running_watch, "ask", lambda _: {"services": {SERVICE.name: card}})
+    with pytest.raises(PlatformError, match=message) as caught:
+        await running_watch.reported(config, [SERVICE], world, behind)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.anyio
 async def test_s30_what_the_cluster_lacks_is_shown_without_the_values_of_secrets(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

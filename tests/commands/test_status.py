@@ -57,6 +57,8 @@ def test_a_watch_that_gave_up_needs_a_save() -> None:
 
 
 def test_without_a_watch_of_the_service_the_hint_names_once() -> None:
+    hint = beside_watch(STALE, watch(state="pending").card("web")).hint
+    assert hint == "the running devloop watch waits for its trigger: devloop trigger"
     assert beside_watch(STALE, watch().card("other")) == STALE
     assert beside_watch(STALE, None) == STALE
 

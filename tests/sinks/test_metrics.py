@@ -27,6 +27,7 @@ NAMES = {
     "devloop_load_bytes_total": {"service", "kind"},
     "devloop_live": {"service"},
     "devloop_paused": {"service"},
+    "devloop_pending": {"service"},
     "devloop_image_size_bytes": {"service"},
     "devloop_watch_events_total": set(),
     "devloop_watch_overflows_total": set(),
@@ -103,12 +104,13 @@ def test_a_failure_is_counted_and_the_service_is_not_live(metrics: Metrics) -> N
     assert value("devloop_stage_duration_seconds_count", failed) == 1
 
 
-def test_a_paused_service_is_counted_as_that(metrics: Metrics) -> None:
+def test_a_paused_or_pending_service_is_counted_as_that(metrics: Metrics) -> None:
     live_trip(metrics, Clock())
     value = metrics.registry.get_sample_value
-    for state, paused in (("live", 0), ("paused", 1), ("working", 0)):
+    for state in ("live", "paused", "working", "pending", "working"):
         metrics(LiveChanged("backend", state == "live", "", state))
-        assert value("devloop_paused", {"service": "backend"}) == paused
+        assert value("devloop_paused", {"service": "backend"}) == (state == "paused")
+        assert value("devloop_pending", {"service": "backend"}) == (state == "pending")
         assert value("devloop_live", {"service": "backend"}) == (state == "live")
 
 

@@ -89,3 +89,55 @@ async def test_a_restart_is_asked_for_until_a_trip_has_done_it() -> None:
     inbox.put(saved("b", at=3.0))
     inbox.put_back(merged)
     assert (await inbox.take()).restart
+
+
+async def test_a_manual_inbox_keeps_what_is_saved_until_it_is_released() -> None:
+    inbox = Inbox(manual=True)
+    inbox.save(saved("a", at=1.0))
+    inbox.save(saved("b", at=2.0))
+    with anyio.move_on_after(0) as waited:
+        await inbox.filled()
+    assert waited.cancelled_caught
+    assert (inbox.is_pending, inbox.is_filled) == (True, True)
+    inbox.release(9.0)
+    change = await inbox.take()
+    assert change.paths == {Path("a"), Path("b")}
+    assert (change.seen_at, change.saved_at) == (9.0, 9.0), (
+        "the time until the trigger is no part of the trip"
+    )
+    assert (inbox.is_pending, inbox.is_filled) == (False, False)
+    inbox.save(saved("c", at=10.0))
+    assert inbox.is_pending, "one trigger is one trip"
+
+
+async def test_what_a_manual_inbox_keeps_goes_with_a_trip_that_begins_for_another_reason() -> None:
+    inbox = Inbox(manual=True)
+    inbox.save(saved("a", at=1.0))
+    inbox.put(saved("b", at=2.0, why="rebuild"))
+    assert (await inbox.take()).paths == {Path("a"), Path("b")}
+
+
+async def test_a_pause_outlasts_a_release_and_nothing_is_open_meanwhile() -> None:
+    inbox = Inbox(manual=True)
+    await inbox.opened()
+    inbox.pause()
+    inbox.save(saved("a", at=1.0))
+    opened = anyio.Event()
+
+    async def wait() -> None:
+        await inbox.opened()
+        opened.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        inbox.resume(5.0)
+        await anyio.wait_all_tasks_blocked()
+        assert inbox.is_pending
+        assert not opened.is_set()
+        inbox.pause()
+        inbox.release(6.0)
+        await anyio.wait_all_tasks_blocked()
+        assert not opened.is_set()
+        inbox.resume(7.0)
+        assert (await inbox.take()).seen_at == 7.0
+    assert opened.is_set()
