@@ -16,6 +16,7 @@ from devloop.commands.output import names_of, secrets_of, show
 from devloop.commands.synced_pods import bake_all, take_over
 from devloop.commands.watch_addresses import announced
 from devloop.commands.watch_control import serve_requests
+from devloop.commands.watch_memory import MemoryReturn
 from devloop.commands.watch_tasks import Background, OnDisk, Outside, TidyUp, serve
 from devloop.config import load as configs
 from devloop.errors import DevloopError
@@ -84,10 +85,11 @@ def watch(
                 with session.held():  # one that is refused has nothing else to say
                     take_over(session)
                     fan(Notice("", "info", _metrics_line(web, wanted)))
-                tidying = TidyUp(session)
+                tidying, memory = TidyUp(session), MemoryReturn()
                 background: list[Background] = [("the screen", companion) for companion in redraw]
                 background += [("the web server", web.run)] if web else []
                 background += [("the removal of old images", tidying.remove_after_trips)]
+                background += [("the return of memory", memory.run)]
                 outside = Outside(local_backend(), by_process(names))
                 try:
                     await serve(
@@ -97,7 +99,7 @@ def watch(
                         secrets,
                         outside,
                         logs=logs,
-                        observers=[tidying],
+                        observers=[tidying, memory],
                         background=background,
                         commanders=[("the control socket", partial(requests, session))],
                         on_disk=on_disk,
