@@ -99,7 +99,10 @@ def init(yes: bool, show: bool, **given: Any) -> None:
 def watch(
     project: Project, services: tuple[str, ...], no_logs: bool, port: int | None, log_format: str
 ) -> None:
-    """Bring the cluster up to date now and at every save; Ctrl-C ends it.
+    """Bring the cluster up to date now and at every save; q or Ctrl-C ends it.
+
+    On a terminal, keys rebuild (r), restart (R), pause (p), choose the logs (l) and filter them (f), open a
+    URL (o) and show the last failure whole (d); ? lists them.
 
     Metrics are served at metrics.listen of config.yaml [default: 127.0.0.1:9100]; where that port is in use,
     at the next free one, which is printed.

@@ -22,6 +22,9 @@ ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 END_SECONDS = 1.7  # for cleaning up after a signal; then the process ends as it is
 SHOW_CURSOR = b"\x1b[?25h\r\n"
 
+# What sets the terminal right again, also where nothing else can be cleaned up any more.
+terminal_restorers: list[Callable[[], None]] = []
+
 # Process groups of commands that have no sense without us. Not Helm's: it leaves a release in order (S23).
 end_with_us: set[int] = set()
 
@@ -148,6 +151,9 @@ def _clean_up() -> None:
     for group in tuple(end_with_us):
         with suppress(OSError):
             os.killpg(group, signal.SIGKILL)
+    for restore in tuple(terminal_restorers):
+        with suppress(Exception):
+            restore()
     with suppress(OSError, ValueError, AttributeError):
         if sys.stdout.isatty():
             os.set_blocking(sys.stdout.fileno(), False)

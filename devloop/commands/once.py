@@ -39,10 +39,10 @@ def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool
     fan = Fan(secrets)
     with ExitStack() as stack:
         fan.sinks.append(stack.enter_context(Journal(configs.state_dir(config.path), clock)))
-        redraw = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
+        shown = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
         try:
             outcomes, report, left = run(
-                partial(_work, project, names, fan, clock, redraw, secrets, rebuild=rebuild)
+                partial(_work, project, names, fan, clock, shown.companions, secrets, rebuild=rebuild)
             )
         except DevloopError as error:
             error.conceal(secrets)
@@ -53,11 +53,11 @@ def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool
         shows = summary.running_as_json if as_json else summary.running_as_lines
         print(shows(report.trips, report.problems))
         return 1 if report.failed else 0
-    shown = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
+    clean = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
     if left is not None:
         left.conceal(secrets)
     problems = {left.about or "manifests": left.message} if left is not None else {}
-    print(summary.as_json(shown, problems) if as_json else summary.as_table(shown))
+    print(summary.as_json(clean, problems) if as_json else summary.as_table(clean))
     if left is not None:
         raise left
     return exit_code(outcomes.values())

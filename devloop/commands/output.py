@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, TextIO, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import yaml
 
@@ -19,8 +20,19 @@ from devloop.signals import READER_GONE, end_without_reader
 from devloop.sinks.fan import Fan
 from devloop.sinks.line_writer import LineWriter
 
+if TYPE_CHECKING:
+    from devloop.sinks.console import Terminal
+
 TEXTS_LOST = "... {} lines were not shown: nobody read them\n"
 Companion = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What `show` set up: what is to run beside the work, and the terminal where there is one."""
+
+    companions: Sequence[Companion] = ()
+    terminal: Terminal | None = None
 
 
 def names_of(config: Config, names: Sequence[str]) -> tuple[str, ...]:
@@ -50,7 +62,7 @@ def show(
     machine: bool,
     logs: bool,
     endless: bool = False,
-) -> list[Companion]:
+) -> Shown:
     """The sink that people read: living lines on a terminal, else plain or JSON lines.
 
     A command that is `endless` ends when nobody reads its pipe any more, as by SIGPIPE; others do their work.
@@ -64,18 +76,18 @@ def show(
         from devloop.sinks.plain import JsonLines
 
         fan.sinks.append(JsonLines(stream, clock, logs=logs))
-        return []
+        return Shown()
     if stream.isatty():
         from devloop.sinks.console import Terminal
 
         terminal = Terminal(names_of(config, names), config.root, clock, logs=logs, stream=stream)
         stack.enter_context(terminal)
         fan.sinks.append(terminal)
-        return [terminal.run]
+        return Shown([terminal.run], terminal)
     from devloop.sinks.plain import Plain
 
     fan.sinks.append(Plain(stream, config.root, logs=logs))
-    return []
+    return Shown()
 
 
 def dumped(value: object, output: str) -> str:

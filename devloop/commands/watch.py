@@ -7,6 +7,8 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from devloop import __version__
 from devloop.adapters.watch.backend import local_backend
 from devloop.checks.background import by_process
@@ -17,7 +19,7 @@ from devloop.commands.synced_pods import bake_all, take_over
 from devloop.commands.watch_addresses import announced
 from devloop.commands.watch_control import serve_requests
 from devloop.commands.watch_memory import MemoryReturn
-from devloop.commands.watch_tasks import Background, OnDisk, Outside, TidyUp, serve
+from devloop.commands.watch_tasks import Background, Commander, OnDisk, Outside, TidyUp, serve
 from devloop.config import load as configs
 from devloop.errors import DevloopError
 from devloop.events import Notice
@@ -28,8 +30,10 @@ from devloop.sinks.fan import Fan
 from devloop.wiring import opened
 
 if TYPE_CHECKING:
+    from devloop.commands.watch_keys import Keys
     from devloop.config.load import Config
     from devloop.control.actions import Actions
+    from devloop.sinks.console import Terminal
     from devloop.sinks.web import Web
     from devloop.wiring import Session
 
@@ -60,7 +64,7 @@ def watch(
         fan.sinks += [Outages(fan), metrics, board, journal]  # the outage first, then what failed by it
         wanted = config.metrics.address[1] if port is None else port
         web = stack.enter_context(_web(config, wanted, metrics.render, board.answer))
-        redraw = show(
+        shown = show(
             stack, fan, config, names, clock, log_format=log_format, machine=False, logs=logs, endless=True
         )
 
@@ -86,24 +90,27 @@ def watch(
                     take_over(session)
                     fan(Notice("", "info", _metrics_line(web, wanted)))
                 tidying, memory = TidyUp(session), MemoryReturn()
-                background: list[Background] = [("the screen", companion) for companion in redraw]
+                background: list[Background] = [("the screen", one) for one in shown.companions]
                 background += [("the web server", web.run)] if web else []
                 background += [("the removal of old images", tidying.remove_after_trips)]
                 background += [("the return of memory", memory.run)]
                 outside = Outside(local_backend(), by_process(names))
+                commanders: list[Commander] = [("the control socket", partial(requests, session))]
                 try:
-                    await serve(
-                        session,
-                        net,
-                        project.override,
-                        secrets,
-                        outside,
-                        logs=logs,
-                        observers=[tidying, memory],
-                        background=background,
-                        commanders=[("the control socket", partial(requests, session))],
-                        on_disk=on_disk,
-                    )
+                    with anyio.CancelScope() as scope, _keys(shown.terminal, scope.cancel) as keys:
+                        commanders += [("the keys", keys.run)] if keys else []
+                        await serve(
+                            session,
+                            net,
+                            project.override,
+                            secrets,
+                            outside,
+                            logs=logs or keys is not None,  # a key may ask for them later
+                            observers=[tidying, memory],
+                            background=background,
+                            commanders=commanders,
+                            on_disk=on_disk,
+                        )
                 finally:
                     await bake_all(session)
 
@@ -131,6 +138,18 @@ def _web(
         web = Web(listener, host, metrics, status)
         with announced(config, web.url):
             yield web
+
+
+@contextmanager
+def _keys(terminal: Terminal | None, quit_: Callable[[], None]) -> Iterator[Keys | None]:
+    """What is typed, where there is a terminal."""
+    if terminal is None:
+        yield None
+        return
+    from devloop.commands.watch_keys import keys_of
+
+    with keys_of(terminal, quit_) as keys:
+        yield keys
 
 
 def _metrics_line(web: Web | None, wanted: int) -> str:

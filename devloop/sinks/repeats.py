@@ -67,6 +67,11 @@ class Repeats:
             self._shown.get(event.service, ()), map(_key, event.log)
         )
 
+    def clear(self) -> None:
+        """Nothing is on the screen any more; what is gone is gone all the same."""
+        self._shown.clear()
+        self._ended.clear()
+
     def _forget(self, service: str) -> None:
         self._shown.pop(service, None)
         self._ended.pop(service, None)
