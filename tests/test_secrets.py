@@ -24,6 +24,7 @@ from devloop.events import (
     DeltaFallback,
     Event,
     Notice,
+    Outage,
     Output,
     PodExited,
     PodLog,
@@ -69,7 +70,7 @@ SHAPES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a line of several": (PEM, PEM.split("\n")[1], (PEM.split("\n")[1],)),
     "several lines in JSON": (PEM, json.dumps({"key": PEM}), tuple(PEM.split("\n")[1:3])),
     "characters of patterns": ("a.b*c(d)[e]\\$^", "it is a.b*c(d)[e]\\$^ here", ("a.b*c(d)",)),
-    "with quotes, in JSON": ('pa"ss\\wörd', json.dumps({"p": 'pa"ss\\wörd'}), ('pa\\"ss', "rd")),
+    "with quotes, in JSON": ('pa"ss\\wörd', json.dumps({"p": 'pa"ss\\wörd'}), ('pa\\"ss', "f6rd", "örd")),
     "in a URL": ("p@ss/w:rd+1", f"postgres://u:{quote('p@ss/w:rd+1', safe='')}@db/x", ("%40ss", "w%3Ard")),
     "in base64": ("hunter22-x", base64.b64encode(b"hunter22-x").decode(), ("aHVudGVyMjIt",)),
     "short": ("90210", "PIN is 90210.", ("90210",)),
@@ -118,7 +119,7 @@ def sinks(tmp_path: Path, secrets: Secrets) -> Iterator[tuple[Fan, Callable[[], 
 
 def everything(text: str) -> list[Event]:
     """Every event that may quote somebody, with this text in each of its fields."""
-    error = BuildError(f"{BESIDE}: {text}", evidence=(text, BESIDE), hint=text)
+    error = BuildError(f"{BESIDE}: {text}", evidence=(text, BESIDE), hint=text, cause=text)
     failed = Failed("build", error, Timing(0.0, 1.0, ()), None, frozenset())
     return [
         TripStarted("web", 1, 0.0, Change(frozenset(), 0.0, 0.0)),
@@ -126,9 +127,10 @@ def everything(text: str) -> list[Event]:
         Output("web", "build", BESIDE),
         Progress("web", "build", 1, 2, "steps", text),
         *(PodLog("web", "web-1", "app", line) for line in text.splitlines()),
-        PodExited("web", "web-1", "app", 1, "Error", (text,)),
+        PodExited("web", "web-1", "app", 1, "Error", (text,), text),
         DeltaFallback("web", "RunAfter", text, 3, text),
-        StateChanged("web", "Running", "Degraded", (text,)),
+        StateChanged("web", "Running", "Degraded", (text,), text, text),
+        Outage("engine", False, text, text),
         Applied("manifests", ("deployment/web created",)),
         Checked((("error", text),), 0, 1, 0),
         Notice("web", "warning", text, text),
