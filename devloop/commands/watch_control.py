@@ -36,22 +36,29 @@ async def serve_requests(
         session.world.emit(Notice("", "warning", text, hint))
 
 
-def _handlers(
-    session: Session, secrets: Secrets, on_disk: OnDisk, problems: Problems, actions: Actions
-) -> Mapping[str, Handler]:
-    cluster, manifests = session.config.cluster, session.deployment.installation.manifests
+def waits_of(session: Session, on_disk: OnDisk, actions: Actions) -> Waiting:
+    """What answers `devloop wait` in this session."""
+    manifests = session.deployment.installation.manifests
 
     async def needs_trip(service: Service) -> bool:
         """A chart that changed is only found by an upgrade."""
         in_release = any(service.name in release.images for release in session.config.releases())
         return in_release or not await manifests.is_applied()
 
+    inputs, clock = session.images.fingerprinter, session.world.clock
+    return Waiting(actions.pool, inputs, clock, on_disk.take, needs_trip)
+
+
+def _handlers(
+    session: Session, secrets: Secrets, on_disk: OnDisk, problems: Problems, actions: Actions
+) -> Mapping[str, Handler]:
+    cluster = session.config.cluster
+
     def wrong() -> Mapping[str, str]:
         refusal = on_disk.refusal
         return {**problems(), **({"config.yaml": secrets(refusal)} if refusal else {})}
 
-    inputs, clock = session.images.fingerprinter, session.world.clock
-    waiting = Waiting(actions.pool, inputs, clock, on_disk.take, needs_trip)
+    waiting = waits_of(session, on_disk, actions)
     return {
         **handlers_of(actions, lambda: (cluster.context, cluster.namespace), secrets),
         "wait": wait_handler(waiting, lambda: actions.services, wrong, secrets),

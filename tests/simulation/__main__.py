@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -32,6 +33,7 @@ def main() -> int:
         os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
                   {**os.environ, "PYTHONHASHSEED": "0"})  # fmt: skip
     began, bad, runs, trips, steps_done, virtual = time.process_time(), 0, 0, 0, 0, 0.0
+    answers: Counter[str] = Counter()
     planted = PLANTED[given.without]() if given.without else nullcontext()
     with planted:
         for seed in itertools.count(given.seed):
@@ -40,6 +42,7 @@ def main() -> int:
             result = run(seed, steps)
             runs, trips = runs + 1, trips + result.trips
             steps_done, virtual = steps_done + len(steps), virtual + result.seconds
+            answers.update(result.answers)
             if given.trace:
                 print(*result.trace, sep="\n")
             if result.violations:
@@ -57,6 +60,8 @@ def main() -> int:
                 break
     spent = time.process_time() - began
     print(f"{runs} runs from seed {given.seed}, {bad} bad; {steps_done} steps, {trips} trips")
+    if answers:
+        print("waits: " + ", ".join(f"{count} {state}" for state, count in answers.most_common()))
     rates = f"{runs / spent:.2f} runs, {steps_done / spent:.0f} steps a second"
     print(f"{virtual / 60:.0f} virtual minutes in {spent:.1f} s of CPU: {rates}")
     return 1 if bad else 0

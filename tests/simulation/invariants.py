@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from devloop.control.waiting import Decision
 from devloop.errors import DevloopError
 from devloop.events import (
     ConfigReloaded,
@@ -19,6 +21,7 @@ from devloop.events import (
     Updated,
     UpdateFallback,
 )
+from devloop.model import Live, Unchanged
 from devloop_sandbox.store.store import Store
 from tests.simulation.engine import Engine
 from tests.simulation.node import Content, setting_of
@@ -49,6 +52,7 @@ class Watchman:
         self.violations: list[str] = []
         self.trace: list[str] = []
         self.trips = 0
+        self.answers: Counter[str] = Counter()  # of waits: the state that was decided -> how many
         self._shown: dict[str, _Shown] = {}
         self._under_way: set[str] = set()
         self._reason: dict[str, str] = {}  # service -> why its last trip failed
@@ -94,6 +98,21 @@ class Watchman:
             case _:
                 pass
 
+    def answered(self, service: str, asked: float, decision: Decision) -> None:
+        """A `devloop wait` got its answer: live is a tree of the moment when it was asked, or a later one."""
+        self.answers[decision.state] += 1
+        self._note(f"{service} wait of {asked:.2f}: {decision.state}")
+        outcome = decision.standing.outcome
+        if decision.state == "live":
+            assert isinstance(outcome, Live | Unchanged)
+            ref = outcome.ref if isinstance(outcome, Unchanged) else outcome.image.ref
+            content = self._content(ref)
+            if content is not None and not _is_of(content, self._tree.since(service, asked)):
+                self._violated(
+                    f"{service}: the wait of {asked:.2f} is answered live, of an older tree: {ref}"
+                )
+            self._check_pods_run(service, ref)
+
     def heard(self, service: str, moment: float) -> None:
         """a save was delivered to devloop; after a time nobody may be called live with what was before."""
         loop = asyncio.get_running_loop()
@@ -120,6 +139,9 @@ class Watchman:
         allowed = self._tree.since(service, since)
         if content is not None and not _is_of(content, allowed):
             self._violated(f"{service} is called live with {ref}, which is older than the newest event")
+        self._check_pods_run(service, ref)
+
+    def _check_pods_run(self, service: str, ref: str) -> None:
         for pod in self._pods(service):
             running = self._engine.node.runs(pod)
             if (

@@ -15,6 +15,8 @@ from unittest.mock import patch
 from devloop.adapters.kubernetes import cluster
 from devloop.adapters.kubernetes import patch as patching
 from devloop.adapters.kubernetes.feed import TargetFeed
+from devloop.inputs.fingerprinter import TreeFingerprinter
+from devloop.inputs.tree_look import TreeLook
 from devloop.model import Failed, Fingerprint, Outcome, Revision, Service, Unchanged
 from devloop.rollout.judge import Expectation
 from devloop.trip import reconciler, worker
@@ -107,6 +109,20 @@ def _pause_left() -> AbstractContextManager[Any]:
 
 
 # Those of updates in place are looked for from another seed on (script.IN_PLACE_FROM).
+def _old_look() -> AbstractContextManager[Any]:
+    """`devloop wait` goes by the last look at the tree, whenever that was."""
+    real = TreeFingerprinter.look
+
+    async def look(self: TreeFingerprinter, service: Service) -> TreeLook:
+        known = self._memory(service).known
+        return await real(self, service) if known is None else TreeLook(known.fingerprint.digest, False)
+
+    return patch.object(TreeFingerprinter, "look", look)
+
+
+PLANTED_WITH_WAITS: dict[str, Plant] = {
+    "looking-anew": _old_look,
+}
 PLANTED_IN_PLACE: dict[str, Plant] = {
     "ended-pause": _pause_left,
 }
@@ -119,4 +135,5 @@ PLANTED: dict[str, Plant] = {
     "answered-patch": _lost_patch,
     "fresh-feed": _stale_feed,
     **PLANTED_IN_PLACE,
+    **PLANTED_WITH_WAITS,
 }

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+
+import anyio
 
 from devloop import __version__, wiring
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner, TargetLocks
 from devloop.checks.background import Json
 from devloop.clock import Clock
-from devloop.commands.watch_tasks import Outside, serve
+from devloop.commands.watch_control import waits_of
+from devloop.commands.watch_tasks import OnDisk, Outside, serve
 from devloop.config import load as configs
 from devloop.config.load import Config, CurrentConfig
+from devloop.control.actions import Actions
+from devloop.control.waiting import Decision
 from devloop.errors import DevloopError
 from devloop.events import Event
 from devloop.fault_reports import Reports
@@ -35,6 +41,8 @@ from tests.simulation.clock import Monotonic
 from tests.simulation.engine import Engine, Ports
 from tests.simulation.tree import Tree
 
+WAIT_SECONDS = 60.0
+
 
 class Program:
     """`run` until cancelled or killed; `board` and `metrics` are what a user asks."""
@@ -48,6 +56,8 @@ class Program:
         self.locks: TargetLocks
         self.board: StatusBoard
         self.metrics: Metrics
+        self._waits: list[tuple[str, float, Callable[[str, float, Decision], None]]] = []
+        self._waiting = anyio.Event()
         self.refused: DevloopError | None = None  # why it did not start
 
     async def run(self) -> None:
@@ -96,7 +106,32 @@ class Program:
             deployment = wiring._deployment(setup, cluster)
             world = World(ports.trees, ports, ports, cluster, deployment.installation, fan, clock, net.error)
             session = Session(setup, cluster, self.locks, images, deployment, world)
-            await serve(session, net, _as_it_is, Secrets(), Outside(self._tree.backend(), _no_rules))
+            on_disk = OnDisk()
+            await serve(
+                session, net, _as_it_is, Secrets(), Outside(self._tree.backend(), _no_rules),
+                commanders=[("waits", partial(self._answer, session, on_disk))], on_disk=on_disk,
+            )  # fmt: skip
+
+    def wait(self, service: str, asked: float, answer: Callable[[str, float, Decision], None]) -> None:
+        """Have a `devloop wait` decided, if this life lasts as long; `asked`: the loop's time."""
+        self._waits.append((service, asked, answer))
+        self._waiting.set()
+
+    async def _answer(self, session: Session, on_disk: OnDisk, actions: Actions) -> None:
+        waiting = waits_of(session, on_disk, actions)
+
+        async def one(service: str, asked: float, answer: Callable[[str, float, Decision], None]) -> None:
+            async def note(decision: Decision) -> None:
+                answer(service, asked, decision)
+
+            await waiting.decide([service], WAIT_SECONDS, note)
+
+        async with anyio.create_task_group() as group:
+            while True:
+                await self._waiting.wait()
+                self._waiting = anyio.Event()
+                while self._waits:
+                    group.start_soon(one, *self._waits.pop(0))
 
     def let_go(self) -> None:
         """What the kernel does for a process that was killed: its locks are free."""

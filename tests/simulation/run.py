@@ -10,7 +10,7 @@ import random
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.invariants import Watchman
 from tests.simulation.node import Content, Node
 from tests.simulation.program import Program
-from tests.simulation.script import SERVICES, Step, kinds_of, updates_of
+from tests.simulation.script import SERVICES, WAITS_FROM, Step, kinds_of, updates_of
 from tests.simulation.tree import Tree
 from tests.simulation.virtual_loop import LIFE, Inline, VirtualLoop, numbered
 
@@ -54,6 +54,7 @@ class Result:
     trace: Sequence[str]
     trips: int
     seconds: float  # virtual
+    answers: Mapping[str, int]  # of `devloop wait`, by state
 
     @property
     def digest(self) -> str:
@@ -78,6 +79,7 @@ class _Simulation:
     def __init__(self, seed: int, folder: Path, loop: VirtualLoop) -> None:
         self.rng = random.Random(seed + 1)
         self.kinds, self.updates = kinds_of(seed), updates_of(seed)
+        self.waits = seed >= WAITS_FROM
         self.loop, self.folder = loop, folder
         self.faults = Faults(random.Random(seed + 2))
         options = Options("simulation", folder / "cluster")
@@ -147,6 +149,8 @@ class _Simulation:
             await asyncio.sleep(max(0.0, step.at - self.loop.time()))
             self.watchman.trace.append(f"--> {step}")
             actions.do(step)
+            if self.waits and step.words[:1] and step.words[0] in SERVICES:
+                self.program.wait(step.words[0], self.loop.time(), self.watchman.answered)
         self.faults.heal()
         self._kill_in = None
         self.mend(actions)
@@ -164,7 +168,9 @@ class _Simulation:
             task.cancel()
         await asyncio.gather(*world, return_exceptions=True)
         trace = [line.replace(f"{self.folder}/", "") for line in self.watchman.trace]
-        return Result(self.watchman.violations, trace, self.watchman.trips, self.loop.time())
+        return Result(
+            self.watchman.violations, trace, self.watchman.trips, self.loop.time(), self.watchman.answers
+        )
 
     def mend(self, actions: Actions) -> None:
         """The project's own files are good in the end; the services' trees stay as their users left them."""

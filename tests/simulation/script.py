@@ -9,6 +9,7 @@ from dataclasses import dataclass
 SERVICES = ("api", "web", "worker")
 STATEFUL_FROM = 10_000  # seeds from here on have one service as a StatefulSet,
 IN_PLACE_FROM = 20_000  # and from here on update the others in place
+WAITS_FROM = 30_000  # from here on `devloop wait` follows each step, and every second seed is in place
 MINUTES = 15
 STEPS = 110
 
@@ -41,7 +42,8 @@ def kinds_of(seed: int) -> dict[str, str]:
 
 def updates_of(seed: int) -> dict[str, str]:
     """How a new image gets into each service's pods."""
-    return dict.fromkeys(SERVICES, "in-place" if seed >= IN_PLACE_FROM else "roll")
+    in_place = seed >= IN_PLACE_FROM and (seed < WAITS_FROM or seed % 2)
+    return dict.fromkeys(SERVICES, "in-place" if in_place else "roll")
 
 
 def resource_of(kind: str) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.planted import PLANTED, PLANTED_IN_PLACE
+from tests.simulation.planted import PLANTED, PLANTED_IN_PLACE, PLANTED_WITH_WAITS
 from tests.simulation.run import run
-from tests.simulation.script import IN_PLACE_FROM, Step, random_script
+from tests.simulation.script import IN_PLACE_FROM, WAITS_FROM, Step, random_script
 from tests.simulation.shrink import shrink
 from tests.simulation.virtual_loop import BusyLoopError, VirtualLoop
 
@@ -83,6 +83,24 @@ def test_s35_a_pod_that_was_patched_before_kill_9_does_not_keep_what_was_taken_b
     assert not any("ended: Failed" in line for line in after), "it was found only when its time was over"
 
 
+WAITED = """
+5 save api a 2
+30 events_late api 8
+31 save api a 3
+31.5 save api b 4
+60 save api a 5 crash
+90 save api a 6
+"""
+
+
+def test_s39_a_wait_is_answered_of_the_tree_as_it_is_though_its_events_are_late() -> None:
+    done = run(WAITS_FROM, steps_of(WAITED))
+    assert not done.violations
+    assert done.answers == {"live": 5, "failed": 1}
+    with PLANTED_WITH_WAITS["looking-anew"]():
+        assert any("of an older tree" in line for line in run(WAITS_FROM, steps_of(WAITED)).violations)
+
+
 def test_who_waits_without_any_time_passing_is_reported() -> None:
     """A timer of less than the clock can show is due at once, and again."""
 
@@ -120,7 +138,7 @@ def test_seeds_that_found_something_are_right_now(seed: str) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", [1000, IN_PLACE_FROM])
+@pytest.mark.parametrize("seed", [1000, IN_PLACE_FROM, WAITS_FROM])
 def test_random_days_end_well(seed: int) -> None:
     done = simulated("--seed", str(seed), "--runs", str(RUNS))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -138,7 +156,7 @@ def test_days_that_nobody_has_seen_end_well() -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("bug", sorted(PLANTED))
 def test_a_planted_bug_is_found(bug: str) -> None:
-    seed = IN_PLACE_FROM if bug in PLANTED_IN_PLACE else 1
+    seed = IN_PLACE_FROM if bug in PLANTED_IN_PLACE else WAITS_FROM if bug in PLANTED_WITH_WAITS else 1
     done = simulated("--seed", str(seed), "--seconds", "600", "--without", bug)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "violations" in done.stdout
