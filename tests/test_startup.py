@@ -79,7 +79,7 @@ def test_an_invalid_config_is_reported_before_any_client_is_imported(folder: Pat
     assert not modules & (SHOWN | SELDOM | CLIENTS)
 
 
-@pytest.mark.parametrize("words", ["schema", "check --offline", "init --print"])
+@pytest.mark.parametrize("words", ["schema", "check --offline", "init --print", "history"])
 def test_what_reads_files_alone_needs_no_client(folder: Path, words: str) -> None:
     """`devloop watch` runs the check beside itself, at each manifest that is saved."""
     modules, code = imported(folder, *words.split())
@@ -88,7 +88,14 @@ def test_what_reads_files_alone_needs_no_client(folder: Path, words: str) -> Non
     assert not modules & (unwanted - {"kubernetes_validate"} if "check" in words else unwanted)
 
 
-@pytest.mark.parametrize("words", ["status", "once", "explain", "diff"])
+@pytest.mark.parametrize("words", ["pause", "rebuild", "restart"])
+def test_what_only_speaks_to_a_running_watch_needs_no_client(folder: Path, words: str) -> None:
+    modules, code = imported(folder, words)
+    assert code == 3, "there is none"
+    assert not modules & (SHOWN | SELDOM | CLIENTS)
+
+
+@pytest.mark.parametrize("words", ["status", "once", "explain", "diff", "wait"])
 def test_what_looks_at_the_cluster_imports_what_asks_it_and_nothing_that_shows(
     folder: Path, words: str
 ) -> None:
