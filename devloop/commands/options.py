@@ -89,8 +89,8 @@ output_option = click.option(
     "-o",
     "--output",
     type=click.Choice(["json", "yaml"]),
-    default="",
-    help="Print one object instead of lines.",
+    callback=lambda _, __, value: value or "",
+    help="Print one object, not lines.",
 )
 log_format_option = click.option(
     "--log-format",
