@@ -12,9 +12,12 @@ from devloop.commands.exit import last_net
 from devloop.commands.of_watch import history, pause, rebuild, restart, resume, trigger, wait
 from devloop.commands.options import (
     asked,
+    format_option,
     json_option,
     log_format_option,
     on_project,
+    output_as,
+    output_option,
     service_argument,
     services_argument,
     where,
@@ -114,11 +117,12 @@ def watch(
 
 @main.command()
 @services_argument
+@output_option
 @json_option
 @click.option("--rebuild", is_flag=True, help="Build even if the image exists already, under a new tag.")
 @log_format_option
 @on_project
-def once(project: Project, services: tuple[str, ...], as_json: bool, rebuild: bool, log_format: str) -> int:
+def once(project: Project, services: tuple[str, ...], output: str, rebuild: bool, log_format: str) -> int:
     """Bring the cluster up to date with the files on disk, then exit.
 
     Exit code: 0 all live or unchanged, 1 a stage failed, 2 config or usage, 3 platform not reachable or
@@ -126,41 +130,44 @@ def once(project: Project, services: tuple[str, ...], as_json: bool, rebuild: bo
     """
     from devloop.commands import once as command
 
-    return command.once(project, services, as_json=as_json, rebuild=rebuild, log_format=log_format)
+    return command.once(project, services, output=output, rebuild=rebuild, log_format=log_format)
 
 
 @main.command()
 @services_argument
+@output_option
 @json_option
 @on_project
-def status(project: Project, services: tuple[str, ...], as_json: bool) -> int:
+def status(project: Project, services: tuple[str, ...], output: str) -> int:
     """Show whether the cluster runs what is on disk, with or without a running `devloop watch`.
 
     Exit code: 0 every service is live, 1 one is not, 2 config or usage, 3 platform not reachable.
     """
     from devloop.commands import status as command
 
-    return command.status(project, services, as_json=as_json)
+    return command.status(project, services, output=output)
 
 
 @main.command()
 @services_argument
+@output_option
 @json_option
 @where
-def doctor(services: tuple[str, ...], as_json: bool, **given: Any) -> None:
+def doctor(services: tuple[str, ...], output: str, **given: Any) -> None:
     """Check everything that devloop needs: engine, disk, file watching, manifests, cluster, targets.
 
     Exit code: 0 everything devloop needs is there, 2 config or usage, 3 something is not.
     """
     from devloop.commands import doctor as command
 
-    sys.exit(command.doctor(**asked(given), names=services, as_json=as_json))
+    sys.exit(command.doctor(**asked(given), names=services, output=output))
 
 
 @main.command()
 @service_argument
+@output_option
 @on_project
-def rollback(project: Project, service: str) -> int:
+def rollback(project: Project, service: str, output: str) -> int:
     """Return to the previous live image, and keep it until the files change.
 
     All Deployments of the service go back to the newest earlier image that was live in each of them; a
@@ -171,44 +178,43 @@ def rollback(project: Project, service: str) -> int:
     """
     from devloop.commands import rollback as command
 
-    return command.rollback(project, service)
+    return command.rollback(project, service, output=output)
 
 
 @main.command()
+@output_option
 @on_project
-def diff(project: Project) -> int:
+def diff(project: Project, output: str) -> int:
     """Show what `once` would change in the manifests and releases of the cluster.
 
-    With the images that are live now; values of Secrets are masked. Exit code: 0 nothing, 1 something.
+    With the images that are live now; values of Secrets are masked.
+
+    Exit code: 0 nothing, 1 something, 2 config or usage or what could not be rendered, 3 platform not
+    reachable: as with kubectl, more than 1 says that there was no comparison.
     """
     from devloop.commands import diff as command
 
-    return command.diff(project)
+    return command.diff(project, output=output)
 
 
 @main.command()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@output_option
 @on_project
-def down(project: Project, yes: bool) -> int:
+def down(project: Project, yes: bool, output: str) -> int:
     """Remove what devloop created in the cluster: releases, objects of the manifests, namespaces.
 
     A namespace stays if it was there before or if others have objects in it; so do the images on the nodes.
     """
     from devloop.commands import down as command
 
-    return command.down(project, sure=yes)
+    return command.down(project, sure=yes, output=output)
 
 
 @main.command()
 @services_argument
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["text", "json", "github"]),
-    default="text",
-    show_default=True,
-    help="github: annotations of a workflow.",
-)
+@output_as("json", "yaml", "github")
+@format_option
 @click.option(
     "--offline", is_flag=True, help="Contact neither cluster nor engine, and skip the rules that need them."
 )
@@ -226,35 +232,37 @@ def check(project: Project, services: tuple[str, ...], output: str, offline: boo
 
 @main.command()
 @services_argument
+@output_option
 @on_project
-def explain(project: Project, services: tuple[str, ...]) -> int:
+def explain(project: Project, services: tuple[str, ...], output: str) -> int:
     """Show which files can be sent as a delta, and which Dockerfile line prevents it for the others."""
     from devloop.commands import explain as command
 
-    return command.explain(project, services)
+    return command.explain(project, services, output=output)
 
 
 @main.command()
 @services_argument
+@output_option
 @on_project
-def verify(project: Project, services: tuple[str, ...]) -> int:
+def verify(project: Project, services: tuple[str, ...], output: str) -> int:
     """Compare the live images with full builds of the same files, file by file.
 
     Exit code: 0 equal, 1 one differs or cannot be built, 2 config or usage, 3 platform not reachable.
     """
     from devloop.commands import verify as command
 
-    return command.verify(project, services)
+    return command.verify(project, services, output=output)
 
 
 @main.command()
-def schema() -> None:
+@output_option
+def schema(output: str) -> None:
     """Print the JSON Schema of config.yaml, for editors."""
-    import json
-
+    from devloop.commands.output import dumped
     from devloop.config import load as configs
 
-    click.echo(json.dumps(configs.schema(), indent=2))
+    click.echo(dumped(configs.schema(), output or "json"))
 
 
 @main.command()

@@ -170,13 +170,18 @@ def down(name: str) -> None:
 
 @sandbox.command()
 @_name
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def status(name: str, as_json: bool) -> None:
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print one object.")
+@click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
+def status(name: str, output: str | None, as_json: bool) -> None:
     """Say whether the sandbox runs, and where."""
     from devloop_sandbox import daemon
 
     found = daemon.status(state_dir(name))
-    if as_json:
+    if output == "yaml":
+        import yaml  # it takes a while
+
+        click.echo(yaml.safe_dump(found.as_dict(), sort_keys=False).rstrip())
+    elif output or as_json:
         click.echo(json.dumps(found.as_dict()))
     elif found.running:
         click.echo(f"running, pid {found.pid}, {found.server}, context {found.context}")

@@ -156,7 +156,7 @@ def test_s30_nor_the_json_of_once_nor_an_error(tmp_path: Path, shape: str) -> No
     secrets = of(tmp_path, value)
     error = BuildError(printed, evidence=(printed,), hint=printed)
     outcome = secrets.outcome(Failed("build", error, Timing(0.0, 1.0, ()), None, frozenset()))
-    shown = summary.as_json({"web": outcome}, {}) + summary.as_table({"web": outcome})
+    shown = json.dumps(summary.as_object({"web": outcome}, {})) + summary.as_table({"web": outcome})
     assert error.message == printed  # who acts on the error has it as it was
     error.conceal(secrets)
     shown += "".join((error.message, str(error), *error.evidence, error.hint or ""))

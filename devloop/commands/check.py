@@ -7,12 +7,13 @@ from functools import partial
 
 from devloop.commands.check_files import examine_files
 from devloop.commands.frame import Project, run
-from devloop.commands.output import secrets_of
+from devloop.commands.output import concealed, dumped, secrets_of
 
 
 def check(project: Project, names: Sequence[str], *, offline: bool, output: str) -> int:
-    """Print what the rules find in what devloop would deploy; the exit code."""
-    from devloop.sinks.findings import as_github, as_json, as_text
+    """Print what the rules find in what devloop would deploy, as `output` names it (github: annotations of a
+    workflow); the exit code."""
+    from devloop.sinks.findings import as_github, as_object, as_text
 
     look = examine_files
     if not offline:
@@ -20,6 +21,9 @@ def check(project: Project, names: Sequence[str], *, offline: bool, output: str)
 
         look = examine
     found = run(partial(look, project, names))
-    rendered = {"text": as_text, "json": as_json, "github": as_github}[output](found.report)
-    print(secrets_of(project.config, names)(rendered))
+    hide = secrets_of(project.config, names)
+    if output in ("json", "yaml"):
+        print(dumped(concealed(as_object(found.report), hide), output))
+    else:
+        print(hide((as_github if output else as_text)(found.report)))
     return found.exit_code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import click
 
 from devloop.adapters.kubernetes.api.kubeconfig import find_files
 from devloop.commands.frame import Project, load_project, run
-from devloop.commands.output import secrets_of
+from devloop.commands.output import dumped, secrets_of
 from devloop.commands.watch_addresses import addresses
 from devloop.config import load as configs
 from devloop.doctor.diagnosis import Diagnosis, Examined, Machine, failure
@@ -35,7 +34,7 @@ def doctor(
     kubeconfig: Path | None,
     *,
     names: Sequence[str],
-    as_json: bool,
+    output: str,
 ) -> int:
     """Print what devloop needs and what was found; 3 if something is missing, 2 if that is config.yaml."""
     machine = Machine(dict(os.environ), state_folder().parent)
@@ -46,12 +45,12 @@ def doctor(
         if error.reason == "UnknownService":
             raise
         found = [failure("config", error.message, error.hint), *run(partial(examine_machine, machine))]
-        print(_as_json(found) if as_json else _as_text(found))
+        print(dumped(as_object(found), output) if output else _as_text(found))
         return error.exit_code
     found = _concealed(
         project, names, run(partial(examine, _examined(project, machine, names), kubeconfig, names))
     )
-    print(_as_json(found) if as_json else _as_text(found))
+    print(dumped(as_object(found), output) if output else _as_text(found))
     return IN_THE_WAY if any(one.grade == "failure" for one in found) else 0
 
 
@@ -82,12 +81,12 @@ def _as_text(found: Sequence[Diagnosis]) -> str:
     return "\n".join((*lines, "", total))
 
 
-def _as_json(found: Sequence[Diagnosis]) -> str:
+def as_object(found: Sequence[Diagnosis]) -> dict[str, Any]:
     """{"checks": [{"grade", "check", "found", "fix"}], "failures": 1}"""
     checks: list[dict[str, Any]] = [
         {"grade": one.grade, "check": one.what, "found": one.found, "fix": one.fix} for one in found
     ]
-    return json.dumps({"checks": checks, "failures": sum(one.grade == "failure" for one in found)}, indent=2)
+    return {"checks": checks, "failures": sum(one.grade == "failure" for one in found)}
 
 
 def _coloured(grade: str) -> str:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from devloop.commands.frame import Project
-from devloop.commands.output import secrets_of
+from devloop.commands.output import concealed, dumped, secrets_of
 from devloop.commands.session import in_session
 from devloop.delta.delta import NotProven, ineligible_because
 from devloop.delta.from_run import RUN_AFTER, goes_on
@@ -95,19 +96,51 @@ def _syncs(service: Service) -> bool:
     return service.update == "sync" and service.reload != RESTART and bool(service.targets)
 
 
-def explain(project: Project, names: Sequence[str]) -> int:
+def as_object(service: Service, groups: tuple[Group, ...]) -> dict[str, Any]:
+    """{"update", "dockerfile", "files": how many, "groups": [{"how": delta, stages, run or full, "paths",
+    and what stops a delta, null without: "reason", "line" (of the Dockerfile), "message", "advice"}]}"""
+    return {
+        "update": service.update,
+        "dockerfile": str(service.build.dockerfile),
+        "files": sum(len(group.paths) for group in groups),
+        "groups": [
+            {
+                "how": _how(group),
+                "paths": list(group.paths),
+                "reason": group.why_full.reason if group.why_full else None,
+                "line": (group.why_full.line or None) if group.why_full else None,
+                "message": group.why_full.message if group.why_full else None,
+                "advice": (group.why_full.advice or None) if group.why_full else None,
+            }
+            for group in groups
+        ],
+    }
+
+
+def _how(group: Group) -> str:
+    if group.why_full is None:
+        return "delta"
+    return "stages" if group.by_stages else "run" if group.goes_on else "full"
+
+
+def explain(project: Project, names: Sequence[str], *, output: str) -> int:
     """Print which edits are deltas, and what stops the others."""
     answers = in_session(project, names, _answers)
-    print("\n".join(map(secrets_of(project.config, names), answers)))
+    hide = secrets_of(project.config, names)
+    if output:
+        services = {service.name: as_object(service, groups) for service, groups in answers}
+        print(dumped(concealed({"services": services}, hide), output))
+    else:
+        print("\n".join(hide(line) for answer in answers for line in lines(*answer)))
     return 0
 
 
-async def _answers(session: Session) -> list[str]:
-    answers: list[str] = []
+async def _answers(session: Session) -> list[tuple[Service, tuple[Group, ...]]]:
+    answers = []
     for service in session.services:
         found = await session.images.fingerprinter.take(service, Change.start(session.world.clock.now()))
         assert found.plan is not None
-        answers += lines(service, groups_of(service, found.plan, found.inputs.files))
+        answers.append((service, groups_of(service, found.plan, found.inputs.files)))
     return answers
 
 

@@ -11,7 +11,7 @@ import anyio
 from devloop.clock import Clock
 from devloop.commands.frame import Project, run
 from devloop.commands.garbage import collect_garbage
-from devloop.commands.output import Companion, names_of, secrets_of, show
+from devloop.commands.output import Companion, dumped, names_of, secrets_of, show
 from devloop.commands.running_watch import Problems, Report, reported
 from devloop.commands.synced_pods import take_over
 from devloop.config import load as configs
@@ -29,7 +29,7 @@ from devloop.wiring import Session, opened
 Outcomes = Mapping[str, Outcome]
 
 
-def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool, log_format: str) -> int:
+def once(project: Project, names: Sequence[str], *, output: str, rebuild: bool, log_format: str) -> int:
     """Bring the cluster to the tree; the exit code."""
     from devloop.sinks import summary
     from devloop.sinks.journal import Journal
@@ -39,25 +39,31 @@ def once(project: Project, names: Sequence[str], *, as_json: bool, rebuild: bool
     fan = Fan(secrets)
     with ExitStack() as stack:
         fan.sinks.append(stack.enter_context(Journal(configs.state_dir(config.path), clock)))
-        shown = show(stack, fan, config, names, clock, log_format=log_format, machine=as_json, logs=False)
+        shown = show(
+            stack, fan, config, names, clock, log_format=log_format, machine=bool(output), logs=False
+        )
         try:
             outcomes, report, left = run(
                 partial(_work, project, names, fan, clock, shown.companions, secrets, rebuild=rebuild)
             )
         except DevloopError as error:
             error.conceal(secrets)
-            if as_json:
-                print(summary.error_as_json(error, dict.fromkeys(names_of(config, names))))
+            if output:
+                print(dumped(summary.error_as_object(error, dict.fromkeys(names_of(config, names))), output))
             raise
     if report.trips:
-        shows = summary.running_as_json if as_json else summary.running_as_lines
-        print(shows(report.trips, report.problems))
+        reported_ = report.trips, report.problems
+        print(
+            dumped(summary.running_as_object(*reported_), output)
+            if output
+            else summary.running_as_lines(*reported_)
+        )
         return 1 if report.failed else 0
     clean = {name: secrets.outcome(outcome) for name, outcome in outcomes.items()}
     if left is not None:
         left.conceal(secrets)
     problems = {left.about or "manifests": left.message} if left is not None else {}
-    print(summary.as_json(clean, problems) if as_json else summary.as_table(clean))
+    print(dumped(summary.as_object(clean, problems), output) if output else summary.as_table(clean))
     if left is not None:
         raise left
     return exit_code(outcomes.values())

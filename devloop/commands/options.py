@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from devloop.errors import DevloopError
 
+ALIAS = "devloop.output"  # of click's context: what an older spelling of -o says
 WHERE = ("config_path", "context", "namespace", "kubeconfig")  # the options of `where`
 Command = Callable[..., Any]
 
@@ -82,15 +83,45 @@ service_argument = click.argument("service", shell_complete=_service_names)
 services_argument = click.argument(
     "services", nargs=-1, metavar="[SERVICE]...", shell_complete=_service_names
 )
+
+
+def _note_alias(ctx: click.Context, _: click.Parameter, value: object) -> None:
+    """Of an option that stands for `-o`: it is read before that one."""
+    ctx.meta[ALIAS] = "json" if value is True else value
+
+
+def _output(ctx: click.Context, _: click.Parameter, value: str | None) -> str:
+    alias = ctx.meta.get(ALIAS)
+    return value or ("" if alias in (None, False, "text") else str(alias))
+
+
+def output_as(*forms: str) -> Callable[[Command], Command]:
+    """`-o FORM`: the command gets `output`, "" for lines."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(forms),
+        callback=_output,
+        help="Print one object instead of lines (docs/output.md).",
+    )
+
+
+output_option = output_as("json", "yaml")
 json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object on standard output."
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_note_alias,
+    help="The same as -o json.",
 )
-output_option = click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["json", "yaml"]),
-    callback=lambda _, __, value: value or "",
-    help="Print one object, not lines.",
+format_option = click.option(
+    "--format",
+    type=click.Choice(["text", "json", "github"]),
+    expose_value=False,
+    is_eager=True,
+    callback=_note_alias,
+    help="The same as -o; text: lines.",
 )
 log_format_option = click.option(
     "--log-format",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -92,9 +92,19 @@ def show(
 
 def dumped(value: object, output: str) -> str:
     """One object as `-o` names it: json or yaml."""
+    text = json.dumps(value, indent=2)
     if output == "json":
-        return json.dumps(value, indent=2)
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip("\n")
+        return text
+    return yaml.safe_dump(json.loads(text), sort_keys=False, allow_unicode=True).rstrip("\n")
+
+
+def concealed(value: object, hide: Callable[[str], str]) -> object:
+    """An object to be dumped, each of its texts through `hide`: dumped, some would look different (S30)."""
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, Mapping):
+        return {key: concealed(item, hide) for key, item in value.items()}
+    return [concealed(item, hide) for item in value] if isinstance(value, list | tuple) else value
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Protocol
 import click
 
 from devloop.commands.frame import Project
+from devloop.commands.output import dumped
 from devloop.commands.session import held_beside_own, in_session
 from devloop.config.load import Config
 from devloop.errors import PatchError, StageError
@@ -153,7 +154,7 @@ def sharing(config: Config, name: str, target: Target) -> Collection[str]:
     }
 
 
-def rollback(project: Project, name: str) -> int:
+def rollback(project: Project, name: str, *, output: str) -> int:
     """Hold the service `name` at its newest earlier image; the exit code."""
 
     async def hold(session: Session) -> str:
@@ -161,8 +162,13 @@ def rollback(project: Project, name: str) -> int:
         others, holding = partial(sharing, session.config, name), partial(held_beside_own, session)
         with holding():
             pass  # another project's is refused before anything is loaded
-        return await roll_back(session.services[0], session.world, session.cluster, lived, others, holding)
+        tell = partial(click.echo, err=bool(output))
+        service = session.services[0]
+        return await roll_back(service, session.world, session.cluster, lived, others, holding, tell)
 
     ref = in_session(project, (name,), hold)
-    click.echo(f"{name}: held at {ref} until the next edit, or devloop resume {name}")
+    if output:
+        click.echo(dumped({"services": {name: {"held": True, "image": ref}}}, output))
+    else:
+        click.echo(f"{name}: held at {ref} until the next edit, or devloop resume {name}")
     return 0

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from devloop.commands.frame import Project
-from devloop.commands.output import secrets_of
+from devloop.commands.output import dumped, secrets_of
 from devloop.commands.running_watch import Json, find_watch
 from devloop.commands.session import in_session
 from devloop.config.load import Config
@@ -19,10 +19,9 @@ from devloop.wiring import Session
 WATCH = "the running devloop watch"
 
 
-def status(project: Project, names: Sequence[str], *, as_json: bool) -> int:
+def status(project: Project, names: Sequence[str], *, output: str) -> int:
     """Print how every service stands; 0 if each is live."""
-    from devloop.sinks.standing import as_json as to_json
-    from devloop.sinks.standing import as_table as to_table
+    from devloop.sinks.standing import as_object, as_table
 
     async def look(session: Session) -> Mapping[str, Standing]:
         return await standings(session.services, session.world, partial(_release_status, session))
@@ -42,7 +41,7 @@ def status(project: Project, names: Sequence[str], *, as_json: bool) -> int:
     stages = {name: card.get("stage") or card.get("state") or "" for name, card in cards.items()}
     if elsewhere:
         print(elsewhere, file=sys.stderr)
-    print(to_json(clean, stages) if as_json else to_table(clean, stages))
+    print(dumped(as_object(clean, stages), output) if output else as_table(clean, stages))
     problems = watch.problems if watch and not elsewhere else {}
     for about, message in problems.items():
         print(f"{about}: {message}", file=sys.stderr)

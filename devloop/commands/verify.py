@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from devloop.adapters.build.builder import ImageBuilder
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.exported_files import differences, files_of
 from devloop.adapters.nodes.stores import EngineStore
 from devloop.commands.frame import Project
-from devloop.commands.output import secrets_of
+from devloop.commands.output import concealed, dumped, secrets_of
 from devloop.commands.session import in_session
 from devloop.errors import LoadError
 from devloop.model import Change, Service
@@ -57,19 +58,38 @@ async def _holder(session: Session, ref: str) -> Engine:
     )
 
 
-def verify(project: Project, names: Sequence[str]) -> int:
+def verify(project: Project, names: Sequence[str], *, output: str) -> int:
     """Print whether each live image is what a full build gives; 1 if one is not."""
     hide = secrets_of(project.config, names)
 
-    async def look(session: Session) -> bool:
-        different = False
+    async def look(session: Session) -> dict[str, Verified]:
+        found = {}
         for service in session.services:
-            found = await compare(session, service, session.images.full)
-            different |= bool(found.different)
-            verdict = f"{len(found.different)} differ" if found.different else "equal to a full build"
-            print(f"{service.name}: {found.ref}: {found.files} paths, {verdict}")
-            for line in found.different:
-                print(f"  {hide(line)}")
-        return different
+            found[service.name] = await compare(session, service, session.images.full)
+            if not output:
+                print("\n".join(map(hide, _lines(service.name, found[service.name]))))
+        return found
 
-    return 1 if in_session(project, names, look) else 0
+    found = in_session(project, names, look)
+    if output:
+        services = {name: as_object(one) for name, one in found.items()}
+        print(dumped(concealed({"services": services}, hide), output))
+    return 1 if any(one.different for one in found.values()) else 0
+
+
+def _lines(name: str, found: Verified) -> list[str]:
+    verdict = f"{len(found.different)} differ" if found.different else "equal to a full build"
+    return [
+        f"{name}: {found.ref}: {found.files} paths, {verdict}",
+        *(f"  {line}" for line in found.different),
+    ]
+
+
+def as_object(found: Verified) -> dict[str, Any]:
+    """{"image", "paths": how many were compared, "equal", "differences": a line for each}"""
+    return {
+        "image": found.ref,
+        "paths": found.files,
+        "equal": not found.different,
+        "differences": list(found.different),
+    }

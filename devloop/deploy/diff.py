@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -46,14 +46,35 @@ def content(item: Json) -> Json:
     return {**{key: value for key, value in item.items() if key != "status"}, "metadata": meta}
 
 
-def diff(previews: Sequence[Preview]) -> list[str]:
-    """Lines of a unified diff, empty where nothing would change."""
-    lines: list[str] = []
+Change = Literal["create", "change", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What would be done with one object, and the lines of its unified diff."""
+
+    name: str
+    namespace: str
+    change: Change
+    lines: tuple[str, ...]
+
+
+def differences(previews: Sequence[Preview]) -> list[Difference]:
+    """Of the objects that would change."""
+    found = []
     for one in previews:
         before, after = _text(one.live), _text(one.wanted)
         where = f"{one.namespace}/{one.name}" if one.namespace else one.name
-        lines += difflib.unified_diff(before, after, f"live {where}", f"tree {where}", lineterm="")
-    return lines
+        lines = tuple(difflib.unified_diff(before, after, f"live {where}", f"tree {where}", lineterm=""))
+        if lines:
+            change: Change = "create" if one.live is None else "delete" if one.wanted is None else "change"
+            found.append(Difference(one.name, one.namespace, change, lines))
+    return found
+
+
+def diff(previews: Sequence[Preview]) -> list[str]:
+    """Lines of a unified diff, empty where nothing would change."""
+    return [line for one in differences(previews) for line in one.lines]
 
 
 def _text(item: Json | None) -> list[str]:

@@ -1,10 +1,10 @@
-"""What `devloop check` prints: lines for people, one JSON object, or GitHub's annotations."""
+"""What `devloop check` prints: lines for people, one object, or GitHub's annotations."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from devloop.checks.rule import Finding, Report
 
@@ -20,10 +20,10 @@ def as_text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def as_json(report: Report) -> str:
+def as_object(report: Report) -> dict[str, Any]:
     """{"profile", "errors", "warnings": counts, "findings", "suppressed": [Finding's fields],
     "not_run": {rule: why}}"""
-    fields = {
+    return {
         "profile": report.profile,
         "errors": report.errors,
         "warnings": report.warnings,
@@ -31,7 +31,6 @@ def as_json(report: Report) -> str:
         "suppressed": [asdict(finding) for finding in report.suppressed],
         "not_run": dict(report.not_run),
     }
-    return json.dumps(fields, indent=2)
 
 
 def as_github(report: Report) -> str:

@@ -1,20 +1,20 @@
-"""What `devloop status` prints: a table for people, or one JSON object."""
+"""What `devloop status` prints: a table for people, or one object."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from devloop.rollout.service_status import Standing
 
 COLUMNS = ("SERVICE", "STATE", "DEPLOYMENT", "READY", "TREE", "CLUSTER", "WATCH", "URL")
 
 
-def as_json(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> str:
+def as_object(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> dict[str, Any]:
     """{"services": {NAME: the fields of Standing, and `stage`: what a running watch does, or null}}"""
     services = {name: {**asdict(one), "stage": stages.get(name)} for name, one in standings.items()}
-    return json.dumps({"services": services}, indent=2)
+    return {"services": services}
 
 
 def as_table(standings: Mapping[str, Standing], stages: Mapping[str, str]) -> str:

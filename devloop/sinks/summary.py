@@ -1,8 +1,7 @@
-"""What `once` prints at its end: a table for people, or one JSON object."""
+"""What `once` prints at its end: a table for people, or one object."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,32 +10,34 @@ from devloop.model import STAGES, Failed, Live, Outcome, Unchanged, outcome_word
 from devloop.sinks import wording
 from devloop.sinks.outcomes import describe, error_fields, image_of
 
+Json = dict[str, Any]
 
-def as_json(outcomes: Mapping[str, Outcome], problems: Mapping[str, str]) -> str:
+
+def as_object(outcomes: Mapping[str, Outcome], problems: Mapping[str, str]) -> Json:
     """{"services": {NAME: …}, "problems": {…}}: each service as outcomes.describe gives it, and what is wrong
     with what is no service's ("manifests")."""
     services = {name: describe(outcome) for name, outcome in outcomes.items()}
-    return _dumped(services, problems)
+    return _whole(services, problems)
 
 
-def _dumped(services: Mapping[str, object], problems: Mapping[str, str]) -> str:
-    return json.dumps({"services": services, "problems": dict(problems)}, indent=2)
+def _whole(services: Mapping[str, object], problems: Mapping[str, str]) -> Json:
+    return {"services": dict(services), "problems": dict(problems)}
 
 
-def error_as_json(error: DevloopError, services: Mapping[str, object]) -> str:
+def error_as_object(error: DevloopError, services: Mapping[str, object]) -> Json:
     """The same object where a platform or config error ended `once` before any trip."""
     nothing: dict[str, Any] = dict.fromkeys(("fingerprint", "image", "built", "loaded", "update"))
     times = dict.fromkeys((*STAGES, "trip"))
     failure = {"stage": None, **error_fields(error)}
     entry = {"outcome": "failed", **nothing, "seconds": times, "url": None, "error": failure}
-    return _dumped(dict.fromkeys(services, entry), {})
+    return _whole(dict.fromkeys(services, entry), {})
 
 
-def running_as_json(trips: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> str:
+def running_as_object(trips: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> Json:
     """The same object from what a running watch reports in /api/status."""
     keys = ("outcome", "fingerprint", "image", "built", "loaded", "update", "seconds", "url", "error")
     services = {name: {key: trip[key] for key in keys} for name, trip in trips.items()}
-    return _dumped(services, problems)
+    return _whole(services, problems)
 
 
 def running_as_lines(trips: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> str:

@@ -61,7 +61,7 @@ def test_doctor_passes_on_what_init_wrote(
     made = init_yes(write(tmp_path / "project", files), kubeconfig=sandbox.kubeconfig)
     assert sandbox.context in made.path.read_text()
     assert set(made.services) == set(expected)
-    code = doctor(made.path, None, None, sandbox.kubeconfig, names=(), as_json=False)
+    code = doctor(made.path, None, None, sandbox.kubeconfig, names=(), output="")
     printed = capsys.readouterr().out
     assert code == 0, printed
     assert all(name in printed for name in expected), printed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from devloop.clock import Clock
 from devloop.errors import ConfigError, PlatformError
 from devloop.events import Event
@@ -30,7 +28,7 @@ def test_the_json_has_the_shape_of_the_issue() -> None:
         "gone": Superseded("build", NOTHING),
         "kept": Held(FINGERPRINT, NOTHING),
     }
-    parsed = json.loads(summary.as_json(outcomes, {"manifests": "no"}))
+    parsed = summary.as_object(outcomes, {"manifests": "no"})
     assert list(parsed) == ["services", "problems"]
     assert parsed["problems"] == {"manifests": "no"}
     services = parsed["services"]
@@ -51,11 +49,11 @@ def test_the_json_has_the_shape_of_the_issue() -> None:
 
 def test_an_error_before_any_trip_has_the_same_shape() -> None:
     error = PlatformError("no engine at /var/run/docker.sock", hint="start it: systemctl start docker")
-    parsed = json.loads(summary.error_as_json(error, {"backend": None, "web": None}))
+    parsed = summary.error_as_object(error, {"backend": None, "web": None})
     for service in parsed["services"].values():
         assert list(service) == KEYS
         assert service["error"]["reason"] == "Unreachable"
-    assert json.loads(summary.error_as_json(ConfigError("x"), {})) == {"services": {}, "problems": {}}
+    assert summary.error_as_object(ConfigError("x"), {}) == {"services": {}, "problems": {}}
 
 
 def test_the_table_has_a_row_per_service() -> None:
