@@ -129,7 +129,7 @@ class InPlaceUpdate(Protocol):
         ...
 
     async def bake(self) -> list[str]:
-        """Give pods that run synced files the template's image, where that holds the same; their names."""
+        """Give pods that run synced files the template's image; their names."""
         ...
 
     async def clear(self) -> list[str]:

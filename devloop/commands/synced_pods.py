@@ -50,7 +50,7 @@ async def _bake(session: Session, service: Service) -> None:
             async with session.cluster.in_place(target, service, "") as update:
                 given = await update.bake()
         if given:
-            text = f"{', '.join(given)}: restarting with the image that holds what was synced"
+            text = f"{', '.join(given)}: restarting with the image that {target} names"
             session.world.emit(Notice(service.name, "info", text))
 
 

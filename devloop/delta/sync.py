@@ -10,6 +10,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 
 from devloop.delta.layer_index import WHITEOUT, Kind, LayerNode, Layers
 from devloop.delta.layer_writer import header
@@ -21,8 +22,9 @@ MOST_FILES = 200  # each is read back: of more, a restart is as fast
 def sync_files(layer: bytes, before: Layers, written: Mapping[str, int]) -> SyncFiles | Refusal:
     """What a delta's `layer` writes into containers that hold what `before` shows.
 
-    `written`: times (seconds) that files of these containers were given by syncs: one that changes twice
-    within a second gets another time than before, since caches of compiled files go by time and size.
+    `written`: times (seconds) that files of these containers were given by syncs. Each file gets a later time
+    than it had, also where it changes twice within a second: caches of compiled files go by time and size,
+    and who watches files by their times looks for later ones.
     """
     out, files, folders = io.BytesIO(), list[SyncedFile](), set[str]()
     with tarfile.open(fileobj=io.BytesIO(layer), mode="r:", encoding="utf-8") as archive:
@@ -46,7 +48,8 @@ def sync_files(layer: bytes, before: Layers, written: Mapping[str, int]) -> Sync
                 digest = hashlib.sha256(content).hexdigest() if node.kind == "file" else ""
                 files.append(SyncedFile(path, digest, node.link))
             last = written.get(path, old.mtime if old is not None else None)
-            out.write(header(path, _at(node, node.mtime + (node.mtime == last))))
+            mtime = node.mtime if last is None or node.mtime > last else last + 1
+            out.write(header(path, replace(node, mtime=mtime)))
             if node.kind == "file":
                 out.write(content)
                 out.write(bytes(-len(content) % tarfile.BLOCKSIZE))
@@ -67,10 +70,6 @@ def _node(member: tarfile.TarInfo) -> LayerNode:
     return LayerNode(
         kind, member.mode, member.uid, member.gid, int(member.mtime), member.size, member.linkname
     )
-
-
-def _at(node: LayerNode, mtime: int) -> LayerNode:
-    return LayerNode(node.kind, node.mode, node.uid, node.gid, mtime, node.size, node.link)
 
 
 def _attributes(node: LayerNode) -> tuple[int, int, int]:

@@ -78,7 +78,7 @@ async def test_s38_the_end_gives_each_synced_pod_its_image(record: SyncedContain
     ours, events = session(record, SYNC, cluster := Cluster(["web-0", "web-1"]))
     await bake_all(ours)
     assert cluster.asked == list(SERVICE.targets)
-    text = "web-0, web-1: restarting with the image that holds what was synced"
+    text = f"web-0, web-1: restarting with the image that {SERVICE.targets[0]} names"
     assert events == [Notice(SERVICE.name, "info", text)]
 
 

@@ -114,12 +114,16 @@ def test_s36_owner_mode_and_content_are_those_of_the_image() -> None:
     assert (second.digest, second.link) == ("", "a.py")
 
 
-def test_s36_a_file_that_changes_twice_within_a_second_gets_another_time() -> None:
-    """Python, for one, takes the compiled file of the same time and size for the same file."""
+def test_s36_each_file_gets_a_later_time_than_it_had() -> None:
+    """Python, for one, takes the compiled file of the same time and size for the same file; and servers that
+    reload by time look for later ones."""
     changed = layer(app__a_py=FILE)
     first = sync_files(changed, BEFORE, {})
     assert isinstance(first, SyncFiles)
     assert times(first) == {"app/a.py": 101}
     second = sync_files(changed, BEFORE, times(first))
     assert isinstance(second, SyncFiles)
-    assert times(second) == {"app/a.py": 100}
+    assert times(second) == {"app/a.py": 102}
+    third = sync_files(layer(app__a_py=later(FILE, 500)), BEFORE, times(second))
+    assert isinstance(third, SyncFiles)
+    assert times(third) == {"app/a.py": 600}

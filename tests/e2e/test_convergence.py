@@ -1,7 +1,7 @@
 """Nothing is lost: whatever is done to files, engine, API server and devloop itself, at the end the ready
 pods of both services run exactly what is on disk.
 
-    python -m tests.e2e.test_convergence --edits 200 [--seed N] [--update in-place] [--kills 20]
+    python -m tests.e2e.test_convergence --edits 200 [--seed N] [--update in-place|sync] [--kills 20]
 
 is the long run (`--update`: how images get into the pods; `--kills`: kill -9 of devloop so often); the tests
 below run a short one of a fixed seed. Engine and sandbox are the test's own.
@@ -125,8 +125,11 @@ def converge(
     say(f"seed {seed}, {edits} edits")
     with own_cluster(folder) as (sandbox, engine):
         project = new_project(sandbox, folder / "todo")
-        text = project.config.read_text()
-        project.config.write_text(text.replace("    deploy: {", f"    update: {update}\n    deploy: {{"))
+        if update == "sync":
+            project.sync_backend()
+        else:
+            text = project.config.read_text()
+            project.config.write_text(text.replace("    deploy: {", f"    update: {update}\n    deploy: {{"))
         developer = Developer(project, chance)
         scene = Scene(project, engine, say)
         try:
@@ -166,7 +169,7 @@ def _until_the_same(project: Project, developer: Developer, scene: Scene) -> Non
         raise AssertionError(f"{error}\n" + "\n".join(seen) + f"\n--- devloop:\n{lines}") from error
 
 
-@pytest.mark.parametrize(("update", "kills"), [("roll", 1), ("in-place", 4)])
+@pytest.mark.parametrize(("update", "kills"), [("roll", 1), ("in-place", 4), ("sync", 4)])
 def test_random_edits_with_engine_api_server_and_devloop_going_down(
     tmp_path: Path, update: str, kills: int
 ) -> None:
@@ -181,7 +184,7 @@ def main() -> None:
     )
     parser.add_argument("--edits", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
-    parser.add_argument("--update", choices=("roll", "in-place"), default="roll")
+    parser.add_argument("--update", choices=("roll", "in-place", "sync"), default="roll")
     parser.add_argument("--kills", type=int, default=1)
     given = parser.parse_args()
     begun = time.monotonic()

@@ -12,19 +12,12 @@ from tests.e2e.test_in_place import LABEL, agree, deployment, image, last, names
 from tests.support.sample_project import Project, Watch, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.sandbox, pytest.mark.timeout(600)]
-COMMAND = '"--port", "8001"]'
 
 
 @pytest.fixture
 def synced(project: Project) -> Project:
     """The sample, its backend with a server that reloads itself."""
-    text = project.config.read_text()
-    before = "    deploy: {deployment: todo-backend}\n"
-    assert before in text
-    project.config.write_text(text.replace(before, f"{before}    update: {{mode: sync, reload: none}}\n"))
-    dockerfile = project.greeting.parents[1] / "Dockerfile"
-    assert COMMAND in dockerfile.read_text()
-    dockerfile.write_text(dockerfile.read_text().replace(COMMAND, '"--port", "8001", "--reload"]'))
+    project.sync_backend()
     return project
 
 

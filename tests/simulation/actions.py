@@ -17,6 +17,7 @@ from tests.simulation.tree import Tree
 
 Obj = dict[str, Any]
 DOCKERFILE = "FROM base:1\nCOPY . /app\n"
+LONG_FORMS = {"sync": {"mode": "sync", "reload": "none"}}
 
 
 def config_of(
@@ -34,7 +35,9 @@ def config_of(
                     "image": name,
                     "build": {"context": name, "idle_timeout": "60s"},
                     "deploy": {kinds[name].lower(): name},
-                    "update": updates[name],
+                    "update": {"mode": "sync", "reload": "none"}
+                    if updates[name] == "sync"
+                    else updates[name],
                     **({"rollout_timeout": "60s"} if kinds[name] == "StatefulSet" else {}),
                 }
                 for name in services
@@ -66,12 +69,12 @@ class Actions:
 
     def __init__(
         self, kinds: Mapping[str, str], updates: Mapping[str, str], tree: Tree, store: Store, engine: Engine,
-        faults: Faults, rng: random.Random, *, kill: Callable[[float], None],
+        faults: Faults, rng: random.Random, *, kill: Callable[[float], None], stop: Callable[[float], None],
         kill_at_write: Callable[[int, float], None], jump: Callable[[float], None],
     ) -> None:  # fmt: skip
         self._kinds, self._updates = kinds, updates
         self._tree, self._store, self._engine, self._faults, self._rng = tree, store, engine, faults, rng
-        self._kill, self._kill_at_write, self._jump = kill, kill_at_write, jump
+        self._kill, self._stop, self._kill_at_write, self._jump = kill, stop, kill_at_write, jump
         self._earlier: dict[str, list[str]] = {}
         self._env = dict.fromkeys(SERVICES, "0")
 
@@ -227,8 +230,15 @@ class Actions:
     def jump_clock(self, _: str, seconds: str) -> None:
         self._jump(self._rng.choice((-1, 1, 100)) * float(seconds))
 
+    def kill_container(self, service: str, _: str) -> None:
+        for pod in self._pods(service)[:1]:
+            self._engine.node.kill_container(pod)
+
     def kill(self, seconds: str) -> None:
         self._kill(float(seconds))
+
+    def stop(self, seconds: str) -> None:
+        self._stop(float(seconds))
 
     def kill_at_write(self, number: str, seconds: str) -> None:
         self._kill_at_write(int(number), float(seconds))

@@ -143,7 +143,9 @@ class Watchman:
 
     def _check_pods_run(self, service: str, ref: str) -> None:
         for pod in self._pods(service):
-            running = self._engine.node.runs(pod)
+            running, synced = self._engine.node.runs(pod), self._engine.node.synced(pod)
+            if synced is not None and not _is_over(pod) and content is not None and synced != content:
+                self._violated(f"{service} is called live with {ref}, and other files are in a pod")
             if (
                 not _is_over(pod)
                 and pod["spec"]["containers"][0]["image"] == ref
@@ -203,8 +205,7 @@ class Watchman:
         if len(ready) != replicas:
             self._violated(f"{service} is called live with {len(ready)} of {replicas} pods ready")
         for pod in ready:
-            image = pod["status"]["containerStatuses"][0]["imageID"].removeprefix("docker://")
-            if self._engine.contents.get(image) != wanted:
+            if self._engine.node.content(pod) != wanted:
                 self._violated(f"{service}: {pod['metadata']['name']} runs another content than the tree")
             if setting_of(pod) != self._tree.setting(service):
                 self._violated(f"{service}: {pod['metadata']['name']} is not as its manifest says")
@@ -222,7 +223,8 @@ class Watchman:
             "replicasets", "default", lambda one: one["metadata"]["labels"].get("app") == service
         )
         specs = [one["spec"]["template"]["spec"] for one in (item, *sets) if one["spec"].get("replicas", 1)]
-        specs += [pod["spec"] for pod in pods if not _is_over(pod)]
+        named = [pod for pod in pods if not (_is_over(pod) or self._engine.node.synced(pod))]
+        specs += [pod["spec"] for pod in named]  # a pod into which files were synced keeps its image (S37)
         images = {spec["containers"][0]["image"] for spec in specs}
         if len(images) > 1:
             self._violated(f"{service} is called live, and its objects name {sorted(images)}")

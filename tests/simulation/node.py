@@ -48,6 +48,8 @@ class _Kept:
     running: str = ""
     restarting: bool = False
     killed: asyncio.Event = field(default_factory=asyncio.Event)  # on the node, not by the kubelet
+    synced: Content | None = None  # what was written into the instance that runs, over its image's
+    written: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Node:
@@ -119,6 +121,54 @@ class Node:
         kept = self._kept.get(pod["metadata"]["uid"])
         return kept.running if kept is not None else ""
 
+    def content(self, pod: Obj) -> Content | None:
+        """What the instance that runs in the pod now really holds; None for none."""
+        kept = self._kept.get(pod["metadata"]["uid"])
+        if kept is None or not kept.running:
+            return None
+        return kept.synced or self._contents.get(self.images.get(kept.running, ""))
+
+    def synced(self, pod: Obj) -> Content | None:
+        """What was written into the instance that runs, None for nothing."""
+        kept = self._kept.get(pod["metadata"]["uid"])
+        return kept.synced if kept is not None and kept.running else None
+
+    def _instance(self, instance: str) -> _Kept | None:
+        """The pod of an instance that runs."""
+        uid, _, restarts = instance.removeprefix("docker://").rpartition("-")
+        kept = self._kept.get(uid)
+        return kept if kept is not None and kept.running and str(kept.restarts) == restarts else None
+
+    def runs_instance(self, instance: str) -> bool:
+        return self._instance(instance) is not None
+
+    def write(self, instance: str, content: Content) -> bool:
+        """Its files are these from now on, and its process begins anew with them; False if it has ended."""
+        kept = self._instance(instance)
+        if kept is None:
+            return False
+        kept.synced = content
+        kept.written.set()
+        return True
+
+    def kill_container(self, pod: Obj) -> None:
+        """kill -9 of what runs; the kubelet starts it again, with the pod's image."""
+        kept, task = self._kept.get(pod["metadata"]["uid"]), self._pods.get(pod["metadata"]["uid"])
+        if kept is None or task is None or not kept.running or kept.restarting:
+            return
+        task.cancel()
+        self._pods[pod["metadata"]["uid"]] = asyncio.create_task(self._start_again(pod, kept))
+
+    async def _start_again(self, pod: Obj, kept: _Kept) -> None:
+        image = self.images.get(kept.running, "")
+        kept.running, kept.synced = "", None
+        kept.ended = {"terminated": {"exitCode": 137, "reason": "Error", "finishedAt": now()}}
+        await self._pause(0.05, 1.0)
+        self._show(pod, kept, image, kept.ended)
+        await self._pause(0.05, 0.5)
+        kept.restarts += 1
+        await self._run(pod, kept)
+
     def kill_deaf(self, instance: str) -> bool:
         """Kill an instance that does not handle SIGTERM and is about to be replaced."""
         uid, _, restarts = instance.removeprefix("docker://").rpartition("-")
@@ -161,7 +211,7 @@ class Node:
             if ref in self.images:
                 kept.restarts += bool(kept.started)
                 kept.started[ref] = kept.started.get(ref, 0) + 1
-                kept.running = ref
+                kept.running, kept.synced = ref, None
                 running = {"running": {"startedAt": now()}}
                 self._show(pod, kept, self.images[ref], running, ready=self._faults.rng.random() < 0.5)
                 await self._pause(0.05, 0.5)
@@ -172,7 +222,7 @@ class Node:
     async def _end_running(self, pod: Obj, kept: _Kept) -> None:
         if kept.running:
             await self._until_ended(pod, kept.running)
-            kept.running, kept.killed = "", asyncio.Event()
+            kept.running, kept.killed, kept.synced = "", asyncio.Event(), None
             kept.ended = {"terminated": {"exitCode": 143, "reason": "Error", "finishedAt": now()}}
 
     async def _wait_for_return(self, pod: Obj, kept: _Kept, ref: str) -> None:
@@ -198,23 +248,36 @@ class Node:
             image = self.images[kept.ref]
             words = self._words(pod, image)
             kept.started[kept.ref] = kept.started.get(kept.ref, 0) + 1
-            kept.running = kept.ref
+            kept.running, kept.synced, kept.written = kept.ref, None, asyncio.Event()
             self._show(pod, kept, image, {"running": {"startedAt": now()}})
             if "crash" in words:
-                await self._pause(0.1, 1.0)
-                kept.running = ""
-                kept.ended = {"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": now()}}
-                self._show(pod, kept, image, kept.ended)
+                await self._crash(pod, kept, image)
                 await self._pause(0.5, 1.0)
                 waiting = {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}
                 self._show(pod, kept, image, {"waiting": waiting})
                 await self._back_off(kept)
                 kept.restarts += 1
                 continue
+            await self._serve(pod, kept, image, words)
+            await self._crash(pod, kept, image)
+            await self._pause(0.05, 0.5)
+            kept.restarts += 1
+
+    async def _serve(self, pod: Obj, kept: _Kept, image: str, words: frozenset[str]) -> None:
+        """Until files are written into the container with which its process crashes."""
+        while "crash" not in words:
+            kept.written.clear()
             await self._pause(*((5.0, 25.0) if "slow" in words else (0.1, 2.0)))
-            if "never" not in words:
-                self._show(pod, kept, image, {"running": {"startedAt": now()}}, ready=True)
-            await asyncio.get_running_loop().create_future()
+            self._show(pod, kept, image, {"running": {"startedAt": now()}}, ready="never" not in words)
+            await kept.written.wait()
+            assert kept.synced is not None
+            words = kept.synced.words | frozenset(setting_of(pod).split())
+
+    async def _crash(self, pod: Obj, kept: _Kept, image: str) -> None:
+        await self._pause(0.1, 1.0)
+        kept.running, kept.synced = "", None
+        kept.ended = {"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": now()}}
+        self._show(pod, kept, image, kept.ended)
 
     async def _back_off(self, kept: _Kept) -> None:
         await asyncio.sleep(kept.back_off)

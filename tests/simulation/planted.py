@@ -19,6 +19,7 @@ from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.inputs.tree_look import TreeLook
 from devloop.model import Failed, Fingerprint, Outcome, Revision, Service, Unchanged
 from devloop.rollout.judge import Expectation
+from devloop.synced import SyncedContainers
 from devloop.trip import reconciler, worker
 from devloop.watch.watcher import Watcher
 from tests.simulation import engine
@@ -108,6 +109,17 @@ def _pause_left() -> AbstractContextManager[Any]:
     return patch.object(patching, "resumption", lambda item: [])
 
 
+def _synced_for_ever() -> AbstractContextManager[Any]:
+    """What was synced is taken for the content of whatever container the pod has since."""
+
+    def content(self: SyncedContainers, instance: str) -> str | None:
+        pod = instance.rpartition("-")[0]
+        found = [entry[1] for one, entry in self._entries.items() if one.rpartition("-")[0] == pod]
+        return found[-1] if pod and found else None
+
+    return patch.object(SyncedContainers, "content", content)
+
+
 # Those of updates in place are looked for from another seed on (script.IN_PLACE_FROM).
 def _old_look() -> AbstractContextManager[Any]:
     """`devloop wait` goes by the last look at the tree, whenever that was."""
@@ -126,6 +138,9 @@ PLANTED_WITH_WAITS: dict[str, Plant] = {
 PLANTED_IN_PLACE: dict[str, Plant] = {
     "ended-pause": _pause_left,
 }
+PLANTED_SYNC: dict[str, Plant] = {  # and those of syncs from script.SYNC_FROM on
+    "container-id": _synced_for_ever,
+}
 PLANTED: dict[str, Plant] = {
     "reading-check": _unread_context,
     "expectation": _old_expectation,
@@ -136,4 +151,5 @@ PLANTED: dict[str, Plant] = {
     "fresh-feed": _stale_feed,
     **PLANTED_IN_PLACE,
     **PLANTED_WITH_WAITS,
+    **PLANTED_SYNC,
 }

@@ -17,6 +17,7 @@ from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner, TargetLocks
 from devloop.checks.background import Json
 from devloop.clock import Clock
+from devloop.commands.synced_pods import bake_all, take_over
 from devloop.commands.watch_control import waits_of
 from devloop.commands.watch_tasks import OnDisk, Outside, serve
 from devloop.config import load as configs
@@ -35,10 +36,12 @@ from devloop.secrets.redaction import Secrets
 from devloop.sinks.fan import Fan
 from devloop.sinks.metrics import Metrics
 from devloop.sinks.status import StatusBoard
+from devloop.synced import SyncedContainers
 from devloop.wiring import Images, Session, Setup
 from tests.simulation.api import SERVER
 from tests.simulation.clock import Monotonic
 from tests.simulation.engine import Engine, Ports
+from tests.simulation.syncer import Syncer
 from tests.simulation.tree import Tree
 
 WAIT_SECONDS = 60.0
@@ -90,6 +93,7 @@ class Program:
                 KubernetesCluster(
                     (), config.cluster.context, owner=setup.owner, clock=clock, emit=fan,
                     namespace=config.cluster.namespace, project="simulation", patient=True,
+                    synced=SyncedContainers(state / "synced.json"),
                 )
             )  # fmt: skip
             (state / "locks").mkdir(mode=0o700, exist_ok=True)
@@ -104,13 +108,21 @@ class Program:
             stack.push_async_callback(ports.trees.close)
             images = cast(Images, SimpleNamespace(fingerprinter=ports.trees, companions=(), rebuilt=rebuilt))
             deployment = wiring._deployment(setup, cluster)
-            world = World(ports.trees, ports, ports, cluster, deployment.installation, fan, clock, net.error)
+            syncer = Syncer(self._engine, cluster.synced)
+            world = World(
+                ports.trees, ports, ports, cluster, deployment.installation, fan, clock, net.error,
+                syncer=syncer,
+            )  # fmt: skip
             session = Session(setup, cluster, self.locks, images, deployment, world)
             on_disk = OnDisk()
-            await serve(
-                session, net, _as_it_is, Secrets(), Outside(self._tree.backend(), _no_rules),
-                commanders=[("waits", partial(self._answer, session, on_disk))], on_disk=on_disk,
-            )  # fmt: skip
+            take_over(session)
+            try:
+                await serve(
+                    session, net, _as_it_is, Secrets(), Outside(self._tree.backend(), _no_rules),
+                    commanders=[("waits", partial(self._answer, session, on_disk))], on_disk=on_disk,
+                )  # fmt: skip
+            finally:
+                await bake_all(session)
 
     def wait(self, service: str, asked: float, answer: Callable[[str, float, Decision], None]) -> None:
         """Have a `devloop wait` decided, if this life lasts as long; `asked`: the loop's time."""

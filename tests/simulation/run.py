@@ -140,6 +140,7 @@ class _Simulation:
             self.faults,
             self.rng,
             kill=self.kill,
+            stop=self.stop,
             kill_at_write=self.kill_at_write,
             jump=self.jump,
         )
@@ -211,6 +212,18 @@ class _Simulation:
         self.program.let_go()
         self.tree.deafen()
         self.loop.call_later(seconds, self.begin)
+
+    def stop(self, seconds: float) -> None:
+        """Ctrl-C, and a new start some seconds after it ended."""
+        if self.task is None:
+            return
+        task, self.task = self.task, None
+
+        def ended(_: object) -> None:
+            self.loop.call_later(seconds, self.begin)
+
+        task.add_done_callback(ended, context=self._outside.copy())
+        task.cancel()
 
     def kill_at_write(self, number: int, seconds: float) -> None:
         self._kill_in = (number, seconds)

@@ -10,6 +10,8 @@ SERVICES = ("api", "web", "worker")
 STATEFUL_FROM = 10_000  # seeds from here on have one service as a StatefulSet,
 IN_PLACE_FROM = 20_000  # and from here on update the others in place
 WAITS_FROM = 30_000  # from here on `devloop wait` follows each step, and every second seed is in place
+SYNC_FROM = 40_000  # from here on services are synced,
+ALL_MODES_FROM = 50_000  # and from here on one of them is updated in place
 MINUTES = 15
 STEPS = 110
 
@@ -42,6 +44,8 @@ def kinds_of(seed: int) -> dict[str, str]:
 
 def updates_of(seed: int) -> dict[str, str]:
     """How a new image gets into each service's pods."""
+    if seed >= SYNC_FROM:
+        return dict.fromkeys(SERVICES, "sync") | ({"web": "in-place"} if seed >= ALL_MODES_FROM else {})
     in_place = seed >= IN_PLACE_FROM and (seed < WAITS_FROM or seed % 2)
     return dict.fromkeys(SERVICES, "in-place" if in_place else "roll")
 
@@ -60,6 +64,8 @@ def random_script(seed: int) -> list[Step]:
     weights: tuple[int, ...] = (60, 8, 10, 20, 2)
     if seed >= IN_PLACE_FROM:
         kinds, weights = (*kinds, _life_at_a_write), (*weights, 6)
+    if seed >= SYNC_FROM:
+        kinds, weights = (*kinds, _container), (*weights, 6)
     while len(steps) < STEPS or moment < 60 * MINUTES:
         kind = rng.choices(kinds, weights)[0]
         steps += kind(rng, moment)
@@ -131,6 +137,13 @@ def _trouble(rng: random.Random, at: float) -> list[Step]:
 
 def _life(rng: random.Random, at: float) -> list[Step]:
     return [Step(at, "kill", (str(rng.choice((0.1, 1.0, 10.0))),))]
+
+
+def _container(rng: random.Random, at: float) -> list[Step]:
+    """A container that is killed, or a devloop that is ended as a user does it."""
+    if rng.random() < 0.3:
+        return [Step(at, "stop", (str(rng.choice((0.1, 1.0, 10.0))),))]
+    return [Step(at, "kill_container", (rng.choice(SERVICES), "0"))]
 
 
 def _life_at_a_write(rng: random.Random, at: float) -> list[Step]:

@@ -222,6 +222,19 @@ metrics: {{listen: "127.0.0.1:{self.metrics_port}"}}
         """Edit the backend's source: what /api/version says."""
         self.greeting.write_text(f'GREETING = "{text}"\n')
 
+    def sync_backend(self) -> None:
+        """Its files are synced, for its server reloads itself now; the frontend is updated in place."""
+        text = self.config.read_text()
+        for name, update in (("backend", "{mode: sync, reload: none}"), ("frontend", "in-place")):
+            before = f"    deploy: {{deployment: todo-{name}}}\n"
+            assert before in text
+            text = text.replace(before, f"{before}    update: {update}\n")
+        self.config.write_text(text)
+        dockerfile = self.greeting.parents[1] / "Dockerfile"
+        command = '"--port", "8001"]'
+        assert command in dockerfile.read_text()
+        dockerfile.write_text(dockerfile.read_text().replace(command, '"--port", "8001", "--reload"]'))
+
     def command(self, *words: str) -> tuple[str, ...]:
         return (*DEVLOOP, *words, "--kubeconfig", str(self.kubeconfig or self.sandbox.kubeconfig))
 

@@ -89,17 +89,14 @@ class PodWriter:
         return [pod["metadata"]["name"] for pod in left]
 
     async def bake(self) -> list[str]:
-        """Give the pods into which files were synced the template's image, where that holds the same (S38);
+        """Give the pods into which files were synced the template's image (S38), which mostly holds the same;
         their names."""
         item = await read_workload(self._client, self._target)
         given: list[str] = []
         for _, _, container in matching(item, self._target, self._image):
             name, self._ref = container["name"], str(container.get("image") or "")
-            for pod in await self._pods(item):
-                named = same(str((find_container(pod, name) or {}).get("image") or ""), self._ref)
-                baked = not named and self._content(pod, name) == digest(self._ref)
-                if baked and await self._give(pod, name):
-                    given.append(pod["metadata"]["name"])
+            synced = [pod for pod in await self._pods(item) if self._content(pod, name) is not None]
+            given += [pod["metadata"]["name"] for pod in synced if await self._give(pod, name)]
         return given
 
     # --- what a pod runs --------------------------------------------------------------------------

@@ -137,9 +137,21 @@ async def test_s38_at_the_end_the_pods_get_the_image_that_holds_what_they_run(
     async with baked(api, cluster, record):
         record.finish(SERVICE.name, ["docker://web-1"], digest(THIRD))  # whose image was not loaded
         async with cluster.in_place(TARGET, SERVICE, "") as update:
-            assert await update.bake() == ["web-0"]
+            assert await update.bake() == ["web-0", "web-1"]
             assert await update.bake() == []
-        assert await images(api) == {"web-0": SECOND, "web-1": FIRST, WEB: SECOND, SET: SECOND}
+        assert await images(api) == {"web-0": SECOND, "web-1": SECOND, WEB: SECOND, SET: SECOND}
+
+
+async def test_s38_files_that_no_image_holds_go_with_their_pod(
+    api: Api, cluster: KubernetesCluster, record: SyncedContainers
+) -> None:
+    """Ctrl-C between the files and their image: the kubelet restarts nothing for the image that is there."""
+    await make(api, cluster)
+    await running(api)
+    record.finish(SERVICE.name, ["docker://web-0"], digest(SECOND))
+    async with cluster.in_place(TARGET, SERVICE, "") as update:
+        assert await update.bake() == ["web-0"]
+    assert await left(api) == {"web-1"}
 
 
 async def test_s38_what_nobody_looks_after_is_given_the_image(
