@@ -184,8 +184,8 @@ def _runs(snapshot: Snapshot, pod: PodView, image: str, ref: str) -> bool:
 
 
 def holds(container: ContainerView, ref: str) -> bool:
-    """What it runs is that image's content, by its image or by a sync (S37)."""
-    if container.synced is not None:
+    """What it runs, or is about to, is that image's content: by its image, or by a sync (S37)."""
+    if container.synced is not None and not container.stale:
         return container.synced == digest(ref)
     return same(container.image, ref)
 

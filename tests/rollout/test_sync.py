@@ -273,3 +273,29 @@ async def test_s4_where_nothing_is_to_be_written_nothing_was_synced(
         fake.feed_.show(pods=(pod,))
     assert isinstance(outcomes[0], Unchanged), outcomes
     assert (len(syncer.written), fallbacks(fake)) == (1, [])
+
+
+async def test_s38_what_a_killed_devloop_left_is_given_the_image_and_waited_for(
+    fake: FakeWorld, syncer: FakeSyncer
+) -> None:
+    """The status shows the instance before for a moment: its files are unknown, but it is about to end."""
+    await synced(fake, syncer)
+    syncer.synced.disown(())
+    fake.keeps_old = True
+    outcomes: list[Outcome] = []
+
+    async def go() -> None:
+        outcomes.append(await travel(fake, replace(fake.world(), syncer=None), SYNC))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(go)
+        await anyio.wait_all_tasks_blocked()
+        assert fake.put == [("pod-0", AFTER)]
+        (pod,) = fake.feed_.latest.pods
+        app = replace(pod.containers[0], synced=UNKNOWN)
+        fake.feed_.show(pods=(replace(pod, containers=(app,)),))
+        await anyio.wait_all_tasks_blocked()
+        assert outcomes == [], "it is rolled out"
+        app = replace(app, instance="docker://next", stale=False, synced=None)
+        fake.feed_.show(pods=(replace(pod, containers=(app,)),))
+    assert isinstance(outcomes[0], Unchanged), outcomes
