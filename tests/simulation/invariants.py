@@ -142,6 +142,7 @@ class Watchman:
         self._check_pods_run(service, ref)
 
     def _check_pods_run(self, service: str, ref: str) -> None:
+        content = self._content(ref)
         for pod in self._pods(service):
             running, synced = self._engine.node.runs(pod), self._engine.node.synced(pod)
             if synced is not None and not _is_over(pod) and content is not None and synced != content:
