@@ -10,7 +10,7 @@ from devloop.control.handlers import names_in
 from devloop.control.protocol import Handler, Json, Send
 from devloop.control.waiting import UNDECIDED, Decision, Waiting
 from devloop.errors import ConfigError
-from devloop.model import Superseded
+from devloop.model import Stuck, Superseded
 from devloop.secrets.redaction import Secrets
 from devloop.sinks.outcomes import describe, describe_paths
 
@@ -94,7 +94,7 @@ def describe_decision(decision: Decision, secrets: Secrets) -> Json:
     if not of_a_trip or outcome is None or isinstance(outcome, Superseded):
         return nothing
     found = describe(secrets.outcome(outcome))
-    error: Mapping[str, Any] = found["error"] or {}
+    error: Mapping[str, Any] = found["error"] or _error_of(standing.trouble, secrets)
     return {
         **nothing,
         **{key: found[key] for key in ("outcome", "fingerprint", "image", "url")},
@@ -103,6 +103,21 @@ def describe_decision(decision: Decision, secrets: Secrets) -> Json:
         "seconds": found["seconds"]["trip"],
         **{key: error.get(key) for key in ("stage", "cause", "reason", "message", "hint")},
         "log": _last(error.get("evidence") or ()),
+    }
+
+
+def _error_of(trouble: Stuck | None, secrets: Secrets) -> Mapping[str, Any]:
+    """What ended pods that were live, as an error of the rollout."""
+    if trouble is None:
+        return {}
+    message = secrets(trouble.message)
+    return {
+        "stage": "rollout",
+        "cause": secrets(trouble.cause) or message.partition("\n")[0],
+        "reason": trouble.reason,
+        "message": message,
+        "hint": None if trouble.hint is None else secrets(trouble.hint),
+        "evidence": [secrets(line) for line in trouble.evidence],
     }
 
 

@@ -143,6 +143,8 @@ def decide(standing: Standing, digest: str, looked: float) -> str:
         return ""
     if standing.live:
         return "live" if isinstance(standing.outcome, Live | Unchanged) else ""
+    if standing.trouble is not None:
+        return "failed"
     return standing.word if standing.word in ("failed", "held", "contested") else ""
 
 

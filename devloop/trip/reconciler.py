@@ -175,6 +175,17 @@ def recovered(
     return Unchanged(outcome.fingerprint, expected.ref, outcome.timing, image_id=expected.image_id)
 
 
+def trouble(
+    service: Service, outcome: Outcome | None, snapshots: Sequence[Snapshot], now: float
+) -> Stuck | None:
+    """Why pods that were live will not be again by themselves; None where they are, or may be."""
+    expected = expectation_of(service, outcome)
+    if expected is None:
+        return None
+    verdicts = (judge(snapshot, expected, now) for snapshot in snapshots)
+    return next((verdict for verdict in verdicts if isinstance(verdict, Stuck)), None)
+
+
 # --- steps --------------------------------------------------------------------------------------
 
 

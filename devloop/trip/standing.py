@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import anyio
 
 from devloop.events import Emit, LiveChanged
-from devloop.model import Change, Outcome
+from devloop.model import Change, Outcome, Stuck
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Standing:
     """`word`: the state that is shown; `live`: whether the ready pods run exactly the tree that the last trip
     looked at. `busy`: a trip runs, or is to begin by itself. `outcome`, `change`: of the last trip that
     ended, None before; `began`: when it began to look at the tree, in ticks of the clock. `next`: the same
-    of the trip that runs, 0 where none does.
+    of the trip that runs, 0 where none does. `trouble`: why a service that is degraded stays so by itself.
     """
 
     word: str = "starting"
@@ -25,6 +25,7 @@ class Standing:
     change: Change | None = None
     began: float = 0.0
     next: float = 0.0
+    trouble: Stuck | None = None
 
 
 class Shown:
@@ -43,7 +44,7 @@ class Shown:
 
     @property
     def next_move(self) -> anyio.Event:
-        """Set when what is shown changes, or a trip begins or ends, from now on."""
+        """Set when what is shown or the cluster changes, or a trip begins or ends, from now on."""
         return self._moved
 
     def stir(self) -> None:

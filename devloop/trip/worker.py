@@ -18,12 +18,10 @@ from devloop.model import (
     Change,
     Failed,
     Held,
-    Live,
     Outcome,
     Service,
     Snapshot,
     Superseded,
-    Unchanged,
 )
 from devloop.ports import Feed, TripObserver, World
 from devloop.rollout.follow import any_newer
@@ -79,6 +77,7 @@ class Worker:
         in_inbox = self.inbox.is_filled and not self.inbox.is_pending
         waits = self._ahead or in_inbox or self._state.undone is not None
         word, live = self._word()
+        seen, now = self._snapshots() if word == "degraded" else (), self._world.clock.now()
         return replace(
             self._last,
             word=word,
@@ -86,6 +85,7 @@ class Worker:
             busy=waits or self._travels > 0,
             outcome=self._state.outcome or self._last.outcome,
             next=self._travels,
+            trouble=reconciler.trouble(self.service, self._state.outcome, seen, now),
         )
 
     def deliver(self, change: Change) -> None:
@@ -199,7 +199,7 @@ class Worker:
                 self._trips,
                 now,
                 outcome,
-                self._why_long(outcome),
+                "" if isinstance(outcome, Superseded | Held) else why_long(outcome.timing),
                 repeated=reconciler.repeats(before, change, outcome),
             )
         )
@@ -249,6 +249,7 @@ class Worker:
             await self.inbox.opened()  # what others do meanwhile is nothing to mend
             seen = self._snapshots()
             self.review()
+            self.shown.stir()
             await any_newer(self._feeds, seen)
 
     async def _look_again(self) -> None:
@@ -293,8 +294,3 @@ class Worker:
 
     def _snapshots(self) -> tuple[Snapshot, ...]:
         return tuple(feed.latest for feed in self._feeds)
-
-    def _why_long(self, outcome: Outcome) -> str:
-        if not isinstance(outcome, Live | Unchanged | Failed):
-            return ""
-        return why_long(outcome.timing)

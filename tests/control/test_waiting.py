@@ -10,6 +10,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
+from devloop.control.answers import describe_decision
 from devloop.control.waiting import Decision, Waiting, decide
 from devloop.errors import BuildError, FingerprintError, PlatformError
 from devloop.model import (
@@ -24,6 +25,7 @@ from devloop.model import (
     Timing,
     Unchanged,
 )
+from devloop.secrets.redaction import Secrets
 from devloop.trip.standing import Standing
 from devloop.trip.worker_pool import WorkerPool
 from tests.support.fakes import SERVICE, FakeWorld, fingerprint
@@ -252,6 +254,24 @@ async def test_s39_one_that_leaves_config_yaml_is_gone() -> None:
         await until(lambda: bench.world.builds.calls == 2)
         bench.pool.employ([])
         assert await bench.decided() == "gone"
+
+
+async def test_s39_pods_that_were_live_and_crash_for_good_are_a_failure_of_this_tree() -> None:
+    async with live() as bench:
+        feed = bench.world.feed_
+        (pod,) = feed.latest.pods
+        (app,) = pod.containers
+        ended = replace(app, ready=False, running=False, exit_code=1, exit_reason="Error", restarts=1)
+        feed.show(pods=(replace(pod, ready=False, containers=(ended,)),), available=0)
+        bench.wait()
+        await settle()
+        assert bench.decisions == [], "it may come back"
+        looped = replace(ended, waiting="CrashLoopBackOff", restarts=3, message="back-off 40s restarting")
+        feed.show(pods=(replace(pod, ready=False, containers=(looped,)),), available=0)
+        assert await bench.decided() == "failed"
+        found = describe_decision(bench.decisions[-1], Secrets())
+        assert (found["now"], found["stage"], found["reason"]) == ("degraded", "rollout", "CrashLoopBackOff")
+        assert found["cause"]
 
 
 # --- the decision itself ---------------------------------------------------------------------------
