@@ -1,12 +1,12 @@
-"""The command line of what acts on a running `devloop watch`: options, arguments and help."""
+"""The command line of what goes with a running `devloop watch`: options, arguments and help."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from devloop.commands.options import on_project, output_option, services_argument
+from devloop.commands.options import log_format_option, on_project, output_option, services_argument
 
 if TYPE_CHECKING:
     from devloop.commands.frame import Project
@@ -144,3 +144,24 @@ def _seconds(text: str) -> float:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--timeout") from error
     return found
+
+
+@click.command()
+@services_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is logged from now on, across rollouts.")
+@click.option("--since", metavar="DURATION", help="Only what was logged since, such as 90s, 10m or 2h.")
+@click.option(
+    "--tail", type=click.IntRange(0), help="Lines of each container [default: 100, with --since all]."
+)
+@click.option("--grep", default="", metavar="PATTERN", help="Only lines with this regular expression.")
+@log_format_option
+@on_project
+def logs(project: Project, services: tuple[str, ...], since: str | None, **given: Any) -> int:
+    """Show what the pods of the services log, in the order of time, with or without a running watch.
+
+    Lines that logs.mute of config.yaml names are left out. Exit code: 0, 1 none of the services has a pod,
+    2 config or usage, 3 platform not reachable.
+    """
+    from devloop.commands import logs as command
+
+    return command.logs(project, services, since=command.seconds_of(since), **given)

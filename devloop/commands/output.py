@@ -62,8 +62,9 @@ def show(
     machine: bool,
     logs: bool,
     endless: bool = False,
+    living: bool = True,
 ) -> Shown:
-    """The sink that people read: living lines on a terminal, else plain or JSON lines.
+    """The sink that people read: living lines on a terminal (`living`), else plain or JSON lines.
 
     A command that is `endless` ends when nobody reads its pipe any more, as by SIGPIPE; others do their work.
     """
@@ -77,7 +78,7 @@ def show(
 
         fan.sinks.append(JsonLines(stream, clock, logs=logs))
         return Shown()
-    if stream.isatty():
+    if living and stream.isatty():
         from devloop.sinks.console import Terminal
 
         terminal = Terminal(names_of(config, names), config.root, clock, logs=logs, stream=stream)

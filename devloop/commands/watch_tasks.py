@@ -20,10 +20,11 @@ from devloop.commands.rollback import sharing
 from devloop.config.load import together
 from devloop.control.actions import Actions
 from devloop.errors import DevloopError
-from devloop.events import Notice
+from devloop.events import Event, Notice, PodLog
 from devloop.forward.forwarder import Forwarder, Wanted
 from devloop.model import Change, Live, Outcome, Service
 from devloop.ports import TripObserver
+from devloop.rollout.muted import muted_by
 from devloop.rollout.pod_logs import follow_logs
 from devloop.rollout.state_monitor import follow_states
 from devloop.safety_net import SafetyNet
@@ -241,7 +242,14 @@ def forwards(session: Session) -> list[Wanted]:
 
 
 async def pod_logs(session: Session, worker: Worker) -> None:
-    await follow_logs(worker.service.name, await worker.feeds(), session.cluster, session.world.emit)
+    """What config.yaml mutes now is left out, whatever it said when they began."""
+    emit = session.world.emit
+
+    def emit_wanted(event: Event) -> None:
+        if not (isinstance(event, PodLog) and muted_by(tuple(session.config.logs.mute))(event.line)):
+            emit(event)
+
+    await follow_logs(worker.service.name, await worker.feeds(), session.cluster, emit_wanted)
 
 
 async def states(session: Session, worker: Worker) -> None:

@@ -13,7 +13,7 @@ from devloop.config import document as yamlfile
 from devloop.config.document import ConfigDocument, Location, Problem
 from devloop.config.forms import NO_TARGETS, TARGETS, form, no_target, place_of
 from devloop.config.paths import absolute
-from devloop.config.schema import Config, GcConfig, MetricsConfig
+from devloop.config.schema import Config, GcConfig, LogsConfig, MetricsConfig
 from devloop.config.schema_build import BuildConfig, SecretConfig
 from devloop.config.schema_checks import ChecksConfig, ShapeConfig
 from devloop.config.schema_cluster import LABEL, ClusterConfig
@@ -43,6 +43,7 @@ SECTIONS: dict[Location, type[Section]] = {
     ("releases", "*", "values", "*"): ValuesConfig,
     ("metrics",): MetricsConfig,
     ("gc",): GcConfig,
+    ("logs",): LogsConfig,
     ("checks",): ChecksConfig,
     ("checks", "secret_shapes", "*"): ShapeConfig,
 }

@@ -31,6 +31,8 @@ FORMS: dict[Location, str] = {
     ("releases", "*", "images"): "{SERVICE: path.of.image}",
     ("metrics",): '{listen: "127.0.0.1:9100"}',
     ("gc",): "{keep: 5}",
+    ("logs",): "{mute: [probes]}",
+    ("logs", "mute"): "[probes, access, 'a pattern']",
     ("checks",): "{ignore: [RULE]}",
     ("checks", "ignore"): "[RULE]",
     ("checks", "service_types"): "{SERVICE: NodePort}",

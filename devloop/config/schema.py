@@ -51,6 +51,25 @@ class GcConfig(Section):
     keep: int = Field(default=5, ge=1, description="Images per service that were live, kept for a rollback.")
 
 
+class LogsConfig(Section):
+    """What `devloop watch` and `devloop logs` show of the pods' logs."""
+
+    mute: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list,
+        description="Lines that are left out: probes, access, or regular expressions.",
+    )
+
+    @field_validator("mute")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f'"{pattern}" is no regular expression: {error}') from error
+        return value
+
+
 class Config(Section):
     """devloop's config.yaml. Paths are relative to the file."""
 
@@ -69,6 +88,7 @@ class Config(Section):
     )
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     gc: GcConfig = Field(default_factory=GcConfig)
+    logs: LogsConfig = Field(default_factory=LogsConfig, description="What is shown of the pods' logs.")
     checks: ChecksConfig = Field(default_factory=ChecksConfig, description="For `devloop check`.")
     secrets: list[Annotated[str, Field(min_length=1)]] = Field(
         default_factory=list,

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Protocol
 
 import anyio
 
 from devloop.errors import DevloopError
 from devloop.events import Emit, PodLog
 from devloop.model import ContainerView, PodView, Snapshot, Target
-from devloop.ports import Cluster, Feed
+from devloop.ports import Feed
 from devloop.rollout.follow import any_newer
+
+
+class Logs(Protocol):
+    """Of the port Cluster."""
+
+    def logs(
+        self, target: Target, pod: str, container: str, *, from_now: bool = False
+    ) -> AsyncIterator[str]: ...
+
 
 Run = tuple[str, str, int]  # pod uid, container, restarts: one life of one container
 
 
-async def follow_logs(service: str, feeds: Sequence[Feed], cluster: Cluster, emit: Emit) -> None:
+async def follow_logs(service: str, feeds: Sequence[Feed], cluster: Logs, emit: Emit) -> None:
     """Emit every line of the containers that carry the template; ends when cancelled.
 
     What a pod printed before this began is not repeated.

@@ -18,7 +18,7 @@ from devloop.adapters.kubernetes.api.guard import Platform
 from devloop.adapters.kubernetes.api.tunnel import PodTunnel, open_tunnel
 from devloop.adapters.kubernetes.apply.applier import Applier
 from devloop.adapters.kubernetes.apply.removal import delete_pod
-from devloop.adapters.kubernetes.evidence import follow_log, read_last_words
+from devloop.adapters.kubernetes.evidence import follow_log, read_last_words, read_log
 from devloop.adapters.kubernetes.feed import NamespaceView, TargetFeed
 from devloop.adapters.kubernetes.in_place import InPlaceUpdate
 from devloop.adapters.kubernetes.informer import Health, Informer, ObjectListener
@@ -195,8 +195,16 @@ class KubernetesCluster:
     async def delete_pod(self, target: Target, pod: str, uid: str) -> None:
         await delete_pod(self.client, target.namespace, pod, uid)
 
-    def logs(self, target: Target, pod: str, container: str, *, from_now: bool = False) -> AsyncIterator[str]:
-        return follow_log(self.client, target.namespace, pod, container, from_now=from_now)
+    def logs(
+        self, target: Target, pod: str, container: str, *, from_now: bool = False, after: str = ""
+    ) -> AsyncIterator[str]:
+        return follow_log(self.client, target.namespace, pod, container, from_now=from_now, after=after)
+
+    async def logs_so_far(
+        self, target: Target, pod: str, container: str, *, since: float | None, tail: int | None
+    ) -> list[tuple[str, str]]:
+        """(time stamp, line) of what a container has logged, as read_log gives it. Raises PlatformError."""
+        return await read_log(self.client, target.namespace, pod, container, since=since, tail=tail)
 
     def tunnel(self, pod: PodView, port: int) -> AbstractAsyncContextManager[PodTunnel]:
         """A connection to a port of the pod. Entering raises TunnelError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from datetime import datetime
 
@@ -42,14 +43,39 @@ async def read_last_words(
     return ()
 
 
+async def read_log(
+    client: Client, namespace: str, pod: str, container: str, *, since: float | None, tail: int | None
+) -> list[tuple[str, str]]:
+    """(time stamp, line) of what a container has logged, of its last instance where it is not running: of the
+    last `since` seconds, at most the last `tail` lines. Without a log, or once its pod is gone, nothing.
+
+    Raises PlatformError.
+    """
+    params = {"container": container, "timestamps": "true"}
+    if since is not None:
+        params["sinceSeconds"] = str(max(1, math.ceil(since)))
+    if tail is not None:
+        params["tailLines"] = str(tail)
+    try:
+        async with client.lines(_path(namespace, pod), params, silence=10.0) as answer:
+            return [_stamped(raw) async for raw in answer]
+    except ApiRefusedError:
+        return []
+
+
+def _stamped(raw: bytes) -> tuple[str, str]:
+    stamp, _, line = raw.decode(errors="replace").partition(" ")
+    return stamp, line.rstrip("\r")
+
+
 async def follow_log(
-    client: Client, namespace: str, pod: str, container: str, *, from_now: bool = False
+    client: Client, namespace: str, pod: str, container: str, *, from_now: bool = False, after: str = ""
 ) -> AsyncIterator[str]:
-    """Every line from the container's start, or from now, until it ends or its pod is gone.
+    """Every line from the container's start, from now, or `after` a time stamp, until it ends or is gone.
 
     A cut connection is taken up where it was cut. Raises nothing but what cancels it.
     """
-    last = ""  # timestamp of the newest line that was given out
+    last = after  # timestamp of the newest line that was given out
     while True:
         params = {"container": container, "follow": "true", "timestamps": "true"}
         if last:
@@ -59,10 +85,10 @@ async def follow_log(
         try:
             async with client.lines(_path(namespace, pod), params, silence=None) as answer:
                 async for raw in answer:
-                    stamp, _, line = raw.decode(errors="replace").partition(" ")
+                    stamp, line = _stamped(raw)
                     if stamp > last:
                         last = stamp
-                        yield line.rstrip("\r")
+                        yield line
             return
         except ApiRefusedError as error:
             if error.status != 400:  # 400: the container has not started yet
