@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
+_FLAG_SPACE = "\t\n\v\f\r \x85\xa0"  # unicode.IsSpace of a byte
 _SPACE = re.compile(r"[\t\v\f\r ]+")
 _HEREDOC = re.compile(r"(\d*)<<(-?)\s*([^<]*)")
 _LISTS = frozenset({"ADD", "COPY", "VOLUME", "RUN", "CMD", "ENTRYPOINT", "SHELL"})
@@ -21,15 +22,18 @@ def split_command(line: str, escape: str) -> tuple[str, tuple[str, ...], str]:
     head, *tail = _SPACE.split(line.strip(), maxsplit=1)
     if not tail:
         return head.upper(), (), ""
-    rest, flags = tail[0], list[str]()
+    # BuildKit takes each byte of a flag for a character: of `--exclude=é` it makes two.
+    rest, flags = tail[0].encode("utf-8", "surrogateescape").decode("latin-1"), list[str]()
     while True:
-        rest = rest.lstrip()
+        rest = rest.lstrip(_FLAG_SPACE)
         if not rest.startswith("--"):
-            return head.upper(), tuple(flags), rest.strip()
+            break
         word, rest = _flag_word(rest, escape)
         if word == "--":
-            return head.upper(), tuple(flags), rest.strip()
+            break
         flags.append(word)
+    rest = rest.encode("latin-1").decode("utf-8", "surrogateescape")
+    return head.upper(), tuple(flags), rest.strip()
 
 
 def _flag_word(rest: str, escape: str) -> tuple[str, str]:
@@ -39,7 +43,7 @@ def _flag_word(rest: str, escape: str) -> tuple[str, str]:
     while at < len(rest):
         char = rest[at]
         at += 1
-        if not quote and char.isspace():
+        if not quote and char in _FLAG_SPACE:
             return "".join(out), rest[at - 1 :]
         if char == quote:
             quote = ""

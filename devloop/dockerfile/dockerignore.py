@@ -1,7 +1,9 @@
 """What a build context leaves out: Docker's .dockerignore rules.
 
-The rules are those of moby's patternmatcher (`MatchesOrParentMatches`): the last pattern that matches
-the path or one of its parents decides, `!` takes back, `*` and `?` stop at a slash, `**` does not.
+The rules are those of moby's patternmatcher (`MatchesUsingParentResults`, by which the docker command walks):
+the last pattern that matches the path or one of its parents decides, `!` takes back, `*` and `?` stop at a
+slash, `**` does not. A pattern is not tried on a directory that an earlier one left out already, and so is
+forgotten for what lies below: of `docs`, `!docs/a`, `docs` the last line changes nothing.
 docker-py's own matcher differs from this in nine of fifteen cases that were tried; nothing here uses it.
 
 It is the docker command that applies them, not the engine, and that of 20.10 (Debian 12) reads some lines in
@@ -40,8 +42,8 @@ class IgnoreRules:
     def __init__(self, patterns: tuple[IgnorePattern, ...]) -> None:
         self.patterns = patterns
         self._unsure = any(p.unsure for p in patterns)
-        self._last = len(patterns) - 1
-        self._deciders: dict[str, int] = {"": -1, ".": -1}
+        self._nothing = (False,) * len(patterns)
+        self._found: dict[str, tuple[bool, ...]] = {"": self._nothing, ".": self._nothing}
         # Without a `!` a matched directory is pruned by both, which leaves only `**x` to differ on.
         self._versions_differ = any(
             p.again or re.match(r"\*\*[^/]", p.text) or set(p.text) & _READ_OTHERWISE for p in patterns
@@ -68,13 +70,7 @@ class IgnoreRules:
 
     def matches(self, path: str) -> bool:
         """Is the path left out of the context? The context itself ("" or ".") never is."""
-        decider = self._decider(path)
-        return decider >= 0 and not self.patterns[decider].again
-
-    def matches_directory(self, path: str) -> bool:
-        """As `matches`, remembering the answer for what lies below."""
-        decider = self._directory_decider(path)
-        return decider >= 0 and not self.patterns[decider].again
+        return self._is_out(self._found.get(path) or self._find(path))
 
     def leaves_out(self, path: str) -> bool:
         """Does every version of Docker leave the path out?"""
@@ -88,10 +84,11 @@ class IgnoreRules:
 
     def may_descend(self, directory: str) -> bool:
         """Can anything below the directory be in the context? False prunes it from a walk."""
-        decider = self._directory_decider(directory)
-        if decider < 0 or self.patterns[decider].again:
+        found = self._find_directory(directory)
+        if not self._is_out(found):
             return True
-        if any(p.again and p.may_match_below(directory) for p in self.patterns[decider + 1 :]):
+        taken_out_by = found.index(True)  # what stands before it cannot take anything back
+        if any(p.again and p.may_match_below(directory) for p in self.patterns[taken_out_by + 1 :]):
             return True
         return self._versions_differ and self._prunes_2010(directory) is not True
 
@@ -130,25 +127,32 @@ class IgnoreRules:
                 break
         return out if unsure <= {out} else None
 
-    def _decider(self, path: str) -> int:
-        """Index of the last pattern that matches the path or a parent of it; -1 = none."""
-        known = self._deciders.get(path)
-        if known is not None:
-            return known
-        inherited = self._directory_decider(path.rpartition("/")[0])
-        patterns = self.patterns
-        for index in range(self._last, inherited, -1):
-            if patterns[index].match(path):
-                return index
-        return inherited
+    def _is_out(self, found: tuple[bool, ...]) -> bool:
+        """The last pattern that was found to match decides."""
+        for index in range(len(found) - 1, -1, -1):
+            if found[index]:
+                return not self.patterns[index].again
+        return False
 
-    def _directory_decider(self, directory: str) -> int:
-        known = self._deciders.get(directory)
+    def _find(self, path: str) -> tuple[bool, ...]:
+        """Which patterns match the path, or matched a directory above. One that would change nothing is not
+        tried, and does not count for what lies below."""
+        above = self._find_directory(path.rpartition("/")[0])
+        found, out = [], False
+        for pattern, matched in zip(self.patterns, above, strict=True):
+            matched = matched or (pattern.again is out and pattern.match(path))
+            found.append(matched)
+            if matched:
+                out = not pattern.again
+        return tuple(found)
+
+    def _find_directory(self, directory: str) -> tuple[bool, ...]:
+        known = self._found.get(directory)
         if known is None:
-            if len(self._deciders) > _MOST_REMEMBERED:
-                self._deciders = {"": -1, ".": -1}
+            if len(self._found) > _MOST_REMEMBERED:
+                self._found = {"": self._nothing, ".": self._nothing}
                 self._pruned_2010 = {"": False, ".": False}
-            known = self._deciders[directory] = self._decider(directory)
+            known = self._found[directory] = self._find(directory)
         return known
 
 

@@ -48,6 +48,10 @@ def compile_pattern(line: str, number: int) -> IgnorePattern:
     if len(text) > 1 and text.startswith("/"):
         text = text[1:]
     text = go_clean(text.strip(SPACE))
+    if not again and text.startswith("!"):  # `/!x`, `./!x`: what is cleaned is read again
+        again, text = True, text[1:]
+        if not text:
+            raise BadPatternError('illegal exclusion pattern: "!"')
     check_glob(text)
     kind, expression = translate(text, _ESCAPED)
     parts = text.count("/") + 1

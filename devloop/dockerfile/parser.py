@@ -86,7 +86,7 @@ class _Lines:
     """The lines of one Dockerfile, on their way to instructions."""
 
     def __init__(self, text: str) -> None:
-        self._lines = text.removeprefix("\ufeff").split("\n")
+        self._lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
         self._at = 0
         self.escape, self.syntax = "\\", _syntax_after_shebang(self._lines)
         self.check_before_escape = False
@@ -171,7 +171,7 @@ class _Lines:
             bare = following.rstrip("\r")
             if (bare.lstrip("\t") if chomp else bare) == name:
                 return "".join(content)
-            content.append(following + ("\n" if self._at < len(self._lines) else ""))
+            content.append(following + "\n")
         raise DockerfileError("unterminated heredoc", line, evidence=text.strip())
 
 

@@ -25,12 +25,26 @@ def tar_context(
     To be run in a worker thread: it reads files. Raises TreeMovedError as soon as a file is not what the
     fingerprint says, and whatever `check`, called between chunks, raises.
     """
-    for path in sorted(inputs.files):
-        if rules.matches(path):
-            continue
+    for path in _sent(inputs, rules):
         check()
         yield from _member(context / path, inputs.files[path], check)
     yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _sent(inputs: Inputs, rules: IgnoreRules) -> list[str]:
+    """What the docker command would send, sorted: a directory that is left out comes along, with its mode,
+    because of what is taken back below it."""
+    sent: set[str] = set()
+    for path in inputs.files:
+        if rules.matches(path):
+            continue
+        sent.add(path)
+        above = path.rpartition("/")[0]
+        while above and above not in sent:
+            if above in inputs.files:
+                sent.add(above)
+            above = above.rpartition("/")[0]
+    return sorted(sent)
 
 
 def dockerfile_entry(dockerfile: Path, inputs: Inputs, name: str) -> bytes:

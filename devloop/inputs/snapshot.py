@@ -238,8 +238,14 @@ class _Followed(Selection):
     """A selection with the targets of the links that its sources went through."""
 
     def __init__(self, patterns: Iterable[SourcePattern], original: Selection) -> None:
-        super().__init__(patterns, original.rules)
+        every = tuple(patterns)
+        super().__init__(every, original.rules)
         self.original = original
+        self._every = every
+
+    def leads_to(self, parts: tuple[str, ...]) -> list[SourcePattern]:
+        """Where a link leads to the whole context, that link still counts: it may turn."""
+        return [p for p in self._every if p.fits(parts) and p.follows(len(parts))]
 
 
 def _original(selection: Selection) -> Selection:

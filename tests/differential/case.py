@@ -1,7 +1,8 @@
 """Random cases: a Dockerfile, build arguments, ignore rules, a tree, edits of it, all from one seed.
 
-The same seed and the same features give the same case on every machine. What a case asks of the engine
-beyond Docker 20.10 is a feature: "heredoc", "link", "parents", "exclude".
+The same seed and the same features give the same case on every machine. What a case asks of the engine beyond
+Docker 20.10 is a feature: "heredoc", "link", "parents", "exclude". "wide" is all that the newest BuildKit
+knows, on trees with odd names: those cases are for `engineless`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tests.differential import trees
 from tests.differential.dockerfiles import dockerfile
 from tests.differential.edits import Edit, edits
+from tests.differential.wide import WideWriter
 
 SERVER = "{server}"  # in a Dockerfile: where the runner serves the files of an `ADD http://…`
 
@@ -85,6 +88,8 @@ def make(seed: int, base: str, features: frozenset[str] = frozenset(), *, runs: 
     """The case of this seed. `base`: the image to build FROM. `runs`: RUNs may follow the COPYs, as
     continued builds want them."""
     chance = random.Random(f"{seed} {sorted(features)} {runs}")
+    if "wide" in features:
+        return _wide(seed, chance, base)
     tree = {path: content for path, content in _TREE if chance.random() < 0.8}
     tree |= {"src/main.py": "print('main')\n", "prod.conf": "prod\n"}  # there is always something
     if chance.random() < 0.1:
@@ -92,3 +97,13 @@ def make(seed: int, base: str, features: frozenset[str] = frozenset(), *, runs: 
     text, meets = dockerfile(chance, base, tree, features, runs=runs)
     steps = tuple(edits(chance, tree, text, meets) for _ in range(chance.choice((1, 1, 2))))
     return Case(seed, text, tree, steps, chance.choice(_ARGS), chance.choice(_IGNORED))
+
+
+def _wide(seed: int, chance: random.Random, base: str) -> Case:
+    tree = trees.tree(chance)
+    text = WideWriter(chance, (base, *trees.BASES), tree).text()
+    steps = tuple(trees.edits(chance, tree) for _ in range(chance.choice((1, 2, 3))))
+    args = {
+        name: chance.choice(("src", "", "a b", "x")) for name in ("A", "B", "DIR") if chance.random() < 0.15
+    }
+    return Case(seed, text, tree, steps, args, trees.rules(chance, sorted(tree)))

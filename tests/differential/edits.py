@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -60,7 +61,7 @@ class Edit:
         path = context / self.path
         try:
             _OPERATE[self.operation](path, self.other, context)
-        except (FileNotFoundError, NotADirectoryError, FileExistsError, IsADirectoryError, shutil.Error):
+        except (OSError, shutil.Error):
             pass
 
 
@@ -234,6 +235,19 @@ def _user(path: Path, other: str, context: Path) -> None:
         path.write_text(path.read_text().replace(":50", f":{other}0"))
 
 
+def _same(path: Path, other: str, context: Path) -> None:
+    """Another content of the same size, in place, and the time as it was."""
+    if path.is_file() and not path.is_symlink():
+        before, data = path.stat(), path.read_bytes()
+        path.write_bytes(bytes(byte ^ 1 for byte in data))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _mtime(path: Path, other: str, context: Path) -> None:
+    if path.exists() or path.is_symlink():
+        os.utime(path, ns=(0, 1_234_567_890), follow_symlinks=False)
+
+
 _OPERATE = {
     "write": _write,
     "create": _create,
@@ -247,4 +261,6 @@ _OPERATE = {
     "directory": _directory,
     "hard": _hard,
     "user": _user,
+    "same": _same,
+    "mtime": _mtime,
 }

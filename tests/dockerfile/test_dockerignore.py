@@ -52,6 +52,10 @@ TABLE = [
     ("braces", "a{2}", {"a{2}": False, "aa": True}),
     ("bar", "a|b", {"a|b": False, "a": True, "xb": True, "x": True}),
     ("directory with all below", "d/", {"d/x": False, "d/e/f": False, "dd": True}),
+    ("bang behind a dot", "*.txt\n./!a.txt", {"a.txt": True, "b.txt": False, "!a.txt": False}),
+    ("bang behind a slash", "*.txt\n/!a.txt", {"a.txt": True, "b.txt": False}),
+    ("named again after a part was taken back", "d\n!d/a\nd", {"d/a": True, "d/b": False}),
+    ("left out again by another line", "*\n!**/a\n*\n*/b", {"d/a": True, "d/b": False, "c": False}),
 ]
 
 
@@ -93,6 +97,8 @@ def test_only_20_10s_own_readings_are_disputed() -> None:
         ("a{2}", "aa"),
         ("a|b", "a"),
         ("a|b", "xb"),
+        ("d\n!d/a\nd", "d/a"),
+        ("*\n!**/a\n*\n*/b", "d/a"),
     }
 
 

@@ -60,6 +60,21 @@ def test_flags_json_and_quotes() -> None:
     assert parse("FROM x\nCOPY [a, b] c\n").stages[0].instructions[0].args == ("[a,", "b]", "c")
 
 
+def test_flags_are_read_byte_by_byte_as_buildkit_reads_them() -> None:
+    """It makes two characters of an `é`, and so looks for a file of that name. `à` has a byte that ends a
+    word."""
+    text = "FROM x\nCOPY --exclude=é --exclude=à.md é /é\n"
+    copy = parse(text).stages[0].instructions[0]
+    assert copy.flags == ("--exclude=\u00c3\u00a9", "--exclude=\u00c3")
+    assert copy.args == (".md", "é", "/é")
+    assert reads("FROM x\nRUN --mount=type=bind,source=é,target=/m ls\n") == ["\u00c3\u00a9"]
+
+
+def test_a_continuation_at_the_end_of_the_file_ends_with_its_line() -> None:
+    (copy,) = parse("FROM x\nCOPY a b \\\n").stages[0].instructions
+    assert (copy.args, copy.line, copy.end_line) == (("a", "b"), 2, 2)
+
+
 @pytest.mark.parametrize(
     ("given", "on"),
     [("", True), ("=true", True), ("=TRUE", True), ("=True", True), ("=false", False), ("=FALSE", False)],

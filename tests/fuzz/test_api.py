@@ -242,6 +242,7 @@ def test_damaged_answers(data: st.DataObject, call: str, status: bytes) -> None:
 
 @cases(20)
 @given(st.sampled_from(sorted(CALLS)), st.sampled_from(sorted(ANSWERS.values())) | broken_bytes(answer(json.dumps(listed(NODE)).encode())))  # fmt: skip
+@example("around", answer(json.dumps({"items": [{"metadata": {"name": "web"}}]}).encode()))
 def test_what_is_no_answer(call: str, text: bytes) -> None:
     _asked(call, text)
 

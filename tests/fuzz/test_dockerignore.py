@@ -40,7 +40,7 @@ def _asked(text: str) -> None:
     rules = IgnoreRules.parse(text, "web/.dockerignore")
     for path in PATHS:
         answers = (
-            rules.matches(path), rules.matches_directory(path), rules.leaves_out(path), rules.may_descend(path),
+            rules.matches(path), rules.leaves_out(path), rules.may_descend(path),
             rules.disputed(path),
         )  # fmt: skip
         assert all(isinstance(answer, bool) for answer in answers)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import tarfile
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,9 @@ import pytest
 
 from devloop import scratch
 from devloop.adapters.build.context import FingerprintedTree
+from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.errors import BuildError, TreeMovedError
-from devloop.inputs.archive import copy_context, read_dockerfile, read_ignore_file
+from devloop.inputs.archive import copy_context, read_dockerfile, read_ignore_file, tar_context
 from devloop.inputs.fingerprinter import TreeFingerprinter
 from devloop.model import BuildSpec, FileEntry, Fingerprint, Inputs, Service
 
@@ -62,6 +65,14 @@ def test_s8_a_copy_has_the_inputs_with_modes_times_and_links(tree: Path, tmp_pat
         there, here = (tree / path).stat(), (copy / path).stat()
         assert (here.st_mode, here.st_mtime_ns) == (there.st_mode, there.st_mtime_ns), path
     assert (copy / "src" / "run.sh").read_bytes() == (tree / "src" / "run.sh").read_bytes()
+
+
+def test_s9_a_directory_that_is_left_out_comes_along_with_what_is_taken_back(tree: Path) -> None:
+    """With its mode: unpacked without it, it would have the server's."""
+    (tree / "src").chmod(0o700)
+    packed = b"".join(tar_context(tree, inputs(tree), IgnoreRules.parse("src\nsecret.txt\n!src/link\n")))
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        assert {one.name: one.mode for one in archive} == {"src": 0o700, "src/link": 0o777}
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh\n# longer", "", None])

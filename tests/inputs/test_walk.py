@@ -204,6 +204,16 @@ def test_non_utf8_names(tmp_path: Path) -> None:
     assert after.digest != before.digest
 
 
+def test_s7_a_link_to_the_whole_context_that_becomes_a_directory_is_read_again(tmp_path: Path) -> None:
+    context = plant(tmp_path / "context", {"a": "1", "src/all": "-> ..", "src/x": "2"})
+    before = read(context, "FROM x\nCOPY src/all /o/\n")
+    assert set(before.files) == {"a", "src", "src/all", "src/x"}
+    (context / "src/all").unlink()
+    plant(context, {"src/all/inside": "3"})
+    paths = ["src/all", "src/all/inside"]
+    assert before.updated(paths, StatCache(tmp_path / "s"), no_check) is None  # look at everything
+
+
 def test_links_that_go_in_circles_end(tmp_path: Path) -> None:
     context = plant(tmp_path / "context", {"a": "-> b", "b": "-> a", "c": "-> c/d", "ok": "1"})
     assert set(read(context, "FROM x\nCOPY a/x c ok .\n").files) == {"a", "b", "c", "ok"}

@@ -9,6 +9,7 @@ from typing import Any
 from devloop.adapters.kubernetes.api.answers import ApiRefusedError
 from devloop.adapters.kubernetes.api.client import Client
 from devloop.adapters.nodes.loader import ClusterLoader
+from devloop.borders import API_ANSWER
 from devloop.checks.facts import NodeCapacity
 from devloop.checks.quantity import number
 from devloop.errors import PlatformError
@@ -41,20 +42,21 @@ async def look_around(client: Client, own: Iterable[tuple[str, str]]) -> Surroun
             reason=error.reason,
             hint="the user needs `list` on nodes and services",
         ) from error
-    releases = set(own)
-    foreign = [one for one in services.get("items") or () if _release(one) not in releases]
-    found = f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}"
-    return Surroundings(
-        found,
-        tuple(_capacity(one) for one in nodes.get("items") or ()),
-        {
-            port["nodePort"]: f"{one['metadata']['namespace']}/{one['metadata']['name']}"
-            for one in foreign
-            for port in (one.get("spec") or {}).get("ports") or ()
-            if port.get("nodePort")
-        },
-        frozenset((one["metadata"]["namespace"], one["metadata"]["name"]) for one in foreign),
-    )
+    with API_ANSWER("looking at the cluster"):
+        releases = set(own)
+        foreign = [one for one in services.get("items") or () if _release(one) not in releases]
+        found = f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}"
+        return Surroundings(
+            found,
+            tuple(_capacity(one) for one in nodes.get("items") or ()),
+            {
+                port["nodePort"]: f"{one['metadata']['namespace']}/{one['metadata']['name']}"
+                for one in foreign
+                for port in (one.get("spec") or {}).get("ports") or ()
+                if port.get("nodePort")
+            },
+            frozenset((one["metadata"]["namespace"], one["metadata"]["name"]) for one in foreign),
+        )
 
 
 async def nodes_without(loader: ClusterLoader, refs: Iterable[str]) -> dict[str, tuple[str, ...]]:
