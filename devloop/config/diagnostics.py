@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic_core import ErrorDetails
@@ -175,7 +175,7 @@ def tree_problems(document: ConfigDocument, config: Config) -> list[Problem]:
             problems = (_rivalry(service, target, other, its) for other, its in claimed)
             found.extend((at, problem) for problem in problems if problem)
         claimed += [(service, target) for target in service.targets]
-    found.extend(_port_problems(config.forwards()))
+    found.extend(_port_problems(config))
     for number, pattern in enumerate(config.manifests):
         path = absolute(config.root, pattern)
         if re.search(r"[*?\[]", pattern) or is_file(path) or is_kustomization(path):
@@ -200,13 +200,15 @@ def _rivalry(service: Service, target: Target, other: Service, its: Target) -> s
     return f"{other.name} sets the same image on {target} already; name a container: in both"
 
 
-def _port_problems(forwards: Sequence[Forward]) -> Iterator[tuple[Location, str]]:
-    """A port of this machine can be forwarded once."""
+def _port_problems(config: Config) -> Iterator[tuple[Location, str]]:
+    """A port of this machine can be forwarded once, and to a service with pods."""
     first: dict[int, Forward] = {}
-    for one in forwards:
+    for one in config.forwards():
+        at = ("services", one.service, "forward")
         other = first.setdefault(one.port, one)
-        if other is not one:
-            at = ("services", one.service, "forward")
+        if not config.by_name[one.service].deploy:
+            yield at, "it leads to pods of the service, which has none; write deploy: {deployment: NAME} too"
+        elif other is not one:
             yield at, f"port {one.port} is forwarded to {other.service} already; write another one here"
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from devloop import cli
 from devloop.checks.rule import Finding, Report
+from devloop.clock import Clock
 from devloop.commands import diff, doctor, down, explain, verify
 from devloop.commands.output import concealed, dumped
 from devloop.commands.verify import Verified
@@ -26,11 +27,12 @@ from devloop.errors import ReleaseError
 from devloop.model import Release
 from devloop.rollout.service_status import Standing
 from devloop.sinks import findings, standing, summary
-from devloop.sinks.outcomes import error_fields
+from devloop.sinks.outcomes import describe, error_fields
 from devloop.sinks.past_trips import past_trips
 from devloop_sandbox import daemon
 from tests.support.fakes import SERVICE
 from tests.support.sample_project import ROOT
+from tests.support.trips import failed_trip, live_trip
 
 PAGE = (ROOT / "docs" / "output.md").read_text()
 SHAPES = {
@@ -75,6 +77,14 @@ def produced() -> Iterator[tuple[str, object]]:
 @pytest.mark.parametrize("name", [name for name, _ in produced()])
 def test_what_is_printed_has_the_documented_shape(name: str) -> None:
     assert shape(dict(produced())[name]) == shape(SHAPES[name])
+
+
+def test_each_outcome_of_once_has_the_documented_keys() -> None:
+    clock, documented = Clock(), SHAPES["once"]["services"]["web"]
+    found = describe(live_trip(lambda _: None, clock))
+    assert found.keys() == documented.keys()
+    assert found["seconds"].keys() == documented["seconds"].keys()
+    assert describe(failed_trip(lambda _: None, clock))["error"].keys() == SHAPES["error"].keys()
 
 
 def test_a_trip_of_the_history_has_the_documented_keys(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from devloop.commands.running_watch import Watch
 from devloop.commands.status import beside_watch
 from devloop.rollout.service_status import Standing
+from devloop.sinks.standing import as_table
 
 STALE = Standing("stale", message="the cluster runs other content than the tree", hint="devloop once")
 MISSING = Standing("missing", message="deployment/web is not in namespace dev", hint="devloop once")
@@ -80,3 +82,12 @@ def test_s28_a_watch_that_still_works_elsewhere_is_reported_and_its_stages_are_n
 def test_a_watch_that_is_paused_needs_a_resume() -> None:
     found = beside_watch(STALE, watch(state="paused").card("web"))
     assert found.hint == "the running devloop watch is paused: devloop resume lifts that"
+
+
+def test_the_ports_that_a_watch_forwards_are_shown_whatever_the_state() -> None:
+    forwards = [{"url": "http://localhost:8080", "port": 3000}]
+    for standing in (STALE, STUCK, Standing("live")):
+        found = beside_watch(standing, watch(forwards=forwards).card("web"))
+        assert found.forwards == ("http://localhost:8080",)
+    assert beside_watch(Standing("live"), None).forwards == ()
+    assert "http://localhost:8080  http://x" in as_table({"web": replace(found, url="http://x")}, {})

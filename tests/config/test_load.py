@@ -591,3 +591,11 @@ def test_s36_what_sync_cannot_be_is_refused_with_what_to_write(
 ) -> None:
     (line,) = refused(project, MINIMAL + f"    update: {written}\n")
     assert says in line
+
+
+def test_a_service_without_pods_has_nothing_to_forward_to(project: Path) -> None:
+    text = MINIMAL.replace("    deploy: {deployment: todo-backend}\n", "")
+    lines = refused(project, text + "    forward: {8080: 3000, 9229: 9229}\n")
+    assert any(
+        "services.backend.forward: it leads to pods of the service, which has none" in one for one in lines
+    )

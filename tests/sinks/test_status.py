@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from devloop.clock import Clock
-from devloop.events import LiveChanged, Notice, StageStarted
+from devloop.events import ConfigReloaded, Forwarded, LiveChanged, Notice, StageStarted
 from devloop.sinks.outcomes import describe
 from devloop.sinks.status import StatusBoard
 from tests.support.trips import REF, ROOT, URL, failed_trip, live_trip
@@ -76,3 +76,23 @@ def test_what_is_wrong_with_manifests_is_shown_until_it_is_mended() -> None:
     assert status.answer()["problems"] == {"manifests": "k8s/b.yaml:7: not so"}
     status(Notice("", "info", "all of them are applied", about="manifests"))
     assert status.answer()["problems"] == {}
+
+
+def test_a_forwarded_port_is_the_url_as_long_as_it_is_open() -> None:
+    status, clock = board(), Clock()
+    live_trip(status, clock)
+    for url, port in (("http://localhost:8080", 3000), ("http://localhost:9229", 9229)):
+        status(Forwarded("backend", url, port))
+    status(ConfigReloaded(("backend",)))  # its ports stay open
+    service = status.answer()["services"]["backend"]
+    assert service["url"] == "http://localhost:8080"
+    assert service["forwards"] == [
+        {"url": "http://localhost:8080", "port": 3000},
+        {"url": "http://localhost:9229", "port": 9229},
+    ]
+    live_trip(status, clock, trip=2)
+    status(Forwarded("backend", "http://localhost:8080", 3000, open=False))
+    assert status.answer()["services"]["backend"]["url"] == "http://localhost:9229"
+    status(Forwarded("backend", "http://localhost:9229", 9229, open=False))
+    service = status.answer()["services"]["backend"]
+    assert (service["url"], service["forwards"]) == (URL, [])
