@@ -40,7 +40,7 @@ SHAPES = {
     for name, text in re.findall(r"<!-- shape: (\w+) -->\n```json\n(.*?)```", PAGE, re.DOTALL)
 }
 # Commands that print no result, and those whose result is a file or a stream.
-WITHOUT = {"init", "watch", "completion"}
+WITHOUT = {"init", "watch", "logs", "mcp", "completion"}
 
 
 def shape(value: object) -> object:
