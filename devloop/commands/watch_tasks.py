@@ -59,7 +59,7 @@ class OnDisk:
     def take(self) -> None:
         """What changed of it counts from now on."""
         if self.files is not None:
-            self.files.reload(again=True)
+            self.files.look()
 
     @property
     def refusal(self) -> str:

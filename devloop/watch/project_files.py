@@ -14,6 +14,7 @@ from devloop.config.load import Config, CurrentConfig
 from devloop.deploy.installer import Installation
 from devloop.errors import ConfigError, DevloopError
 from devloop.events import ConfigReloaded, Emit, Notice
+from devloop.files import read_bytes
 from devloop.model import Change, Service
 from devloop.watch.interests import CONFIG, config_interest, manifest_interest, release_interest
 from devloop.watch.watcher import Interest, Watcher
@@ -41,6 +42,7 @@ class ProjectFiles:
         self._current, self._affected = current, affected
         self._override, self._installation, self._taken, self._emit = override, installation, taken, emit
         self._refused = ""  # why config.yaml as it lies there is not what counts
+        self._read: bytes | None = None  # config.yaml
         self._followed: frozenset[Path] = frozenset()
         self._saved = anyio.Event()  # config.yaml was
         self._woken = anyio.Event()  # something else is to be written to the cluster
@@ -108,9 +110,16 @@ class ProjectFiles:
                 self._emit(Notice("", "error", message, error.hint, error.about))
             self._affected(self._installation.manifests.affected())
 
+    def look(self) -> None:
+        """Take config.yaml as it is now, for whoever cannot wait for its file event: where it is another than
+        when it was read last, or was refused then."""
+        if self._refused or _text(self._current.config.path) != self._read:
+            self.reload(again=True)
+
     def reload(self, *, again: bool = False) -> None:
         """Take config.yaml as it is now: whole, or not at all. `again`: nobody saved it; what was reported of
         it is not repeated."""
+        self._read = _text(self._current.config.path)
         try:
             new = self._override(configs.load(self._current.config.path))
         except ConfigError as error:
@@ -154,6 +163,13 @@ class ProjectFiles:
             left = f"; {there} stays in the cluster as it is" if there else ""
             text = f"{service.name} is no longer in config.yaml{left}"
             self._emit(Notice("", "info", text, "devloop down removes what devloop made" if there else None))
+
+
+def _text(file: Path) -> bytes | None:
+    try:
+        return read_bytes(file)
+    except OSError:
+        return None
 
 
 class Following:

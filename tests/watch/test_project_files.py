@@ -288,3 +288,27 @@ async def test_s19_a_service_whose_manifest_another_ones_trip_found_refused_firs
             await until(lambda: len(project.affected) == 6)
             group.cancel_scope.cancel()
     assert project.affected == [set(), {"web"}, set(), {"web"}, set(), {"web"}]
+
+
+async def test_s39_a_look_takes_what_was_saved_and_repeats_nothing(project: Project) -> None:
+    project.files.look()
+    project.files.look()
+    assert project.events == []
+    project.write(arg=2)
+    project.files.look()
+    project.files.look()
+    assert project.taken == [("web",)]
+    project.write(arg=2, port=9200)
+    for _ in range(3):
+        project.files.look()
+    assert [event.message for event in project.events if isinstance(event, Notice)] == [
+        "metrics: has changed"
+    ]
+    project.path.write_text("services: 7\n")
+    for _ in range(3):
+        project.files.look()
+    assert len([event for event in project.events if isinstance(event, Notice)]) == 2
+    assert project.files.refusal
+    project.write(arg=3, port=9200)
+    project.files.look()
+    assert (project.taken[-1], project.files.refusal) == (("web",), "")
