@@ -33,6 +33,7 @@ ELSEWHERE = {
     "devloop watch": "tests/e2e",
     "devloop once": "tests/e2e",
     "devloop status": "tests/e2e",
+    "devloop wait": "tests/e2e",
     "devloop sandbox up": "tests/contract, tests/e2e",
     "devloop schema": "test_commands_of_the_readme_exist",
     "python bench/loop.py": "test_the_bench",
