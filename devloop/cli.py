@@ -9,7 +9,7 @@ import click
 
 from devloop import __version__, collector
 from devloop.commands.exit import last_net
-from devloop.commands.of_watch import history, logs, pause, rebuild, restart, resume, trigger, wait
+from devloop.commands.of_watch import history, logs, mcp, pause, rebuild, restart, resume, trigger, wait
 from devloop.commands.options import (
     asked,
     format_option,
@@ -276,7 +276,7 @@ def completion(shell: str) -> None:
     click.echo(found(main, {}, "devloop", "_DEVLOOP_COMPLETE").source())
 
 
-for command in (history, logs, pause, rebuild, restart, resume, trigger, wait):
+for command in (history, logs, mcp, pause, rebuild, restart, resume, trigger, wait):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -266,7 +266,7 @@ python_env() {
 pip_install() {
   local wanted=(-e "$ROOT[sandbox]")
   if [[ $1 == dev ]]; then
-    wanted=(-e "$ROOT[helm,sandbox]")
+    wanted=(-e "$ROOT[helm,mcp,sandbox]")
     while IFS= read -r name; do wanted+=("$name"); done < <(dev_group)
   fi
   # Byte code is most of the time that pip would take, and devloop imports a small part of what is installed: Python

@@ -25,7 +25,7 @@ users: [{name: it, user: {token: none}}]
 contexts: [{name: none, context: {cluster: it, user: it}}]
 """
 SHOWN = {"rich", "prometheus_client", "starlette", "uvicorn"}  # what `watch` shows and serves
-SELDOM = {"psutil", "cryptography", "watchfiles", "helm_python", "kubernetes_validate"}
+SELDOM = {"psutil", "cryptography", "watchfiles", "helm_python", "kubernetes_validate", "mcp"}
 CLIENTS = {"aiohttp", "kubernetes", "docker"}
 LOOP = {"anyio", "asyncio", "ssl"}
 CONFIGURATION = {"pydantic", "yaml", "devloop.model", "devloop.events"}
@@ -61,7 +61,8 @@ def imported(folder: Path, *words: str) -> tuple[set[str], int]:
 
 
 @pytest.mark.parametrize(
-    "words", ["--version", "--help", "status --help", "completion bash", "status --nothing"]
+    "words",
+    ["--version", "--help", "status --help", "mcp --help", "completion bash", "status --nothing"],
 )
 def test_what_the_command_line_alone_answers_imports_no_library(folder: Path, words: str) -> None:
     modules, code = imported(folder, *words.split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import click
 
@@ -24,16 +25,18 @@ WITHOUT_WATCH = {
 def act(project: Project, do: str, names: Sequence[str], *, output: str) -> int:
     """Have the running watches do it; 0 if each service is as it was asked for."""
 
-    async def ask() -> Json:
-        try:
-            shares = await watches_of(project.config, names)
-        except PlatformError as error:
-            if error.reason == "NoWatch":
-                error.hint = WITHOUT_WATCH[do]
-            raise
-        return await results_of(shares, do)
+    return show_results(run(partial(have_done, project, do, names)), output=output)
 
-    return show_results(run(ask), output=output)
+
+async def have_done(project: Project, do: str, names: Sequence[str]) -> Json:
+    """{NAME: what was done about it}. Raises PlatformError (no watch runs), ConfigError."""
+    try:
+        shares = await watches_of(project.config, names)
+    except PlatformError as error:
+        if error.reason == "NoWatch":
+            error.hint = WITHOUT_WATCH[do]
+        raise
+    return await results_of(shares, do)
 
 
 async def results_of(shares: Mapping[RunningWatch, tuple[str, ...]], do: str) -> Json:

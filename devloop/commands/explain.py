@@ -125,7 +125,7 @@ def _how(group: Group) -> str:
 
 def explain(project: Project, names: Sequence[str], *, output: str) -> int:
     """Print which edits are deltas, and what stops the others."""
-    answers = in_session(project, names, _answers)
+    answers = in_session(project, names, answers_of)
     hide = secrets_of(project.config, names)
     if output:
         services = {service.name: as_object(service, groups) for service, groups in answers}
@@ -135,7 +135,8 @@ def explain(project: Project, names: Sequence[str], *, output: str) -> int:
     return 0
 
 
-async def _answers(session: Session) -> list[tuple[Service, tuple[Group, ...]]]:
+async def answers_of(session: Session) -> list[tuple[Service, tuple[Group, ...]]]:
+    """Each service with its groups. Raises StageError, PlatformError."""
     answers = []
     for service in session.services:
         found = await session.images.fingerprinter.take(service, Change.start(session.world.clock.now()))

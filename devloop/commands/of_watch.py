@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from devloop.commands.options import log_format_option, on_project, output_option, services_argument
+from devloop.commands.options import (
+    asked,
+    log_format_option,
+    on_project,
+    output_option,
+    services_argument,
+    where,
+)
 
 if TYPE_CHECKING:
     from devloop.commands.frame import Project
@@ -133,6 +141,20 @@ def wait(project: Project, services: tuple[str, ...], goal: str, timeout: str, o
     from devloop.commands import wait as command
 
     return command.wait(project, services, goal=goal, seconds=_seconds(timeout), output=output)
+
+
+@click.command()
+@where
+def mcp(**given: Any) -> None:
+    """Serve a coding agent over the Model Context Protocol, on standard input and output.
+
+    Its tools are wait, status, history, explain, rebuild, restart and rollback; `devloop watch` has to run
+    beside it for most of them. It is started by the agent: docs/mcp.md. Needs devloop[mcp].
+    """
+    from devloop.commands import mcp as command
+    from devloop.commands.frame import load_project
+
+    command.mcp(partial(load_project, **asked(given)))
 
 
 def _seconds(text: str) -> float:

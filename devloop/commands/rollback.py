@@ -157,18 +157,19 @@ def sharing(config: Config, name: str, target: Target) -> Collection[str]:
 def rollback(project: Project, name: str, *, output: str) -> int:
     """Hold the service `name` at its newest earlier image; the exit code."""
 
-    async def hold(session: Session) -> str:
-        lived = session.images.history.of(name)
-        others, holding = partial(sharing, session.config, name), partial(held_beside_own, session)
-        with holding():
-            pass  # another project's is refused before anything is loaded
-        tell = partial(click.echo, err=bool(output))
-        service = session.services[0]
-        return await roll_back(service, session.world, session.cluster, lived, others, holding, tell)
-
-    ref = in_session(project, (name,), hold)
+    ref = in_session(project, (name,), partial(hold_earlier, partial(click.echo, err=bool(output))))
     if output:
         click.echo(dumped({"services": {name: {"held": True, "image": ref}}}, output))
     else:
         click.echo(f"{name}: held at {ref} until the next edit, or devloop resume {name}")
     return 0
+
+
+async def hold_earlier(tell: Tell, session: Session) -> str:
+    """`roll_back` of the session's only service."""
+    (service,) = session.services
+    lived = session.images.history.of(service.name)
+    others, holding = partial(sharing, session.config, service.name), partial(held_beside_own, session)
+    with holding():
+        pass  # another project's is refused before anything is loaded
+    return await roll_back(service, session.world, session.cluster, lived, others, holding, tell)

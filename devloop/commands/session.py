@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from devloop.clock import Clock
@@ -12,18 +13,18 @@ from devloop.sinks.fan import Fan
 from devloop.wiring import Session, opened
 
 Result = TypeVar("Result")
+Work = Callable[[Session], Coroutine[Any, Any, Result]]
 
 
-def in_session(
-    project: Project, names: Sequence[str], work: Callable[[Session], Coroutine[Any, Any, Result]]
-) -> Result:
+def in_session(project: Project, names: Sequence[str], work: Work[Result]) -> Result:
     """`run` for a command that shows no events: `work` with a session for the services `names`, or all."""
+    return run(partial(with_session, project, names, work))
 
-    async def opened_for_it() -> Result:
-        async with opened(project.config, project.kubeconfig, names, Fan(), Clock()) as session:
-            return await work(session)
 
-    return run(opened_for_it)
+async def with_session(project: Project, names: Sequence[str], work: Work[Result]) -> Result:
+    """The same where an event loop runs."""
+    async with opened(project.config, project.kubeconfig, names, Fan(), Clock()) as session:
+        return await work(session)
 
 
 @contextmanager

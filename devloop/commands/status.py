@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from devloop.commands.frame import Project
@@ -19,14 +19,38 @@ from devloop.wiring import Session
 WATCH = "the running devloop watch"
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How services stand, with no secret in it; `stages`: what a running watch does with each. `problems`:
+    what is wrong besides; `elsewhere`: where that watch works, if it is no watch of this place."""
+
+    standings: Mapping[str, Standing]
+    stages: Mapping[str, str]
+    problems: Mapping[str, str]
+    elsewhere: str
+
+
 def status(project: Project, names: Sequence[str], *, output: str) -> int:
     """Print how every service stands; 0 if each is live."""
     from devloop.sinks.standing import as_object, as_table
 
-    async def look(session: Session) -> Mapping[str, Standing]:
-        return await standings(session.services, session.world, partial(_release_status, session))
+    report = reported(project, names, in_session(project, names, look))
+    if report.elsewhere:
+        print(report.elsewhere, file=sys.stderr)
+    shown = report.standings, report.stages
+    print(dumped(as_object(*shown), output) if output else as_table(*shown))
+    for about, message in report.problems.items():
+        print(f"{about}: {message}", file=sys.stderr)
+    return 0 if not report.problems and all(one.well for one in report.standings.values()) else 1
 
-    found = in_session(project, names, look)
+
+async def look(session: Session) -> Mapping[str, Standing]:
+    """Raises PlatformError."""
+    return await standings(session.services, session.world, partial(_release_status, session))
+
+
+def reported(project: Project, names: Sequence[str], found: Mapping[str, Standing]) -> Report:
+    """What was found, beside what a running watch says. Blocking."""
     watch = find_watch(project.config)
     elsewhere = watch.elsewhere(*_place(project.config)) if watch else ""
     cards = watch.services if watch and not elsewhere else {}
@@ -39,13 +63,7 @@ def status(project: Project, names: Sequence[str], *, output: str) -> int:
         for name, one in shown.items()
     }
     stages = {name: card.get("stage") or card.get("state") or "" for name, card in cards.items()}
-    if elsewhere:
-        print(elsewhere, file=sys.stderr)
-    print(dumped(as_object(clean, stages), output) if output else as_table(clean, stages))
-    problems = watch.problems if watch and not elsewhere else {}
-    for about, message in problems.items():
-        print(f"{about}: {message}", file=sys.stderr)
-    return 0 if not problems and all(standing.well for standing in found.values()) else 1
+    return Report(clean, stages, watch.problems if watch and not elsewhere else {}, elsewhere)
 
 
 def beside_watch(standing: Standing, card: Json | None) -> Standing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -26,26 +27,27 @@ def wait(project: Project, names: Sequence[str], *, goal: str, seconds: float, o
         if not output:
             _print(decision)
 
-    async def ask() -> list[Json] | None:
-        try:
-            shares = await watches_of(project.config, names)
-        except PlatformError as error:
-            if error.reason == "NoWatch":
-                return None
-            raise
-        return await _answers(shares, goal, seconds, show)
-
-    answers = run(ask)
-    if answers is None:
+    answer = run(partial(ask, project, names, goal, seconds, show))
+    if answer is None:
         from devloop.commands.wait_once import judged
 
-        answers = [judged(project, names, goal, show)]
-    answer = _together(answers, goal)
+        answer = judged(project, names, goal, show)
     if output:
         click.echo(dumped(answer, output))
     for about, problem in {} if output else answer["problems"].items():
         click.echo(f"{about}: {problem}", file=sys.stderr)
     return 0 if answer["reached"] else TIMED_OUT if answer["timed_out"] else ELSEWHERE
+
+
+async def ask(project: Project, names: Sequence[str], goal: str, seconds: float, show: Show) -> Json | None:
+    """The answer of the running watches, None without one; each decision goes to `show` too."""
+    try:
+        shares = await watches_of(project.config, names)
+    except PlatformError as error:
+        if error.reason == "NoWatch":
+            return None
+        raise
+    return _together(await _answers(shares, goal, seconds, show), goal)
 
 
 async def _answers(

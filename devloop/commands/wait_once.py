@@ -25,10 +25,19 @@ def judged(project: Project, names: Sequence[str], goal: str, show: Callable[[Js
     Raises PlatformError where a service is undecided: nobody works on it.
     """
 
-    async def look(session: Session) -> Mapping[str, Standing]:
-        return await standings(session.services, session.world, _no_release)
+    answer = decided(project, names, goal, in_session(project, names, look))
+    for decision in answer["services"].values():
+        show(decision)
+    return answer
 
-    found = in_session(project, names, look)
+
+async def look(session: Session) -> Mapping[str, Standing]:
+    """Raises PlatformError."""
+    return await standings(session.services, session.world, _no_release)
+
+
+def decided(project: Project, names: Sequence[str], goal: str, found: Mapping[str, Standing]) -> Json:
+    """The answer of a wait that found them so. Raises PlatformError where a service is undecided."""
     open_ones = {name: one for name, one in found.items() if one.state not in DECIDED}
     hide = secrets_of(project.config, names)
     if open_ones:
@@ -39,8 +48,6 @@ def judged(project: Project, names: Sequence[str], goal: str, show: Callable[[Js
             hint="devloop watch, or devloop once, brings the tree",
         )
     services = {name: _decision(name, one, hide) for name, one in found.items()}
-    for decision in services.values():
-        show(decision)
     return answer_of(services, goal, {})
 
 
