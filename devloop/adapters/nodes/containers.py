@@ -12,6 +12,7 @@ import posixpath
 import signal
 import tarfile
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import anyio
@@ -48,15 +49,25 @@ class Containers(Protocol):
         ...
 
 
-class EngineContainers:
-    """`Containers` of a Docker engine. `looked`: what was found to be in order, and is not looked at again:
+@dataclass(slots=True)
+class Looked:
+    """What was found out about containers, and does not change: what is mounted where. And what was in order:
     (container, a directory that is one, or a signal that is handled)."""
 
-    def __init__(self, engine: Engine, looked: set[tuple[str, str]]) -> None:
-        self._engine, self._known = engine, looked
+    facts: dict[str, ContainerFacts] = field(default_factory=dict)
+    good: set[tuple[str, str]] = field(default_factory=set)
+
+
+class EngineContainers:
+    """`Containers` of a Docker engine. Whether one still runs is asked when it was written into (`runs`)."""
+
+    def __init__(self, engine: Engine, looked: Looked) -> None:
+        self._engine, self._facts, self._known = engine, looked.facts, looked.good
 
     async def refuse(self, container: str, files: SyncFiles, reload: str) -> Refusal | None:
-        facts = await self._engine.container(container)
+        facts = self._facts.get(container) or await self._engine.container(container)
+        if facts is not None and facts.running:
+            self._facts[container] = facts
         refusal = refuse_container(facts, files.paths)
         return refusal or await self._refuse_link(container, files) or await self._refuse(container, reload)
 
@@ -81,6 +92,8 @@ class EngineContainers:
 
     async def runs(self, container: str) -> bool:
         facts = await self._engine.container(container)
+        if facts is None:  # nobody will ask for it again
+            self._facts.pop(container, None)
         return facts is not None and facts.running
 
     async def _refuse_link(self, container: str, files: SyncFiles) -> Refusal | None:

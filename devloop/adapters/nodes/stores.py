@@ -14,7 +14,7 @@ from devloop.adapters.docker.config_digest import Digests
 from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.labels import PROJECT
-from devloop.adapters.nodes.containers import Containers, EngineContainers
+from devloop.adapters.nodes.containers import Containers, EngineContainers, Looked
 from devloop.adapters.nodes.images import StoredImage, ask_each, is_tagged, project_in
 from devloop.adapters.nodes.shells.shell import last_line
 from devloop.errors import PlatformError
@@ -65,7 +65,7 @@ class EngineStore:
     node: str
     engine: Engine
     digests: Digests
-    looked: set[tuple[str, str]] = field(default_factory=set, compare=False)  # see EngineContainers
+    looked: Looked = field(default_factory=Looked, compare=False)
 
     async def digest(self, ref: str) -> str | None:
         facts = await self.engine.inspect(ref)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from devloop.adapters.docker.engine_facts import ContainerFacts, container_of
-from devloop.adapters.nodes.containers import EngineContainers, refuse_container
+from devloop.adapters.nodes.containers import EngineContainers, Looked, refuse_container
 from devloop.errors import SyncError
 from devloop.model import SyncedFile, SyncFiles
 from tests.adapters.conftest import Bench
@@ -97,7 +97,7 @@ def files(content: bytes = b"new", path: str = "app/a.py") -> SyncFiles:
 
 
 def containers(bench: Bench) -> EngineContainers:
-    return EngineContainers(bench.engine, set())
+    return EngineContainers(bench.engine, Looked())
 
 
 async def reason(ours: EngineContainers, container: str, wanted: SyncFiles, reload: str) -> str:
