@@ -65,7 +65,7 @@ def random_script(seed: int) -> list[Step]:
     if seed >= IN_PLACE_FROM:
         kinds, weights = (*kinds, _life_at_a_write), (*weights, 6)
     if seed >= SYNC_FROM:
-        kinds, weights = (*kinds, _container), (*weights, 6)
+        kinds, weights = (*kinds, _container), (*weights, 12)
     while len(steps) < STEPS or moment < 60 * MINUTES:
         kind = rng.choices(kinds, weights)[0]
         steps += kind(rng, moment)

@@ -101,6 +101,24 @@ def test_s39_a_wait_is_answered_of_the_tree_as_it_is_though_its_events_are_late(
         assert any("of an older tree" in line for line in run(WAITS_FROM, steps_of(WAITED)).violations)
 
 
+KILLED = """
+5 save api a 2
+60 save api a 3
+120 save api a 4
+180 kill_container api 0
+"""
+
+
+def test_s37_a_container_that_is_killed_comes_back_with_what_was_synced() -> None:
+    done = run(SYNC_FROM, steps_of(KILLED))
+    assert not done.violations
+    assert any("api updated: sync" in line for line in done.trace)
+    killed = next(index for index, line in enumerate(done.trace) if "kill_container" in line)
+    assert any("restarting its container" in line for line in done.trace[killed:])
+    with PLANTED["container-id"]():
+        assert any("runs another content" in line for line in run(SYNC_FROM, steps_of(KILLED)).violations)
+
+
 def test_who_waits_without_any_time_passing_is_reported() -> None:
     """A timer of less than the clock can show is due at once, and again."""
 
