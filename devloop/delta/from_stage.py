@@ -11,6 +11,7 @@ Doubt of any kind is `NotProven`, and a full build follows.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,16 +30,21 @@ from devloop.model import FileEntry, Inputs, Service
 __all__ = ["IN_A_STAGE", "Export", "built", "exporting", "layers_of_stages", "not_carried_because"]
 
 IN_A_STAGE = ("OtherStage", "Mounted", "TakenFrom")  # the doubts that this answers
+_A_RUN = re.compile(r"\[(.* )?(?P<stage>\S+) +\d+/\d+\] RUN ")  # as builders name a step
 _SPECIAL = frozenset("$\\'\"`")  # in a source that is not what it says
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """`dockerfile` gives the image to export, with these `copies` in it; `before`: what they brought last."""
+    """`dockerfile` gives the image to export, with these `copies` in it; `before`: what they brought last.
+
+    `stages`: the names of those whose RUNs the change reaches, and that show in nothing but these copies.
+    """
 
     dockerfile: str
     copies: tuple[Brought, ...]
     before: Outputs
+    stages: frozenset[str]
 
 
 def not_carried_because(plan: Plan, path: str) -> NotProven | None:
@@ -73,7 +79,10 @@ def exporting(
         steps = [one for one in places(plan, parent.full, history) if one.step in copies]
         brought = tuple(_brought(one, parent.layers) for one in steps)
         last = {one.root: _last(parent, one) for one in brought}
-        return Export(_dockerfile(text, plan, brought, copies), brought, last)
+        chain = {stage.stage.index for stage in plan.chain()}
+        stages = (plan.stages[index].stage for index in _reached(plan, changed) - chain)
+        names = frozenset(stage.name or f"stage-{stage.index}" for stage in stages)
+        return Export(_dockerfile(text, plan, brought, copies), brought, last, names)
     except NotProvenError as doubt:
         return NotProven.of(doubt)
 
@@ -82,6 +91,7 @@ def built(
     service: Service,
     export: Export,
     layers: Sequence[LayerFile],
+    ran: Sequence[str],
     parent: Parent,
     before: Inputs,
     after: Inputs,
@@ -91,8 +101,10 @@ def built(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> Delta | NotProven:
-    """The image of `after`, given the layers that the builder made of `export`. Terms as for `delta`."""
+    """The image of `after`, given the layers that the builder made of `export`, and the steps that it did
+    anew. Terms as for `delta`."""
     try:
+        _check_ran(export, ran)
         exported = of_layers(layers, export.copies, export.before, check)
         last = {**(parent.outputs or {}), **export.before}
         now = {**last, **exported.outputs}
@@ -113,6 +125,15 @@ def layers_of_stages(plan: Plan, diff_ids: tuple[str, ...]) -> frozenset[str]:
         and isinstance(one.step, Copy)
         and one.step.source.stage is not None
     )
+
+
+def _check_ran(export: Export, ran: Sequence[str]) -> None:
+    """Raises NotProvenError if a RUN was done anew that the change does not reach: its cache was gone. The
+    outputs are then made of what the image does not hold."""
+    for step in ran:
+        found = _A_RUN.match(step)
+        if found is not None and found["stage"] not in export.stages:
+            raise NotProvenError("StageRebuilt", f"the builder did {step} again, which no change reaches")
 
 
 # --- which COPYs

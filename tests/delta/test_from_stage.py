@@ -17,7 +17,15 @@ from devloop.delta import changes, from_stage, outputs
 from devloop.delta.changes import Effects
 from devloop.delta.delta import Delta, NotProven, Parent, ineligible_because
 from devloop.delta.eligibility import reads
-from devloop.delta.from_stage import IN_A_STAGE, built, exporting, not_carried_because
+from devloop.delta.from_stage import (
+    IN_A_STAGE,
+    Export,
+    _check_ran,
+    built,
+    exporting,
+    not_carried_because,
+)
+from devloop.delta.placement import NotProvenError
 from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import Plan
 from devloop.dockerfile.planner import plan as planned
@@ -222,7 +230,7 @@ def by_stages(bench: Bench, parent: Parent, before: Inputs, after: Inputs) -> De
         return export
     layers = bench.export(export.dockerfile)
     labels = {LABEL: "delta"}
-    return built(bench.service, export, layers, parent, before, after, bench.plan, bench.rules, labels)
+    return built(bench.service, export, layers, (), parent, before, after, bench.plan, bench.rules, labels)
 
 
 def compare(bench: Bench, made: Delta, below: Mapping[str, Item]) -> list[str]:
@@ -439,6 +447,16 @@ def test_what_the_dockerfile_shows_not_to_be_plain(name: str) -> None:
     assert why.reason in IN_A_STAGE
     found = not_carried_because(plan, "src/main.py")
     assert (found.reason if found else "") == reason
+
+
+def test_a_run_that_no_change_reaches_was_not_done_again() -> None:
+    """What it makes now is in the outputs, and the image holds what it made before."""
+    export = Export("", (), {}, frozenset({"builder", "stage-3"}))
+    for step in ("[builder 3/4] RUN make", "[linux/amd64 builder 3/4] RUN make", "[stage-3 2/2] RUN x"):
+        _check_ran(export, ["[internal] load build context", "[deps 2/3] COPY req.txt /", step])
+    for step in ("[deps 2/3] RUN install", "[linux/amd64 deps 2/3] RUN install", "[stage-1 2/2] RUN [x y"):
+        with pytest.raises(NotProvenError):
+            _check_ran(export, [step])
 
 
 REFUSED = {

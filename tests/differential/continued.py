@@ -16,7 +16,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -156,14 +156,23 @@ def _build_on(bench: Bench, found: Continuation):  # type: ignore[no-untyped-def
             bench.remove(below)
 
 
+Judge = Callable[[Observation], Verdict]
 BUGS: dict[str, Patch] = {
     "an ARG hides an ENV": swap(continuations, "_shadowed", lambda instructions: set()),
     "mounts from other stages": swap(continuations, "_check_following", lambda step: None),
 }
 
 
-def run(seed: int, case: Case, server: str, hunted: dict[str, list[int]]) -> Verdict:
+def run(
+    seed: int,
+    case: Case,
+    server: str,
+    hunted: dict[str, list[int]],
+    judged: Judge | None = None,
+    bugs: Mapping[str, Patch] = BUGS,
+) -> Verdict:
     """One case, from nothing to nothing. `hunted`: bugs to plant, and the seeds that saw them."""
+    judged = judged or _judged
     with TemporaryDirectory() as home:
         try:
             observation = observe(case, Path(home) / "case", server)
@@ -173,9 +182,9 @@ def run(seed: int, case: Case, server: str, hunted: dict[str, list[int]]) -> Ver
             return Verdict({"refused": 1}, refusal=observation)
         try:
             for bug, seeds in hunted.items():
-                if len(seeds) < 2 and _shows(BUGS[bug], observation):
+                if len(seeds) < 2 and _shows(bugs[bug], observation, judged):
                     seeds.append(seed)
-            return _judged(observation)
+            return judged(observation)
         finally:
             observation.close()
 
@@ -189,17 +198,22 @@ def _judged(observation: Observation) -> Verdict:
         return Verdict(differences=[f"goes on to fail: {problem}"])
 
 
-def _shows(bug: Patch, observation: Observation) -> bool:
+def _shows(bug: Patch, observation: Observation, judged: Judge) -> bool:
     with pytest.MonkeyPatch.context() as monkeypatch:
         bug(monkeypatch)
         try:
-            return bool(_judged(observation).differences)
+            return bool(judged(observation).differences)
         except Exception:  # noqa: BLE001 - a bug may do anything, and is seen then
             return True
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.differential.continued")
+def main(
+    prog: str = "python -m tests.differential.continued",
+    make: Callable[[int, frozenset[str]], Case] = make,
+    judged: Judge = _judged,
+    bugs: Mapping[str, Patch] = BUGS,
+) -> int:
+    parser = argparse.ArgumentParser(prog=prog)
     parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no case after so many")
     parser.add_argument("--seed", type=int, default=1)
@@ -211,7 +225,7 @@ def main() -> int:
     version = client.version()["Version"]
     client.close()
     features = frozenset({"heredoc"}) if int(version.split(".")[0]) >= 23 else frozenset[str]()
-    hunted: dict[str, list[int]] = {bug: [] for bug in BUGS} if options.planted else {}
+    hunted: dict[str, list[int]] = {bug: [] for bug in bugs} if options.planted else {}
     counts: Counter[str] = Counter()
     bad: list[int] = []
     start = time.monotonic()
@@ -221,7 +235,7 @@ def main() -> int:
                 break
             case = make(seed, features)
             try:
-                verdict = run(seed, case, server, hunted)
+                verdict = run(seed, case, server, hunted, judged, bugs)
             except Exception as problem:  # noqa: BLE001 - one case must not end a thousand
                 verdict = Verdict(differences=[f"{type(problem).__name__}: {problem}"])
             counts["cases"] += 1

@@ -123,10 +123,12 @@ class CliBuild:
         labels: Mapping[str, str],
         endpoint: Endpoint,
         on_read: Callable[[], None] = lambda: None,
+        ran: list[str] | None = None,
     ) -> str:
         """Build and tag; the id that the command wrote. Raises BuildError with the proof.
 
-        `on_read` is called when the context has been read; not by a build that does not report it.
+        `on_read` is called when the context has been read; not by a build that does not report it. `ran`
+        is filled with the names of the steps that were not in the builder's cache.
         Cancelling ends the command's process group, and with its connection the build on the engine (S10).
         """
         await anyio.to_thread.run_sync(_check_secrets, service, self._environment)
@@ -137,6 +139,8 @@ class CliBuild:
             argv = self.argv(service, ref, platform, labels, written)
             finished = await run(argv, self._child(service, endpoint), on_line=reader.take)
             if finished.code == 0:
+                if ran is not None:
+                    ran += reader.ran
                 return await anyio.Path(written).read_text()
         dockerfile = await text_of(service.build.dockerfile)
         raise transcript.failure(f"docker build of {service.name}", _last_word(finished), dockerfile)
@@ -174,11 +178,13 @@ class PlainReader:
     """Reads `--progress=plain`, whose lines are `#KEY text`, and feeds a transcript.
 
     `on_read` is called when the vertex that reads the context is through: there is one, whatever needs it.
+    `ran`: the vertices that were done anew, and not found in the builder's cache.
     """
 
     def __init__(self, transcript: Transcript, on_read: Callable[[], None] = lambda: None) -> None:
         self._transcript = transcript
-        self._named: set[str] = set()
+        self.ran: list[str] = []
+        self._named: dict[str, str] = {}
         self._reading: set[str] = set()  # keys of the vertex that reads the context
         self._on_read = on_read
         self._over = False
@@ -191,7 +197,7 @@ class PlainReader:
             return
         key, text = numbered["key"], numbered["text"]
         if key not in self._named:
-            self._named.add(key)
+            self._named[key] = text
             self._transcript.begin(key, text)
             if text == _CONTEXT:
                 self._reading.add(key)
@@ -199,6 +205,8 @@ class PlainReader:
             self._transcript.end(key, text.removeprefix("ERROR").lstrip(": "))
         elif text.startswith("DONE ") or text == "CACHED":
             self._transcript.end(key)
+            if text != "CACHED":
+                self.ran.append(self._named[key])
             if key in self._reading:
                 self._on_read()
         else:

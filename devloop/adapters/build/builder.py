@@ -113,9 +113,11 @@ class ImageBuilder:
     @asynccontextmanager
     async def exported(
         self, service: Service, fingerprint: Fingerprint, dockerfile: bytes
-    ) -> AsyncIterator[tuple[LayerFile, ...]]:
+    ) -> AsyncIterator[tuple[tuple[LayerFile, ...], tuple[str, ...]]]:
         """What another Dockerfile makes of the same context, where `continues`: the layers of its image,
-        lowest first. They are gone afterwards, and so is the image. Terms as for `build`; LoadError too.
+        lowest first; and the names of the steps that were not in the builder's cache.
+
+        The layers are gone afterwards, and so is the image. Terms as for `build`; LoadError too.
         """
         assert self._command is not None, "see `continues`"
         with disk(f"build of {service.name}"), scratch.folder() as folder:
@@ -123,19 +125,19 @@ class ImageBuilder:
             await anyio.to_thread.run_sync(
                 write_beside, written, dockerfile, service.build, fingerprint.inputs
             )
-            ref = service.ref(fingerprint) + OUTPUTS
+            ref, ran = service.ref(fingerprint) + OUTPUTS, list[str]()
             try:
                 async with self._turn():
                     platform = await self._platform(service, fingerprint)
                     reported = await self._run_command(
-                        self._command, service, fingerprint, ref, platform, dockerfile=written
+                        self._command, service, fingerprint, ref, platform, dockerfile=written, ran=ran
                     )
                     await self._proven(service, fingerprint, ref, "cli", reported)
                 layers = await layer_files(self._engine, ref, Path(folder))
             finally:
                 with anyio.CancelScope(shield=True), suppress(EngineRefusedError, PlatformError):
                     await self._engine.remove(ref)
-            yield layers
+            yield layers, tuple(ran)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -184,6 +186,7 @@ class ImageBuilder:
         platform: str,
         *,
         dockerfile: Path | None = None,
+        ran: list[str] | None = None,
     ) -> str:
         """Build by the docker command; the id that it reported. `dockerfile`: instead of the service's."""
         cli = CliBuild(command, self._environment, self._emit)
@@ -191,7 +194,7 @@ class ImageBuilder:
 
         async def work(named: Service, on_read: Callable[[], None]) -> str:
             spec = named.build if dockerfile is None else replace(named.build, dockerfile=dockerfile)
-            return await cli.build(replace(named, build=spec), ref, platform, labels, endpoint, on_read)
+            return await cli.build(replace(named, build=spec), ref, platform, labels, endpoint, on_read, ran)
 
         try:
             return await self._reader.build(service, fingerprint, work)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import anyio
 import pytest
 
@@ -180,3 +182,20 @@ async def test_a_cancelled_build_leaves_nothing(staged: Pipeline, tiny: str) -> 
     (staged.service.build.context / "src/slow").unlink()
     staged.write("src/main.py", "after")
     assert (await staged.trip("src/main.py", "src/slow")).image.how == "delta"
+
+
+async def test_a_stage_that_is_built_again_though_nothing_reaches_it_is_a_full_build(
+    staged: Pipeline, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cache is gone: what it makes now may be other than what the image holds of it."""
+    text = STAGES.format(tiny=tiny).replace("COPY src ./src", "COPY --from=deps /d /d\nCOPY src ./src")
+    text = f"FROM {tiny} AS deps\nARG AGAIN\nRUN mkdir /d && echo {staged.service.name} > /d/id\n{text}"
+    staged.write("Dockerfile", text.replace("CMD", "COPY --from=deps /d /d\nCMD"))
+    await staged.trip("Dockerfile")
+    staged.write("src/main.py", "two")
+    assert (await staged.trip("src/main.py")).image.how == "delta"
+    asked, again = from_stage._dockerfile, f"ENV AGAIN={time.time()}"
+    monkeypatch.setattr(from_stage, "_dockerfile", lambda *all: asked(*all).replace("ARG AGAIN", again))
+    staged.write("src/main.py", "three")
+    assert (await staged.trip("src/main.py")).image.how == "cli"
+    assert staged.reasons()[-1] == "StageRebuilt"
