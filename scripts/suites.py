@@ -93,6 +93,11 @@ LONG_COMPUTING = (
         python("-m", "tests.differential.continued", "--cases", "200", *TODAY),
         (BASES.name,),
     ),
+    Stage(
+        "random outputs of stages",
+        python("-m", "tests.differential.stages", "--cases", "200", *TODAY),
+        (BASES.name,),
+    ),
 )
 LONG_WAITING = (
     Stage("convergence", python("-m", "tests.e2e.test_convergence", "--edits", "200", *TODAY), (BASES.name,)),

@@ -21,7 +21,7 @@ from devloop.delta.delta import Delta, NotProven, check_recipe, make
 from devloop.delta.eligibility import check_copy, check_plan, context_sources, reads
 from devloop.delta.layer_index import Layers
 from devloop.delta.layer_writer import from_export
-from devloop.delta.outputs import Brought, LayerFile, Output, Outputs, of_layer, of_layers
+from devloop.delta.outputs import Brought, LayerFiles, Output, Outputs, layer_of, of_layer, of_layers
 from devloop.delta.parent import Parent
 from devloop.delta.placement import NotProvenError, StageStep, numbered, places, roots
 from devloop.dockerfile.plan import SCRATCH, Copy, Plan, Run, has_wildcard
@@ -45,6 +45,16 @@ class Export:
     copies: tuple[Brought, ...]
     before: Outputs
     stages: frozenset[str]
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What each layer of the image brings, lowest first."""
+        return tuple(one.number for one in self.copies)
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The diff_ids of layers that need not be read."""
+        return frozenset(layer for one in self.copies if (layer := layer_of(self.before, one.root)))
 
 
 def not_carried_because(plan: Plan, path: str) -> NotProven | None:
@@ -77,7 +87,8 @@ def exporting(
             _check_no_links(plan, files)
         history = json.loads(parent.config).get("history") or []
         steps = [one for one in places(plan, parent.full, history) if one.step in copies]
-        brought = tuple(_brought(one, parent.layers) for one in steps)
+        every = (_brought(one, parent.layers) for one in steps)
+        brought = tuple(sorted(every, key=lambda one: int(one.number)))
         last = {one.root: _last(parent, one) for one in brought}
         chain = {stage.stage.index for stage in plan.chain()}
         stages = (plan.stages[index].stage for index in _reached(plan, changed) - chain)
@@ -90,7 +101,7 @@ def exporting(
 def built(
     service: Service,
     export: Export,
-    layers: Sequence[LayerFile],
+    layers: LayerFiles,
     ran: Sequence[str],
     parent: Parent,
     before: Inputs,
@@ -108,11 +119,25 @@ def built(
         exported = of_layers(layers, export.copies, export.before, check)
         last = {**(parent.outputs or {}), **export.before}
         now = {**last, **exported.outputs}
+        last |= {root: _without_old_sources(last[root], now[root]) for root in exported.outputs}
         effects = Effects(parent, *combined(before, after, plan, rules, last, now))
         made = make(parent, effects, labels, from_export(service.build.context, exported.at), check)
         return replace(made, parent=replace(made.parent, outputs=now))
     except NotProvenError as doubt:
         return NotProven.of(doubt)
+
+
+def _without_old_sources(last: Mapping[str, Output], now: Mapping[str, Output]) -> Mapping[str, Output]:
+    """What was brought last, but for those of Python's sources that have another time now, where something
+    was compiled anew: their time stands in that."""
+    if not any(path.endswith(".pyc") for path in changes(last, now)):
+        return last
+    old = {
+        path
+        for path, one in now.items()
+        if path.endswith(".py") and path in last and last[path].seconds != one.seconds
+    }
+    return {path: replace(one, digest="") if path in old else one for path, one in last.items()}
 
 
 def layers_of_stages(plan: Plan, diff_ids: tuple[str, ...]) -> frozenset[str]:

@@ -73,9 +73,10 @@ def from_export(context: Path, at: Mapping[str, LayerFile]) -> Write:
         node = replace(node, link=entry.link)
         out.write(header(path, node))
         if entry.kind == "file":
-            content = _read(at[entry.path], entry.size)
-            if len(content) < entry.size:
-                raise NotProvenError("OutputsUnknown", f"{entry.path} is cut off in the outputs")
+            place = at.get(entry.path)
+            content = _read(place, entry.size) if place is not None else b""
+            if place is None or len(content) < entry.size:
+                raise NotProvenError("OutputsUnknown", f"{entry.path} is not whole in the outputs")
             out.write(content + bytes(-entry.size % tarfile.BLOCKSIZE))
         return node
 

@@ -8,7 +8,7 @@ import base64
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +18,18 @@ from devloop.delta.layer_index import Kind, Layer, LayerNode, digest_of, linked,
 from devloop.delta.placement import NotProvenError
 from devloop.model import FileEntry
 
-__all__ = ["Brought", "Exported", "LayerFile", "Output", "Outputs", "dump", "load", "of_layer", "of_layers"]
+__all__ = [
+    "Brought",
+    "Exported",
+    "LayerFile",
+    "LayerFiles",
+    "Output",
+    "Outputs",
+    "dump",
+    "load",
+    "of_layer",
+    "of_layers",
+]
 
 MOST = 50_000  # files: what is beyond is not worth the memory
 
@@ -28,13 +39,15 @@ class Output(FileEntry):
     """One file that a COPY brings, as it lies in the image but for an owner that the COPY gives.
 
     `path` begins with the name of its COPY (`Brought.root`). `digest` tells it from another of this kind and
-    mode. `link`: the target of a symlink. `plain`: a layer can be written from what is known here.
+    mode. `link`: the target of a symlink. `plain`: a layer can be written from what is known here. `layer`:
+    of a root, the diff_id of the layer that brought it where it was built alone, "" if nothing is known.
     """
 
     uid: int = 0
     gid: int = 0
     link: str = ""
     plain: bool = True
+    layer: str = ""
 
     @property
     def seconds(self) -> int:
@@ -65,6 +78,14 @@ class LayerFile:
 
     path: Path
     start: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFiles:
+    """The layers of a build, lowest first, but for those that were known: `diff_ids` names them all."""
+
+    files: tuple[LayerFile, ...]
+    diff_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +124,21 @@ def _of_node(name: str, node: LayerNode, layer: Layer, brought: Brought) -> Outp
 
 
 def of_layers(
-    layers: Iterable[LayerFile],
-    copies: Iterable[Brought],
+    layers: LayerFiles,
+    copies: Sequence[Brought],
     before: Outputs,
     check: Callable[[], None] = lambda: None,
 ) -> Exported:
-    """What a build brought, from the layers of its image. Entries that are as `before` are shared with it.
+    """What a build brought, from the layers of its image, one for each of `copies`. Entries that are as
+    `before` are shared with it, and what a known layer brought is what it was before.
 
     Raises NotProvenError, OSError, and whatever `check` raises.
     """
-    by_number = {one.number: one for one in copies}
+    made = dict(zip((one.root for one in copies), layers.diff_ids, strict=False))
+    same = {root for root, layer in made.items() if layer and layer == layer_of(before, root)}
+    by_number = {one.number: one for one in copies if one.root not in same}
     exported = Exported({one.root: {} for one in by_number.values()}, {})
-    for layer in layers:
+    for layer in layers.files:
         with layer.path.open("rb") as stream:
             stream.seek(layer.start)
             try:
@@ -130,9 +154,16 @@ def of_layers(
         own = files.get(copy.root)
         if own is None or (copy.into and own.kind != "dir"):
             raise NotProvenError("SourceMissing", f"{copy.root} brings nothing", int(copy.number))
-        if own.kind == "dir":
-            files[copy.root] = _directory(copy.root)
+        own = _directory(copy.root) if own.kind == "dir" else own
+        files[copy.root] = replace(own, layer=made.get(copy.root, ""))
+    exported.outputs.update({root: dict(before[root]) for root in same})
     return exported
+
+
+def layer_of(outputs: Outputs, root: str) -> str:
+    """The diff_id of the layer that brought this last where it was built alone, "" if it is not known."""
+    own = outputs.get(root, {}).get(root)
+    return own.layer if own is not None else ""
 
 
 def _check_end(archive: tarfile.TarFile, stream: IO[bytes]) -> None:
@@ -210,12 +241,9 @@ def _output(
     link: str,
     brought: Brought,
 ) -> Output:
-    """`digest` takes in what else makes it another file: its owner, and of Python's sources the time, which
-    stands in what was compiled from them."""
+    """`digest` takes in what else makes it another file: its owner."""
     if not brought.owned:
         digest = f"{digest} {owner[0]}:{owner[1]}"
-    if name.endswith(".py"):
-        digest = f"{digest} {mtime}"
     plain = kind in ("file", "dir", "link") and not (brought.owned and mode & 0o7000)
     shown = kind if kind in ("dir", "link") else "file"
     return Output(name, shown, mode, size, mtime * 1_000_000_000, digest, *owner, link, plain)
@@ -234,7 +262,7 @@ def dump(outputs: Outputs | None) -> str:
     if not outputs:
         return ""
     rows = [
-        [root, o.path, o.kind, o.mode, o.size, o.mtime_ns, o.digest, o.uid, o.gid, o.link, o.plain]
+        [root, o.path, o.kind, o.mode, o.size, o.mtime_ns, o.digest, o.uid, o.gid, o.link, o.plain, o.layer]
         for root, files in outputs.items()
         for o in files.values()
     ]
@@ -253,11 +281,11 @@ def load(text: str) -> Outputs | None:
 
 
 def _loaded(row: Any) -> tuple[str, Output]:
-    root, path, kind, mode, size, mtime_ns, digest, uid, gid, link, plain = row
+    root, path, kind, mode, size, mtime_ns, digest, uid, gid, link, plain, layer = row
     if kind not in ("file", "dir", "link") or not isinstance(plain, bool):
         raise ValueError("no output")
     for number in (mode, size, mtime_ns, uid, gid):
         state_file.count(number)
-    for text in (root, path, digest, link):
+    for text in (root, path, digest, link, layer):
         state_file.text(text)
-    return root, Output(path, kind, mode, size, mtime_ns, digest, uid, gid, link, plain)
+    return root, Output(path, kind, mode, size, mtime_ns, digest, uid, gid, link, plain, layer)

@@ -20,7 +20,7 @@ import docker
 from devloop.adapters.archive.docker_archive import delta as thin_archive
 from devloop.delta.delta import Delta, NotProven, Parent, delta, recipe
 from devloop.delta.layer_index import Layer, Layers
-from devloop.delta.outputs import LayerFile
+from devloop.delta.outputs import LayerFile, LayerFiles
 from devloop.dockerfile.dockerignore import IgnoreRules
 from devloop.dockerfile.parser import Dockerfile
 from devloop.dockerfile.plan import Plan
@@ -165,7 +165,7 @@ class Bench:
         """The file system that a full build gives, without an image of it."""
         return items(self._docker_build("-o", "-"))
 
-    def export(self, dockerfile: str) -> tuple[LayerFile, ...]:
+    def export(self, dockerfile: str) -> LayerFiles:
         """What another Dockerfile makes of the same context: its layers. Raises RefusedError."""
         where = self.home / "Dockerfile.export"
         where.write_text(dockerfile)
@@ -185,7 +185,8 @@ class Bench:
                 file = self.home / f"{number}.layer"
                 file.write_bytes(_member(archive, name).read())
                 layers.append(LayerFile(file, 0))
-        return tuple(layers)
+            config = json.load(_member(archive, json.load(_member(archive, "manifest.json"))[0]["Config"]))
+        return LayerFiles(tuple(layers), tuple(config["rootfs"]["diff_ids"]))
 
     def _docker_build(self, *options: str, file: Path | None = None) -> bytes:
         args = [part for name, value in self.args.items() for part in ("--build-arg", f"{name}={value}")]

@@ -7,6 +7,8 @@ import hashlib
 import json
 import shutil
 import tarfile
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -16,22 +18,53 @@ import anyio
 from devloop.adapters.docker.engine import Engine
 from devloop.borders import LAYER
 from devloop.concurrency import Check, in_thread
-from devloop.delta.outputs import LayerFile
+from devloop.delta.outputs import LayerFile, LayerFiles
 
+LARGE = 32 << 20  # bytes of an image of which only what is needed is read
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
 
 
-async def layer_files(engine: Engine, ref: str, folder: Path) -> tuple[LayerFile, ...]:
-    """The layers, lowest first, in files below `folder`.
+async def layer_files(
+    engine: Engine, ref: str, folder: Path, places: Sequence[str], known: Collection[str]
+) -> LayerFiles:
+    """The layers, lowest first, in files below `folder`. `places`: the path that each of them brings, and
+    nothing beside it; of a large image those whose diff_ids are `known` are left out.
 
     Raises LoadError for an image that cannot be taken apart, EngineRefusedError, PlatformError, OSError.
     """
+    facts = await engine.inspect(ref)
+    diff_ids = facts.diff_ids if facts is not None and len(facts.diff_ids) == len(places) else ()
+    if facts is not None and facts.size > LARGE and diff_ids:
+        wanted = [place for place, diff_id in zip(places, diff_ids, strict=True) if diff_id not in known]
+        return LayerFiles(await _of_container(engine, ref, folder, wanted), diff_ids)
     saved = folder / "image.tar"
-    async with engine.save(ref) as archive, await anyio.open_file(saved, "wb") as file:
+    async with engine.save(ref) as archive:
+        await _written(archive, saved)
+    return LayerFiles(await in_thread(partial(_taken_apart, saved)), diff_ids)
+
+
+async def _of_container(
+    engine: Engine, ref: str, folder: Path, places: Sequence[str]
+) -> tuple[LayerFile, ...]:
+    """What lies at these paths, by a container that is never started."""
+    if not places:
+        return ()
+    container = await engine.create_container(ref)
+    try:
+        for place in places:
+            async with aclosing(engine.archive(container, place)) as archive:
+                await _written(archive, folder / f"{place}.tar")
+    finally:
+        with anyio.CancelScope(shield=True):
+            await engine.remove_container(container)
+    return tuple(LayerFile(folder / f"{place}.tar", 0) for place in places)
+
+
+async def _written(archive: AsyncIterator[bytes], into: Path) -> None:
+    async with await anyio.open_file(into, "wb") as file:
         async for piece in archive:
             await file.write(piece)
-    return await in_thread(partial(_taken_apart, saved))
 
 
 def _taken_apart(saved: Path, check: Check) -> tuple[LayerFile, ...]:

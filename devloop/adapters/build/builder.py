@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from devloop.adapters.docker.connection import EngineRefusedError
 from devloop.adapters.docker.engine import Engine
 from devloop.adapters.docker.labels import FINGERPRINT, PROJECT, SERVICE
 from devloop.borders import disk
-from devloop.delta.outputs import LayerFile
+from devloop.delta.outputs import LayerFiles
 from devloop.errors import BuildError, PlatformError, TreeMovedError
 from devloop.events import Emit, Notice
 from devloop.inputs.archive import write_beside
@@ -112,10 +112,15 @@ class ImageBuilder:
 
     @asynccontextmanager
     async def exported(
-        self, service: Service, fingerprint: Fingerprint, dockerfile: bytes
-    ) -> AsyncIterator[tuple[tuple[LayerFile, ...], tuple[str, ...]]]:
-        """What another Dockerfile makes of the same context, where `continues`: the layers of its image,
-        lowest first; and the names of the steps that were not in the builder's cache.
+        self,
+        service: Service,
+        fingerprint: Fingerprint,
+        dockerfile: bytes,
+        places: Sequence[str],
+        known: Collection[str],
+    ) -> AsyncIterator[tuple[LayerFiles, tuple[str, ...]]]:
+        """What another Dockerfile makes of the same context, where `continues`: the layers of its image (see
+        `layer_files`), and the names of the steps that were not in the builder's cache.
 
         The layers are gone afterwards, and so is the image. Terms as for `build`; LoadError too.
         """
@@ -133,7 +138,7 @@ class ImageBuilder:
                         self._command, service, fingerprint, ref, platform, dockerfile=written, ran=ran
                     )
                     await self._proven(service, fingerprint, ref, "cli", reported)
-                layers = await layer_files(self._engine, ref, Path(folder))
+                layers = await layer_files(self._engine, ref, Path(folder), places, known)
             finally:
                 with anyio.CancelScope(shield=True), suppress(EngineRefusedError, PlatformError):
                     await self._engine.remove(ref)

@@ -231,7 +231,10 @@ class DeltaBuilder:
         labels = self._full.labels(service, fingerprint)
         dockerfile = export.dockerfile.encode(errors="surrogateescape")
         try:
-            async with self._full.exported(service, fingerprint, dockerfile) as (layers, ran):
+            async with self._full.exported(service, fingerprint, dockerfile, export.places, export.known) as (
+                layers,
+                ran,
+            ):
                 return await in_thread(
                     lambda check: built(
                         service, export, layers, ran, parent, before, after, plan, rules, labels, check=check

@@ -7,7 +7,9 @@ import time
 import anyio
 import pytest
 
+from devloop.adapters.archive import layer_files
 from devloop.adapters.build.builder import ImageBuilder
+from devloop.adapters.docker.engine import Engine
 from devloop.delta import from_stage
 from devloop.delta.layer_index import Layer
 from devloop.errors import BuildError, TreeMovedError
@@ -46,7 +48,21 @@ def no_full_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageBuilder, "build", build)
 
 
-async def test_only_what_a_stage_made_anew_travels(staged: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("large", [0, layer_files.LARGE], ids=["by-container", "by-save"])
+async def test_only_what_a_stage_made_anew_travels(
+    staged: Pipeline, tiny: str, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(layer_files, "LARGE", large)
+    asked: list[str] = []
+    archive = Engine.archive
+    monkeypatch.setattr(
+        Engine, "archive", lambda self, container, path: asked.append(path) or archive(self, container, path)
+    )
+    one = "COPY --from=builder /w/out/deep/other.py /one\nWORKDIR /app"
+    text = STAGES.format(tiny=tiny).replace("WORKDIR /app", one)
+    staged.write("Dockerfile", text)
+    await staged.trip("Dockerfile")
+    reasons = staged.reasons()
     no_full_build(monkeypatch)
     for text in ("two", "three"):
         staged.write("src/main.py", text)
@@ -54,11 +70,18 @@ async def test_only_what_a_stage_made_anew_travels(staged: Pipeline, monkeypatch
         assert loaded.image.how == "delta"
         assert loaded.sent < 20_000
         assert loaded.image.ref == staged.service.ref(await staged.fingerprint())
-        assert await shown(staged.bench, loaded.image, "cat main deep/other.py; pwd") == f"{text}other/app"
-    assert staged.reasons() == ["NoParent"]  # the first build
+        assert await shown(staged.bench, loaded.image, "cat main deep/other.py /one; pwd") == (
+            f"{text}otherother/app"
+        )
+    assert staged.reasons() == reasons
+    assert asked == ([] if large else ["7", "9", "9"])  # what is known already is not read again
     facts = await staged.bench.engine.inspect(loaded.image.ref)
     assert facts is not None
     assert facts.labels["dev.devloop.fingerprint"] == loaded.image.fingerprint.digest
+    containers = await staged.bench.engine.by_package("test", lambda client: client.containers(all=True))
+    assert not any(one["Image"].endswith("-outputs") for one in containers)
+    refs = [ref for image in await staged.bench.engine.images() for ref in image.refs]
+    assert not any(ref.endswith("-outputs") for ref in refs)
 
 
 async def test_outputs_that_are_gone_are_gone(staged: Pipeline, tiny: str) -> None:
