@@ -7,9 +7,10 @@ in a container as node, as kind and Minikube have it; with --shared the node is 
 round, one after the other, each with an edit of its own of one source file:
 
     devloop    fingerprint, build and load, as under `devloop watch`
+    in full    the same by a full build, of which the layers are sent that the node lacks
     by hand    docker build, and docker save IMAGE | ctr images import - (with --shared: docker build alone)
 
-Prints the medians in seconds, how devloop built, and the bytes that it sent beside what the last stage takes.
+Prints the medians in seconds, how devloop built, and the bytes that it sent beside those of the full build.
 """
 
 from __future__ import annotations
@@ -97,6 +98,11 @@ async def by_devloop(made: Pipeline, path: str) -> LoadedImage:
     return await made.load(found or await made.builder.build(made.service, taken))
 
 
+async def in_full(made: Pipeline, path: str) -> LoadedImage:
+    taken = await made.fingerprint(path)
+    return await made.loader._inner.load(await made.builder._full.build(made.service, taken))
+
+
 def by_hand(service: Service, load: str, number: int) -> None:
     ref = f"{service.image}:by-hand-{number}"
     args = [word for key, value in service.build.args.items() for word in ("--build-arg", f"{key}={value}")]
@@ -110,8 +116,9 @@ def by_hand(service: Service, load: str, number: int) -> None:
 async def measure(bench: Bench, topology: Topology, edits: int, *, shared: bool) -> None:
     service, file = service_of(topology, bench.folder / topology.name)
     bench.made.add(service.image)
-    seconds: dict[str, list[float]] = {"devloop": [], "by hand": []}
+    seconds: dict[str, list[float]] = {"devloop": [], "in full": [], "by hand": []}
     sent: list[int] = []
+    whole: list[int] = []
     how = Counter[str]()
     async with node_of(bench, shared=shared) as (route, load):
         made = Pipeline(bench, service, bench.folder / f"state-{topology.name}", route)
@@ -132,23 +139,26 @@ async def measure(bench: Bench, topology: Topology, edits: int, *, shared: bool)
             await anyio.sleep(REST)
             edit(file)
             begun = time.perf_counter()
+            whole.append((await in_full(made, path)).sent)
+            seconds["in full"].append(time.perf_counter() - begun)
+            await anyio.sleep(REST)
+            edit(file)
+            begun = time.perf_counter()
             by_hand(service, load, number)
             seconds["by hand"].append(time.perf_counter() - begun)
             await anyio.sleep(REST)
         await made.fingerprinter.close()
-        standing = made.builder.keeper.standing(service.name)
-        brought = standing.parent.outputs if standing else None
-        size = sum(one.size for files in (brought or {}).values() for one in files.values())
-    medians = [statistics.median(seconds[name]) for name in ("devloop", "by hand")]
+    devloop, full, hand = (statistics.median(seconds[name]) for name in ("devloop", "in full", "by hand"))
     print(
-        f"{topology.name:24}{medians[0]:9.2f}{medians[1]:9.2f}{medians[0] / medians[1]:8.2f}  "
-        f"{dict(how)}, sent {statistics.median(sent):,.0f} of {size:,} bytes", flush=True
-    )  # fmt: skip
+        f"{topology.name:24}{devloop:9.2f}{full:9.2f}{hand:9.2f}{devloop / full:9.2f}  {dict(how)}, "
+        f"sent {statistics.median(sent):,.0f} bytes, in full {statistics.median(whole):,.0f}",
+        flush=True,
+    )
 
 
 async def run(names: list[str], edits: int, *, shared: bool) -> None:
     engine = Engine.at(current(os.environ), role="builder's engine")
-    print(f"{'':24}{'devloop':>9}{'by hand':>9}{'ratio':>8}")
+    print(f"{'':24}{'devloop':>9}{'in full':>9}{'by hand':>9}{'/ full':>9}")
     try:
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(engine, Digests(engine), Path(folder))
