@@ -7,6 +7,7 @@ DevloopError             what was tried and what came back; `hint` says what to 
 |  +- TunnelError        no exit: a forwarded connection
 +- StageError            exit 1: one stage of one trip failed; a new change may mend it
 |  +- FingerprintError, BuildError, LoadError, PatchError, RolloutError
++- HookError             exit 1: a command of `hooks` in config.yaml
 +- InternalError         exit 70: a fault of devloop itself; a file holds the report
 
 Beside that, `outside_tree` says whether another look later may help though nobody saves a file.
@@ -201,6 +202,12 @@ class OvertakenError(RolloutError):
     """Somebody wrote another template, or recreated the target: the trip starts over (S18, S20)."""
 
     default_reason = "TemplateChanged"
+
+
+class HookError(DevloopError):
+    """A command of `hooks` failed: the tree has to change, or the command."""
+
+    default_reason = "HookFailed"
 
 
 class InternalError(DevloopError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from devloop.model import (
     Base,
     Change,
     Fingerprint,
+    Hook,
     Image,
     InPlacePlan,
     LoadedImage,
@@ -32,6 +33,8 @@ from devloop.model import (
 from devloop.synced import SyncedContainers
 
 Report = Callable[[str, BaseException], DevloopError]
+# Its name, the command, variables beside devloop's own, and what gets each line. Raises HookError.
+RunHook = Callable[[str, Hook, Mapping[str, str], Callable[[str], None]], Awaitable[None]]
 
 
 class Bases(Protocol):
@@ -52,6 +55,9 @@ class Fingerprinter(Protocol):
         Raises FingerprintError, BuildError (bases), PlatformError.
         """
         ...
+
+    async def still_matches(self, service: Service, fingerprint: Fingerprint) -> bool:
+        """Whether the inputs look, by stat, as when this fingerprint, the last one, was taken."""
 
 
 class Builder(Protocol):
@@ -265,7 +271,6 @@ class Syncer(Protocol):
 
     def hold(self, service: Service, fingerprint: Fingerprint, files: SyncFiles) -> None:
         """The containers hold the content of `fingerprint` now: the next files stand on it."""
-        ...
 
 
 class TripObserver(Protocol):
@@ -273,11 +278,9 @@ class TripObserver(Protocol):
 
     def begun(self, service: Service) -> None:
         """A trip of the service begins."""
-        ...
 
     def ended(self, service: Service, outcome: Outcome) -> None:
         """It ended; before its event is emitted."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,4 +296,5 @@ class World:
     clock: Clock
     report: Report = InternalError  # of what nobody expected (safety_net.py)
     reported: set[object] = field(default_factory=set)  # what is reported once in a session
+    run_hook: RunHook | None = None
     syncer: Syncer | None = None  # only of a session that looks after what it synced: `watch`

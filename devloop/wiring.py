@@ -36,6 +36,7 @@ from devloop.adapters.docker.engine import Engine
 from devloop.adapters.helm.releaser import HelmReleaser
 from devloop.adapters.helm.runner import KubeTarget
 from devloop.adapters.helm.runner_selection import choose
+from devloop.adapters.hooks import HookCommands
 from devloop.adapters.kubernetes.api.kubeconfig import find_files
 from devloop.adapters.kubernetes.cluster import KubernetesCluster
 from devloop.adapters.lock import Owner, TargetLocks
@@ -203,9 +204,9 @@ async def opened(
         locks.sweep()
         images = _images(setup, cluster, rebuilt, stack)
         deployment = _deployment(setup, cluster)
-        steps = images.fingerprinter, images.builder, images.delta_loader
+        steps = images.fingerprinter, images.builder, images.delta_loader, cluster, deployment.installation
         syncer = ContainerSyncer(images.builder, images.loader, cluster.synced) if stays else None
-        world = World(*steps, cluster, deployment.installation, fan, clock, report, syncer=syncer)
+        world = World(*steps, fan, clock, report, run_hook=HookCommands(environ).run, syncer=syncer)
         yield Session(setup, cluster, locks, images, deployment, world)
 
 
@@ -237,7 +238,7 @@ def _images(setup: Setup, cluster: KubernetesCluster, rebuilt: RebuildSalts, sta
 
     docker = Engine(builder_endpoint, role="build engine")
     stack.push_async_callback(docker.aclose)
-    blobs = Blobs(state / "blobs.json")
+    blobs, claims = Blobs(state / "blobs.json"), Claims()
     digests = Digests(docker, blobs)
     route = RouteChoice(
         docker,
@@ -261,7 +262,6 @@ def _images(setup: Setup, cluster: KubernetesCluster, rebuilt: RebuildSalts, sta
     parents = ParentStore(state / "parents", blobs)
     keeper = ParentKeeper(full, docker, parents, lambda name: rebuilt.by_service.get(name, ""))
     builder = DeltaBuilder(full, docker, parents, keeper, fan)
-    claims = Claims()
     loader = ClusterLoader(docker, digests, cluster.nodes, route, fan, claims)
     delta_loader = DeltaLoader(loader, builder)
     history = History(state / "lived.json", lambda: max(MOST_IMAGES, 2 * setup.config.gc.keep))
@@ -296,5 +296,4 @@ def _deployment(setup: Setup, cluster: KubernetesCluster) -> Deployment:
         lambda services: live_refs(releaser, services),
     )
     sharing, statuses = Sharing(), Statuses(lambda: current.config.releases())
-    installation = Installation(manifests, releases, sharing)
-    return Deployment(installation, releaser, statuses, sharing, (releases,))
+    return Deployment(Installation(manifests, releases, sharing), releaser, statuses, sharing, (releases,))

@@ -68,10 +68,13 @@ class Running:
         self,
         *,
         on_line: Callable[[str], None] | None = None,
+        on_out: Callable[[str], None] | None = None,
         body: AsyncIterable[bytes] | None = None,
         most: int | None = None,
+        alone: bool = False,
     ) -> Finished:
-        """Run it to its end, as `run` does."""
+        """Run it to its end, as `run` does. `on_out` gets each line of its standard output, which is not
+        kept then. `alone`: what it left behind ends with it."""
         process = self._process
         out: list[bytes] = []
         err: list[str] = []
@@ -79,16 +82,23 @@ class Running:
             async with anyio.create_task_group() as group:
                 assert process.stdout is not None
                 assert process.stderr is not None
-                group.start_soon(_collect, process.stdout, out, most)
+                if on_out is None:
+                    group.start_soon(_collect, process.stdout, out, most)
+                else:
+                    group.start_soon(_lines, process.stdout, [], on_out)
                 group.start_soon(_lines, process.stderr, err, on_line)
                 if process.stdin is not None:
                     await _feed(process, body)
                 await process.wait()
+                if alone:  # whoever holds its output open would be waited for
+                    _signal(process, signal.SIGKILL)
         except BaseExceptionGroup as failures:
             if len(failures.exceptions) == 1:  # the task group's wrapping says nothing
                 raise failures.exceptions[0] from None
             raise
         finally:
+            if alone:
+                _signal(process, signal.SIGKILL)
             await self.aclose()
             await closed(body)
         assert process.returncode is not None

@@ -23,6 +23,7 @@ from devloop.rollout.service_status import standings
 from devloop.secrets.redaction import Secrets
 from devloop.sinks.fan import Fan
 from devloop.trip import once as engine
+from devloop.trip.after_live import AfterLive
 from devloop.trip.worker import Worker
 from devloop.wiring import Session, opened
 
@@ -131,9 +132,9 @@ async def _settled(session: Session, clock: Clock) -> tuple[Outcomes, DevloopErr
     with session.held():
         take_over(session)
         session.deployment.sharing.employ(session.services)
-        deployment = session.deployment
+        deployment, after_live = session.deployment, AfterLive(session.world)
         workers = [
-            Worker(service, session.world, deployment.sharing, deployment.observers)
+            Worker(service, session.world, deployment.sharing, (*deployment.observers, after_live))
             for service in session.services
         ]
         outcomes = await engine.once(workers, clock)
@@ -142,6 +143,7 @@ async def _settled(session: Session, clock: Clock) -> tuple[Outcomes, DevloopErr
         except DevloopError as error:
             failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
             left = None if failed else error  # a trip has reported why already
+        await after_live.finish()
     with suppress(DevloopError):  # what was rolled out is what counts
         await collect_garbage(session, clock.now())
     return outcomes, left

@@ -29,6 +29,7 @@ from devloop.rollout.pod_logs import follow_logs
 from devloop.rollout.state_monitor import follow_states
 from devloop.safety_net import SafetyNet
 from devloop.secrets.redaction import Secrets
+from devloop.trip.after_live import AfterLive
 from devloop.trip.worker import Worker
 from devloop.trip.worker_pool import Companion, WorkerPool
 from devloop.watch.interests import CONFIG, MANIFESTS, RELEASES, service_interest
@@ -93,7 +94,8 @@ async def serve(
     rescan = Rescan(session.images.fingerprinter, session.world.clock)
     companions: list[Companion] = [partial(states, session), rescan.follow]
     companions += [partial(pod_logs, session)] if logs else []
-    watching = (*session.deployment.observers, rescan, *observers)
+    after_live = AfterLive(session.world)
+    watching = (*session.deployment.observers, rescan, after_live, *observers)
     pool = WorkerPool(session.world, session.hold, net, session.deployment.sharing, watching, companions)
     actions = Actions(pool, session.images.rebuilt, partial(_release, session), session.world.clock)
     async with anyio.create_task_group() as group:
@@ -102,6 +104,7 @@ async def serve(
             keep(what, task)
         for what, command in commanders:
             keep(what, command, actions)
+        keep("the hooks after_live", after_live.run)
         for companion in session.images.companions:
             keep("what makes the next trip shorter", companion)
         taken = session.setup.current.taken

@@ -18,6 +18,7 @@ from devloop.config.schema_build import BuildConfig, SecretConfig
 from devloop.config.schema_checks import ChecksConfig, ShapeConfig
 from devloop.config.schema_cluster import LABEL, ClusterConfig
 from devloop.config.schema_forwards import ForwardConfig
+from devloop.config.schema_hooks import HookConfig, HooksConfig
 from devloop.config.schema_releases import NamespaceConfig, ReleaseConfig, ValuesConfig
 from devloop.config.schema_services import OBJECT, DeployConfig, ServiceConfig, SignalConfig, UpdateConfig
 from devloop.config.section import Section
@@ -38,6 +39,9 @@ SECTIONS: dict[Location, type[Section]] = {
     ("services", "*", "update"): UpdateConfig,
     ("services", "*", "update", "reload"): SignalConfig,
     ("services", "*", "forward"): ForwardConfig,
+    ("services", "*", "hooks"): HooksConfig,
+    ("services", "*", "hooks", "before_build"): HookConfig,
+    ("services", "*", "hooks", "after_live"): HookConfig,
     ("releases", "*"): ReleaseConfig,
     ("releases", "*", "create_namespace"): NamespaceConfig,
     ("releases", "*", "values", "*"): ValuesConfig,
@@ -55,6 +59,7 @@ _EXAMPLES = {
     "file": "file: PATH",
     "id": "id: NAME",
     "mode": "mode: in-place",
+    "command": "command: make generate",
     "signal": "signal: HUP",
 }
 

@@ -203,4 +203,5 @@ class Config(Section):
             section.update.reload or NO_RELOAD,
             section.update.at_end,
             section.trigger,
+            section.hooks.hooks(self.root),
         )

@@ -13,6 +13,7 @@ from devloop.config.schema_build import BuildConfig
 from devloop.config.schema_checks import Size
 from devloop.config.schema_cluster import LABEL
 from devloop.config.schema_forwards import ForwardConfig, Forwards
+from devloop.config.schema_hooks import HooksConfig, HooksField
 from devloop.config.section import Section
 from devloop.model import NO_RELOAD, RESTART, AtEnd, Trigger, UpdateMode
 
@@ -145,6 +146,10 @@ class ServiceConfig(Section):
         default="auto",
         description="What `devloop watch` does at a save: auto, it rolls it out; manual, it waits for"
         " `devloop trigger` (docs/control.md).",
+    )
+    hooks: HooksField = Field(
+        default_factory=HooksConfig,
+        description="Commands that run with the trips of the service (docs/hooks.md).",
     )
     forward: Forwards = Field(
         default_factory=ForwardConfig,

@@ -19,6 +19,7 @@ from devloop.model.cluster import (
     Revision,
     Snapshot,
 )
+from devloop.model.hooks import NO_HOOKS, Hook, Hooks
 from devloop.model.image import Archive, How, Image, LiveImage, LoadedImage
 from devloop.model.inputs import (
     NOTHING_REMOVED,
@@ -74,6 +75,7 @@ from devloop.model.update import (
 __all__ = [
     "ENGINE_ANNOTATION",
     "NOTHING_REMOVED",
+    "NO_HOOKS",
     "NO_RELOAD",
     "RESTART",
     "STAGES",
@@ -90,6 +92,8 @@ __all__ = [
     "Fingerprint",
     "Forward",
     "Held",
+    "Hook",
+    "Hooks",
     "How",
     "Image",
     "InPlacePlan",

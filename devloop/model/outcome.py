@@ -15,8 +15,12 @@ from devloop.model.update import UpdateMode, slowest
 if TYPE_CHECKING:
     from devloop.errors import DevloopError
 
-Stage = Literal["detect", "fingerprint", "sync", "build", "load", "patch", "rollout"]
-STAGES: tuple[Stage, ...] = ("detect", "fingerprint", "sync", "build", "load", "patch", "rollout")
+Stage = Literal[
+    "detect", "before_build", "fingerprint", "sync", "build", "load", "patch", "rollout", "after_live"
+]
+STAGES: tuple[Stage, ...] = (  # of a trip; after_live comes after it
+    "detect", "before_build", "fingerprint", "sync", "build", "load", "patch", "rollout"
+)  # fmt: skip
 Phase = Literal["scheduled", "started", "serving", "complete"]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from devloop.model.hooks import NO_HOOKS, Hooks
 from devloop.model.update import NO_RELOAD, AtEnd, UpdateMode
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Service:
     reload: str = NO_RELOAD  # after a sync: none, restart, or the name of a signal without its SIG
     at_end: AtEnd = "bake"  # what happens to synced pods when `watch` ends
     trigger: Trigger = "auto"
+    hooks: Hooks = NO_HOOKS
 
     def ref(self, fingerprint: Fingerprint) -> str:
         """The image reference that names this content, `<image>:dl-<16 hex>` (S1)."""

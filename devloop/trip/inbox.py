@@ -48,6 +48,19 @@ class Inbox:
         self.put(change if newer is None else taken_up(change, newer))
 
     @property
+    def waiting(self) -> Change | None:
+        """What waits; it stays in the inbox."""
+        return self._waiting
+
+    def drop(self, change: Change) -> bool:
+        """Forget `change`. False: something newer has come, and is kept with it."""
+        if self._waiting is not change:
+            return False
+        self._waiting, self._wanted = None, False
+        self._look()
+        return True
+
+    @property
     def is_filled(self) -> bool:
         """Whether a change waits."""
         return self._waiting is not None

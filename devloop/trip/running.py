@@ -12,6 +12,7 @@ from devloop.ports import Feed, World
 from devloop.rollout.follow import any_newer
 from devloop.stopwatch import Stopwatch
 from devloop.trip import pace as phase
+from devloop.trip.before_build import BeforeBuild
 from devloop.trip.inbox import Inbox
 from devloop.trip.pace import Pace
 from devloop.trip.trip import trip
@@ -25,6 +26,7 @@ async def run_trip(
     watch: Stopwatch,
     inbox: Inbox,
     pace: Pace,
+    tree: BeforeBuild,
 ) -> tuple[Outcome, Pace]:
     """The trip's outcome, Superseded where a newer change ended it, and the pace of the next one."""
     outcome: Outcome | None = None
@@ -34,6 +36,8 @@ async def run_trip(
     async def supersede() -> None:
         nonlocal stalled
         await inbox.filled()
+        while await _is_known(inbox, tree):
+            await inbox.filled()
         stalled = await _passed(service, world, watch, pace, activity, patched)
         group.cancel_scope.cancel()
 
@@ -41,11 +45,19 @@ async def run_trip(
         async with anyio.create_task_group() as group:
             group.start_soon(supersede)
             group.start_soon(_note_cluster, feeds, activity, watch)
-            outcome = await trip(service, change, feeds, world, watch, patched)
+            outcome = await trip(service, change, feeds, world, watch, patched, tree)
             group.cancel_scope.cancel()
     if outcome is None:
         outcome = Superseded(watch.stage, watch.timing())
+    else:
+        await _is_known(inbox, tree)  # where it waits for a trigger, nobody looked at it
     return outcome, pace.after(outcome, patched=patched.is_set(), stalled=stalled)
+
+
+async def _is_known(inbox: Inbox, tree: BeforeBuild) -> bool:
+    """Whether what waits is but what the trip has read already: it is dropped."""
+    change = inbox.waiting
+    return change is not None and await tree.knows(change) and inbox.drop(change)
 
 
 async def _passed(

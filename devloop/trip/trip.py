@@ -16,7 +16,6 @@ from devloop.errors import (
     BuildError,
     DevloopError,
     LayersMissingError,
-    PlatformError,
     StageError,
     TreeMovedError,
 )
@@ -47,6 +46,7 @@ from devloop.rollout.judge import Expectation, carries, judge, own_images
 from devloop.rollout.leftovers import clear_leftovers
 from devloop.rollout.sync import Synced, bake, sync
 from devloop.stopwatch import Stopwatch
+from devloop.trip.before_build import BeforeBuild
 
 Build = Callable[[Service, Fingerprint], Awaitable[Image]]
 
@@ -66,20 +66,17 @@ async def trip(
     world: World,
     watch: Stopwatch,
     patched: anyio.Event | None = None,
+    tree: BeforeBuild | None = None,
 ) -> Outcome:
     """One trip, to its outcome; expected errors become `Failed`, cancellation passes through.
 
-    `patched` is set when nothing is left to do but watching the rollout.
+    `patched` is set when nothing is left to do but watching the rollout; `tree` reads what the trip brings.
     """
     fingerprint: Fingerprint | None = None
     loaded: LoadedImage | None = None
-    limit = service.build.idle_timeout
     try:
-        with watch.time("fingerprint"):
-            late = partial(_stands_still, service)
-            longest = max(limit, service.build.pull_idle_timeout)  # a pull ends with an error of its own
-            fingerprint = await bounded(partial(world.fingerprinter.take, service, change), longest, late)
-            found = await bounded(partial(world.loader.find, service, fingerprint), limit, late)
+        tree = tree or BeforeBuild(service, world)
+        fingerprint, found = await tree.look(change, watch, partial(_leave_held, service, feeds))
         ref = service.ref(fingerprint)
         _leave_held(service, feeds, fingerprint)
         carried = bool(feeds) and all(_is_carried(feed.latest, service, ref) for feed in feeds)
@@ -186,15 +183,6 @@ async def _build(
         )
         world.emit(ImageBuilt(service.name, image.ref, image.how, image.size))
     return image
-
-
-def _stands_still(service: Service, activity: Activity) -> PlatformError:
-    return PlatformError(
-        f"looking at the tree and the images of {service.name}: no answer for {activity.idle:.0f} s",
-        reason="NoAnswer",
-        evidence=activity.lines,
-        hint="do the build engine and the nodes answer? devloop doctor checks each",
-    )
 
 
 def _build_idle(service: Service, activity: Activity) -> BuildError:

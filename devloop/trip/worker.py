@@ -14,21 +14,14 @@ from dataclasses import replace
 import anyio
 
 from devloop.events import Notice, TripEnded, TripStarted
-from devloop.model import (
-    Change,
-    Failed,
-    Held,
-    Outcome,
-    Service,
-    Snapshot,
-    Superseded,
-)
+from devloop.model import Change, Failed, Held, Live, Outcome, Service, Snapshot, Superseded, Unchanged
 from devloop.ports import Feed, TripObserver, World
 from devloop.rollout.follow import any_newer
 from devloop.rollout.leftovers import keep_clear
 from devloop.rollout.progress import why_long
 from devloop.stopwatch import Stopwatch
 from devloop.trip import reconciler
+from devloop.trip.before_build import CONFIRM, BeforeBuild
 from devloop.trip.inbox import Inbox, taken_up
 from devloop.trip.pace import Pace
 from devloop.trip.reconciler import AGAIN, ServiceState, Step
@@ -51,6 +44,7 @@ class Worker:
         self.inbox = Inbox(manual=service.trigger == "manual")
         self._world, self._sharing = world, sharing
         self._observers = (sharing, *observers)
+        self._tree = BeforeBuild(service, world)
         self._feeds: Sequence[Feed] = ()
         self._connected = anyio.Event()
         self._state = ServiceState()
@@ -163,6 +157,9 @@ class Worker:
                     raise
                 if isinstance(outcome, Superseded):
                     self.inbox.put_back(change)
+                well = isinstance(outcome, Live | Unchanged) and not self.inbox.is_pending
+                if well and self._tree.is_unconfirmed:
+                    self._again_because(CONFIRM)
                 self._do(step)
 
     async def settle(self, change: Change) -> Outcome:
@@ -186,7 +183,7 @@ class Worker:
         watch = Stopwatch(self.service.name, change, clock, emit)
         try:
             outcome, self._pace = await run_trip(
-                self.service, change, self._feeds, self._world, watch, self.inbox, self._pace
+                self.service, change, self._feeds, self._world, watch, self.inbox, self._pace, self._tree
             )
         finally:
             self._travels = 0.0

@@ -11,7 +11,7 @@ import pytest
 
 from devloop.config import load as configs
 from devloop.errors import ConfigError
-from devloop.model import BuildSpec, Secret, Service, Target
+from devloop.model import BuildSpec, Hook, Hooks, Secret, Service, Target
 
 MINIMAL = """\
 version: 1
@@ -599,3 +599,50 @@ def test_a_service_without_pods_has_nothing_to_forward_to(project: Path) -> None
     assert any(
         "services.backend.forward: it leads to pods of the service, which has none" in one for one in lines
     )
+
+
+# --- trigger and hooks ---------------------------------------------------------------------------
+
+
+def test_a_service_follows_every_save_unless_its_trigger_is_manual(project: Path) -> None:
+    (service,) = load(project, MINIMAL).services()
+    assert service.trigger == "auto"
+    (service,) = load(project, MINIMAL + "    trigger: manual\n").services()
+    assert service.trigger == "manual"
+    (line,) = refused(project, MINIMAL + "    trigger: never\n")
+    assert line.endswith("services.backend.trigger: must be one of auto or manual, not 'never'")
+
+
+@pytest.mark.parametrize(
+    ("written", "command", "timeout"),
+    [
+        ("make generate", ("/bin/sh", "-c", "make generate"), 60.0),
+        ("[make, generate]", ("make", "generate"), 60.0),
+        ("{command: make generate, timeout: 5m}", ("/bin/sh", "-c", "make generate"), 300.0),
+        ("{command: [make, generate]}", ("make", "generate"), 60.0),
+    ],
+)
+def test_a_hook_is_a_text_a_list_or_a_mapping(
+    project: Path, written: str, command: tuple[str, ...], timeout: float
+) -> None:
+    text = MINIMAL + f"    hooks: {{before_build: {written}, after_live: null}}\n"
+    (service,) = load(project, text).services()
+    assert service.hooks == Hooks(Hook(command, timeout, project), None)
+
+
+@pytest.mark.parametrize(
+    ("hooks", "problem"),
+    [
+        ("make", "services.backend.hooks: must be a mapping, not 'make'; write hooks: {before_build: make"),
+        ("{before_build: 7}", "services.backend.hooks.before_build: must be a mapping"),
+        ("{before_build: []}", "services.backend.hooks.before_build.command: not a command; write"),
+        ("{after_live: [make, 7]}", "services.backend.hooks.after_live.command: not a command; write"),
+        ('{after_live: " "}', "services.backend.hooks.after_live.command: not a command; write"),
+        ("{after_live: {}}", "services.backend.hooks.after_live.command: missing; write command: make"),
+        ("{after: make}", "services.backend.hooks.after: unknown key"),
+        ("{after_live: {command: make, timeout: 0}}", "services.backend.hooks.after_live.timeout"),
+    ],
+)
+def test_another_hook_is_refused_with_its_place(project: Path, hooks: str, problem: str) -> None:
+    lines = refused(project, MINIMAL + f"    hooks: {hooks}\n")
+    assert any(problem in line for line in lines), lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from devloop.model import (
     Change,
     ContainerView,
     Fingerprint,
+    Hook,
     Image,
     InPlacePlan,
     Inputs,
@@ -92,7 +93,9 @@ class FakeWorld:
         self.events: list[Event] = []
         self.clock = Clock()
         self.fingerprints, self.builds, self.loads, self.patches = Gate(), Gate(), Gate(), Gate()
-        self.looks = Gate()
+        self.looks, self.hooks = Gate(), Gate()
+        self.hooked: list[tuple[str, dict[str, str]]] = []  # hook and variables
+        self.generates: Callable[[str], str] = lambda tree: tree  # what before_build makes of the tree
         self.taken: Fingerprint | None = None  # by whoever looked last
         self.built: set[str] = set()
         self.full_builds = 0  # after a delta that could not be loaded
@@ -120,13 +123,27 @@ class FakeWorld:
         self.keeps_unready = False  # whether pods whose container was restarted are not ready from then on
 
     def world(self) -> World:
-        return World(self, self, self, self, self, self.events.append, self.clock)
+        steps = self, self, self, self, self
+        return World(*steps, self.events.append, self.clock, run_hook=self.run_hook)
 
     # Fingerprinter
     async def take(self, service: Service, change: Change) -> Fingerprint:
         await self.fingerprints.pass_through()
         self.taken = fingerprint(self.tree)
         return self.taken
+
+    async def still_matches(self, service: Service, fp: Fingerprint) -> bool:
+        await anyio.lowlevel.checkpoint()
+        return fingerprint(self.tree) == fp
+
+    async def run_hook(
+        self, name: str, hook: Hook, variables: Mapping[str, str], on_line: Callable[[str], None]
+    ) -> None:
+        self.hooked.append((name, dict(variables)))
+        await self.hooks.pass_through()
+        on_line(f"{name} ran")
+        if name == "before_build":
+            self.tree = self.generates(self.tree)
 
     async def look(self, service: Service) -> TreeLook:
         await self.looks.pass_through()
