@@ -292,7 +292,7 @@ class WideWriter:
             "ENV X",
              "COPY ${ /a", "WORKDIR", "COPY --chmod=9 src /a", "ONBUILD FROM x", "ONBUILD ONBUILD RUN x",
              "# just a comment",
-             "COPY --link=maybe src /a", "ARG", "LABEL x", "COPY <<E /a\nno end", "COPY --from=5 a b",
+             "COPY --link=maybe src /a", "ARG", "LABEL x", "COPY <<E /a\nno end",
              "VOLUME []",
              "HEALTHCHECK CMD", "STOPSIGNAL NO", "COPY --chown src /a", "ENV =x", "ARG =x", "FROM", "USER")
         )  # fmt: skip

@@ -71,10 +71,12 @@ class Actions:
         self, kinds: Mapping[str, str], updates: Mapping[str, str], tree: Tree, store: Store, engine: Engine,
         faults: Faults, rng: random.Random, *, kill: Callable[[float], None], stop: Callable[[float], None],
         kill_at_write: Callable[[int, float], None], jump: Callable[[float], None],
+        order: Callable[[str, str], None],
     ) -> None:  # fmt: skip
         self._kinds, self._updates = kinds, updates
         self._tree, self._store, self._engine, self._faults, self._rng = tree, store, engine, faults, rng
         self._kill, self._stop, self._kill_at_write, self._jump = kill, stop, kill_at_write, jump
+        self._order = order
         self._earlier: dict[str, list[str]] = {}
         self._env = dict.fromkeys(SERVICES, "0")
 
@@ -207,6 +209,10 @@ class Actions:
         return self._store.list(
             "pods", "default", lambda pod: pod["metadata"]["labels"].get("app") == service
         )
+
+    def order(self, service: str, what: str) -> None:
+        """`devloop pause`, `resume`, `rebuild` or `restart`, as its running watch gets it."""
+        self._order(service, what)
 
     # --- troubles ---------------------------------------------------------------------------------
 

@@ -55,10 +55,12 @@ class Watchman:
         self.answers: Counter[str] = Counter()  # of waits: the state that was decided -> how many
         self._shown: dict[str, _Shown] = {}
         self._under_way: set[str] = set()
+        self._paused: set[str] = set()
         self._reason: dict[str, str] = {}  # service -> why its last trip failed
 
     def begin(self) -> None:
-        """A new life of devloop: nothing is shown yet."""
+        """A new life of devloop: nothing is shown yet, and nothing is paused."""
+        self._paused = set()
         self._shown = {}
         self._under_way = set()
 
@@ -68,6 +70,8 @@ class Watchman:
                 self.trips += 1
                 if service in self._under_way:
                     self._violated(f"two trips of {service} at once")
+                if service in self._paused:
+                    self._violated(f"a trip of {service} begins, and it is paused")
                 self._under_way.add(service)
                 self._note(f"{service} trip: {event.change.why} {sorted(p.name for p in event.change.paths)}")
             case TripEnded(service=service):
@@ -75,6 +79,8 @@ class Watchman:
                 error = getattr(event.outcome, "error", "")
                 self._reason[service] = error.reason if isinstance(error, DevloopError) else ""
                 self._note(f"{service} ended: {type(event.outcome).__name__} {str(error)[:150]}")
+                if "internal error" in str(error):
+                    self._violated(f"{service}: {error}")
             case LiveChanged(service=service):
                 self._shown[service] = _Shown(event.state, event.live, event.ref)
                 self._note(f"{service} is {event.state} {event.ref}")
@@ -86,6 +92,7 @@ class Watchman:
                 self._note(f"{service} not in place: {event.reason}")
             case ConfigReloaded():
                 self._note(f"config: {event.services} gone {event.gone}")
+                self._paused -= {*event.gone}
                 for service in event.gone:
                     self._shown.pop(service, None)
                 self._under_way -= {*event.gone, *event.services}  # handed over: it ends unseen
@@ -112,6 +119,14 @@ class Watchman:
                     f"{service}: the wait of {asked:.2f} is answered live, of an older tree: {ref}"
                 )
             self._check_pods_run(service, ref)
+
+    def ordered(self, service: str, what: str) -> None:
+        """devloop did so: from a pause on no trip may begin."""
+        self._note(f"{service} was ordered to {what}")
+        if what == "pause":
+            self._paused.add(service)
+        elif what == "resume":
+            self._paused.discard(service)
 
     def heard(self, service: str, moment: float) -> None:
         """a save was delivered to devloop; after a time nobody may be called live with what was before."""

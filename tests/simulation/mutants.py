@@ -19,6 +19,7 @@ import importlib.machinery
 import importlib.util
 import os
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -38,7 +39,8 @@ MODULES = (
     "devloop.deploy.installer", "devloop.deploy.needs", "devloop.deploy.manifests",
     "devloop.watch.project_files",
 )  # fmt: skip
-FIRST_SEEDS = (1, 10_001, 20_001)  # by rolls, with a StatefulSet, in place
+FIRST_SEEDS = (1, 10_001, 20_001, 60_001)  # by rolls, with a StatefulSet, in place, with orders of people
+LONGEST_DAY = 60  # seconds of CPU: a sound one takes ten; a day that does not end ends the process
 REACHED = "_mutant_reached"
 _COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
@@ -232,6 +234,7 @@ def run_one(name: str, cpu: float) -> int:
     module, _, number = name.partition(":")
     mutant = Mutant(module, int(number), 0, "", "")
     sys.meta_path.insert(0, Hook(mutant))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(cpu) + LONGEST_DAY, int(cpu) + LONGEST_DAY))
     began, runs = time.process_time(), 0
     seeds = [*FIRST_SEEDS]
     while time.process_time() - began < cpu:
@@ -287,7 +290,7 @@ def main() -> int:
         ]
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        said = (done.stdout.strip().splitlines() or [f"found: it ended with {done.returncode}"])[-1]
+        said = (done.stdout.strip().splitlines() or [f"found: the process ended with {done.returncode}"])[-1]
         print(f"{mutant}\n    {said}", flush=True)
         if said.startswith("SURVIVED"):
             survivors.append(mutant)

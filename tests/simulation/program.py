@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,16 +51,19 @@ class Program:
     """`run` until cancelled or killed; `board` and `metrics` are what a user asks."""
 
     def __init__(
-        self, tree: Tree, state: Path, engine: Engine, clock: Clock, emit: Callable[[Event], None]
-    ) -> None:
+        self, tree: Tree, state: Path, engine: Engine, clock: Clock, emit: Callable[[Event], None],
+        ordered: Callable[[str, str], None],
+    ) -> None:  # fmt: skip
         self._tree, self._state, self._engine, self._clock = tree, state, engine, clock
         self.fan = Fan(Secrets())
         self.fan.sinks.append(emit)
+        self._emit_order = ordered
         self.locks: TargetLocks
         self.board: StatusBoard
         self.metrics: Metrics
         self._waits: list[tuple[str, float, Callable[[str, float, Decision], None]]] = []
         self._waiting = anyio.Event()
+        self._orders: list[tuple[str, str]] = []
         self.refused: DevloopError | None = None  # why it did not start
 
     async def run(self) -> None:
@@ -144,6 +147,21 @@ class Program:
                 self._waiting = anyio.Event()
                 while self._waits:
                     group.start_soon(one, *self._waits.pop(0))
+                while self._orders:
+                    group.start_soon(self._obey, actions, *self._orders.pop(0))
+
+    def order(self, service: str, what: str) -> None:
+        """Have a service paused, resumed, rebuilt or restarted, if this life lasts as long."""
+        self._orders.append((service, what))
+        self._waiting.set()
+
+    async def _obey(self, actions: Actions, service: str, what: str) -> None:
+        with suppress(DevloopError):  # config.yaml does not have it now
+            if what == "resume":
+                self._emit_order(service, what)
+            for result in await getattr(actions, what)([service]):
+                if result.done and what != "resume":
+                    self._emit_order(service, what)
 
     def let_go(self) -> None:
         """What the kernel does for a process that was killed: its locks are free."""

@@ -38,7 +38,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.invariants import Watchman
 from tests.simulation.node import Content, Node
 from tests.simulation.program import Program
-from tests.simulation.script import SERVICES, WAITS_FROM, Step, kinds_of, updates_of
+from tests.simulation.script import ORDERS_FROM, SERVICES, WAITS_FROM, Step, kinds_of, updates_of
 from tests.simulation.tree import Tree
 from tests.simulation.virtual_loop import LIFE, Inline, VirtualLoop, numbered
 
@@ -79,7 +79,7 @@ class _Simulation:
     def __init__(self, seed: int, folder: Path, loop: VirtualLoop) -> None:
         self.rng = random.Random(seed + 1)
         self.kinds, self.updates = kinds_of(seed), updates_of(seed)
-        self.waits = seed >= WAITS_FROM
+        self.waits, self.orders = seed >= WAITS_FROM, seed >= ORDERS_FROM
         self.loop, self.folder = loop, folder
         self.faults = Faults(random.Random(seed + 2))
         options = Options("simulation", folder / "cluster")
@@ -143,6 +143,7 @@ class _Simulation:
             stop=self.stop,
             kill_at_write=self.kill_at_write,
             jump=self.jump,
+            order=lambda service, what: self.program.order(service, what),
         )
         actions.lay_out()
         self.begin()
@@ -176,6 +177,9 @@ class _Simulation:
     def mend(self, actions: Actions) -> None:
         """The project's own files are good in the end; the services' trees stay as their users left them."""
         actions.mend_config()
+        if self.orders:
+            for name in SERVICES:
+                actions.do(Step(self.loop.time(), "order", (name, "resume")))
         for name in SERVICES:
             actions.mend_manifest(name)
             if not (self.tree.root / name).exists():  # a devloop that was killed would not start again
@@ -186,7 +190,9 @@ class _Simulation:
     def begin(self) -> None:
         self.lives += 1
         self.watchman.begin()
-        self.program = Program(self.tree, self.folder / "state", self.engine, self.clock, self.watchman)
+        self.program = Program(
+            self.tree, self.folder / "state", self.engine, self.clock, self.watchman, self.watchman.ordered
+        )
         token = LIFE.set(self.lives)
         self.task = asyncio.create_task(self.program.run())
         LIFE.reset(token)

@@ -12,6 +12,7 @@ IN_PLACE_FROM = 20_000  # and from here on update the others in place
 WAITS_FROM = 30_000  # from here on `devloop wait` follows each step, and every second seed is in place
 SYNC_FROM = 40_000  # from here on services are synced,
 ALL_MODES_FROM = 50_000  # and from here on one of them is updated in place
+ORDERS_FROM = 60_000  # from here on services are paused, resumed, rebuilt and restarted
 MINUTES = 15
 STEPS = 110
 
@@ -66,6 +67,8 @@ def random_script(seed: int) -> list[Step]:
         kinds, weights = (*kinds, _life_at_a_write), (*weights, 6)
     if seed >= SYNC_FROM:
         kinds, weights = (*kinds, _container), (*weights, 12)
+    if seed >= ORDERS_FROM:
+        kinds, weights = (*kinds, _order), (*weights, 10)
     while len(steps) < STEPS or moment < 60 * MINUTES:
         kind = rng.choices(kinds, weights)[0]
         steps += kind(rng, moment)
@@ -144,6 +147,15 @@ def _container(rng: random.Random, at: float) -> list[Step]:
     if rng.random() < 0.3:
         return [Step(at, "stop", (str(rng.choice((0.1, 1.0, 10.0))),))]
     return [Step(at, "kill_container", (rng.choice(SERVICES), "0"))]
+
+
+def _order(rng: random.Random, at: float) -> list[Step]:
+    """What people have a running watch do. A pause ends at some time."""
+    service, what = rng.choice(SERVICES), rng.choice(("pause", "pause", "resume", "rebuild", "restart"))
+    steps = [Step(at, "order", (service, what))]
+    if what == "pause":
+        steps.append(Step(at + rng.choice((0.05, 5.0, 40.0)), "order", (service, "resume")))
+    return steps
 
 
 def _life_at_a_write(rng: random.Random, at: float) -> list[Step]:

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from devloop.model.cluster import Snapshot
+from devloop.rollout import judge
+from devloop.rollout.expectation import Expectation
+from devloop.trip.inbox import Inbox
 from tests.simulation.planted import PLANTED, PLANTED_IN_PLACE, PLANTED_SYNC, PLANTED_WITH_WAITS
 from tests.simulation.run import run
-from tests.simulation.script import IN_PLACE_FROM, SYNC_FROM, WAITS_FROM, Step, random_script
+from tests.simulation.script import IN_PLACE_FROM, ORDERS_FROM, SYNC_FROM, WAITS_FROM, Step, random_script
 from tests.simulation.shrink import shrink
 from tests.simulation.virtual_loop import BusyLoopError, VirtualLoop
 
@@ -179,3 +183,36 @@ def test_a_planted_bug_is_found(bug: str) -> None:
     done = simulated("--seed", str(seed), "--seconds", "600", "--without", bug)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "violations" in done.stdout
+
+
+PAUSED = """
+5 save api a 2
+60 order api pause
+70 save api a 3
+130 order api resume
+140 order api rebuild
+170 order api restart
+"""
+
+
+def test_nothing_begins_while_it_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what was saved meanwhile is live in the end. An inbox that knows no pause is seen."""
+    done = run(ORDERS_FROM, steps_of(PAUSED))
+    assert not done.violations
+    assert [line.split()[-1] for line in done.trace if "was ordered to" in line][:3] == [
+        "pause",
+        "resume",
+        "rebuild",
+    ]
+    monkeypatch.setattr(Inbox, "is_paused", property(lambda self: False))
+    assert any("and it is paused" in line for line in run(ORDERS_FROM, steps_of(PAUSED)).violations)
+
+
+def test_a_trip_that_ends_with_an_internal_error_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant of the judge lived on it: all that it broke was reported, and none of it was a violation."""
+
+    def broken(snapshot: Snapshot, expected: Expectation) -> float | None:
+        raise TypeError("planted")
+
+    monkeypatch.setattr(judge, "_deadline", broken)
+    assert any("internal error" in line for line in run(3, steps_of(SHORT)[:1]).violations)
