@@ -111,7 +111,16 @@ class Walk:
             return
         found = self._look(path)
         if found:
+            if found.kind == "link" and not out:
+                self._follow_source(found, selection)
             yield from self._taken(found, out, selection, ahead)
+
+    def _follow_source(self, link: WalkEntry, selection: Selection) -> None:
+        """A link in a directory that is read as a whole stays one, unless it is a source of its own too."""
+        parts = split(link.path)
+        leading = selection.leads_to(parts)
+        if leading:
+            self._follow(link, parts, leading)
 
     def _taken(
         self, found: WalkEntry, out: bool, selection: Selection, ahead: list[WalkEntry]

@@ -214,6 +214,22 @@ def test_s7_a_link_to_the_whole_context_that_becomes_a_directory_is_read_again(t
     assert before.updated(paths, StatCache(tmp_path / "s"), no_check) is None  # look at everything
 
 
+@pytest.mark.parametrize("source", ["src/to-a", "src/deep/to-lib/one.py", "src/deep/to-*"])
+def test_s5_a_link_in_a_copied_directory_that_is_a_source_of_its_own_is_followed(
+    source: str, tmp_path: Path
+) -> None:
+    files = {"a": "1", "lib/one.py": "2", "src/to-a": "-> ../a", "src/deep/to-lib": "-> /lib"}
+    context = plant(tmp_path / "context", dict(files))
+    before = read(context, f"FROM x\nCOPY src /o/\nCOPY {source} /p/\n")
+    assert ("a" in before.files, "lib/one.py" in before.files) == (source == "src/to-a", source != "src/to-a")
+    path = "a" if source == "src/to-a" else "lib/one.py"
+    (context / path).write_text("3")
+    assert before.selection.concerns(path)
+    after = before.updated([path], StatCache(tmp_path / "s"), no_check)
+    assert after is None or after.digest != before.digest
+    assert read(context, f"FROM x\nCOPY src /o/\nCOPY {source} /p/\n").digest != before.digest
+
+
 def test_links_that_go_in_circles_end(tmp_path: Path) -> None:
     context = plant(tmp_path / "context", {"a": "-> b", "b": "-> a", "c": "-> c/d", "ok": "1"})
     assert set(read(context, "FROM x\nCOPY a/x c ok .\n").files) == {"a", "b", "c", "ok"}
