@@ -19,7 +19,6 @@ from devloop.delta.changes import Effects, Rules, changes
 from devloop.delta.combined import combined, root_of
 from devloop.delta.delta import Delta, NotProven, check_recipe, make
 from devloop.delta.eligibility import check_copy, check_plan, context_sources, reads
-from devloop.delta.layer_index import Layers
 from devloop.delta.layer_writer import from_export
 from devloop.delta.outputs import Brought, LayerFiles, Output, Outputs, layer_of, of_layer, of_layers
 from devloop.delta.parent import Parent
@@ -49,7 +48,7 @@ class Export:
     @property
     def places(self) -> tuple[str, ...]:
         """What each layer of the image brings, lowest first."""
-        return tuple(one.number for one in self.copies)
+        return tuple(one.place for one in self.copies)
 
     @property
     def known(self) -> frozenset[str]:
@@ -87,8 +86,8 @@ def exporting(
             _check_no_links(plan, files)
         history = json.loads(parent.config).get("history") or []
         steps = [one for one in places(plan, parent.full, history) if one.step in copies]
-        every = (_brought(one, parent.layers) for one in steps)
-        brought = tuple(sorted(every, key=lambda one: int(one.number)))
+        every = (_brought(one, parent) for one in steps)
+        brought = tuple(sorted(every, key=lambda one: one.line))
         last = {one.root: _last(parent, one) for one in brought}
         chain = {stage.stage.index for stage in plan.chain()}
         stages = (plan.stages[index].stage for index in _reached(plan, changed) - chain)
@@ -248,8 +247,8 @@ def _check_no_links(plan: Plan, files: Mapping[str, FileEntry]) -> None:
 # --- what they bring
 
 
-def _brought(place: StageStep, layers: Layers) -> Brought:
-    copy, layer = place.step, place.layer
+def _brought(place: StageStep, parent: Parent) -> Brought:
+    copy, layer, layers = place.step, place.layer, parent.layers
     assert isinstance(copy, Copy)
     assert layer is not None
     assert copy.destination is not None
@@ -267,7 +266,10 @@ def _brought(place: StageStep, layers: Layers) -> Brought:
             line,
             f"end the destination with a slash: {copy.destination}/",
         )
-    return Brought(root_of(copy), str(line), layer, target, into, copy.owner != "")
+    # A builder takes a COPY of the same content to the same place from its cache, and does not look at the
+    # owners: the place must be nobody else's.
+    own = f"{line}-{parent.recipe[:16]}"
+    return Brought(root_of(copy), own, line, layer, target, into, copy.owner != "")
 
 
 def _last(parent: Parent, brought: Brought) -> Mapping[str, Output]:
@@ -282,14 +284,10 @@ def _dockerfile(text: str, plan: Plan, brought: Collection[Brought], copies: Col
     stage = plan.stages[plan.target].stage
     lines = text.split("\n")[: stage.line - 1]
     lines.append(f"FROM {SCRATCH} AS {stage.name}" if stage.name else f"FROM {SCRATCH}")
-    into = {one.number: one.into for one in brought}
+    to = {one.line: f"/{one.place}/" if one.into else f"/{one.place}" for one in brought}
     for copy in sorted(copies, key=lambda one: one.instruction.line):
-        number = str(copy.instruction.line)
         lines += [""] * (copy.instruction.line - 1 - len(lines))
-        words = [
-            *(f"/{source}" for source in copy.sources or ()),
-            f"/{number}/" if into[number] else f"/{number}",
-        ]
+        words = [*(f"/{source}" for source in copy.sources or ()), to[copy.instruction.line]]
         mode = f"--chmod={copy.mode} " if copy.mode else ""
         lines.append(f"COPY --from={copy.source.stage} {mode}{json.dumps(words, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"

@@ -65,7 +65,8 @@ class Brought:
     image, links followed; `into`: that is a directory whatever comes. `owned`: the COPY gives an owner."""
 
     root: str
-    number: str  # of its line, which is its directory where it is built alone
+    place: str  # its directory where it is built alone
+    line: int  # of the Dockerfile
     layer: int
     target: str
     into: bool
@@ -136,24 +137,24 @@ def of_layers(
     """
     made = dict(zip((one.root for one in copies), layers.diff_ids, strict=False))
     same = {root for root, layer in made.items() if layer and layer == layer_of(before, root)}
-    by_number = {one.number: one for one in copies if one.root not in same}
-    exported = Exported({one.root: {} for one in by_number.values()}, {})
+    by_place = {one.place: one for one in copies if one.root not in same}
+    exported = Exported({one.root: {} for one in by_place.values()}, {})
     for layer in layers.files:
         with layer.path.open("rb") as stream:
             stream.seek(layer.start)
             try:
                 with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as archive:
-                    _take(exported, archive, layer.path, by_number, before, check)
+                    _take(exported, archive, layer.path, by_place, before, check)
                     _check_end(archive, stream)
             except (tarfile.TarError, EOFError, ValueError) as problem:
                 raise NotProvenError(
                     "OutputsUnknown", f"what the build gave is no tar: {problem}"
                 ) from problem
-    for copy in by_number.values():
+    for copy in by_place.values():
         files = exported.outputs[copy.root]
         own = files.get(copy.root)
         if own is None or (copy.into and own.kind != "dir"):
-            raise NotProvenError("SourceMissing", f"{copy.root} brings nothing", int(copy.number))
+            raise NotProvenError("SourceMissing", f"{copy.root} brings nothing", copy.line)
         own = _directory(copy.root) if own.kind == "dir" else own
         files[copy.root] = replace(own, layer=made.get(copy.root, ""))
     exported.outputs.update({root: dict(before[root]) for root in same})
@@ -177,7 +178,7 @@ def _take(
     exported: Exported,
     archive: tarfile.TarFile,
     file: Path,
-    by_number: Mapping[str, Brought],
+    by_place: Mapping[str, Brought],
     before: Outputs,
     check: Callable[[], None],
 ) -> None:
@@ -187,10 +188,10 @@ def _take(
     for member in archive:
         check()
         path = member.name.strip("/").removeprefix("./")
-        number, _, rest = path.partition("/")
-        if number not in by_number:
+        place, _, rest = path.partition("/")
+        if place not in by_place:
             continue
-        brought = by_number[number]
+        brought = by_place[place]
         name = f"{brought.root}/{rest}" if rest else brought.root
         made = _of_member(name, member, archive, names, brought)
         if member.islnk():

@@ -499,3 +499,20 @@ def test_explain_shows_what_stages_make() -> None:
     )
     assert "  of stages   src/main.py" in explained
     assert not any("->" in line for line in explained)
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("base")
+def test_owners_are_those_of_this_dockerfile(tmp_path: Path) -> None:
+    """A builder's cache knows a COPY by content and place, and not by the owners of what is copied."""
+    for owner in ("5:6", "7:8"):
+        text = f"{B}COPY src /s\nRUN cat /s/main.py > /f && chown {owner} /f\nFROM {BASE}\n"
+        matrix = Matrix(
+            shape(f"owner-{owner[0]}", f"{text}RUN echo {owner}\nCOPY --from=b /f /f"), tmp_path / owner
+        )
+        try:
+            assert matrix.run(edit_content) == []
+        finally:
+            matrix.bench.close()

@@ -50,7 +50,7 @@ def layer(members: Mapping[str, Member], format: int = tarfile.GNU_FORMAT) -> by
 
 
 def brought(*, into: bool = True, owned: bool = False) -> Brought:
-    return Brought("line 9", "9", 0, "app", into, owned)
+    return Brought("line 9", "9", 9, 0, "app", into, owned)
 
 
 def in_image(members: Mapping[str, Member], copy: Brought) -> Mapping[str, Output]:

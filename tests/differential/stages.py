@@ -90,7 +90,7 @@ def make(seed: int, features: frozenset[str]) -> Case:
     """The case of this seed: tree and ignore rules of the random cases, a Dockerfile and edits for this."""
     chance = random.Random(f"stages {seed} {sorted(features)}")
     plain = cases.make(seed, BASE, features)
-    text = _dockerfile(chance, features)
+    text = _dockerfile(seed, chance, features)
     tree = {**plain.tree, "conf/app.conf": "conf\n", "src/pkg/a.py": "a\n"}
     first = (Edit("write", "src/main.py", "always"), *edits(chance, tree, text, ["src/main.py"]))
     more = [
@@ -100,7 +100,7 @@ def make(seed: int, features: frozenset[str]) -> Case:
     return replace(plain, dockerfile=text, tree=tree, steps=(first, *more), args=args)
 
 
-def _dockerfile(chance: random.Random, features: frozenset[str]) -> str:
+def _dockerfile(seed: int, chance: random.Random, features: frozenset[str]) -> str:
     lines = ["ARG OUTER=outer"] if chance.random() < 0.3 else []
     lines += [f"FROM {BASE} AS seed", "RUN mkdir /c && echo x > /c/x"]
     below = BASE
@@ -118,7 +118,8 @@ def _dockerfile(chance: random.Random, features: frozenset[str]) -> str:
     if chance.random() < 0.25:
         lines += [f"FROM {BASE} AS d", "COPY --from=b /out /out", "RUN echo d > /out/d"]
         taken.append("d")
-    lines += [f"FROM {below}{chance.choice(('', ' AS last'))}"]
+    # a line of its own: builders take COPYs of other cases from their cache, and do not look at owners
+    lines += [f"FROM {below}{chance.choice(('', ' AS last'))}", f"RUN echo {seed} > /tmp/seed"]
     last = [_taken(chance, features, taken) for _ in range(chance.choice((1, 1, 2, 3)))]
     last += chance.choices(_BESIDE, k=chance.choice((0, 1, 2, 3)))
     chance.shuffle(last)

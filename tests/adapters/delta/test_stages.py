@@ -74,7 +74,8 @@ async def test_only_what_a_stage_made_anew_travels(
             f"{text}otherother/app"
         )
     assert staged.reasons() == reasons
-    assert asked == ([] if large else ["7", "9", "9"])  # what is known already is not read again
+    lines = [] if large else ["7", "9", "9"]  # what is known already is not read again
+    assert [place.partition("-")[0] for place in asked] == lines
     facts = await staged.bench.engine.inspect(loaded.image.ref)
     assert facts is not None
     assert facts.labels["dev.devloop.fingerprint"] == loaded.image.fingerprint.digest
