@@ -8,6 +8,7 @@ where all that is sent is the same, so are they; times alone never matter.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from unittest.mock import patch
 
@@ -38,14 +39,14 @@ def compare_sent(fingerprint: Fingerprint, plan: Plan, now: Built, found: Found)
 
 def is_exact(plan: Plan) -> bool:
     """Does devloop count no more than what is sent? A class like `[^a]` may match a slash to some, so all
-    that lies there counts. Of a source that begins with "!", has a backslash, or goes through a link below a
-    wildcard, the command sends less than is written there."""
+    that lies there counts. Of a source that begins with "!", has a backslash or a class like `[?a]`, or goes
+    through a link below a wildcard, the command sends less than is written there."""
     return not plan.whole and not any(_is_odd(read) for read in plan.reads)
 
 
 def _is_odd(read: Read) -> bool:
     above, _, _ = read.pattern.rpartition("/")
-    odd = "[^" in read.pattern or "\\" in read.pattern or read.pattern.startswith("!")
+    odd = re.search(r"\[\^|\\|\[[^]]*[?*]", read.pattern) is not None or read.pattern.startswith("!")
     return read.parents or odd or has_wildcard(above)
 
 

@@ -63,7 +63,7 @@ def _codes(code: CodeType) -> list[CodeType]:
 def test_it_reports_what_came_of_a_mutant(
     problem: str, code: int, word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(mutants, "_day", lambda seed: problem)
+    monkeypatch.setattr(mutants, "_day", lambda seed, steps: problem)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     assert mutants.run_one(f"{pace.__name__}:0", 0.05) == code
     output = capsys.readouterr().out
