@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 
 import anyio
@@ -14,6 +14,7 @@ from devloop.commands.frame import Project, run
 from devloop.commands.output import secrets_of, show
 from devloop.concurrency import gather
 from devloop.config.duration import seconds
+from devloop.config.load import Config
 from devloop.errors import ConfigError
 from devloop.events import Emit, Event, PodLog
 from devloop.model import Service, Target
@@ -52,10 +53,7 @@ def logs(
 ) -> int:
     """Print them; 1 where none of the services has a pod. `since` in seconds before now."""
     config, clock = project.config, Clock()
-    try:
-        wanted = re.compile(grep)
-    except re.error as error:
-        raise ConfigError(f"--grep {grep}: {error}", hint="a regular expression of Python") from error
+    pattern = pattern_of(grep)
     fan = Fan(secrets_of(config, names))
     with ExitStack() as stack:
         show(
@@ -66,12 +64,10 @@ def logs(
 
         async def work() -> int:
             async with opened(config, project.kubeconfig, names, fan, clock) as session:
-                is_muted = muted_by(tuple(session.config.logs.mute))
+                is_wanted = wanted_by(pattern, session.config)
 
                 def emit(event: Event) -> None:
-                    if not isinstance(event, PodLog) or (
-                        wanted.search(event.line) and not is_muted(event.line)
-                    ):
+                    if not isinstance(event, PodLog) or is_wanted(event.line):
                         fan(event)
 
                 return await _shown(session, emit, since, tail, follow=follow)
@@ -79,13 +75,32 @@ def logs(
         return run(work)
 
 
+def pattern_of(grep: str) -> re.Pattern[str]:
+    """Raises ConfigError."""
+    try:
+        return re.compile(grep)
+    except re.error as error:
+        raise ConfigError(f"--grep {grep}: {error}", hint="a regular expression of Python") from error
+
+
+def wanted_by(pattern: re.Pattern[str], config: Config) -> Callable[[str], bool]:
+    """Whether a line is shown: the pattern is in it, and logs.mute does not leave it out."""
+    is_muted = muted_by(tuple(config.logs.mute))
+    return lambda line: bool(pattern.search(line)) and not is_muted(line)
+
+
+async def feeds_of(session: Session, stack: AsyncExitStack) -> Feeds:
+    """Of each service, open until `stack` is closed. Raises PlatformError."""
+    return [
+        (service, [await stack.enter_async_context(session.cluster.feed(t)) for t in service.targets])
+        for service in session.services
+    ]
+
+
 async def _shown(session: Session, emit: Emit, since: float | None, tail: int | None, *, follow: bool) -> int:
     async with AsyncExitStack() as stack:
-        feeds: Feeds = [
-            (service, [await stack.enter_async_context(session.cluster.feed(t)) for t in service.targets])
-            for service in session.services
-        ]
-        newest = await _read(session, feeds, emit, since, tail)
+        feeds = await feeds_of(session, stack)
+        newest = await read(session, feeds, emit, since, tail)
         if not newest and not follow:
             names = ", ".join(service.name for service, _ in feeds)
             print(f"no pod of {names} is there: devloop status says why", file=sys.stderr)
@@ -98,10 +113,13 @@ async def _shown(session: Session, emit: Emit, since: float | None, tail: int | 
         return 0
 
 
-async def _read(
+async def read(
     session: Session, feeds: Feeds, emit: Emit, since: float | None, tail: int | None
 ) -> dict[Place, str]:
-    """Show what was logged so far, oldest first; the time stamp of each container's newest line."""
+    """Show what was logged so far, oldest first; the time stamp of each container's newest line.
+
+    `since`: seconds before now; `tail`: lines of each container. Raises PlatformError.
+    """
     places = [
         (service, feed.latest.target, pod.name, container.name)
         for service, its in feeds
@@ -111,12 +129,12 @@ async def _read(
         if container.name not in feed.latest.theirs  # another service shows it
     ]
 
-    async def read(place: tuple[Service, Target, str, str]) -> list[tuple[str, PodLog]]:
+    async def lines_of(place: tuple[Service, Target, str, str]) -> list[tuple[str, PodLog]]:
         service, target, pod, container = place
         lines = await session.cluster.logs_so_far(target, pod, container, since=since, tail=tail)
         return [(stamp, PodLog(service.name, pod, container, line)) for stamp, line in lines]
 
-    found = await gather(read, places)
+    found = await gather(lines_of, places)
     for _, event in sorted((line for lines in found for line in lines), key=lambda line: line[0]):
         emit(event)
     return {

@@ -5,18 +5,24 @@ watch (docs/mcp.md). Each does what the command of its name does, and answers wi
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial, wraps
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar
 
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from devloop import __version__
 from devloop.commands import control, wait
 from devloop.commands.frame import Project, run
+from devloop.commands.mcp_answers import Explained, Held, Line, Logs, Results, Status, Trips, Waited
 from devloop.errors import ConfigError, DevloopError
 from devloop.fault_reports import error_of
+
+if TYPE_CHECKING:
+    from devloop.wiring import Session
 
 try:
     from mcp.server import MCPServer
@@ -38,73 +44,13 @@ mend the file and call `wait` again. Where no devloop watch is running, start `d
 background, or ask the user to.
 """
 LISTED = 20  # paths per group that `explain` names
+READ = 2000  # lines of each container that `logs` looks at
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
 Load = Callable[[], Project]
 
 Services = Annotated[tuple[str, ...], Field(description="Names of services of config.yaml; none: all.")]
 Service = Annotated[str, Field(description="The name of a service of config.yaml.")]
-
-
-class Decision(BaseModel):
-    service: str
-    state: str = Field(
-        description="live, failed, held, paused, pending, contested, gone (from config.yaml) or undecided"
-    )
-    now: str = Field(description="what the watch shows of it: where it is undecided, what it waits for")
-    outcome: str | None
-    fingerprint: str | None = Field(description="of the files that were judged")
-    image: str | None
-    url: str | None
-    why: str | None = Field(description="why the trip began that decided it")
-    seconds: float | None = Field(description="from the save to the decision")
-    stage: str | None = Field(description="fingerprint, build, load, patch or rollout: where it failed")
-    cause: str | None = Field(description="the one line that says why it failed, with file and line if known")
-    reason: str | None = Field(description="one word for the failure, such as CrashLoopBackOff")
-    message: str | None
-    hint: str | None = Field(description="what to do about it")
-    paths: list[str] = Field(description="the files whose change led there, at most 20")
-    count: int = Field(description="how many files those are")
-    log: list[str] = Field(description="the last lines of the build or of the container that failed")
-
-
-class Waited(BaseModel):
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    goal: str = Field(alias="for")
-    reached: bool = Field(description="every service got to what the wait was for")
-    timed_out: bool = Field(description="the time was up before all were decided: call wait again")
-    services: dict[str, Decision]
-    problems: dict[str, str] = Field(description="what is wrong with config.yaml or manifests")
-
-
-class Result(BaseModel):
-    done: bool = Field(description="false: it was refused, and message says why")
-    message: str
-    hint: str | None
-
-
-class Results(BaseModel):
-    services: dict[str, Result]
-
-
-class Held(BaseModel):
-    image: str = Field(description="what the service runs now")
-    notes: list[str]
-
-
-class Status(BaseModel):
-    services: dict[str, dict[str, Any]] = Field(description="of each what `devloop status -o json` prints")
-    problems: dict[str, str] = Field(description="what is wrong with config.yaml or manifests")
-    watch_elsewhere: str = Field(description='where the watch of this project works, if not here; else ""')
-
-
-class Trips(BaseModel):
-    trips: list[dict[str, Any]] = Field(description="the newest last; what `devloop history -o json` prints")
-
-
-class Explained(BaseModel):
-    services: dict[str, dict[str, Any]] = Field(description="of each what `devloop explain -o json` prints")
 
 
 class Tools:
@@ -160,6 +106,41 @@ class Tools:
         report = await anyio.to_thread.run_sync(status.reported, project, services, found)
         shown = as_object(report.standings, report.stages)
         return Status(**shown, problems=dict(report.problems), watch_elsewhere=report.elsewhere)
+
+    async def logs(
+        self,
+        services: Services = (),
+        last: Annotated[int, Field(description="how many lines, of all together", ge=1, le=READ)] = 100,
+        since: Annotated[float, Field(description="seconds: only what was logged since; 0: all", ge=0)] = 0,
+        grep: Annotated[str, Field(description="only lines with this regular expression")] = "",
+    ) -> Logs:
+        """The newest lines that the pods log, of all containers in the order of time; what config.yaml mutes
+        (logs.mute: probes, access lines) is left out. To see what a live service does: requests that fail,
+        exceptions. The log of a build or container that failed is in the answer of `wait` already."""
+        from devloop.commands import logs
+        from devloop.commands.output import secrets_of
+        from devloop.commands.session import with_session
+        from devloop.events import Event, PodLog
+
+        project = await self._project()
+        hide, is_wanted = (
+            secrets_of(project.config, services),
+            logs.wanted_by(logs.pattern_of(grep), project.config),
+        )
+        found: deque[Line] = deque(maxlen=last)
+
+        def keep(event: Event) -> None:
+            if isinstance(event, PodLog) and is_wanted(event.line):
+                line = hide(event.line)
+                found.append(Line(service=event.service, pod=event.pod, container=event.container, line=line))
+
+        async def read(session: Session) -> int:
+            async with AsyncExitStack() as stack:
+                feeds = await logs.feeds_of(session, stack)
+                return len(await logs.read(session, feeds, keep, since or None, READ))
+
+        containers = await with_session(project, services, read)
+        return Logs(lines=list(found), containers=containers)
 
     async def history(
         self,
@@ -225,7 +206,7 @@ def server_of(tools: Tools) -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer("devloop", version=__version__, instructions=INSTRUCTIONS)
     reading = ToolAnnotations(read_only_hint=True, open_world_hint=False)
     writing = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
-    _add(server, reading, tools.wait, tools.status, tools.history, tools.explain)
+    _add(server, reading, tools.wait, tools.status, tools.logs, tools.history, tools.explain)
     _add(server, writing, tools.rebuild, tools.restart, tools.rollback)
     return server
 

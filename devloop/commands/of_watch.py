@@ -148,8 +148,8 @@ def wait(project: Project, services: tuple[str, ...], goal: str, timeout: str, o
 def mcp(**given: Any) -> None:
     """Serve a coding agent over the Model Context Protocol, on standard input and output.
 
-    Its tools are wait, status, history, explain, rebuild, restart and rollback; `devloop watch` has to run
-    beside it for most of them. It is started by the agent: docs/mcp.md. Needs devloop[mcp].
+    Its tools are wait, status, logs, history, explain, rebuild, restart and rollback; `devloop watch` has to
+    run beside it for most of them. It is started by the agent: docs/mcp.md. Needs devloop[mcp].
     """
     from devloop.commands import mcp as command
     from devloop.commands.frame import load_project

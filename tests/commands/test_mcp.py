@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -19,9 +20,10 @@ import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, TextContent
 
-from devloop.commands import session
+from devloop.commands import logs, session
 from devloop.commands.frame import Project, load_project
-from devloop.commands.mcp import Decision, Tools, Waited, server_of
+from devloop.commands.mcp import READ, Tools, server_of
+from devloop.commands.mcp_answers import Decision, Waited
 from devloop.config import load as configs
 from devloop.config.load import Config
 from devloop.control import place
@@ -30,6 +32,7 @@ from devloop.control.answers import answer_of, undecided, wait_handler
 from devloop.control.handlers import handlers_of
 from devloop.control.waiting import Waiting
 from devloop.errors import BuildError, PlatformError
+from devloop.events import Emit, PodLog
 from devloop.inputs.rebuild_salt import RebuildSalts
 from devloop.model import Service
 from devloop.rollout.service_status import Standing
@@ -46,7 +49,8 @@ __all__ = ["config", "run"]
 pytestmark = pytest.mark.anyio
 
 DEVLOOP = (sys.executable, "-m", "devloop.cli")
-TOOLS = {"wait", "status", "history", "explain", "rebuild", "restart", "rollback"}
+WRITING = {"rebuild", "restart", "rollback"}
+TOOLS = {"wait", "status", "logs", "history", "explain", "rebuild", "restart", "rollback"}
 
 
 @asynccontextmanager
@@ -217,7 +221,7 @@ async def test_each_tool_says_what_it_does_takes_and_gives(config: Config) -> No
             assert all("description" in one for one in tool.input_schema["properties"].values()), name
             assert tool.output_schema is not None, name
             assert tool.annotations is not None, name
-            assert tool.annotations.read_only_hint is (name in {"wait", "status", "history", "explain"})
+            assert tool.annotations.read_only_hint is (name not in WRITING)
         assert "after\neach edit" in str(tools["wait"].description)
 
 
@@ -268,6 +272,36 @@ async def test_status_has_what_the_command_prints_and_the_secrets_in_it_are_hidd
     assert found["services"]["backend"]["state"] == "stuck"
     assert "opensesame" not in json.dumps(found)
     assert "it printed" in found["services"]["backend"]["message"]
+
+
+async def test_logs_are_filtered_and_hidden_and_the_newest_are_kept(
+    config: Config, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(
+        _: object, feeds: object, emit: Emit, since: float | None, tail: int | None
+    ) -> dict[str, str]:
+        wanted.append((since, tail))
+        for number in range(4):
+            emit(PodLog("backend", "backend-1", "app", f"line {number}: opensesame"))
+        emit(PodLog("backend", "backend-1", "app", '10.0.0.1 "GET /healthz HTTP/1.1" 200 "kube-probe/1.31"'))
+        return {"backend-1": ""}
+
+    async def with_session(_: Project, __: object, work: Callable[[object], Any]) -> Any:
+        return await work(SimpleNamespace(services=()))
+
+    wanted: list[tuple[float | None, int | None]] = []
+    monkeypatch.setenv("APP_TOKEN", "opensesame")
+    monkeypatch.setattr(session, "with_session", with_session)
+    monkeypatch.setattr(logs, "read", read)
+    config.path.write_text(config.path.read_text() + "logs: {mute: [probes]}\n")
+    async with in_memory(load(config)) as client:
+        newest = answer(await client.call_tool("logs", {"last": 2, "since": 30}))
+        assert [line["line"].partition(":")[0] for line in newest["lines"]] == ["line 2", "line 3"]
+        assert (newest["containers"], wanted) == (1, [(30.0, READ)])
+        found = answer(await client.call_tool("logs", {"grep": "line [01]"}))["lines"]
+        assert [line["line"].partition(":")[0] for line in found] == ["line 0", "line 1"]
+        assert "opensesame" not in json.dumps([newest, found])
+        assert "regular expression" in error(await client.call_tool("logs", {"grep": "("}))
 
 
 async def test_history_reads_the_journal(config: Config, run: Path) -> None:

@@ -79,6 +79,11 @@ async def test_an_agent_edits_waits_reads_the_failure_fixes_and_waits_until_it_i
                 [mended["image"]],
                 "live",
             )
+            logged = await called(
+                client, "logs", services=["backend"], grep="Uvicorn running|startup complete"
+            )
+            assert logged["lines"]
+            assert {line["service"] for line in logged["lines"]} == {"backend"}
             trips = (await called(client, "history", services=["backend"], last=3))["trips"]
             assert [trip["outcome"] for trip in trips] == ["live", "failed", "live"]
             groups = (await called(client, "explain", services=["backend"]))["services"]["backend"]["groups"]
