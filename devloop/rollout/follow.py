@@ -225,12 +225,18 @@ class _Follower:
 
     async def replace_strays(self) -> None:
         """Delete pods that an update in place left with another image of this service. After a sync, a
-        container that was restarted runs the older image of its pod: it is given the new one (S37)."""
+        container that was restarted runs the older image of its pod: it is given the new one (S37).
+
+        Of those that serve, one after the other."""
         for snapshot, expected in zip(self.seen, self._expected, strict=True):
+            ready = sum(pod.ready and not pod.terminating and not pod.over for pod in snapshot.pods)
             for pod, container in strays(snapshot, expected):
                 target = snapshot.target
                 if pod.uid in self._dropped or len(self._dropped) >= MOST_STRAYS * max(1, snapshot.replicas):
                     continue  # somebody gives it to each new pod: the rollout ends at its deadline
+                if pod.ready and ready < snapshot.replicas:
+                    continue  # when the others are ready
+                ready -= pod.ready
                 self._dropped.add(pod.uid)
                 async with self._world.cluster.in_place(target, self._service, expected.ref) as update:
                     done = "deleting it"

@@ -26,7 +26,7 @@ from devloop.rollout.follow import MOST_STRAYS
 from devloop.rollout.judge import MISSING, judge
 from devloop.stopwatch import Stopwatch
 from devloop.trip.trip import trip
-from tests.support.fakes import SERVICE, FakeWorld, fingerprint
+from tests.support.fakes import SERVICE, FakeUpdate, FakeWorld, fingerprint
 
 IN_PLACE = replace(SERVICE, update="in-place")
 BEFORE, AFTER = (SERVICE.ref(fingerprint(tree)) for tree in ("v1", "v2"))
@@ -149,6 +149,42 @@ async def test_s35_a_pod_that_was_left_with_another_image_is_replaced() -> None:
     await travel(fake)
     assert fake.deleted == ["pod-0"]
     assert not list(strays(fake.feed_.latest, expected))
+
+
+async def test_s35_pods_that_serve_with_another_image_are_replaced_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = fake_world(3)
+    other = SERVICE.ref(fingerprint("v0"))
+    pods = tuple(
+        replace(pod, containers=(replace(pod.containers[0], image=other),)) for pod in fake.feed_.latest.pods
+    )
+    fake.feed_.show(pods=pods)
+    fake.tree = "v1"
+    fake.built.add(BEFORE)
+    dropped: list[str] = []
+
+    async def drop(update: FakeUpdate, pod: str, uid: str, container: str) -> bool:
+        dropped.append(uid)
+        new = tuple(
+            replace(one, ready=False, containers=(replace(one.containers[0], image=BEFORE),))
+            if one.uid == uid
+            else one
+            for one in fake.feed_.latest.pods
+        )
+        fake.feed_.show(pods=new)
+        return True
+
+    monkeypatch.setattr(FakeUpdate, "drop", drop)
+    async with anyio.create_task_group() as group:
+        group.start_soon(travel, fake)
+        for number in (1, 2, 3):
+            while len(dropped) < number:
+                await anyio.sleep(0)
+            await anyio.wait_all_tasks_blocked()
+            assert len(dropped) == number, "the others serve meanwhile"
+            fake.feed_.show(pods=tuple(replace(one, ready=True) for one in fake.feed_.latest.pods))
+    assert dropped == ["pod-0", "pod-1", "pod-2"]
 
 
 async def test_s35_a_pause_that_devloop_left_is_ended_though_the_template_names_the_image() -> None:
