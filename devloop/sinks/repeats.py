@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from devloop.errors import PlatformError
-from devloop.events import Event, Outage, PodExited, PodLog, StateChanged, TripEnded, TripStarted
+from devloop.events import Event, Outage, PodExited, PodLog, StateChanged, TripEnded, TripStarted, Updated
 from devloop.model import Failed, Live, Outcome, Unchanged
 
 REMEMBERED = 400  # lines of a service
@@ -16,18 +16,24 @@ _VARYING = re.compile(r"0x[0-9a-fA-F]+|\d+")
 
 
 class Repeats:
-    """Of one screen. What a service printed counts from the start of a trip until it is live."""
+    """Of one screen. What a service printed counts from a save until it is live."""
 
     def __init__(self) -> None:
         self._shown: dict[str, deque[str]] = {}
         self._outages: set[str] = set()
-        self._ended: dict[str, set[str]] = {}  # lines of containers that ended: their next run repeats them
+        # service -> pod -> lines of what ended there: its next run repeats them, also after the next save
+        self._ended: dict[str, dict[str, set[str]]] = {}
 
     def note(self, event: Event) -> None:
         """Before the lines of the event are taken."""
         match event:
-            case TripStarted(quiet=False) | TripEnded(outcome=Live() | Unchanged()):
-                self._forget(event.service)
+            case TripStarted(quiet=False):
+                self._shown.pop(event.service, None)
+            case Updated(mode="in-place" | "sync"):
+                self._ended.pop(event.service, None)  # the pods are the same, and what runs in them is not
+            case TripEnded(outcome=Live() | Unchanged()):
+                self._shown.pop(event.service, None)
+                self._ended.pop(event.service, None)
             case _:
                 pass
 
@@ -49,7 +55,7 @@ class Repeats:
     def is_repeated(self, event: PodLog) -> bool:
         """Whether a container that ended and was started again prints what it printed before."""
         key = _key(event.line)
-        return bool(key) and key in self._ended.get(event.service, ())
+        return bool(key) and key in self._ended.get(event.service, {}).get(event.pod, ())
 
     def fresh(self, service: str, lines: Sequence[str]) -> tuple[str, ...]:
         """Those that are not shown yet, and are now; all of them where that would leave gaps, () for none."""
@@ -63,7 +69,8 @@ class Repeats:
 
     def ended(self, event: PodExited | StateChanged) -> None:
         """A container ended: what its service has printed since the trip began is repeated from now on."""
-        self._ended.setdefault(event.service, set()).update(
+        pod = event.pod if isinstance(event, PodExited) else event.crashed.partition(",")[0]
+        self._ended.setdefault(event.service, {}).setdefault(pod, set()).update(
             self._shown.get(event.service, ()), map(_key, event.log)
         )
 
@@ -71,10 +78,6 @@ class Repeats:
         """Nothing is on the screen any more; what is gone is gone all the same."""
         self._shown.clear()
         self._ended.clear()
-
-    def _forget(self, service: str) -> None:
-        self._shown.pop(service, None)
-        self._ended.pop(service, None)
 
 
 def _key(line: str) -> str:

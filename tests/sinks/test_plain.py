@@ -25,6 +25,7 @@ from devloop.events import (
     StateChanged,
     TripEnded,
     TripStarted,
+    Updated,
     UpdateFallback,
     WatchOverflow,
 )
@@ -175,13 +176,15 @@ def test_a_log_that_is_not_above_is_in_the_failure() -> None:
     assert "above" not in "\n".join(lines)
 
 
-def test_the_next_trip_and_a_live_service_show_their_lines_again() -> None:
+def test_after_a_revert_what_still_crashes_repeats_nothing_and_what_is_new_is_shown() -> None:
+    """The pods of the tree before restart until those of the reverted one are ready."""
     line = PodLog("a", "todo-7d9f-abcde", "app", LOG[-1])
+    other = replace(line, pod="todo-7d9f-fghij")
+    assert not any("a/abcde" in one for one in shown(SAVED, EXIT, SAVED, line))
+    assert shown(SAVED, EXIT, SAVED, other)[-1] == f"a/fghij | {LOG[-1]}"
     live = TripEnded("a", 1, 0, Unchanged(FINGERPRINT, REF, NOTHING))
-    assert [shown(SAVED, EXIT, between, line)[-1] for between in (SAVED, live)] == [
-        f"a/abcde | {LOG[-1]}"
-    ] * 2
-    assert not any("a/abcde" in one for one in shown(SAVED, EXIT, line))
+    for between in (live, Updated("a", "in-place")):
+        assert shown(SAVED, EXIT, between, line)[-1] == f"a/abcde | {LOG[-1]}"
 
 
 def test_a_workload_that_degrades_says_which_container_and_why() -> None:
