@@ -82,6 +82,10 @@ class Worker:
             trouble=reconciler.trouble(self.service, self._state.outcome, seen, now),
         )
 
+    @property
+    def has_change(self) -> bool:
+        return self.inbox.is_filled
+
     def deliver(self, change: Change) -> None:
         """Something was saved; where the service is triggered by hand, it is kept until `trigger`."""
         news = not self.inbox.is_pending

@@ -32,6 +32,9 @@ class RestingWorker(Protocol):
     @property
     def outcome(self) -> Outcome | None: ...
 
+    @property
+    def has_change(self) -> bool: ...
+
     def deliver(self, change: Change) -> None: ...
 
 
@@ -65,6 +68,7 @@ class Rescan:
                 worker.deliver(Change(frozenset(), now, now, "a change without a file event"))
 
     def _at_rest(self, worker: RestingWorker) -> bool:
-        """A trip that failed before it had read the inputs has nothing to compare with."""
+        """A trip that failed before it had read the inputs has nothing to compare with. What is collected for
+        a service that is paused is known already."""
         read = worker.outcome is not None and getattr(worker.outcome, "fingerprint", None) is not None
-        return read and worker.service.name not in self._trips
+        return read and not worker.has_change and worker.service.name not in self._trips

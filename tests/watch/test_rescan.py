@@ -270,3 +270,20 @@ async def test_nobody_looks_while_a_trip_does() -> None:
         rescan.ended(worker.service, Superseded("build", Timing(0.0, 0.0, (), {})))
         await looks.several()
         group.cancel_scope.cancel()
+
+
+async def test_s8_what_is_collected_for_a_paused_service_is_no_news() -> None:
+    looks, worker = Looks(), at_rest(FakeWorld())
+    looks.same = False
+    worker.inbox.pause()
+    worker.inbox.put(Change(frozenset({Path("/src/a.py")}), 1.0, 1.0))
+    rescan = Rescan(looks, Clock(), shortest=0.001)
+    async with anyio.create_task_group() as group:
+        group.start_soon(rescan.follow, worker)
+        for _ in range(20):
+            await anyio.sleep(0.001)
+        worker.inbox.resume(2.0)
+        change = await worker.inbox.take()
+        group.cancel_scope.cancel()
+    assert (change.why, change.paths) == ("saved", {Path("/src/a.py")})
+    assert looks.asked == 0
