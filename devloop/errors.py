@@ -188,6 +188,14 @@ class PrerequisiteError(PatchError):
     default_reason = "MissingPrerequisite"
 
 
+class DependencyError(StageError):
+    """A service that this one depends on failed: `watch` waits for it, `once` fails."""
+
+    stage = "depends_on"
+    default_reason = "DependencyFailed"
+    default_outside = True
+
+
 class ReleaseWaitsError(TargetMissingError):
     """A release is not installed yet, for an image of another service failed (S22)."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +33,7 @@ from devloop.model import (
 from devloop.synced import SyncedContainers
 
 Report = Callable[[str, BaseException], DevloopError]
+Waiting = Callable[[tuple[str, ...]], AbstractContextManager[None]]
 # Its name, the command, variables beside devloop's own, and what gets each line. Raises HookError.
 RunHook = Callable[[str, Hook, Mapping[str, str], Callable[[str], None]], Awaitable[None]]
 
@@ -45,7 +46,6 @@ class Bases(Protocol):
 
         Raises BuildError (no such image, no access, a pull that hangs), PlatformError (engine gone).
         """
-        ...
 
 
 class Fingerprinter(Protocol):
@@ -54,7 +54,6 @@ class Fingerprinter(Protocol):
 
         Raises FingerprintError, BuildError (bases), PlatformError.
         """
-        ...
 
     async def still_matches(self, service: Service, fingerprint: Fingerprint) -> bool:
         """Whether the inputs look, by stat, as when this fingerprint, the last one, was taken."""
@@ -67,24 +66,20 @@ class Builder(Protocol):
         Cancelling ends the build on the engine too (S10).
         Raises BuildError, TreeMovedError (S8), PlatformError.
         """
-        ...
 
     async def build_full(self, service: Service, fingerprint: Fingerprint) -> Image:
         """As `build`, standing on no image before it: the one that `build` made could not be loaded."""
-        ...
 
 
 class Loader(Protocol):
     async def find(self, service: Service, fingerprint: Fingerprint) -> Image | None:
         """The image if nodes (asked first) or the builder's engine have it (S12): how="reused"."""
-        ...
 
     async def load(self, image: Image) -> LoadedImage:
         """Bring the image to every node, in parallel, and verify it there by id (S2).
 
         Raises LoadError, LayersMissingError (a full build is due), PlatformError.
         """
-        ...
 
     async def end(self, node: str, instance: str, *, deaf: bool) -> bool:
         """Kill a container that is to end; with `deaf` only if its process does not handle SIGTERM
@@ -231,6 +226,9 @@ class Installer(Protocol):
         Raises ConfigError, PatchError, PlatformError.
         """
         ...
+
+    async def turn(self, service: Service, waiting: Waiting) -> None:
+        """Wait for what the service depends on, within `waiting` of its names. Raises DependencyError."""
 
     def writing(self, service: Service) -> AbstractAsyncContextManager[None]:
         """Alone with the releases that hold the service: its PATCH happens within, never amid an upgrade

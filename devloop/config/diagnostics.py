@@ -22,6 +22,7 @@ from devloop.config.schema_hooks import HookConfig, HooksConfig
 from devloop.config.schema_releases import NamespaceConfig, ReleaseConfig, ValuesConfig
 from devloop.config.schema_services import OBJECT, DeployConfig, ServiceConfig, SignalConfig, UpdateConfig
 from devloop.config.section import Section
+from devloop.config.start_order import order_problems
 from devloop.deploy.kustomization import is_kustomization
 from devloop.errors import ConfigError
 from devloop.files import is_file, is_folder
@@ -181,6 +182,7 @@ def tree_problems(document: ConfigDocument, config: Config) -> list[Problem]:
             found.extend((at, problem) for problem in problems if problem)
         claimed += [(service, target) for target in service.targets]
     found.extend(_port_problems(config))
+    found.extend(order_problems(config.services(), config.releases()))
     for number, pattern in enumerate(config.manifests):
         path = absolute(config.root, pattern)
         if re.search(r"[*?\[]", pattern) or is_file(path) or is_kustomization(path):

@@ -17,6 +17,7 @@ FORMS: dict[Location, str] = {
     ("services", "*", "update"): "in-place",
     ("services", "*", "update", "reload"): "{signal: HUP}",
     ("services", "*", "forward"): "{8080: 3000}",
+    ("services", "*", "depends_on"): "[db]",
     ("services", "*", "hooks"): "{before_build: make generate}",
     ("services", "*", "hooks", "before_build"): "make generate",
     ("services", "*", "hooks", "after_live"): "make smoke-test",

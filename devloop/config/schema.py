@@ -204,4 +204,5 @@ class Config(Section):
             section.update.at_end,
             section.trigger,
             section.hooks.hooks(self.root),
+            tuple(dict.fromkeys(section.depends_on)),
         )

@@ -147,6 +147,10 @@ class ServiceConfig(Section):
         description="What `devloop watch` does at a save: auto, it rolls it out; manual, it waits for"
         " `devloop trigger` (docs/control.md).",
     )
+    depends_on: list[str] = Field(
+        default_factory=list,
+        description="Services that have to be live before this one is rolled out for the first time.",
+    )
     hooks: HooksField = Field(
         default_factory=HooksConfig,
         description="Commands that run with the trips of the service (docs/hooks.md).",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Protocol
 
 import anyio
@@ -14,9 +14,11 @@ from devloop.deploy.releases import POLL_SECONDS, Releases
 from devloop.errors import DevloopError, PrerequisiteError
 from devloop.model import Service
 
+Waiting = Callable[[tuple[str, ...]], AbstractContextManager[None]]
+
 
 class OtherContainers(Protocol):
-    """Services that share a workload: which of their images are on the nodes (trip/sharing.py)."""
+    """Other services, as far as this one waits for them (trip/sharing.py)."""
 
     def loaded(self, service: Service) -> None:
         """The service's image is on the nodes."""
@@ -27,6 +29,10 @@ class OtherContainers(Protocol):
 
         Raises TargetMissingError where one of them has none to come.
         """
+        ...
+
+    async def turn(self, service: Service, waiting: Waiting) -> None:
+        """Wait for those that it depends on, within `waiting` of their names. Raises DependencyError."""
         ...
 
 
@@ -52,6 +58,10 @@ class Installation:
         if missing and await self._others.all_loaded(service):
             changed = await both() or changed
         return changed
+
+    async def turn(self, service: Service, waiting: Waiting) -> None:
+        """As in the port."""
+        await self._others.turn(service, waiting)
 
     async def settle(self, *, trips_follow: bool = False) -> bool:
         """Write what changed, as far as its images are loaded. Raises as `install`. `trips_follow`: as in

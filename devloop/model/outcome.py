@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from devloop.errors import DevloopError
 
 Stage = Literal[
-    "detect", "before_build", "fingerprint", "sync", "build", "load", "patch", "rollout", "after_live"
-]
+    "detect", "before_build", "fingerprint", "sync", "build", "load", "depends_on", "patch", "rollout",
+    "after_live",
+]  # fmt: skip
 STAGES: tuple[Stage, ...] = (  # of a trip; after_live comes after it
-    "detect", "before_build", "fingerprint", "sync", "build", "load", "patch", "rollout"
+    "detect", "before_build", "fingerprint", "sync", "build", "load", "depends_on", "patch", "rollout"
 )  # fmt: skip
 Phase = Literal["scheduled", "started", "serving", "complete"]
 

@@ -75,6 +75,7 @@ class Service:
     at_end: AtEnd = "bake"  # what happens to synced pods when `watch` ends
     trigger: Trigger = "auto"
     hooks: Hooks = NO_HOOKS
+    depends_on: tuple[str, ...] = ()  # services that have to be live before its first rollout
 
     def ref(self, fingerprint: Fingerprint) -> str:
         """The image reference that names this content, `<image>:dl-<16 hex>` (S1)."""

@@ -262,7 +262,7 @@ def _shown_state(outcome: Outcome) -> tuple[str, bool]:
     """(state, live) as shown to people and metrics."""
     if isinstance(outcome, Live | Unchanged):
         return "live", True
-    waiting = wait_after(outcome) in ("platform", "prerequisite", "target")
+    waiting = wait_after(outcome) in ("platform", "prerequisite", "target", "dependency")
     return "waiting" if waiting else outcome_word(outcome), False
 
 

@@ -6,17 +6,21 @@ A pod that is not ready says nothing against a service while another one's image
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
-from devloop.errors import OvertakenError, TargetMissingError, TreeMovedError
+from devloop.errors import DependencyError, OvertakenError, TargetMissingError, TreeMovedError
 from devloop.image_refs import same_repository
 from devloop.model import Failed, Held, Neighbour, Outcome, Service, Snapshot, Superseded, Target
 
 if TYPE_CHECKING:
     from devloop.ports import Feed
+
+
+Waiting = Callable[[tuple[str, ...]], AbstractContextManager[None]]
 
 
 class Sharing:
@@ -26,6 +30,7 @@ class Sharing:
         self._services: dict[str, Service] = {}
         self._rests: dict[str, str] = {}  # service -> "failed in build", "is live"
         self._loaded: set[str] = set()
+        self._lived: set[str] = set()  # once in this session; or held at an image that did
         self._moved = anyio.Event()
 
     def employ(self, services: Sequence[Service]) -> None:
@@ -52,6 +57,7 @@ class Sharing:
         error = outcome.error if isinstance(outcome, Failed) else None
         if not isinstance(outcome, Failed | Superseded):
             self._loaded.add(service.name)
+            self._lived.add(service.name)
         if not isinstance(outcome, Superseded) and not isinstance(error, TreeMovedError | OvertakenError):
             self.rests(service, _word(outcome))
 
@@ -86,6 +92,35 @@ class Sharing:
                     )
             await self._moved.wait()
         return any(True for _ in self._sharing(service))
+
+    async def turn(self, service: Service, waiting: Waiting) -> None:
+        """Wait for those that the service depends on, within `waiting` of their names; at once where it has
+        been live before. One that is not worked for is not waited for.
+
+        Raises DependencyError where one of them is not live, and no trip of it is to come by itself.
+        """
+        if names := self._awaited(service):
+            with waiting(names):
+                while names := self._awaited(service):
+                    for name in names:
+                        if name in self._rests:
+                            raise DependencyError(
+                                f"{service.name} waits for {name}, which {self._rests[name]}",
+                                hint=f"fix {name}: {service.name} continues as soon as it is live",
+                            )
+                    await self._moved.wait()
+
+    async def dependencies_live(self, service: Service) -> None:
+        """Wait for them however long it takes."""
+        while self._awaited(service):
+            await self._moved.wait()
+
+    def _awaited(self, service: Service) -> tuple[str, ...]:
+        if service.name in self._lived:
+            return ()
+        return tuple(
+            name for name in service.depends_on if name in self._services and name not in self._lived
+        )
 
     def _sharing(self, service: Service) -> Iterator[tuple[Service, Target]]:
         """The others, each with its target on a workload of this service."""
@@ -155,6 +190,8 @@ def marked(snapshot: Snapshot, neighbours: Neighbours) -> Snapshot:
 
 
 def _word(outcome: Outcome) -> str:
+    if isinstance(outcome, Failed) and isinstance(outcome.error, DependencyError):
+        return outcome.error.message.partition(" ")[2].partition(",")[0]  # "waits for db"
     if isinstance(outcome, Failed):
         return f"failed in {outcome.stage}"
     return "is held" if isinstance(outcome, Held) else "is live"

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import anyio
@@ -19,7 +20,7 @@ from devloop.errors import (
     StageError,
     TreeMovedError,
 )
-from devloop.events import ImageBuilt, ImageLoaded, Updated
+from devloop.events import ImageBuilt, ImageLoaded, Output, Updated
 from devloop.image_refs import same
 from devloop.model import (
     Change,
@@ -97,6 +98,7 @@ async def trip(
         elif carried and not touched and synced is None:
             revisions = tuple(_standing(feed, ref) for feed in feeds)
         else:
+            await world.installer.turn(service, partial(_waiting, service, world, watch))
             with watch.time("patch"):
                 await _install(service, loaded, feeds, world, installed=touched)
                 rolls = service.update == "roll"
@@ -199,6 +201,13 @@ def _standing(feed: Feed, ref: str) -> Revision:
     """The revision that stands, where the template carries the reference already (S4)."""
     now = feed.latest
     return Revision(now.target, now.uid, now.generation, ref, now.at, changed=False)
+
+
+@contextmanager
+def _waiting(service: Service, world: World, watch: Stopwatch, names: tuple[str, ...]) -> Iterator[None]:
+    with watch.time("depends_on"):
+        world.emit(Output(service.name, "depends_on", f"waits for {', '.join(names)}"))
+        yield
 
 
 async def _rollout(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from devloop.errors import (
+    DependencyError,
     DevloopError,
     InternalError,
     PlatformError,
@@ -19,7 +20,7 @@ from devloop.safety_net import PAUSES as INTERNAL_PAUSES
 PLATFORM_PAUSES = (0.5, 1.0, 2.0, 4.0, 5.0)  # seconds, while an engine or API server is gone
 OUTSIDE_PAUSES = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)  # while a registry, an engine or the cluster refuses
 MOVED_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # while the tree changes as it is read
-Wait = Literal["target", "prerequisite", "platform", "outside", "moved", "internal"]
+Wait = Literal["dependency", "target", "prerequisite", "platform", "outside", "moved", "internal"]
 PAUSES: dict[Wait, tuple[float, ...]] = {
     "platform": PLATFORM_PAUSES,
     "outside": OUTSIDE_PAUSES,
@@ -36,6 +37,7 @@ def wait_after(outcome: Outcome) -> Wait | None:
     kinds: tuple[tuple[type[DevloopError], Wait], ...] = (
         (TreeMovedError, "moved"),
         (PlatformError, "platform"),
+        (DependencyError, "dependency"),
         (PrerequisiteError, "prerequisite"),
         (TargetMissingError, "target"),
         (InternalError, "internal"),

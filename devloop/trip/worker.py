@@ -259,6 +259,10 @@ class Worker:
             await self._world.installer.unblocked()
             await self.inbox.opened()
             self._again_because("what was missing exists now")
+        elif self._state.waits_for == "dependency":
+            await self._sharing.dependencies_live(self.service)
+            await self.inbox.opened()
+            self._again_because("what it depends on is live")
         elif (pause := self._state.pause) is not None:
             await anyio.sleep(pause)
             if self._state.undone is not None:

@@ -27,7 +27,12 @@ def test_s27_events_are_json_lines_in_the_state_directory(tmp_path: Path) -> Non
     written = lines(folder)
     ended = next(line for line in written if line["event"] == "trip_ended")
     assert ended["outcome"] == "live"
-    assert ended["seconds"] == {"before_build": None, "sync": None, **outcome.timing.seconds()}
+    assert ended["seconds"] == {
+        "before_build": None,
+        "sync": None,
+        "depends_on": None,
+        **outcome.timing.seconds(),
+    }
     assert all("time" in line for line in written)
     assert (folder / FILE_NAME).stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700

@@ -10,7 +10,18 @@ from devloop.sinks import summary
 from tests.support.trips import FINGERPRINT, REF, URL, failed_trip, live_trip
 
 KEYS = ["outcome", "fingerprint", "image", "built", "loaded", "update", "seconds", "url", "error"]
-SECONDS = ["detect", "before_build", "fingerprint", "sync", "build", "load", "patch", "rollout", "trip"]
+SECONDS = [
+    "detect",
+    "before_build",
+    "fingerprint",
+    "sync",
+    "build",
+    "load",
+    "depends_on",
+    "patch",
+    "rollout",
+    "trip",
+]
 NOTHING = Timing(0.0, 0.25, ())
 
 
@@ -42,7 +53,12 @@ def test_the_json_has_the_shape_of_the_issue() -> None:
         "outcome": "live", "fingerprint": "0123456789abcdef", "image": REF, "built": "cli",
         "loaded": "shared", "update": None, "seconds": None, "url": URL, "error": None,
     }  # fmt: skip
-    assert services["backend"]["seconds"] == {"before_build": None, "sync": None, **live.timing.seconds()}
+    assert services["backend"]["seconds"] == {
+        "before_build": None,
+        "sync": None,
+        "depends_on": None,
+        **live.timing.seconds(),
+    }
     assert list(services["web"]["error"]) == ["stage", "reason", "cause", "message", "evidence", "hint"]
     assert services["web"]["seconds"]["rollout"] is None
 

@@ -35,7 +35,8 @@ from devloop.model import (
     Trouble,
     UpdateMode,
 )
-from devloop.ports import World
+from devloop.ports import Waiting, World
+from devloop.trip.sharing import Sharing
 
 TARGET = Target("deployment", "todo-backend", "default")
 SERVICE = Service("backend", "todo-backend", BuildSpec(Path("/src"), Path("/src/Dockerfile")), (TARGET,))
@@ -94,6 +95,7 @@ class FakeWorld:
         self.clock = Clock()
         self.fingerprints, self.builds, self.loads, self.patches = Gate(), Gate(), Gate(), Gate()
         self.looks, self.hooks = Gate(), Gate()
+        self.sharing: Sharing | None = None  # what services know of each other, where they depend on others
         self.hooked: list[tuple[str, dict[str, str]]] = []  # hook and variables
         self.generates: Callable[[str], str] = lambda tree: tree  # what before_build makes of the tree
         self.taken: Fingerprint | None = None  # by whoever looked last
@@ -194,6 +196,10 @@ class FakeWorld:
     @asynccontextmanager
     async def writing(self, service: Service) -> AsyncIterator[None]:
         yield
+
+    async def turn(self, service: Service, waiting: Waiting) -> None:
+        if self.sharing is not None:
+            await self.sharing.turn(service, waiting)
 
     async def unblocked(self) -> None:
         await anyio.sleep_forever()

@@ -28,7 +28,8 @@ async def working(
     world: FakeWorld, services: Sequence[Service] = (SERVICE,), hold: Hold = lambda _: nullcontext()
 ) -> AsyncIterator[WorkerPool]:
     """A pool whose first trip has begun; all of it is over within 20 s."""
-    pool = WorkerPool(world.world(), hold, net_of(world), Sharing(), ())
+    world.sharing = Sharing()
+    pool = WorkerPool(world.world(), hold, net_of(world), world.sharing, ())
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(pool.run, services)
