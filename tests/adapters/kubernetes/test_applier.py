@@ -19,11 +19,11 @@ from devloop.adapters.kubernetes.patch import MANAGER
 from devloop.adapters.kubernetes.views import MADE_BY, STATE
 from devloop.deploy.diff import diff
 from devloop.deploy.manifests import Manifests
+from devloop.deploy.releaser import Releaser
 from devloop.deploy.teardown import Teardown, plan, tear_down
 from devloop.errors import PatchError, PrerequisiteError
 from devloop.events import Applied, Event, Notice
 from devloop.model import BuildSpec, Release, Service
-from devloop.ports import Releaser
 from tests.adapters.kubernetes.test_manifests import CONFIG_MAP, WEB, write
 from tests.support.kubernetes_objects import DEPLOYMENTS, SERVICE, Api, applied, deployment, ref, statefulset
 
