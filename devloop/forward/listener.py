@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
@@ -25,6 +25,10 @@ OUT_OF_FILES_SECONDS = 0.1
 
 class NoPodError(TunnelError):
     """No pod took the connection in time."""
+
+
+class OvertakenError(TunnelError):
+    """While the tunnel was made, a better pod became ready: this one is about to end."""
 
 
 def open_sockets(forward: Forward) -> list[socket.socket]:
@@ -122,7 +126,7 @@ class ForwardedPort:
         refused: set[str] = set()
         last: TunnelError | None = None
         while True:
-            pod = next((one for one in self._pods.ready() if one.uid not in refused), None)
+            pod = self._best(refused)
             left = end - anyio.current_time()
             if pod is None:
                 if left <= 0:
@@ -131,21 +135,28 @@ class ForwardedPort:
                 refused.clear()
                 continue
             try:
-                await self._try(pod, connection, max(left, AGAIN_SECONDS))
+                await self._try(pod, connection, refused, max(left, AGAIN_SECONDS))
                 return
             except TunnelError as error:
                 if error.reached:
                     raise
                 last = error
-                refused.add(pod.uid)
+                if not isinstance(error, OvertakenError):
+                    refused.add(pod.uid)
 
-    async def _try(self, pod: PodView, connection: Connection, seconds: float) -> None:
+    def _best(self, refused: Set[str]) -> PodView | None:
+        return next((one for one in self._pods.ready() if one.uid not in refused), None)
+
+    async def _try(self, pod: PodView, connection: Connection, refused: Set[str], seconds: float) -> None:
         async with AsyncExitStack() as stack:
             with anyio.move_on_after(seconds) as opening:
                 async with self._outage.passed():
                     tunnel = await stack.enter_async_context(self._tunnels.tunnel(pod, self._forward.to))
             if opening.cancelled_caught:
                 raise TunnelError("the API server does not answer", reached=False)
+            best = self._best(refused)
+            if best is not None and best.uid != pod.uid:
+                raise OvertakenError(f"{pod.name} was replaced meanwhile", reached=False)
             await connection.carry(tunnel, self._pods.gone(pod))
 
     def _no_pod(self, last: TunnelError | None) -> NoPodError:

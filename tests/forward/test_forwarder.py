@@ -167,6 +167,21 @@ async def test_where_one_pod_refuses_another_takes_what_was_sent(ports: PodPorts
         assert ports.reached == ["new", "old"]
 
 
+async def test_a_pod_that_is_replaced_while_the_tunnel_is_made_gets_nothing(
+    ports: PodPorts, tmp_path: Path
+) -> None:
+    await ports.listen("old", says(b"old"))
+    await ports.listen("new", says(b"new"))
+    await ports.show(pod_view("old"))
+    async with one_port(ports, tmp_path) as (port, _), asyncio.TaskGroup() as group:
+        ports.proxy.freeze()
+        answer = group.create_task(ask(port))
+        await ports.proxy.wait_for("GET", "/pods/old/portforward")
+        await ports.show(pod_view("old"), pod_view("new", at=2.0))
+        ports.proxy.thaw()
+        assert await answer == b"new\n"
+
+
 async def test_a_ready_pod_that_does_not_listen_yet_is_tried_again(ports: PodPorts, tmp_path: Path) -> None:
     await ports.show(pod_view("one"))
     async with one_port(ports, tmp_path) as (port, _), asyncio.TaskGroup() as group:
