@@ -44,8 +44,9 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._stages = Histogram(
             "devloop_stage_duration_seconds",
-            "One stage of a trip: detect (from the save to the start of the trip), fingerprint, build, load, "
-            "patch, rollout. outcome: ok, failed, cancelled.",
+            "One stage of a trip: detect (from the save to the start of the trip), before_build (the hook), "
+            "fingerprint, sync, build, load, depends_on (waiting for others), patch, rollout. outcome: "
+            "ok, failed, cancelled.",
             ["service", "stage", "outcome"],
             buckets=BUCKETS,
             registry=registry,
