@@ -15,11 +15,13 @@ import random
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from devloop.delta import changes, from_stage, outputs
 from devloop.delta.changes import Effects
 from devloop.delta.delta import NotProven
 from devloop.delta.from_stage import IN_A_STAGE, built, exporting
+from devloop.dockerfile.plan import Plan
 from devloop.model import Inputs
 from tests.differential import case as cases
 from tests.differential.case import Case
@@ -167,14 +169,31 @@ def judged(observation: Observation) -> Verdict:
         return Verdict(differences=[f"fails alone: {problem}"])
 
 
-_all, _output = Effects.all, outputs._output
+_all, _check_path, _of_layers = Effects.all, changes.check_path, from_stage.of_layers
+
+
+def _brings(**wrong: int) -> Patch:
+    """What a build brings is taken for other than it is."""
+
+    def of_layers(*given: Any) -> Any:
+        found = _of_layers(*given)
+        for files in found.outputs.values():
+            files |= {path: replace(one, **wrong) for path, one in files.items()}
+        return found
+
+    return swap(from_stage, "of_layers", of_layers)
+
+
+def _check_context(plan: Plan, path: str) -> None:
+    if not path.startswith("line "):
+        _check_path(plan, path)
+
 
 BUGS: dict[str, Patch] = {
     "what is gone stays": swap(Effects, "all", lambda self: (_all(self)[0], set())),
-    "the owners of the stage are lost": swap(
-        outputs, "_output", lambda *given: _output(*given[:6], (0, 0), *given[7:])
-    ),
-    "a RUN that sees it is not seen": swap(changes, "check_path", lambda *_: None),
+    "the owners of the stage are lost": _brings(uid=0, gid=0),
+    "the times of the stage are lost": _brings(mtime_ns=0),
+    "a RUN that sees it is not seen": swap(changes, "check_path", _check_context),
     "what was brought last is not known": swap(
         from_stage, "_last", lambda _, one: {one.root: outputs._directory(one.root)}
     ),

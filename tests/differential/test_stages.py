@@ -21,6 +21,7 @@ MADE = f"FROM {BASE} AS b\nCOPY src /s\nRUN cp -a /s /out && chown -R 7:8 /out\n
 SHOWN = {
     "what is gone stays": "COPY --from=b /out /app",
     "the owners of the stage are lost": "COPY --from=b /out /app",
+    "the times of the stage are lost": "COPY --from=b /out /app",
     "a RUN that sees it is not seen": "COPY --from=b /out /app\nRUN cat /app/main.py > /m\n"
     "COPY --from=b /out /b",
     "what was brought last is not known": "COPY --from=b /out /app",
@@ -39,7 +40,7 @@ def server() -> Iterator[str]:
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_planted_bugs_are_seen(bug: str, server: str) -> None:
-    head = f"FROM {BASE} AS s\nRUN mkdir /c && echo x > /c/main.py\n{MADE}"
+    head = f"FROM {BASE} AS s\nRUN mkdir /c && echo four > /c/main.py && chown 7:8 /c/main.py\n{MADE}"
     step = (Edit("write", "src/main.py", "1"), Edit("delete", "src/gone"))
     tree: dict[str, str | None] = {"src/main.py": "main\n", "src/gone": "gone\n"}
     case = Case(0, f"{head}{SHOWN[bug]}\n", tree, (step,))
