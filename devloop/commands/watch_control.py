@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import anyio.to_thread
+
 from devloop.commands.watch_tasks import OnDisk
 from devloop.control import place
 from devloop.control.actions import Actions
@@ -28,6 +30,7 @@ async def serve_requests(
     """Until cancelled. Where no socket can be made the watch works all the same, and says so."""
     handlers = _handlers(session, secrets, on_disk, problems, actions)
     try:
+        await anyio.to_thread.run_sync(place.remove_dead)
         await ControlServer(handlers, net.error).run(place.own_socket(session.config.path))
     except (PlatformError, OSError) as error:
         why = error.message if isinstance(error, PlatformError) else str(error)

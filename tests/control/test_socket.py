@@ -137,6 +137,20 @@ async def test_the_socket_of_a_killed_watch_with_the_same_process_id_gives_way(
     assert answers == [{"version": 1, "answer": {"got": None}}]
 
 
+def test_what_killed_watches_left_is_removed_and_no_socket_that_somebody_listens_on(run: Path) -> None:
+    live, dead, young = (place.folder() / f"{name}-1.sock" for name in ("live", "dead", "young"))
+    with socket.socket(socket.AF_UNIX) as listens, socket.socket(socket.AF_UNIX) as bound:
+        listens.bind(str(live))
+        listens.listen()
+        bound.bind(str(young))
+        with socket.socket(socket.AF_UNIX) as ended:
+            ended.bind(str(dead))
+        for file in (live, dead):
+            os.utime(file, (1.0, 1.0))
+        place.remove_dead()
+        assert (live.exists(), dead.exists(), young.exists()) == (True, False, True)
+
+
 async def test_a_service_that_no_running_watch_works_for_is_named(
     config: Config, run: Path, tmp_path: Path
 ) -> None:
