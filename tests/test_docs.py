@@ -77,7 +77,10 @@ def metric_rows(metrics: Metrics) -> Iterator[str]:
 
 def helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
     """Name and help of a command and of those below it; the sandbox' commands have a page of their own."""
-    with click.Context(command, info_name=name, terminal_width=100, max_content_width=100) as context:
+    options = cli.main.context_settings["help_option_names"]  # else a command keeps what it saw first
+    with click.Context(
+        command, info_name=name, terminal_width=100, max_content_width=100, help_option_names=options
+    ) as context:
         yield name, command.get_help(context).rstrip()
         if isinstance(command, click.Group):
             for below in command.list_commands(context):
