@@ -155,7 +155,7 @@ def bundles(cache: StatCache, folder: Path, first: int, count: int, *, keep: boo
     for number in range(first, first + count):
         path = folder / f"app.{number:08x}.js"
         path.write_text(str(number))
-        digest(cache, path)
+        cache.read(os.fspath(path), no_check)
         if not keep:
             path.unlink()
         cache.save_if_many()
