@@ -2,7 +2,7 @@
 
 Subprotocol v4.channel.k8s.io of `…/portforward?ports=N`: each message begins with its channel, 0 for data and
 1 for what went wrong; the first two bytes of each channel are the port. Kubernetes 1.24 to 1.36 pass it on to
-the node's runtime as it is (docs/adr/0011).
+the node's runtime as it is (docs/adr/0012).
 """
 
 from __future__ import annotations
