@@ -253,7 +253,7 @@ class Syncer(Protocol):
         ...
 
     async def refuse(self, pod: PodToUpdate, files: SyncFiles, reload: str) -> Refusal | None:
-        """Why they cannot be written into this pod's container, or its process cannot be told to `reload`.
+        """Why they cannot be written into this pod's container, or its process cannot be made to `reload`.
 
         Raises LoadError, PlatformError.
         """

@@ -206,7 +206,7 @@ def bottom_line(columns: int, logs: str = "all", filtered: str = "") -> Text:
 
 
 def lines_of(results: Sequence[Result]) -> Iterator[Line]:
-    """One line for all of which the same is to be said."""
+    """One line for all to which the same applies."""
     alike: dict[tuple[bool, str, str | None], list[str]] = defaultdict(list)
     for result in results:
         alike[result.done, result.message, result.hint if len(results) == 1 else None].append(result.service)

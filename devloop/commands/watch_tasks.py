@@ -245,7 +245,7 @@ def forwards(session: Session) -> list[Wanted]:
 
 
 async def pod_logs(session: Session, worker: Worker) -> None:
-    """What config.yaml mutes now is left out, whatever it said when they began."""
+    """What config.yaml mutes now is left out, whatever it was when they began."""
     emit = session.world.emit
 
     def emit_wanted(event: Event) -> None:

@@ -46,7 +46,7 @@ class Row:
     last_tone: wording.Tone = "plain"
     url: str = ""
     forwards: dict[str, None] = field(default_factory=dict)  # URLs of this machine
-    trouble: str = ""  # what a container of it said when it ended, until a trip or better news
+    trouble: str = ""  # what a container of it printed when it ended, until a trip or better news
     quiet: bool = False  # the running trip is one that nobody asked for
     held_back: list[str] | None = None  # output of a stage that is not long yet
 

@@ -287,8 +287,7 @@ class Worker:
     def _become(self, state: ServiceState) -> None:
         if self._ahead or self.inbox.is_filled:
             state = reconciler.behind(state)
-        self._state = state
-        expected = reconciler.expectation_of(self.service, state.outcome)
+        self._state, expected = state, reconciler.expectation_of(self.service, state.outcome)
         self.shown.show(*self._word(), expected.ref if expected else "")
 
     def _word(self) -> tuple[str, bool]:

@@ -25,7 +25,7 @@ from tests.differential.oracle import Line, Oracle, OracleError, Parser
 BASES = (
     Base("base:1", "sha256:1", (), ("PATH=/bin", "A=of base", "é=x"), "", ""),
     Base(
-        "other:1", "sha256:2", ("COPY src /onbuild/", "ENV B=onbuild", "ADD . $A"), ("A=src",), "/work", "app"
+        "other:1", "sha256:2", ("COPY src /onbuild/", "ENV B=onbuild", "ADD . $A"), ("A=src",), "/site", "app"
     ),
     Base("tools:1", "sha256:3", (), (), "/", "0"),
 )

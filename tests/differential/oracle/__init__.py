@@ -32,8 +32,7 @@ class OracleError(Exception):
 
 @dataclass(frozen=True)
 class Line:
-    """One instruction. `sub`: of an ONBUILD. `heredocs`: name, content, expand, chomp. None: it is not
-    told."""
+    """One instruction. `sub`: of an ONBUILD. `heredocs`: name, content, expand, chomp. None: unknown."""
 
     keyword: str
     sub: str
